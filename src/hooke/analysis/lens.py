@@ -1,0 +1,187 @@
+"""Lens: one SAE and what its atlas knows, finding in activations the features that stand out against neutral text."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hooke.analysis.result import Hit
+from hooke.atlas import BACKGROUND_STEPS, Atlas, FeatureTable, SaeEntry
+from hooke.sae import Sae
+from hooke.sae.packs import atlas_file
+
+# A feature that fires on so many tokens, or in so many background texts, says nothing about this text (methods: 6.2).
+_MAX_DENSITY, _MAX_BACKGROUND = 0.10, 0.5
+
+
+@dataclass(frozen=True)
+class Found:
+    """What one SAE found in one text."""
+
+    feature: np.ndarray
+    """Features that fired, ascending."""
+    peak: np.ndarray
+    """Strongest activation of each."""
+    pos: np.ndarray
+    """Token on which it was reached."""
+    pooled: np.ndarray
+    """Its activations pooled over the text."""
+    events: tuple[np.ndarray, np.ndarray, np.ndarray]
+    """Every single activation: feature, token, value."""
+    error: float
+    """Σ‖x − x̂‖² over the text's tokens."""
+    variance: float
+    """Σ‖x − μ‖², μ the mean activation of ordinary text (without an atlas: what the SAE says when nothing is active)."""
+
+    @property
+    def explained(self) -> float:
+        """Share of the variance that the SAE reconstructs."""
+        return 1 - self.error / self.variance if self.variance > 0 else 0.0
+
+    @staticmethod
+    def join(parts: "Sequence[Found]", lengths: Sequence[int]) -> "Found":
+        """What was found in a text read in several windows of `lengths` tokens; pooled values are the largest of any window."""
+        if len(parts) == 1:
+            return parts[0]
+        shift = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        feature = np.concatenate([part.feature for part in parts])
+        peak, pooled = (np.concatenate([getattr(part, name) for part in parts]) for name in ("peak", "pooled"))
+        pos = np.concatenate([part.pos + offset for part, offset in zip(parts, shift, strict=True)])
+        order = np.lexsort((pos, -peak, feature))
+        first = np.flatnonzero(np.diff(feature[order], prepend=-1))
+        events = (
+            np.concatenate([part.events[0] for part in parts]),
+            np.concatenate([part.events[1] + offset for part, offset in zip(parts, shift, strict=True)]),
+            np.concatenate([part.events[2] for part in parts]),
+        )
+        best = order[first]
+        largest = np.maximum.reduceat(pooled[order], first) if len(first) else pooled
+        return Found(feature[best], peak[best], pos[best], largest, events, sum(p.error for p in parts), sum(p.variance for p in parts))
+
+
+class Lens:
+    """One SAE with its atlas, where it has one."""
+
+    def __init__(self, sae: Sae) -> None:
+        self.sae = sae
+        path = atlas_file(sae.name)
+        self.atlas = Atlas(path) if path else None
+        if self.atlas is not None and sae.name not in self.atlas.saes:
+            self.atlas = None
+        self.table: FeatureTable | None = self.atlas.table(sae.name) if self.atlas else None
+        self.entry: SaeEntry | None = self.atlas.saes[sae.name] if self.atlas else None
+
+    @property
+    def expected(self) -> float | None:
+        """Share of variance explained on held-out text, from the SAE's card; None where it does not say."""
+        fvu = self.sae.facts.metrics.get("fvu")
+        return None if fvu is None else 1 - fvu
+
+    def describe(self) -> dict[str, Any]:
+        """The SAE's row in an analysis."""
+        return {
+            "name": self.sae.name,
+            "site": str(self.sae.site),
+            "d_sae": self.sae.d_sae,
+            "l0": self.sae.facts.metrics.get("l0"),
+            "expected": self.expected,
+            "labelled": self.table is not None,
+        }
+
+    @cached_property
+    def _mean(self) -> Float[Tensor, " d_in"]:
+        return torch.from_numpy(self.entry.mean.copy()) if self.entry else self.sae.b_dec
+
+    def look(self, acts: Float[Tensor, "token d_in"], text: Int[Tensor, " token"], texts: int, pool: str) -> list[Found]:
+        """What is found in each of `texts` texts; `text` gives every token's text, in ascending order."""
+        codes = self.sae.encode(acts)
+        error = (acts - self.sae.decode(codes)).square().sum(1)
+        variance = (acts - self._mean).square().sum(1)
+        sums = torch.zeros(2, texts).index_add_(1, text, torch.stack([error, variance])).double().numpy()
+        start = np.searchsorted(text.numpy(), np.arange(texts + 1))
+        row, feature, value = codes.row.numpy(), codes.feature.numpy(), codes.value.numpy()
+        owner = text.numpy()[row]
+        # Entries by text, feature, falling value, so that each group's first entry is its peak (the earliest, among equals).
+        order = np.lexsort((row, -value, feature, owner))
+        key = owner[order] * np.int64(self.sae.d_sae) + feature[order]
+        first = np.flatnonzero(np.diff(key, prepend=-1))
+        total = np.add.reduceat(value[order], first) if len(first) else value
+        bounds = np.searchsorted(owner[order[first]], np.arange(texts + 1))
+        entries = np.searchsorted(owner, np.arange(texts + 1))
+        found = []
+        for n in range(texts):
+            best = order[first[bounds[n] : bounds[n + 1]]]
+            summed = total[bounds[n] : bounds[n + 1]]
+            pooled = {"max": value[best], "sum": summed, "mean": summed / max(1, start[n + 1] - start[n])}[pool]
+            own = slice(entries[n], entries[n + 1])
+            events = (feature[own], row[own] - start[n], value[own])
+            found.append(Found(feature[best], value[best], row[best] - start[n], pooled, events, sums[0, n], sums[1, n]))
+        return found
+
+    def relative(self, found: Found) -> np.ndarray:
+        """Pooled strength of each feature found over its maximum in the atlas' corpus; 0 where it never fired there.
+
+        Without an atlas: over the strongest in this text.
+        """
+        if self.table is None:
+            return found.pooled / found.pooled.max(initial=1e-12)
+        largest = self.table.max[found.feature]
+        return np.divide(found.pooled, largest, out=np.zeros_like(found.pooled), where=largest > 0)
+
+    def specificity(self, feature: np.ndarray, relative: np.ndarray) -> np.ndarray:
+        """``ln((N + 1) / (n + 1))``, n of N background texts driving the feature at least this far; 0 without an atlas."""
+        if self.table is None or self.entry is None:
+            return np.zeros(len(feature), np.float32)
+        texts = self.entry.facts["background_texts"]
+        # Interpolate log counts between the steps kept; past the last step the count goes to that of a new maximum, zero.
+        logs = np.log1p(np.pad(self.table.background[feature], ((0, 0), (0, 1))))
+        at = np.clip(relative, 0, 1) * BACKGROUND_STEPS
+        low = np.minimum(at.astype(np.int64), BACKGROUND_STEPS - 1)
+        rows = np.arange(len(feature))
+        part = at - low
+        return np.log1p(texts) - (logs[rows, low] * (1 - part) + logs[rows, low + 1] * part)
+
+    def telling(self, feature: np.ndarray) -> np.ndarray:
+        """Which features are rare enough to tell texts apart."""
+        if self.table is None or self.entry is None:
+            return np.ones(len(feature), bool)
+        common = self.table.background[feature, 0] > _MAX_BACKGROUND * self.entry.facts["background_texts"]
+        return ~common & (self.table.density[feature] <= _MAX_DENSITY)
+
+    def hits(self, found: Found, tokens: Sequence[str], options: Any) -> list[Hit]:
+        """The features that stand out most, more than will be shown."""
+        relative = self.relative(found)
+        specificity = self.specificity(found.feature, relative)
+        keep = self.telling(found.feature)
+        if options.min_label_score > 0:
+            scores = [self.table.score[i] if self.table else None for i in found.feature]
+            keep &= np.array([score is not None and score >= options.min_label_score for score in scores], bool)
+        rank = np.where(keep, specificity * np.sqrt(relative) if self.table else relative, -1.0)
+        best = [i for i in np.argsort(-rank, kind="stable")[: 4 * options.top] if keep[i]]
+        return [self._hit(found, int(i), float(relative[i]), float(specificity[i]), tokens) for i in best]
+
+    def _hit(self, found: Found, at: int, relative: float, specificity: float, tokens: Sequence[str]) -> Hit:
+        index, pos = int(found.feature[at]), int(found.pos[at])
+        mine = found.events[0] == index
+        where = dict(zip(found.events[1][mine].tolist(), np.round(found.events[2][mine], 3).tolist(), strict=True))
+        table = self.table
+        return Hit(
+            feature=f"{self.sae.name}/{index}",
+            sae=self.sae.name,
+            index=index,
+            label=table.label[index] if table else None,
+            label_score=table.score[index] if table else None,
+            label_method=table.rule[index] if table else None,
+            label_evidence=int(table.evidence[index]) if table else 0,
+            activation=float(found.peak[at]),
+            relative=relative,
+            specificity=specificity,
+            token=tokens[pos],
+            pos=pos,
+            activations=where,
+        )

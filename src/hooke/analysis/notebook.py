@@ -1,0 +1,90 @@
+"""An analysis in a notebook's cell: inline styles, no script, colours that sit on a light and on a dark page."""
+
+from hooke.analysis.markup import Markup, join, tag
+from hooke.analysis.result import Analysis, Hit, TextResult
+from hooke.analysis.wording import NO_LABEL, STEPS, clipped, count, explained, percent, score, site, steps
+from hooke.text.marks import stripped
+
+MAX_TEXTS = 40
+"""Texts that a cell shows; `hooke.analysis.report.page` shows the rest."""
+MAX_OPEN = 8
+"""With more texts than this, their features are folded away."""
+
+_TINTS = ("", *(f"rgba(230,159,0,{0.11 * step:.2f})" for step in range(1, STEPS + 1)))
+_SOFT = "opacity:.75;font-size:.85em"
+_CELL = "text-align:left;padding:1px 12px 1px 0;background:none;border:0"
+_READING = (
+    "Each line: a feature's label, its score (how well the label tells on n held-out examples where the feature fires; 0.5 is chance),"
+    " its peak as a share of its maximum, the token it peaked on, its address. Tokens are coloured by the first."
+)
+
+
+def fragment(analysis: Analysis) -> str:
+    """The analysis as HTML that any notebook keeps: every text, its tokens coloured by its top feature, and its features."""
+    shown = analysis.texts[:MAX_TEXTS]
+    saes = [
+        f"{stripped(str(sae.get('name')))} ({site(sae.get('site'))}; explains {percent(sae.get('explained'))})" for sae in analysis.saes
+    ]
+    topics = " · ".join(f"{stripped(topic.topic)} {len(topic.texts)}" for topic in analysis.topics)
+    none = sum(text.topic is None for text in analysis.texts)
+    left = len(analysis.texts) - len(shown)
+    return tag(
+        "div",
+        tag("p", tag("b", f"{count(len(analysis.texts), 'text')} through {stripped(analysis.model)}"), style="margin:0"),
+        tag("p", " · ".join(saes), style=f"margin:0;{_SOFT}"),
+        tag("p", tag("b", "Topics: "), topics or "none", f" · fit none {none}" if none else None, style="margin:.4em 0"),
+        tag("p", _READING, style=f"margin:.4em 0;{_SOFT}"),
+        [_text(text, len(shown) <= MAX_OPEN) for text in shown],
+        tag("p", f"{count(left, 'more text')} in the analysis; the HTML report shows them.", style=_SOFT) if left else None,
+        tag("ul", [tag("li", limit) for limit in analysis.limits], style=f"margin:.6em 0 0;padding-left:1.2em;{_SOFT}")
+        if analysis.limits
+        else None,
+        style="line-height:1.45;max-width:70em",
+    )
+
+
+def _text(text: TextResult, opened: bool) -> Markup:
+    topic = "fits no topic" if text.topic is None else stripped(text.topic)
+    rows = [_row(hit) for hit in text.features]
+    return tag(
+        "details",
+        tag(
+            "summary",
+            tag("bdi", _tokens(text), dir="auto", style="font-size:1.1em"),
+            tag("span", f" {topic} · {explained(text.explained)}", style=_SOFT),
+            style="cursor:pointer",
+        ),
+        tag("table", tag("tbody", rows), style="border-collapse:collapse;margin:.2em 0 .6em 1.2em;font-size:.92em")
+        if rows
+        else tag("p", "No feature stands out here.", style=f"margin:.2em 0 .6em 1.2em;{_SOFT}"),
+        open=opened,
+        style="margin:.25em 0",
+    )
+
+
+def _tokens(text: TextResult) -> Markup:
+    tints = steps(text.features[0]) if text.features else {}
+    parts: list[Markup | str] = []
+    for pos, token in enumerate(text.tokens):
+        bare = token.lstrip(" ")
+        tint = f"background:{_TINTS[tints[pos]]}" if pos in tints else None
+        parts += [token[: len(token) - len(bare)], tag("span", bare, style=tint) if tint else bare]
+    return join(parts) if parts else join(text.text)
+
+
+def _row(hit: Hit) -> Markup:
+    value, behind = score(hit.label_score, hit.label_evidence, hit.label_method)
+    label = tag("i", NO_LABEL, style="opacity:.75") if hit.label is None else tag("bdi", stripped(hit.label)[:200])
+    bar = tag(
+        "span",
+        tag("span", style=f"display:block;height:100%;width:{100 * clipped(hit.relative):.0f}%;background:rgba(230,159,0,.9)"),
+        style="display:inline-block;width:4em;height:.4em;background:rgba(128,128,128,.3);vertical-align:middle;margin-right:.5em",
+    )
+    cells = (
+        label,
+        join(tag("b", value), " ", tag("span", behind, style=_SOFT)),
+        join(bar, percent(hit.relative)),
+        tag("bdi", hit.token.strip(" ")),
+    )
+    address = tag("code", stripped(hit.feature), style=_SOFT + ";background:none")
+    return tag("tr", [tag("td", cell, style=_CELL) for cell in (*cells, address)], style="background:none")

@@ -1,0 +1,194 @@
+"""Reader: a model, SAEs and what their atlas knows, turning texts into the features that stand out in them."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from hooke.analysis.lens import Found, Lens
+from hooke.analysis.result import Hit, TextResult, TopicScore
+from hooke.errors import BadConfig, BadFile, ShapeMismatch, unknown
+from hooke.harvest import pad
+from hooke.model import Model, length_batches
+from hooke.sae import Sae, check_fits, load_sae
+from hooke.sae.packs import installed_saes
+
+_DEFAULT_SITE = "resid_post.12"
+# Long texts are read in windows, each with the beginning-of-sequence token in front; what is beyond the cap is counted, not read.
+_WINDOW, _MAX_TOKENS = 1024, 16_384
+# Below this share of what an SAE explains on its own held-out text, it is not reading what it was made for.
+_FIT_FLOOR, _FIT_TOKENS = 0.5, 64
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to read."""
+
+    top: int = 6
+    """Features shown for each text."""
+    pool: Literal["max", "mean", "sum"] = "max"
+    """How a feature's activations over a text become one number."""
+    min_label_score: float = 0.0
+    """Leave out features whose label scores less, or has no score."""
+    batch_tokens: int = 1024
+    """Tokens per forward pass, padding included."""
+    chunk: int = 256
+    """Texts sorted by length together; results come out a chunk at a time."""
+
+    def __post_init__(self) -> None:
+        if self.pool not in ("max", "mean", "sum"):
+            raise unknown("pooling", self.pool, ("max", "mean", "sum"))
+        if self.top < 1 or self.batch_tokens < 1 or self.chunk < 1 or not 0 <= self.min_label_score <= 1:
+            raise BadConfig(f"top, batch_tokens and chunk must be at least 1 and min_label_score between 0 and 1: {self}.")
+
+
+class Reader:
+    """Reads texts through one model and some SAEs."""
+
+    def __init__(self, model: Model, saes: Sequence[Sae], options: Options) -> None:
+        """Raises `ShapeMismatch` where an SAE was made for another model or width."""
+        for sae in saes:
+            check_fits(sae, model.name, model.width(sae.site))
+            if sae.facts.model != model.name:
+                raise ShapeMismatch(
+                    f"{sae.name} was trained on {sae.facts.model}, not on {model.name}: its features mean nothing there. "
+                    f"Use --model {sae.facts.model}, or an SAE of {model.name} (see hooke saes)."
+                )
+        self.model, self.options = model, options
+        self.lenses = [Lens(sae) for sae in saes]
+        self._special = torch.tensor(sorted(model.tokenizer.special))
+        self._clear()
+
+    def _clear(self) -> None:
+        self._checked = False
+        self._tokens = 0
+        # By lens: Σ‖x − x̂‖² and Σ‖x − μ‖² over everything read.
+        self._sums = np.zeros((len(self.lenses), 2))
+
+    @property
+    def explained(self) -> list[float | None]:
+        """Share of the variance of all texts of the last `read` that each SAE reconstructs; None before there is any."""
+        return [1 - float(error / variance) if variance > 0 else None for error, variance in self._sums]
+
+    @classmethod
+    def load(cls, model: str, saes: Sequence[str], options: Options, *, progress: Callable[[str], None] = lambda _: None) -> "Reader":
+        """The model and SAEs by name; without SAEs, the installed one for the model that reads news best."""
+        chosen = [load_sae(ref) for ref in (saes or [default_sae(model)])]
+        return cls(Model.load(model, progress=progress), chosen, options)
+
+    def read(self, texts: Iterable[str]) -> Iterator[TextResult]:
+        """A result for each text, in order."""
+        self._clear()
+        for chunk in _chunks(texts, self.options.chunk):
+            yield from self._read_chunk(chunk)
+
+    def _read_chunk(self, texts: Sequence[str]) -> list[TextResult]:
+        for text in texts:
+            if any("\ud800" <= character <= "\udfff" for character in ("" if text.isascii() else text)):
+                raise BadFile(f"the text {text[:40]!r} is not valid UTF-8: it holds half of a surrogate pair, which is no character.")
+        encoded = self.model.tokenizer.encode(texts)
+        windows, owner, lost = self._windows(encoded)
+        parts: list[list[_Part]] = [[] for _ in texts]
+        for batch in length_batches([len(window) for window in windows], self.options.batch_tokens):
+            found = self._read_batch([windows[i] for i in batch])
+            for i, part in zip(batch, found, strict=True):
+                parts[owner[i]].append((i, *part))
+        return [
+            self._result(text, sorted(part, key=lambda p: p[0]), lost[n]) for n, (text, part) in enumerate(zip(texts, parts, strict=True))
+        ]
+
+    def _windows(self, encoded: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[int], list[int]]:
+        head = [] if self.model.tokenizer.bos is None else [self.model.tokenizer.bos]
+        step = min(_WINDOW, self.model.context) - len(head)
+        windows, owner, lost = [], [], []
+        for text, ids in enumerate(encoded):
+            body = list(ids[len(head) :])
+            lost.append(max(0, len(body) - _MAX_TOKENS))
+            for at in range(0, min(len(body), _MAX_TOKENS), step):
+                windows.append(head + body[at : min(at + step, _MAX_TOKENS)])
+                owner.append(text)
+        return windows, owner, lost
+
+    @torch.inference_mode()
+    def _read_batch(self, windows: Sequence[Sequence[int]]) -> list[tuple[Int[Tensor, " token"], list[Found]]]:
+        """For each window its token ids (special tokens left out) and what each lens found."""
+        ids, real = pad(windows)
+        keep = real & ~torch.isin(ids, self._special)
+        acts = self.model.capture(ids, [lens.sae.site for lens in self.lenses])
+        counts = keep.sum(1)
+        text = torch.repeat_interleave(torch.arange(len(windows)), counts)
+        by_lens = [lens.look(acts[lens.sae.site][keep].float(), text, len(windows), self.options.pool) for lens in self.lenses]
+        self._tokens += int(counts.sum())
+        self._sums += [[sum(f.error for f in found), sum(f.variance for f in found)] for found in by_lens]
+        if not self._checked and self._tokens >= _FIT_TOKENS:
+            self._check_fit()
+        return [(row, [found[i] for found in by_lens]) for i, row in enumerate(ids[keep].split(counts.tolist()))]
+
+    def _check_fit(self) -> None:
+        """Raise unless every SAE explains at least half as much of the first texts as of its own held-out text."""
+        self._checked = True
+        for lens, explained in zip(self.lenses, self.explained, strict=True):
+            if explained is not None and lens.expected is not None and explained < _FIT_FLOOR * lens.expected:
+                raise ShapeMismatch(
+                    f"{lens.sae.name} explains {explained:.0%} of what {self.model.name} does at {lens.sae.site} on this text, and "
+                    f"{lens.expected:.0%} on its own held-out text. The weights belong to another model, layer or site than their header "
+                    "says."
+                )
+
+    def _result(self, text: str, parts: "Sequence[_Part]", lost: int) -> TextResult:
+        ids = [token for _, row, _ in parts for token in row.tolist()]
+        tokens = self.model.tokenizer.pieces(ids)
+        if not tokens:
+            return TextResult(text, [], [], None, [], None, lost)
+        merged = [Found.join([founds[k] for _, _, founds in parts], [len(row) for _, row, _ in parts]) for k in range(len(self.lenses))]
+        hits = [hit for lens, found in zip(self.lenses, merged, strict=True) for hit in lens.hits(found, tokens, self.options)]
+        hits.sort(key=lambda hit: -hit.specificity * hit.relative**0.5)
+        topic, topics = self._topics(merged)
+        explained = float(np.mean([found.explained for found in merged]))
+        return TextResult(text, tokens, _diverse(hits, self.options.top), topic, topics, explained, lost)
+
+    def _topics(self, found: Sequence[Found]) -> tuple[str | None, list[TopicScore]]:
+        from hooke.analysis.summary import weigh_topics
+
+        return weigh_topics(self.lenses, found)
+
+
+_Part = tuple[int, Int[Tensor, " token"], list[Found]]
+"""Window number, its token ids, what each lens found in it."""
+
+
+def _diverse(hits: Sequence[Hit], top: int) -> list[Hit]:
+    """The first `top` hits, at most two of them peaking on the same token: ten names for one word say less than names for several."""
+    chosen: list[Hit] = []
+    for hit in hits:
+        if sum(other.pos == hit.pos for other in chosen) < 2:
+            chosen.append(hit)
+        if len(chosen) == top:
+            break
+    return chosen
+
+
+def _chunks(texts: Iterable[str], size: int) -> Iterator[Sequence[str]]:
+    # itertools.batched is newer than Python 3.11.
+    chunk: list[str] = []
+    for text in texts:
+        chunk.append(text)
+        if len(chunk) == size:
+            yield chunk
+            chunk = []
+    if chunk:
+        yield chunk
+
+
+def default_sae(model: str) -> str:
+    """Name of the installed SAE that `hooke analyze` uses for `model` when none is named."""
+    name = model.rstrip("/").rpartition("/")[2]
+    rows = [row for row in installed_saes() if row.facts.model == name]
+    if not rows:
+        raise unknown("SAE for the model", model, {row.facts.model for row in installed_saes()}, "Name one with --sae, or install a pack.")
+    preferred = [row for row in rows if str(row.facts.site) == _DEFAULT_SITE]
+    return (preferred or rows)[0].facts.name

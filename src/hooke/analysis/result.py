@@ -1,0 +1,107 @@
+"""What an analysis found, as plain values: the one shape behind the table, the JSON and the HTML page."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Hit:
+    """One feature at work in one text."""
+
+    feature: str
+    """Address, ``sae/index``."""
+    sae: str
+    """Address of the SAE."""
+    index: int
+    """Column in the SAE's codes."""
+    label: str | None
+    """Short name; None where no atlas knows the feature."""
+    label_score: float | None
+    """How well the label predicts the feature on text held out from naming it: AUROC in [0, 1], 0.5 is chance."""
+    label_method: str | None
+    """How the label was made."""
+    label_evidence: int
+    """Held-out examples behind the score."""
+    activation: float
+    """Strongest activation in the text, in the model's own units."""
+    relative: float
+    """The same over the feature's maximum in the atlas' corpus."""
+    specificity: float
+    """How surprising this strength is against neutral background text, in nats."""
+    token: str
+    """The token it peaked on."""
+    pos: int
+    """Index of that token in the text's tokens."""
+    activations: dict[int, float] = field(default_factory=dict)
+    """Activation at every position where it fired, by position."""
+
+
+@dataclass(frozen=True)
+class TopicScore:
+    """How much one text belongs to one broader topic, and the features that say so."""
+
+    topic: str
+    """Name of the topic."""
+    score: float
+    """Share of the text's topical evidence that speaks for it, in [0, 1]."""
+    features: list[str]
+    """Addresses of the features that say so, strongest first."""
+
+
+@dataclass(frozen=True)
+class TextResult:
+    """One text, decomposed."""
+
+    text: str
+    """The text itself."""
+    tokens: list[str]
+    """Its tokens as text (the beginning-of-sequence token is left out)."""
+    features: list[Hit]
+    """The features that stand out, most specific first."""
+    topic: str | None
+    """The topic it belongs to; None when it fits none."""
+    topics: list[TopicScore]
+    """All topics with some evidence, strongest first."""
+    explained: float | None
+    """Share of this text's activation variance that the SAEs reconstruct (mean over SAEs); None for a text without tokens."""
+    truncated: int = 0
+    """Tokens left out because the text is longer than the model's context."""
+
+
+@dataclass(frozen=True)
+class TopicResult:
+    """One broader topic, across the texts."""
+
+    topic: str
+    """Its name."""
+    texts: list[int]
+    """Indices of the texts assigned to it."""
+    features: list[dict[str, Any]]
+    """The features that carried it, strongest first: ``feature``, what is known of its label, and in how many ``texts``."""
+
+
+@dataclass(frozen=True)
+class Analysis:
+    """Everything one run of `hooke.analyze` found."""
+
+    model: str
+    """Name of the model."""
+    saes: list[dict[str, Any]]
+    """Each SAE used: ``name``, ``site``, ``d_sae``, ``l0``, ``explained`` (over all texts), ``expected`` (on its card)."""
+    texts: list[TextResult]
+    """In the order they came."""
+    topics: list[TopicResult]
+    """Largest first."""
+    limits: list[str]
+    """Sentences that must stand beside the result: what this analysis cannot say."""
+
+    def to_json(self) -> dict[str, Any]:
+        """The JSON document of ``hooke analyze --json``."""
+        return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+
+    def _repr_html_(self) -> str:
+        from hooke.analysis.report import fragment
+
+        return fragment(self)

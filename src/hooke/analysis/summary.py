@@ -1,0 +1,106 @@
+"""Summary: each text's topics, and what all texts have in common."""
+
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from hooke.analysis.lens import Found, Lens
+from hooke.analysis.result import Analysis, TextResult, TopicResult, TopicScore
+
+if TYPE_CHECKING:
+    from hooke.analysis.reader import Reader
+
+# A text is given a topic when it is likelier than not to be in some topic and this likely to be in that one.
+_ASSIGN, _MENTION = 0.4, 0.05
+_FEATURES = 5
+
+
+def topic_evidence(lens: Lens, found: Found) -> np.ndarray | None:
+    """``[features found, topics]``: what each feature adds to the log-odds of each topic, "none" last; None without an atlas."""
+    if lens.table is None or lens.entry is None or lens.atlas is None or not lens.atlas.topics:
+        return None
+    texts = lens.entry.facts["background_texts"]
+    idf = np.maximum(np.log((1 + texts) / (1 + lens.table.background[found.feature, 0])), 0)
+    peak = found.peak / np.maximum(lens.table.max[found.feature], 1e-12)
+    vector = np.sqrt(np.clip(peak, 0, 1)) * idf
+    length = np.linalg.norm(vector)
+    return vector[:, None] / length * lens.table.topics[found.feature] if length > 0 else None
+
+
+def weigh_topics(lenses: Sequence[Lens], found: Sequence[Found]) -> tuple[str | None, list[TopicScore]]:
+    """The topic of a text (None: it fits none) and every topic worth a mention, with the features that say so."""
+    evidence = [(lens, f, e) for lens, f in zip(lenses, found, strict=True) if (e := topic_evidence(lens, f)) is not None]
+    if not evidence:
+        return None, []
+    assert evidence[0][0].atlas is not None
+    names = evidence[0][0].atlas.topics
+    logits = np.mean([e.sum(0) for _, _, e in evidence], axis=0)
+    share = np.exp(logits - logits.max())
+    share /= share.sum()
+    scores = []
+    for t in np.argsort(-share, kind="stable"):
+        if share[t] < _MENTION or t == len(names) - 1:  # the last class is "none"
+            continue
+        said = [(e[i, t], f"{lens.sae.name}/{f.feature[i]}") for lens, f, e in evidence for i in np.argsort(-e[:, t])[:_FEATURES]]
+        strongest = sorted((pair for pair in said if pair[0] > 0), reverse=True)[:_FEATURES]
+        scores.append(TopicScore(names[t], float(share[t]), [name for _, name in strongest]))
+    assigned = scores[0].topic if scores and scores[0].score >= _ASSIGN and int(np.argmax(share)) < len(names) - 1 else None
+    return assigned, scores
+
+
+def conclude(reader: "Reader", texts: Sequence[TextResult]) -> Analysis:
+    """The whole analysis: the texts' results, the topics over all of them, and what limits them."""
+    groups: dict[str, list[int]] = defaultdict(list)
+    for n, text in enumerate(texts):
+        if text.topic is not None:
+            groups[text.topic].append(n)
+    topics = [TopicResult(topic, members, _carriers(reader, topic, [texts[n] for n in members])) for topic, members in groups.items()]
+    topics.sort(key=lambda topic: (-len(topic.texts), topic.topic))
+    saes = [{**lens.describe(), "explained": share} for lens, share in zip(reader.lenses, reader.explained, strict=True)]
+    return Analysis(reader.model.name, saes, list(texts), topics, _limits(reader, texts))
+
+
+def _carriers(reader: "Reader", topic: str, texts: Sequence[TextResult]) -> list[dict[str, object]]:
+    """The features that most texts of a topic were assigned by."""
+    votes = Counter(name for text in texts for score in text.topics if score.topic == topic for name in score.features)
+    tables = {lens.sae.name: lens.table for lens in reader.lenses}
+    out: list[dict[str, object]] = []
+    for name, count in votes.most_common(_FEATURES):
+        sae, _, index = name.rpartition("/")
+        table = tables[sae]
+        assert table is not None  # topics come from an atlas
+        at = int(index)
+        known = {
+            "label": table.label[at],
+            "label_score": table.score[at],
+            "label_method": table.rule[at],
+            "label_evidence": int(table.evidence[at]),
+        }
+        out.append({"feature": name, **known, "texts": count})
+    return out
+
+
+def _limits(reader: "Reader", texts: Sequence[TextResult]) -> list[str]:
+    limits = [
+        "A label is a guess by rule; its score says how well that rule predicts the feature on text it was not made from (0.5 is chance).",
+        "A feature describes patterns in text as this model reads them. It does not describe people, nor show what caused what.",
+        "Another SAE, width or seed would cut the same activations into other features.",
+    ]
+    if any(lens.table is None for lens in reader.lenses):
+        limits.append(
+            "No atlas knows the features of "
+            + ", ".join(lens.sae.name for lens in reader.lenses if lens.table is None)
+            + ": no labels, no topics."
+        )
+    if cut := sum(text.truncated > 0 for text in texts):
+        limits.append(f"{cut} of the texts were longer than is read of one text; the rest of them was left out.")
+    read = [text.explained for text in texts if text.explained is not None]
+    expected = float(np.mean([lens.expected or 0.0 for lens in reader.lenses]))
+    if read and float(np.mean(read)) < expected - 0.1:
+        limits.append(
+            f"The SAEs explain {np.mean(read):.0%} of these texts' activations, less than the {expected:.0%} of their own held-out text: "
+            "these texts are unlike what they were trained on, and much of what the model did here is not shown."
+        )
+    return limits

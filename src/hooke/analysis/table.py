@@ -1,0 +1,182 @@
+"""An analysis as text in a terminal: each text with its features, then the topics, then what limits them."""
+
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult
+from hooke.analysis.wording import NO_LABEL, clipped, count, explained, past_maximum, percent, score, site, steps
+from hooke.atlas import NO_MEANING
+from hooke.text.marks import marked, stripped
+
+WIDE = 120
+"""Columns from which a feature fits on one line."""
+MAX_CHARACTERS = 400
+"""Characters of a text that are shown; the rest is counted."""
+
+_BAR = "#b06f00"  # at least 4:1 on white and on black
+_EIGHTHS = " ▏▎▍▌▋▊▉"
+_INDENT = 5
+_PEAK = 16
+
+
+def print_table(analysis: Analysis, console: Console, top: int) -> None:
+    """Print the analysis with the first `top` features of each text; nothing from outside can steer the terminal."""
+    # Widths are taken over all texts; 15 columns are the bar's and the percentage's, 2 stand between neighbours.
+    hits = [hit for text in analysis.texts for hit in text.features[:top]]
+    widths = [min(max((part(hit).cell_len for hit in hits), default=0), WIDE // 3) for part in (_score, _peak, _address)]
+    left = console.width - _INDENT - 15 - sum(width + 2 for width in widths) - 2
+    widths.insert(0, max(12, min(left, max((_label(hit.label).cell_len for hit in hits), default=0))))
+    for number, text in enumerate(analysis.texts, 1):
+        _text(console, number, text)
+        if not text.features[:top]:
+            rows: Table | Text = Text("no feature stands out", style="dim italic")
+        else:
+            rows = _wide(text.features[:top], widths) if console.width >= WIDE else _narrow(text.features[:top])
+        console.print(Padding(rows, (0, 0, 1, _INDENT), expand=False))
+    _topics(console, analysis)
+    _limits(console, analysis)
+
+
+def _text(console: Console, number: int, text: TextResult) -> None:
+    """The text with its number, and a line about it as a whole."""
+    topic = "fits no topic" if text.topic is None else stripped(text.topic)
+    own = next((percent(entry.score) for entry in text.topics if entry.topic == text.topic), None)
+    said = [f"{topic} {own}" if own else topic, explained(text.explained)]
+    if text.truncated:
+        said.append(f"{count(text.truncated, 'token')} past the model's context left out")
+    grid = Table.grid()
+    grid.add_column(width=_INDENT, no_wrap=True, style="dim")
+    grid.add_column(overflow="fold")
+    grid.add_row(f"{number:>{_INDENT - 1}} ", _headline(text))
+    grid.add_row("", Text(" · ".join(said), style="dim italic" if text.topic is None else "dim"))
+    console.print(grid)
+
+
+def _headline(text: TextResult) -> Text:
+    """The text, underlined where its first feature fires."""
+    shown = Text(style="bold", overflow="fold")
+    fired = steps(text.features[0]) if text.features else {}
+    tokens = text.tokens if "".join(text.tokens) == text.text else [text.text]
+    fired = fired if len(tokens) == len(text.tokens) else {}
+    left = MAX_CHARACTERS
+    for pos, token in enumerate(tokens):
+        piece = marked(token[:left])
+        bare = piece.lstrip(" ")
+        shown.append(piece[: len(piece) - len(bare)])
+        shown.append(bare, style="underline" if pos in fired else None)
+        left -= len(token)
+        if left <= 0 and (left < 0 or pos + 1 < len(tokens)):
+            shown.append(f" … ({count(len(text.text), 'character')})", style="not bold dim")
+            break
+    return shown
+
+
+def _wide(hits: Iterable[Hit], widths: Sequence[int]) -> Table:
+    """One line a feature; columns of one width in every text, so that they stand under each other."""
+    grid = _bars(8, gap=2)
+    for width in widths:
+        grid.add_column(width=width, overflow="fold")
+    for hit in hits:
+        grid.add_row(_bar(hit.relative, 8), _strength(hit), _label(hit.label), _score(hit), _peak(hit), _address(hit))
+    return grid
+
+
+def _narrow(hits: Iterable[Hit]) -> Table:
+    """Two lines a feature."""
+    grid = _bars(6, gap=1)
+    grid.add_column(overflow="fold")
+    for hit in hits:
+        first = Text.assemble(_label(hit.label), ("  on ", "dim"), _peak(hit))
+        second = Text.assemble(_score(hit), (" · ", "dim"), _address(hit))
+        grid.add_row(_bar(hit.relative, 6), _strength(hit), Text("\n").join([first, second]))
+    return grid
+
+
+def _bars(width: int, gap: int) -> Table:
+    """A grid that begins with a bar and its percentage."""
+    grid = Table.grid(padding=(0, gap, 0, 0))
+    grid.add_column(width=width, no_wrap=True)
+    grid.add_column(width=5, no_wrap=True, justify="right")
+    return grid
+
+
+def _bar(share: float, width: int) -> Text:
+    """A bar of `width` columns, drawn in eighths."""
+    eighths = round(clipped(share) * width * 8)
+    full, part = divmod(eighths, 8)
+    return Text("█" * full + (_EIGHTHS[part] if part else ""), style=_BAR)
+
+
+def _strength(hit: Hit) -> Text:
+    return Text(percent(hit.relative), style="bold" if past_maximum(hit) else "")
+
+
+def _label(label: str | None) -> Text:
+    if label is None:
+        return Text(NO_LABEL, style="dim italic")
+    return Text(stripped(label)[:200], style="dim" if label == NO_MEANING else "")
+
+
+def _score(hit: Hit) -> Text:
+    value, behind = score(hit.label_score, hit.label_evidence, hit.label_method)
+    return Text.assemble((value, "bold"), (f" {behind}" if behind else "", "dim"))
+
+
+def _peak(hit: Hit) -> Text:
+    token = marked(hit.token).strip(" ") or "␣"
+    return Text(f"“{token if len(token) < _PEAK - 1 else token[: _PEAK - 3] + '…'}”")
+
+
+def _address(hit: Hit) -> Text:
+    return Text(stripped(hit.feature), style="dim")
+
+
+def _topics(console: Console, analysis: Analysis) -> None:
+    rest = sum(text.topic is None for text in analysis.texts)
+    largest = max([1, rest, *(len(topic.texts) for topic in analysis.topics)])
+    known = {hit.feature: hit for text in analysis.texts for hit in text.features}
+    grid = _bars(8, gap=2)
+    grid.add_column(overflow="fold")
+    for topic in analysis.topics:
+        grid.add_row(_bar(len(topic.texts) / largest, 8), str(len(topic.texts)), _topic(topic, known))
+    if rest:
+        grid.add_row(_bar(rest / largest, 8), str(rest), Text("fit no topic", style="italic"))
+    console.print(Text(f"Topics of {count(len(analysis.texts), 'text')}", style="bold"))
+    console.print(Padding(grid, (0, 0, 1, 2), expand=False))
+
+
+def _topic(topic: TopicResult, known: dict[str, Hit]) -> Text:
+    """A topic's name, and under it the three features that carried it most."""
+    lines = [Text(stripped(topic.topic), style="bold")]
+    for feature in topic.features[:3]:
+        hit = known.get(str(feature.get("feature")))
+        evidence = feature.get("label_evidence", hit.label_evidence if hit else None)
+        method = feature.get("label_method", hit.label_method if hit else None)
+        value, behind = score(feature.get("label_score"), evidence, method)
+        about = f"  {value} {behind}".rstrip() + f" · {count(int(feature.get('texts') or 0), 'text')}"
+        lines.append(Text.assemble(_label(feature.get("label")), (about, "dim")))
+    return Text("\n").join(lines)
+
+
+def _limits(console: Console, analysis: Analysis) -> None:
+    """What was looked through, how to read it, and what it cannot say."""
+    lines = []
+    for sae in analysis.saes:
+        name, where = stripped(str(sae.get("name"))), stripped(site(sae.get("site")))
+        shares = f"explains {percent(sae.get('explained'))} here, {percent(sae.get('expected'))} on its card"
+        lines.append(f"{stripped(analysis.model)} through {name} ({where}): {shares}")
+    lines.append(
+        "Bar: peak activation over the feature's maximum. Score: how well the label tells, on n held-out examples, where the feature"
+        " fires; 0.5 is chance."
+    )
+    grid = Table.grid()
+    grid.add_column(width=2, no_wrap=True)
+    grid.add_column(overflow="fold")
+    for line in [*lines, *map(marked, analysis.limits)]:
+        grid.add_row(Text("·"), Text(line))
+    console.print(Text("What this rests on, and what it cannot say", style="bold"))
+    console.print(Padding(grid, (0, 0, 0, 2), expand=False))

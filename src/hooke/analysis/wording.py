@@ -1,0 +1,91 @@
+"""How an analysis is put into words and steps: the same in the terminal, on the page and in a notebook."""
+
+import math
+
+from hooke.analysis.result import Hit
+from hooke.errors import HookeError
+from hooke.names import Site
+from hooke.text.marks import stripped
+
+NO_LABEL = "no label"
+"""What stands where a label would, when no atlas knows the feature."""
+STEPS = 5
+"""Steps of the colour scale; each is a fifth of a feature's maximum."""
+
+
+def score(value: float | int | None, evidence: int | None, method: str | None) -> tuple[str, str]:
+    """A label's score and what stands behind it; never shown the one without the other.
+
+    >>> score(0.934, 128, "extractive")
+    ('0.93', 'n 128 · extractive')
+    """
+    how = {"": "method not stated", "none": "no name held up"}.get(stripped(method or ""), stripped(method or ""))
+    if value is None or not math.isfinite(value):
+        return "unscored", f"· {how}" if method else ""
+    return f"{value:.2f}", f"n {number(evidence)} · {how}"
+
+
+def strongest(hit: Hit, tokens: list[str]) -> list[tuple[str, float]]:
+    """The tokens on which a feature fired, strongest first, with its activations."""
+    ranked = sorted(hit.activations.items(), key=lambda item: (-item[1], item[0]))
+    return [(tokens[pos], value) for pos, value in ranked if 0 <= pos < len(tokens)]
+
+
+def past_maximum(hit: Hit) -> bool:
+    """Whether a feature fired more strongly here than ever in the atlas' corpus."""
+    return math.isfinite(hit.relative) and hit.relative > 1
+
+
+def steps(hit: Hit) -> dict[int, int]:
+    """Step 1 to ``STEPS`` of the colour scale, by position: fifths of the feature's maximum.
+
+    Where no maximum is known (`relative` not above 0), the peak in this text stands for it.
+    """
+    known = math.isfinite(hit.relative) and hit.relative > 0
+    top = hit.activation / hit.relative if known else hit.activation
+    values = hit.activations or {hit.pos: hit.activation}
+    return {pos: min(STEPS, math.ceil(STEPS * value / top - 1e-9) or 1) for pos, value in values.items() if value > 0 and top > 0}
+
+
+def percent(share: float | int | None) -> str:
+    """A share in whole per cent.
+
+    >>> percent(0.874)
+    '87\\u202f%'
+    """
+    return "not measured" if share is None or not math.isfinite(share) else f"{100 * share:.0f}\u202f%".replace("-", "−")
+
+
+def explained(share: float | None) -> str:
+    """How much of a text the features account for, in words."""
+    return "explained share not measured" if share is None or not math.isfinite(share) else f"{percent(share)} explained"
+
+
+def clipped(share: float | int) -> float:
+    """A share as the length of a bar, in [0, 1]."""
+    return min(max(share, 0.0), 1.0) if math.isfinite(share) else 0.0
+
+
+def number(value: float | int | None) -> str:
+    """Three significant digits, thousands apart."""
+    if value is None or not math.isfinite(value):
+        return "not measured"
+    return f"{value:,.0f}".replace(",", "\u202f") if abs(value) >= 1000 or value == int(value) else f"{value:.3g}"
+
+
+def site(text: object) -> str:
+    """A site as people say it: layer first."""
+    try:
+        parsed = Site.parse(str(text))
+    except HookeError:
+        return str(text)
+    return f"layer {parsed.layer}, {parsed.kind}"
+
+
+def count(n: int, noun: str) -> str:
+    """A number with its noun.
+
+    >>> count(2, "text")
+    '2 texts'
+    """
+    return f"{number(n)} {noun}{'' if n == 1 else 's'}"

@@ -1,0 +1,80 @@
+"""Everything Hooke raises on purpose, and the one message form for an unknown name.
+
+HookeError                     exit code 1
+├── BadConfig                  2   an option or setting that cannot be
+├── BadFile                    3   a file from outside that is damaged, hostile or of the wrong kind
+├── ShapeMismatch              3   parts that do not fit together (SAE and model, weights and header)
+├── UnknownName                4   no such model, SAE, site, feature, topic ...
+├── Missing                    4   something that has to be installed or fetched first
+├── DigestMismatch             5   the bytes are not the bytes that were promised
+└── LimitReached               6   disk, memory or a stated limit
+"""
+
+import difflib
+from collections.abc import Iterable
+
+
+class HookeError(Exception):
+    """Base of every error that Hooke raises on purpose; ``exit_code`` is what the command line returns for it."""
+
+    exit_code = 1
+
+
+class BadConfig(HookeError):
+    """An option or setting has a value that cannot be."""
+
+    exit_code = 2
+
+
+class BadFile(HookeError):
+    """A file from outside is damaged, hostile or not of the kind that was asked for."""
+
+    exit_code = 3
+
+
+class ShapeMismatch(HookeError):
+    """Two parts do not fit together; the message gives both shapes."""
+
+    exit_code = 3
+
+
+class UnknownName(HookeError):
+    """A name that nothing answers to."""
+
+    exit_code = 4
+
+
+class Missing(HookeError):
+    """Something has to be installed or fetched first; the message says how."""
+
+    exit_code = 4
+
+
+class DigestMismatch(HookeError):
+    """The bytes are not the bytes that were promised."""
+
+    exit_code = 5
+
+
+class LimitReached(HookeError):
+    """Disk, memory or a stated limit does not allow it."""
+
+    exit_code = 6
+
+
+def unknown(what: str, asked: object, known: Iterable[str], hint: str = "") -> UnknownName:
+    """The error for a name nothing answers to: what was asked, the nearest match, what is known, what to do.
+
+    >>> str(unknown("site kind", "resid_pst", ["resid_pre", "resid_post"]))
+    "unknown site kind 'resid_pst'. Did you mean 'resid_post'? Known: resid_post, resid_pre."
+    """
+    names = sorted(set(known))
+    near = difflib.get_close_matches(str(asked), names, n=1, cutoff=0.5)
+    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
+    parts = [f"unknown {what} {str(asked)!r}."]
+    if near:
+        parts.append(f"Did you mean {near[0]!r}?")
+    parts.append(f"Known: {shown}." if names else "None is known here.")
+    if hint:
+        parts.append(hint)
+    return UnknownName(" ".join(parts))

@@ -1,0 +1,200 @@
+"""Files: the cache folder, durable atomic writes, digests, and safetensors opened with distrust."""
+
+import contextlib
+import errno
+import fcntl
+import glob
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+from hooke.errors import BadConfig, BadFile, HookeError, LimitReached, Missing
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_MAX_HEADER = 16 << 20
+_MAX_METADATA = 1 << 20
+
+
+def cache_dir() -> Path:
+    """Where converted models live: ``$HOOKE_HOME/cache``, else the user's cache folder. Always safe to delete."""
+    if home := os.environ.get("HOOKE_HOME"):
+        return Path(home) / "cache"
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("hooke", appauthor=False))
+
+
+def write_error(error: OSError, path: Path) -> HookeError:
+    """The clear error for a failed write to `path`: what is wrong with the place and what to do about it."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        free = f", {_free(path) >> 20} MiB free" if _free(path) >= 0 else ""
+        return LimitReached(
+            f"no room to write {path}{free}. Free some space or set HOOKE_HOME to a folder on another disk. Nothing was left half-written."
+        )
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST):
+        return BadConfig(f"cannot write {path}: {error.strerror}. Set HOOKE_HOME to a folder you may write to.")
+    return HookeError(f"cannot write {path}: {error}")
+
+
+def _free(path: Path) -> int:
+    for folder in (path, *path.parents):
+        with contextlib.suppress(OSError):
+            return shutil.disk_usage(folder).free
+    return -1
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextlib.contextmanager
+def atomic_write(path: Path) -> Iterator[IO[bytes]]:
+    """A binary file that appears under `path` whole and durable, or not at all (temporary name, fsync, rename)."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    except OSError as error:
+        raise write_error(error, path) from error
+    try:
+        with os.fdopen(handle, "wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files only their owner may read; give what the user's mask allows, as open() does.
+        mask = os.umask(0)
+        os.umask(mask)
+        os.chmod(name, 0o666 & ~mask)
+        os.replace(name, path)
+        _sync(path.parent)
+    except OSError as error:
+        raise write_error(error, path) from error
+    finally:
+        with contextlib.suppress(OSError):  # the first error is the one to tell
+            os.unlink(name)
+
+
+@contextlib.contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """A folder that appears under `path` whole, or not at all; leftovers of killed attempts are removed first."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path)
+        work = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent))
+    except OSError as error:
+        raise write_error(error, path) from error
+    try:
+        with _locked(work):
+            building = work / "new"
+            building.mkdir()
+            yield building
+            for written in (*building.rglob("*"), building):
+                _sync(written)
+            with contextlib.suppress(FileNotFoundError):
+                os.rename(path, work / "old")  # never half removed under its own name
+            os.rename(building, path)
+            _sync(path.parent)
+    except OSError as error:
+        raise write_error(error, path) from error
+    finally:
+        shutil.rmtree(work, ignore_errors=True)
+
+
+def _remove_leftovers(path: Path) -> None:
+    """Remove what killed attempts left. A living one holds a lock; a process number would not do, in containers they come again."""
+    for leftover in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        with contextlib.suppress(OSError), _locked(leftover):
+            shutil.rmtree(leftover, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold the lock on `folder`, which the system gives up for us if we are killed; `OSError` if another process has it."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    finally:
+        os.close(handle)
+
+
+def sha256(path: Path) -> str:
+    """Hex digest of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def safetensors_header(path: Path) -> tuple[dict[str, tuple[str, list[int]]], dict[str, str]]:
+    """Tensor names with ``(dtype, shape)``, and the metadata, of a safetensors file, read without its tensors.
+
+    Raises `BadFile` where the header is not what the format allows (the parser proper checks again on reading).
+    """
+    if not path.is_file():
+        raise Missing(f"no file {path}.")
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        if not 2 <= size <= min(_MAX_HEADER, path.stat().st_size - 8):
+            raise BadFile(f"{path} is not a safetensors file: its header claims {size} bytes of {path.stat().st_size}.")
+        raw = file.read(size)
+    try:
+        header = json.loads(raw, object_pairs_hook=_no_duplicates)
+    except (ValueError, RecursionError) as error:
+        raise BadFile(f"{path} is not a safetensors file: its header cannot be read ({error}).") from error
+    if not isinstance(header, dict):
+        raise BadFile(f"{path} is not a safetensors file: its header is no object.")
+    metadata = header.pop("__metadata__", {})
+    if not isinstance(metadata, dict) or not all(isinstance(value, str) for value in metadata.values()):
+        raise BadFile(f"{path}: its metadata is not an object of texts.")
+    if sum(map(len, metadata.values())) > _MAX_METADATA:
+        raise BadFile(f"{path}: its metadata is larger than {_MAX_METADATA >> 20} MiB.")
+    tensors = {}
+    for name, entry in header.items():
+        shape = entry.get("shape") if isinstance(entry, dict) else None
+        if not isinstance(shape, list) or not all(isinstance(n, int) and 0 <= n < 1 << 40 for n in shape):
+            raise BadFile(f"{path}: tensor {name[:80]!r} has no sensible shape.")
+        tensors[name] = (str(entry.get("dtype")), shape)
+    return tensors, metadata
+
+
+def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name occurs twice")
+    return found
+
+
+def read_safetensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:
+    """All tensors of a safetensors file, memory-mapped, and its metadata."""
+    from safetensors import SafetensorError, safe_open
+
+    _, metadata = safetensors_header(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, metadata  # noqa: SIM118 (not a dict)
+    except SafetensorError as error:
+        raise BadFile(f"{path} is not a safetensors file: {error}.") from error
+
+
+def write_safetensors(path: Path, tensors: dict[str, "Tensor"], metadata: dict[str, str]) -> None:
+    """`tensors` and `metadata` as one safetensors file, written atomically; the same input gives the same bytes."""
+    from safetensors.torch import save
+
+    raw = save({name: tensors[name].contiguous() for name in sorted(tensors)})
+    start = 8 + int.from_bytes(raw[:8], "little")
+    # The library writes metadata in an order that changes from run to run, so it is put in here.
+    header = ({"__metadata__": dict(sorted(metadata.items()))} if metadata else {}) | json.loads(raw[8:start])
+    head = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+    head += b" " * (-len(head) % 8)  # tensors must begin at a multiple of 8 bytes
+    with atomic_write(path) as file:
+        file.write(len(head).to_bytes(8, "little") + head)
+        file.write(memoryview(raw)[start:])

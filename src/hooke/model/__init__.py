@@ -1,0 +1,183 @@
+"""Model: run a causal language model and read or write inside it."""
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from hooke.errors import BadConfig, BadFile, HookeError, LimitReached, Missing, unknown
+from hooke.model.architectures import Architecture, architecture_of, verify
+from hooke.model.carried import CARRIED, carried_folder
+from hooke.model.hooks import editing, run_until
+from hooke.model.sampling import generate
+from hooke.names import Site
+from hooke.text.tokens import Tokenizer
+
+__all__ = ["Model", "length_batches"]
+
+_DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
+# Logits computed at a time: bounds them at 64 MiB in float32 for any vocabulary.
+_LOGIT_VALUES = 1 << 24
+
+
+class Model:
+    """A causal language model to look into."""
+
+    def __init__(self, hf: PreTrainedModel, tokenizer: Tokenizer, name: str) -> None:
+        """Wrap a loaded Hugging Face model; the architecture's row is verified against it here.
+
+        Raises `UnknownName` for an architecture without a row, `ShapeMismatch` where the row does not fit, `BadConfig` for Gemma in
+        float16: its residual stream grows past 65,504, the largest float16, so that every activation becomes infinite.
+        """
+        self.hf = hf.eval().requires_grad_(False)
+        self.tokenizer = tokenizer
+        self.name = name
+        self.architecture: Architecture = architecture_of(hf.config)
+        if hf.dtype == torch.float16 and self.architecture.model_type.startswith("gemma"):
+            raise BadConfig("Gemma's residual stream overflows float16. Load the model with dtype='bfloat16' or 'float32'.")
+        verify(self.hf, self.architecture)
+
+    @classmethod
+    def load(
+        cls, ref: str = "gemma-3-270m", *, dtype: str = "bfloat16", device: str = "cpu", progress: Callable[[str], None] = lambda _: None
+    ) -> "Model":
+        """The model `ref`: a carried one by name (no network), a folder, or ``org/name`` on a model hub.
+
+        `progress` hears one sentence before anything that takes long.
+        """
+        if dtype not in _DTYPES:
+            raise unknown("dtype", dtype, _DTYPES)
+        if dtype == "float16" and "gemma" in ref.lower():
+            raise BadConfig("Gemma's residual stream overflows float16. Use dtype='bfloat16' or 'float32'.")
+        folder = carried_folder(ref, progress) if ref in CARRIED else ref
+        if isinstance(folder, str) and "/" not in folder and not Path(folder).is_dir():
+            raise unknown("model", ref, CARRIED, "A model is a name from this list, a folder, or org/name on a model hub.")
+        hf = _load_hf(folder, _DTYPES[dtype], ref)
+        torch.nn.Module.to(hf, device)
+        return cls(hf, _load_tokenizer(folder, hf), ref if ref in CARRIED else ref.rstrip("/").rpartition("/")[2])
+
+    @property
+    def n_layers(self) -> int:
+        """Number of blocks."""
+        return self.architecture.n_layers(self.hf.config)
+
+    @property
+    def context(self) -> int:
+        """The longest run of tokens the model was made for."""
+        return int(getattr(self.hf.config.get_text_config(), "max_position_embeddings", 1024))
+
+    def sites(self) -> list[Site]:
+        """Every site of the model, in the order they are computed."""
+        return self.architecture.sites(self.hf.config)
+
+    def width(self, site: Site | str) -> int:
+        """Values per token at `site`."""
+        site = Site.parse(site)
+        self.architecture.locate(self.hf, site)
+        return self.architecture.width(self.hf.config, site)
+
+    @torch.inference_mode()
+    def capture(self, ids: Int[Tensor, "batch pos"], sites: Sequence[Site | str]) -> dict[Site, Float[Tensor, "batch pos d_site"]]:
+        """Activations at all `sites` from one forward pass; nothing above the highest one is computed, no LM head.
+
+        Rows shorter than the longest are padded on the right with any id: attention is causal, so padding changes nothing to its left,
+        and what is computed on the padding itself is for the caller to leave out.
+        """
+        wanted = [Site.parse(site) for site in sites]
+        located = {site: self.architecture.locate(self.hf, site) for site in wanted}
+        highest = max(wanted, key=self.architecture.order)
+        base = self.architecture.base(self.hf)
+        return run_until(base, located, highest, input_ids=ids.to(self.hf.device), use_cache=False)
+
+    @contextlib.contextmanager
+    def edit(self, site: Site | str, fn: Callable[[Tensor], Tensor]) -> Iterator[None]:
+        """While inside, every forward pass continues from ``fn(acts)`` at `site`, acts ``[batch, pos, d_site]``."""
+        with editing(self.architecture.locate(self.hf, Site.parse(site)), fn):
+            yield
+
+    @torch.inference_mode()
+    def loss(self, ids: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos_minus_one"]:
+        """Cross-entropy in nats of each next token, ``-ln p(ids[:, t+1] | ids[:, :t+1])``; logits are made in pieces, never all at once."""
+        ids = ids.to(self.hf.device)
+        hidden = self.architecture.base(self.hf)(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
+        head = self.hf.get_output_embeddings()
+        assert head is not None
+        flat, targets = hidden.flatten(0, 1), ids[:, 1:].flatten()
+        step = max(1, _LOGIT_VALUES // self.hf.config.get_text_config().vocab_size)
+        parts = [
+            torch.nn.functional.cross_entropy(self._cap(head(h).float()), t, reduction="none")
+            for h, t in zip(flat.split(step), targets.split(step), strict=True)
+        ]
+        return torch.cat(parts).view(hidden.shape[:2])
+
+    def _cap(self, logits: Tensor) -> Tensor:
+        """Gemma 2 squashes its logits: ``c · tanh(logits / c)``."""
+        cap = getattr(self.hf.config.get_text_config(), "final_logit_softcapping", None)
+        return logits if cap is None else cap * torch.tanh(logits / cap)
+
+    @torch.inference_mode()
+    def generate(
+        self, prompts: Int[Tensor, "batch pos"], tokens: int, *, temperature: float = 1.0, seed: int = 0
+    ) -> Int[Tensor, "batch total"]:
+        """`prompts` (equally long rows) continued by up to `tokens` tokens each, sampled at `temperature` (0: the likeliest)."""
+        text = self.hf.config.get_text_config()
+        ends = text.eos_token_id if isinstance(text.eos_token_id, list) else [text.eos_token_id]
+        filler = 0 if text.pad_token_id is None else text.pad_token_id
+        known = frozenset(end for end in ends if end is not None)
+        return generate(self.hf, prompts.to(self.hf.device), tokens, temperature=temperature, seed=seed, ends=known, filler=filler)
+
+
+def _load_hf(folder: str | Path, dtype: torch.dtype, ref: str) -> PreTrainedModel:
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    try:
+        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+    except MemoryError as error:
+        raise LimitReached(f"not enough memory for the model {ref!r}.") from error
+    except OSError as error:
+        offline = " The hub is switched off (HF_HUB_OFFLINE)." if os.environ.get("HF_HUB_OFFLINE") else ""
+        raise Missing(
+            f"cannot find the model {ref!r}: {str(error).splitlines()[0]}{offline} Carried models: {', '.join(CARRIED)}."
+        ) from error
+    except (ValueError, KeyError, RuntimeError) as error:
+        raise BadFile(f"cannot load the model {ref!r}: {str(error).splitlines()[0]}") from error
+
+
+def _load_tokenizer(folder: str | Path, hf: PreTrainedModel) -> Tokenizer:
+    config = hf.config.get_text_config()
+    special = [i for i in (config.bos_token_id, config.pad_token_id) if isinstance(i, int)]
+    special += config.eos_token_id if isinstance(config.eos_token_id, list) else [i for i in [config.eos_token_id] if i is not None]
+    if isinstance(folder, Path):
+        return Tokenizer.open(folder / "tokenizer.json", config.bos_token_id, special)
+    from transformers import AutoTokenizer
+
+    try:
+        found = AutoTokenizer.from_pretrained(folder)
+    except (OSError, ValueError) as error:
+        raise Missing(f"no tokenizer for {folder}: {str(error).splitlines()[0]}") from error
+    backend = getattr(found, "backend_tokenizer", None)
+    if backend is None:
+        raise HookeError(f"the tokenizer of {folder} has no fast form (tokenizer.json), which Hooke needs.")
+    return Tokenizer(backend, found.bos_token_id, {*special, *found.all_special_ids})
+
+
+def length_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
+    """Indices of texts in batches of like length, longest first, each at most `batch_tokens` padded tokens (at least one text).
+
+    >>> list(length_batches([3, 9, 3, 2], batch_tokens=9))
+    [[1], [0, 2, 3]]
+    """
+    batch: list[int] = []
+    for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
+        if batch and (len(batch) + 1) * lengths[batch[0]] > batch_tokens:
+            yield batch
+            batch = []
+        batch.append(index)
+    if batch:
+        yield batch

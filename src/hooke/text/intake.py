@@ -1,0 +1,296 @@
+"""Texts on their way in: command-line arguments, files of lines, JSONL or CSV (also .gz and .zst), standard input; one at a time."""
+
+import csv
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Literal
+
+from hooke.errors import BadConfig, BadFile, LimitReached, Missing, unknown
+from hooke.text.unpack import DAMAGE, ByteStream, unpacked
+
+Form = Literal["auto", "lines", "jsonl", "csv"]
+
+MAX_LINE = 16 * 2**20
+"""Longest line (and longest CSV record) that is read, in bytes."""
+DEFAULT_FIELD = "text"
+"""The JSONL field or CSV column that is read when none is named."""
+
+_FORMS: dict[str, Form] = {".txt": "lines", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv"}
+_PACKED = (".gz", ".zst")
+_UTF16 = (b"\xff\xfe", b"\xfe\xff")
+_BOM = b"\xef\xbb\xbf"
+
+
+def texts_from(arguments: Sequence[str], *, field: str | None = None, column: str | None = None, form: Form = "auto") -> Iterator[str]:
+    """The texts that a command's arguments stand for, in order, each read when it is asked for.
+
+    An argument is ``-`` (standard input), a file that exists, or else a text itself. What is written like one of our
+    files (``headlines.txt``) but does not exist is a mistake, not a text.
+
+    >>> list(texts_from(["Rain stops play", "Rates held"]))
+    ['Rain stops play', 'Rates held']
+    """
+    if not arguments:
+        raise BadConfig("no text was given. Give texts, files (.txt, .jsonl, .csv, also .gz or .zst), or - to read standard input.")
+    if arguments.count("-") > 1:
+        raise BadConfig("standard input (-) was asked for more than once; it can be read once.")
+    named = (field, column, form) != (None, None, "auto")
+    parts: list[Iterator[str]] = []
+    for argument in arguments:
+        if argument == "-" or _names_file(argument):
+            parts.append(read_texts(argument, field=field, column=column, form=form))
+        elif named:
+            raise Missing(f"there is no file {argument!r}. A field, a column or a form was named, so a file is expected; check the path.")
+        elif argument.strip():
+            parts.append(iter((argument,)))
+    if not parts:
+        raise BadFile("the text that was given is empty. Give at least one text with something in it.")
+    return (text for part in parts for text in part)
+
+
+def read_texts(
+    source: str | Path | ByteStream, *, field: str | None = None, column: str | None = None, form: Form = "auto"
+) -> Iterator[str]:
+    """The texts of one source, streamed: memory does not grow with the source, and what is not asked for is not read.
+
+    1. `source` is a path, ``-`` for standard input, or an open binary stream. gzip and Zstandard are unpacked on the way.
+    2. `form` is decided by the suffix; without a suffix, `field` means JSONL, `column` means CSV, and neither means lines.
+    3. Each line is UTF-8 text of at most ``MAX_LINE`` bytes. A JSONL line is a string, or an object whose `field` is one.
+    4. Blank texts are left out; a source with nothing else in it is an error.
+
+    >>> from io import BytesIO
+    >>> list(read_texts(BytesIO(b'{"title": "Rates held"}'), field="title"))
+    ['Rates held']
+    """
+    if isinstance(source, str | Path) and str(source) != "-":
+        return _texts(_Source.file(Path(source), form, field, column))
+    stream = sys.stdin.buffer if isinstance(source, str | Path) else source
+    name = "standard input" if isinstance(source, str | Path) else str(getattr(source, "name", "the stream"))
+    return _texts(_Source(name, stream, _form(name, "", form, field, column), field, column, ","))
+
+
+@dataclass(frozen=True)
+class _Source:
+    """One source, its options checked and nothing of it read yet."""
+
+    name: str
+    """What messages call it."""
+    origin: Path | ByteStream
+    """Where the bytes come from."""
+    form: Form
+    """What a record is; never auto."""
+    field: str | None
+    """The JSONL field, if one was named."""
+    column: str | None
+    """The CSV column, if one was named."""
+    delimiter: str
+    """Between CSV cells."""
+
+    @classmethod
+    def file(cls, path: Path, form: Form, field: str | None, column: str | None) -> "_Source":
+        name = repr(str(path))
+        suffixes = [suffix.lower() for suffix in path.suffixes]
+        if suffixes and suffixes[-1] in _PACKED:
+            suffixes.pop()
+        suffix = suffixes[-1] if suffixes else ""
+        if path.is_dir():
+            raise BadFile(f"{name} is a directory. Name a file in it, for example {str(path / 'headlines.txt')!r}.")
+        if not path.exists():
+            raise Missing(f"there is no file {name}. Check the path; it is taken from {os.getcwd()!r}.")
+        return cls(name, path, _form(name, suffix, form, field, column), field, column, "\t" if suffix == ".tsv" else ",")
+
+    def open(self) -> AbstractContextManager[ByteStream]:
+        if not isinstance(self.origin, Path):
+            return nullcontext(self.origin)
+        try:
+            return self.origin.open("rb")
+        except OSError as error:
+            raise self.bad(f"cannot be read: {error.strerror}.") from error
+
+    def bad(self, what: str) -> BadFile:
+        return BadFile(f"{self.name} {what}")
+
+
+def _form(name: str, suffix: str, form: Form, field: str | None, column: str | None) -> Form:
+    """What the records of a source are, once suffix and options have been held against each other."""
+    if field is not None and column is not None:
+        raise BadConfig(f"field {field!r} and column {column!r} were both named. A field is of JSONL, a column of CSV; name one.")
+    if form == "auto" and suffix == ".json":
+        raise BadConfig(
+            f"{name} is one JSON document; one text a line is read. Make it JSONL first, for example: jq -c '.[]' in.json > out.jsonl."
+        )
+    if form == "auto":
+        form = _FORMS.get(suffix) or ("jsonl" if field is not None else "csv" if column is not None else "lines")
+    if field is not None and form != "jsonl":
+        raise BadConfig(f"field {field!r} was named, but {name} is read as {form}. Fields are of JSONL; " + _instead(form, "column"))
+    if column is not None and form != "csv":
+        raise BadConfig(f"column {column!r} was named, but {name} is read as {form}. Columns are of CSV; " + _instead(form, "field"))
+    return form
+
+
+def _instead(form: Form, other: str) -> str:
+    return "plain lines have neither." if form == "lines" else f"name a {other} instead."
+
+
+def _names_file(argument: str) -> bool:
+    """Whether a command's argument means a file: one is there, or it is written like one of ours."""
+    if os.path.exists(argument):  # False, not an error, for what cannot be a path at all
+        return True
+    suffixes = [suffix.lower() for suffix in PurePath(argument).suffixes]
+    return bool(suffixes) and not any(c.isspace() for c in argument) and (suffixes[-1] in _FORMS or suffixes[-1] in _PACKED)
+
+
+def _texts(source: _Source) -> Iterator[str]:
+    """The texts of `source` that are not blank; an error when there is none."""
+    records = {"lines": _plain, "jsonl": _jsonl, "csv": _csv}[source.form]
+    with source.open() as stream:
+        found = False
+        for text in records(source, _lines(source, stream)):
+            if text.strip():
+                found = True
+                yield text
+    if not found:
+        raise source.bad("has no text in it. One text a line is expected (or a record with text, in JSONL and CSV).")
+
+
+def _lines(source: _Source, stream: ByteStream) -> Iterator[tuple[int, str]]:
+    """Numbered lines with their line ends, as text; whatever is wrong with the bytes is said with line and offset."""
+    plain, packing = unpacked(stream)
+    number = offset = 0
+    while True:
+        try:
+            line = plain.readline(MAX_LINE + 1)
+        except DAMAGE as error:
+            raise source.bad(
+                f"is damaged: its compressed data breaks off or is wrong after line {number} ({error}). Fetch it again."
+            ) from error
+        except OSError as error:
+            raise source.bad(f"cannot be read after line {number}: {error.strerror or error}.") from error
+        if not line:
+            return
+        number += 1
+        if number == 1 and packing is None and isinstance(source.origin, Path) and source.origin.suffix.lower() in _PACKED:
+            raise source.bad(f"ends in {source.origin.suffix} but its first bytes are not of that format. Rename it, or fetch it again.")
+        if len(line) > MAX_LINE:
+            raise LimitReached(
+                f"line {number} of {source.name} is longer than {MAX_LINE // 2**20} MiB, the most that one text may have."
+                " Split it into shorter lines."
+            )
+        if number == 1 and line.startswith(_UTF16):
+            raise source.bad("is UTF-16. Save it as UTF-8, for example: iconv -f UTF-16 -t UTF-8 in.txt > out.txt.")
+        if (nul := line.find(b"\0")) >= 0:
+            raise source.bad(
+                f"is binary, not text: a NUL byte in line {number}, at byte {offset + nul}. Give plain text, JSONL or CSV in UTF-8."
+            )
+        skip = len(_BOM) if number == 1 and line.startswith(_BOM) else 0
+        try:
+            text = line[skip:].decode()
+        except UnicodeDecodeError as error:
+            at = skip + error.start
+            raise source.bad(
+                f"is not UTF-8: line {number}, byte {offset + at} is 0x{line[at]:02x} ({error.reason})."
+                " Convert it, for example: iconv -f LATIN1 -t UTF-8 in.txt > out.txt."
+            ) from error
+        yield number, text
+        offset += len(line)
+
+
+def _plain(source: _Source, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
+    for _, line in lines:
+        yield line.removesuffix("\n").removesuffix("\r")
+
+
+def _jsonl(source: _Source, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
+    name = source.field if source.field is not None else DEFAULT_FIELD
+    for number, line in lines:
+        if not line.strip():
+            continue
+        where = f"line {number} of {source.name}"
+        try:
+            value = json.loads(line)
+        except RecursionError as error:
+            raise BadFile(f"{where} is nested too deeply to be read as JSON.") from error
+        except ValueError as error:  # JSONDecodeError, or a number of more digits than Python reads
+            said = f"{error.msg} at column {error.colno}" if isinstance(error, json.JSONDecodeError) else str(error)
+            raise BadFile(f"{where} is not JSON: {said}. JSONL has one complete JSON value on each line.") from error
+        if isinstance(value, dict):
+            if name not in value:
+                hint = f"That is {where}." + ("" if source.field is not None else " Name the field that holds the text.")
+                raise unknown("field", name, value, hint)
+            value, where = value[name], f"field {name!r} in {where}"
+        if not isinstance(value, str):
+            raise BadFile(f"{where} is {_kind(value)}, not text. A text is a JSON string, or an object with one in the field that is read.")
+        if any("\ud800" <= c <= "\udfff" for c in value):
+            raise BadFile(
+                f"{where} holds half of a surrogate pair (\\ud800 to \\udfff), which is no character. Write the pair, or leave it out."
+            )
+        yield value
+
+
+def _kind(value: object) -> str:
+    kinds = {bool: "true or false", int: "a number", float: "a number", list: "a list", dict: "an object"}
+    return kinds.get(type(value), "null")
+
+
+def _csv(source: _Source, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
+    seen, size = 0, 0  # last line read; characters since the record began
+
+    def feed() -> Iterator[str]:
+        nonlocal seen, size
+        for seen, line in lines:
+            size += len(line)
+            if size > MAX_LINE:
+                raise LimitReached(
+                    f"the record that ends in line {seen} of {source.name} is longer than {MAX_LINE // 2**20} MiB, the most that is read;"
+                    " a quote that is never closed may be why."
+                )
+            yield line
+
+    def record() -> list[str] | None:
+        nonlocal size
+        size = 0
+        # The csv module keeps one limit for the whole process, 128 KiB; it is lifted for this one call.
+        before = csv.field_size_limit(MAX_LINE)
+        try:
+            return next(reader, None)
+        except csv.Error as error:
+            raise source.bad(
+                f"is not CSV: {error}, in line {seen}. Cells with quotes, commas or line ends are put in double quotes."
+            ) from error
+        finally:
+            csv.field_size_limit(before)
+
+    reader = csv.reader(feed(), delimiter=source.delimiter, strict=True)
+    head = record()
+    while head == []:
+        head = record()
+    if head is None:
+        return
+    column = _column(source, head)
+    while (row := record()) is not None:
+        if not row:
+            continue
+        if len(row) <= column:
+            raise source.bad(
+                f"has {len(row)} cells in line {seen} where the first line names {len(head)} columns; column {head[column]!r} is not there."
+            )
+        yield row[column]
+
+
+def _column(source: _Source, head: list[str]) -> int:
+    """Which cell of each record is the text."""
+    names = [name.strip() for name in head]
+    if source.column is None and len(names) == 1:
+        return 0
+    asked = source.column if source.column is not None else DEFAULT_FIELD
+    if asked not in names:
+        hint = f"The first line of {source.name} names the columns." + (
+            "" if source.column is not None else " Name the one that holds the text."
+        )
+        raise unknown("column", asked, names, hint)
+    return names.index(asked)

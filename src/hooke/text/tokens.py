@@ -1,0 +1,87 @@
+"""Tokenizer: texts to token ids with the beginning-of-sequence token in front, and ids back to the text each token stands for."""
+
+import codecs
+import re
+from collections.abc import Iterable, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import tokenizers
+
+from hooke.errors import BadFile, Missing
+
+_BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
+
+
+class Tokenizer:
+    """A `tokenizers.Tokenizer` with the model's conventions around it."""
+
+    def __init__(self, backend: tokenizers.Tokenizer, bos: int | None, special: Iterable[int] = ()) -> None:
+        """`bos` is put in front of every text (None: nothing is); `special` ids are never shown, counted or decomposed."""
+        self.backend = backend
+        self.bos = bos
+        added = backend.get_added_tokens_decoder()
+        self.special = frozenset(i for i, token in added.items() if token.special).union(special, [] if bos is None else [bos])
+        backend.encode_special_tokens = True  # a text that says "<bos>" says five characters, not where it begins
+
+    @classmethod
+    def open(cls, file: Path, bos: int | None, special: Iterable[int] = ()) -> "Tokenizer":
+        """The tokenizer in a ``tokenizer.json``."""
+        if not file.is_file():
+            raise Missing(f"no tokenizer at {file}.")
+        try:
+            backend = tokenizers.Tokenizer.from_file(str(file))
+        except Exception as error:  # the library raises bare Exception for anything it cannot read
+            raise BadFile(f"{file} is not a tokenizer: {error}.") from error
+        return cls(backend, bos, special)
+
+    def __len__(self) -> int:
+        return self.backend.get_vocab_size(with_added_tokens=True)
+
+    def encode(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of each text, the beginning-of-sequence token in front.
+
+        Markers such as ``<bos>`` written out in a text are read as the plain characters they are.
+        """
+        start = [] if self.bos is None else [self.bos]
+        return [start + encoding.ids for encoding in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+
+    def decode(self, ids: Sequence[int]) -> str:
+        """The text of `ids`; special tokens are left out."""
+        return "".join(self.pieces([i for i in ids if i not in self.special]))
+
+    def pieces(self, ids: Sequence[int]) -> list[str]:
+        """What each token adds to the text: the pieces concatenate to it.
+
+        A character spread over several tokens stands with the last of them; bytes that form no character become U+FFFD.
+        """
+        reader = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        out = [reader.decode(self._bytes(i)) for i in ids]
+        if out:
+            out[-1] += reader.decode(b"", final=True)
+        return out
+
+    def piece(self, token: int) -> str:
+        """The text of one token on its own."""
+        return self.pieces([token])[0]
+
+    def _bytes(self, token: int) -> bytes:
+        piece = self.backend.id_to_token(token)
+        if piece is None:
+            return b""
+        if self._byte_level is not None:
+            if token in self.backend.get_added_tokens_decoder():
+                return piece.encode()
+            return bytes(self._byte_level.get(char, 0x3F) for char in piece)
+        if match := _BYTE.fullmatch(piece):
+            return bytes([int(match[1], 16)])
+        return piece.replace("▁", " ").encode()
+
+    @cached_property
+    def _byte_level(self) -> dict[str, int] | None:
+        """Character to byte, for tokenizers that spell every byte as a printable character (GPT-2's way); else None."""
+        if "ByteLevel" not in repr(self.backend.decoder):
+            return None
+        shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
+        hidden = [byte for byte in range(256) if byte not in shown]
+        return {chr(byte): byte for byte in shown} | {chr(256 + i): byte for i, byte in enumerate(hidden)}

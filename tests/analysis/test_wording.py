@@ -1,0 +1,53 @@
+"""Numbers and steps as they are shown."""
+
+import math
+
+import pytest
+
+from hooke.analysis import wording
+from hooke.analysis.result import Analysis, Hit
+
+
+def fired(relative: float, activations: dict[int, float]) -> Hit:
+    peak = max(activations, key=lambda pos: activations[pos])
+    return Hit("a/resid_post.1/b/2", "a/resid_post.1/b", 2, None, None, None, 0, activations[peak], relative, 1.0, "x", peak, activations)
+
+
+@pytest.mark.parametrize(("share", "step"), [(0.001, 1), (0.2, 1), (0.201, 2), (0.4, 2), (0.6, 3), (0.8, 4), (0.81, 5), (1.0, 5), (1.7, 5)])
+def test_steps_are_fifths_of_the_maximum(share: float, step: int) -> None:
+    assert wording.steps(fired(share, {3: share * 50})) == {3: step}
+
+
+def test_steps_without_a_known_maximum_take_the_peak() -> None:
+    for unknown in (0.0, math.nan, -1.0):
+        assert wording.steps(fired(unknown, {0: 10.0, 1: 5.0, 2: 0.0})) == {0: 5, 1: 3}
+
+
+def test_numbers() -> None:
+    assert [wording.number(v) for v in (None, math.nan, 0, 3, 49.66, 0.012345, 1234567.8)] == [
+        "not measured",
+        "not measured",
+        "0",
+        "3",
+        "49.7",
+        "0.0123",
+        "1\u202f234\u202f568",
+    ]
+    assert [wording.percent(v) for v in (None, 0.004, 1.12, -0.5)] == ["not measured", "0\u202f%", "112\u202f%", "−50\u202f%"]
+    assert [wording.count(n, "text") for n in (0, 1, 2)] == ["0 texts", "1 text", "2 texts"]
+    assert [wording.clipped(v) for v in (-1.0, 0.5, 2.0, math.nan)] == [0.0, 0.5, 1.0, 0.0]
+    assert [wording.site(s) for s in ("resid_post.12", "elsewhere", None)] == ["layer 12, resid_post", "elsewhere", "None"]
+
+
+def test_a_score_never_stands_alone() -> None:
+    assert wording.score(0.934, 128, "extractive") == ("0.93", "n 128 · extractive")
+    assert wording.score(0.52, 64, "none") == ("0.52", "n 64 · no name held up")
+    assert wording.score(0.934, None, None) == ("0.93", "n not measured · method not stated")
+    assert wording.score(None, 0, "extractive") == ("unscored", "· extractive")
+    assert wording.score(None, 0, None) == ("unscored", "")
+
+
+def test_strongest_first(analysis: Analysis) -> None:
+    text = analysis.texts[0]
+    assert [token for token, _ in wording.strongest(text.features[0], text.tokens)] == [" rates", " bank", " inflation"]
+    assert [wording.past_maximum(hit) for hit in analysis.texts[2].features] == [True, False]

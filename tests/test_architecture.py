@@ -1,0 +1,68 @@
+"""Imports point down: a unit may use the rows below its own, never a row above, never its neighbours.
+
+`lint-imports` checks the same contract. This one needs nothing installed, names file and line, and also counts imports inside
+functions and under `TYPE_CHECKING`.
+"""
+
+import ast
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGE = ROOT / "src" / "hooke"
+CONTRACT = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"][0]
+ROWS = [[unit.strip().removeprefix("hooke.") for unit in row.split("|")] for row in reversed(CONTRACT["layers"])]
+RANK = {unit: row for row, units in enumerate(ROWS) for unit in units}
+
+
+def imported_units(source: str, package: tuple[str, ...]) -> Iterator[tuple[int, str]]:
+    """Line and unit of every import of a part of hooke in a module that lies in `package`."""
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            targets = [alias.name.split(".") for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            stem = list(package[: len(package) - node.level + 1]) if node.level else []
+            stem += node.module.split(".") if node.module else []
+            targets = [[*stem, alias.name] for alias in node.names]
+        else:
+            continue
+        yield from ((node.lineno, target[1]) for target in targets if target[0] == "hooke" and len(target) > 1)
+
+
+def upward(source: str, unit: str, package: tuple[str, ...]) -> list[str]:
+    """The imports of `unit` that do not point down, as ``line: unit may not import other``."""
+    found = [(line, other) for line, other in imported_units(source, package) if other != unit and other in RANK]
+    return [f"{line}: {unit} may not import {other}" for line, other in found if RANK[unit] <= RANK[other]]
+
+
+def test_imports_point_down():
+    bad = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        parts = path.relative_to(PACKAGE).parts
+        unit = parts[0].removesuffix(".py")
+        if unit in ("__init__", "__main__"):  # the public list may name everything; -m is the command line
+            continue
+        assert unit in RANK, f"{path.relative_to(ROOT)}: give `{unit}` a row in the import contract of pyproject.toml"
+        bad += [f"{path.relative_to(ROOT)}:{line}" for line in upward(path.read_text(), unit, ("hooke", *parts[:-1]))]
+    assert not bad, "\n".join(bad)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from hooke.train import Config",
+        "import hooke.train.loop",
+        "from hooke import model",
+        "from ..train import loop",
+        "def f():\n    import hooke.cli",
+    ],
+)
+def test_an_upward_import_is_caught(line):
+    assert len(upward(line, "sae", ("hooke", "sae"))) == 1
+
+
+def test_a_downward_import_passes():
+    assert upward("from hooke.names import Site\nfrom . import spec\nimport torch", "sae", ("hooke", "sae")) == []

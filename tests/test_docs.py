@@ -1,0 +1,135 @@
+"""Documentation is tested: code blocks run, links lead somewhere, generated pages are current, docstring examples hold.
+
+A block is left out by a line `<!-- not run: reason -->` above it. A page that needs the real model says so once, anywhere:
+`<!-- needs: gemma-3-270m -->`. Shell blocks run their lines with `hooke` in them, on the first lines of each example file.
+"""
+
+import doctest
+import importlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+HISTORY = {"CHANGELOG.md", "decisions"}
+PAGES = [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").rglob("*.md") if not HISTORY & set(p.relative_to(ROOT).parts))]
+SHELLS = {"sh", "bash", "shell", "console"}
+_BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_NOT_RUN = re.compile(r"<!-- not run: \S.* -->\s*\Z")
+_EXAMPLE_LINES = 4
+
+
+@dataclass(frozen=True)
+class Block:
+    """One fenced block of a page."""
+
+    language: str
+    """The word after the fence."""
+    code: str
+    """What is inside."""
+    line: int
+    """Line of the page where the code begins, from 1."""
+
+
+def blocks(text: str) -> Iterator[Block]:
+    """The blocks of a page that are to be run."""
+    for found in _BLOCK.finditer(text):
+        if not _NOT_RUN.search(text[: found.start()]):
+            yield Block(found[1], found[2], text[: found.start(2)].count("\n") + 1)
+
+
+def commands(code: str) -> list[str]:
+    """The lines of a shell block that use hooke, prompts taken off and continued lines joined."""
+    lines = [line.removeprefix("$ ").strip() for line in code.replace("\\\n", " ").splitlines()]
+    return [line for line in lines if re.search(r"(^|\| *)hooke\b", line)]
+
+
+def page_params() -> list:
+    """Every page, marked `real` where it says that it needs the real model."""
+    marks = {page: [pytest.mark.real] * ("<!-- needs: gemma-3-270m -->" in page.read_text()) for page in PAGES}
+    return [pytest.param(page, marks=marks[page], id=page.relative_to(ROOT).as_posix()) for page in PAGES]
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder like the repository's root, with short copies of the examples."""
+    (tmp_path / "examples").mkdir()
+    for path in sorted((ROOT / "examples").glob("*")):
+        if path.suffix in (".txt", ".jsonl", ".csv"):
+            kept = path.read_text().splitlines(keepends=True)[:_EXAMPLE_LINES]
+            (tmp_path / "examples" / path.name).write_text("".join(kept))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", page_params())
+def test_blocks_run(page: Path, workplace: Path):
+    names: dict[str, object] = {"__name__": "__main__"}
+    for block in blocks(page.read_text()):
+        where = f"{page.relative_to(ROOT)}:{block.line}"
+        if block.language == "python" and ">>>" in block.code:
+            example = doctest.DocTestParser().get_doctest(block.code, names, where, str(page), block.line - 1)
+            runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+            report: list[str] = []
+            assert runner.run(example, out=report.append, clear_globs=False).failed == 0, "".join(report)
+            names.update(example.globs)
+        elif block.language == "python":
+            exec(compile("\n" * (block.line - 1) + block.code, where, "exec"), names)
+        elif block.language in SHELLS:
+            for command in commands(block.code):
+                run_command(command, where, workplace)
+
+
+def run_command(command: str, where: str, folder: Path) -> None:
+    """Run one line as a shell would, with the `hooke` of this environment; it has to succeed."""
+    env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
+    argv = ["bash", "-o", "pipefail", "-c", command]
+    done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL, check=False)
+    assert done.returncode == 0, f"{where}: {command}\nexit code {done.returncode}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+
+
+def test_blocks_are_found_and_left_out():
+    left_out = "<!-- not run: costs money -->\n```python\nb\n```\n"
+    no_reason = "<!-- not run: -->\n```sh\n$ cat x | hooke analyze - \\\n  --json\nmake demo\n```\n"
+    text = f"```python\na = 1\n```\n\n{left_out}\n{no_reason}"
+    found = list(blocks(text))
+    assert [(block.language, block.line) for block in found] == [("python", 2), ("sh", 12)]
+    assert commands(found[1].code) == ["cat x | hooke analyze -    --json"]
+
+
+def test_links_lead_somewhere():
+    bad = []
+    for page in sorted({*PAGES, *ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")}):
+        prose = _BLOCK.sub("", page.read_text())
+        targets = re.findall(r"\]\(([^)#\s]+)", prose) + re.findall(r"(?:src|href)=\"([^\"#]+)", prose)
+        bad += [f"{page.relative_to(ROOT)}: {t}" for t in targets if not re.match(r"[a-z]+:", t) and not (page.parent / t).exists()]
+    assert not bad, "\n".join(bad)
+
+
+def test_generated_pages_are_current():
+    done = subprocess.run(
+        [sys.executable, ROOT / "docs" / "generate.py", "--check"], capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def module_names() -> list[str]:
+    """Every module of the package, dotted."""
+    paths = sorted((ROOT / "src" / "hooke").rglob("*.py"))
+    names = [".".join(path.relative_to(ROOT / "src").with_suffix("").parts).removesuffix(".__init__") for path in paths]
+    return [name for name in names if not name.endswith("__main__")]
+
+
+@pytest.mark.parametrize("name", module_names())
+def test_docstring_examples_hold(name: str):
+    report: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    for example in doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(name), name):
+        runner.run(example, out=report.append)
+    assert runner.failures == 0, "".join(report)

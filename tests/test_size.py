@@ -1,0 +1,48 @@
+"""Nothing grows past what one can hold in the head: modules, functions, parameters, classes and configs.
+
+Exceptions are named, each with its reason; one that is no longer needed fails, so the list only shrinks.
+"""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+MAX = {"lines": 400, "function lines": 60, "parameters": 7, "public methods": 12, "config fields": 15}
+
+# "path" or "path:name", and which limit -> why it may be passed.
+EXCEPTIONS: dict[tuple[str, str], str] = {
+    ("src/hooke/cli.py:analyze", "parameters"): "a command's options are its parameters",
+    ("src/hooke/kernels.py:add_gradients", "parameters"): "compiled: a kernel takes its arrays one by one",
+    ("src/hooke/kernels.py:adam_rows", "parameters"): "compiled: a kernel takes its arrays one by one",
+}
+
+
+def sources() -> list[Path]:
+    """The modules that ship, with the scripts beside them."""
+    folders = ("src", "packs", "benchmarks", "docs")
+    return sorted(path for folder in folders for path in (ROOT / folder).rglob("*.py") if "__pycache__" not in path.parts)
+
+
+def sizes(path: Path) -> Iterator[tuple[str, str, int]]:
+    """Name, limit and size of everything in a module that has one."""
+    name, text = path.relative_to(ROOT).as_posix(), path.read_text()
+    yield name, "lines", len(text.splitlines())
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield f"{name}:{node.name}", "function lines", (node.end_lineno or node.lineno) - node.lineno + 1
+            named = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            yield f"{name}:{node.name}", "parameters", sum(arg.arg not in ("self", "cls") for arg in named)
+        elif isinstance(node, ast.ClassDef):
+            methods = [item for item in node.body if isinstance(item, ast.FunctionDef | ast.AsyncFunctionDef)]
+            yield f"{name}:{node.name}", "public methods", sum(not item.name.startswith("_") for item in methods)
+            if node.name.endswith("Config"):
+                yield f"{name}:{node.name}", "config fields", sum(isinstance(item, ast.AnnAssign) for item in node.body)
+
+
+def test_nothing_is_too_big():
+    over = {(name, limit): size for path in sources() for name, limit, size in sizes(path) if size > MAX[limit]}
+    bad = [f"{name}: {size} {limit}, at most {MAX[limit]}" for (name, limit), size in over.items() if (name, limit) not in EXCEPTIONS]
+    assert not bad, "split along a noun, or add a reason to EXCEPTIONS:\n" + "\n".join(bad)
+    unused = [key for key in EXCEPTIONS if key not in over]
+    assert not unused, f"no longer needed, take them out of EXCEPTIONS: {unused}"
