@@ -14,10 +14,14 @@ for _name in [name for name in os.environ if name.startswith("HOOKE_") and name 
 for _name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES"):
     os.environ.pop(_name, None)
 
+import hypothesis  # noqa: E402
 import no_network  # noqa: E402
 import pytest  # noqa: E402
 
 no_network.install()
+# A busy machine is no failure: tests that promise a time measure it themselves.
+hypothesis.settings.register_profile("hooke", deadline=None)
+hypothesis.settings.load_profile("hooke")
 
 
 @pytest.fixture(autouse=True)

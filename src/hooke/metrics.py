@@ -9,6 +9,7 @@ class VarianceSum:
 
         FVU = Σ‖x − x̂‖² / Σ‖x − μ‖²,   μ the mean of x over everything added
 
+    >>> import torch
     >>> sums = VarianceSum()
     >>> sums.add(torch.tensor([[0.0], [2.0]]), torch.tensor([[0.0], [1.0]]))
     >>> sums.fvu

@@ -1,5 +1,7 @@
 """A small analysis written by hand: six headlines, two SAEs, three topics, and every awkward case once."""
 
+from dataclasses import replace
+
 import pytest
 
 from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult, TopicScore
@@ -108,3 +110,28 @@ def carrier(feature: Hit, texts: int) -> dict[str, object]:
 def analysis() -> Analysis:
     """The hand-written analysis; nobody changes it."""
     return build()
+
+
+@pytest.fixture(scope="session")
+def model():
+    """The planted model."""
+    from hooke import tiny
+
+    return tiny.model()
+
+
+@pytest.fixture
+def known(tmp_path, monkeypatch):
+    """The planted SAE, known to an atlas and with the share it explains on its card; a second one beside it knows half as much."""
+    import planted
+
+    from hooke import tiny
+
+    sae = tiny.sae()
+    best = replace(sae, facts=replace(sae.facts, metrics={"l0": 3.5, "fvu": 0.01}))
+    W_dec = sae.W_dec.clone()
+    W_dec[9:] = 0  # nothing of what tells tokens apart
+    half = replace(sae, W_dec=W_dec, facts=replace(sae.facts, name="tiny/resid_post.0/half", metrics={"fvu": 0.2}))
+    path = planted.write(tmp_path / "atlas.sqlite", [best, half])
+    monkeypatch.setattr("hooke.analysis.lens.atlas_file", lambda name: path)
+    return best, half

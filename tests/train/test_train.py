@@ -3,6 +3,7 @@
 import math
 from dataclasses import replace
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -17,8 +18,17 @@ from hooke.train.trainer import SaeTrainer, measure
 pytestmark = pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaPerformanceWarning")
 D, PLANTED, ACTIVE, BATCH = 32, 64, 3, 512
 NAME, SITE = "toy/resid_post.0/64", Site(0, "resid_post")
-CONFIG = TrainConfig(d_sae=PLANTED, l0=ACTIVE, steps=600, lr=3e-3, dead_after=20_000, aux_k=16)
-SHORT = replace(CONFIG, steps=12)
+CONFIG = TrainConfig(d_sae=PLANTED, l0=ACTIVE, steps=350, lr=5e-3, dead_after=20_000, aux_k=16)
+SHORT = replace(CONFIG, steps=8)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """Arrays as small as these give several threads nothing but each other to wait for."""
+    before = numba.get_num_threads()
+    numba.set_num_threads(1)
+    yield
+    numba.set_num_threads(before)
 
 
 def directions() -> torch.Tensor:
@@ -166,7 +176,7 @@ def test_progress_is_reported():
 
 
 def test_a_stream_that_ends_early_is_an_error():
-    with pytest.raises(HookeError, match="ended after 3 of 12 steps"):
+    with pytest.raises(HookeError, match="ended after 3 of 8 steps"):
         run({NAME: SHORT}, 3)
 
 

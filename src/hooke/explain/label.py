@@ -2,7 +2,7 @@
 
 A rule is a set of words and a place to look for them (the token's own word, the word before, the word after, the words up to it), or a
 kind of token. Its score is the balanced accuracy (TPR + TNR) / 2 on the score half, which for a yes-or-no rule is its AUROC: 0.5 is
-chance. Positives are tokens where the feature is above a tenth of its maximum, negatives are tokens where it is silent.
+chance. Positives are tokens where the feature is above a quarter of its maximum, negatives are tokens where it is silent.
 """
 
 from dataclasses import dataclass, field
@@ -13,7 +13,7 @@ from hooke.atlas import NO_MEANING
 from hooke.explain.reading import Reading
 from hooke.text.words import TOKEN_KINDS
 
-STRONG = 0.1
+STRONG = 0.25
 """Above this share of its maximum a feature counts as clearly active."""
 _WORDS, _CONTEXT_WORDS, _SHOWN = 16, 8, 4
 _MIN_SCORE = 0.65

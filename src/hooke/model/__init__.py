@@ -1,12 +1,16 @@
 """Model: run a causal language model and read or write inside it."""
 
 import contextlib
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
+from huggingface_hub.errors import StrictDataclassError
 from jaxtyping import Float, Int
+from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
@@ -22,6 +26,7 @@ from hooke.text.tokens import Tokenizer
 __all__ = ["Model", "length_batches"]
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 # Logits computed at a time: bounds them at 64 MiB in float32 for any vocabulary.
 _LOGIT_VALUES = 1 << 24
 
@@ -53,10 +58,10 @@ class Model:
         """
         if dtype not in _DTYPES:
             raise unknown("dtype", dtype, _DTYPES)
-        if dtype == "float16" and "gemma" in ref.lower():
+        if dtype == "float16" and ref in CARRIED and "gemma" in ref:  # others are told from their configuration, once loaded
             raise BadConfig("Gemma's residual stream overflows float16. Use dtype='bfloat16' or 'float32'.")
         folder = carried_folder(ref, progress) if ref in CARRIED else ref
-        if isinstance(folder, str) and "/" not in folder and not Path(folder).is_dir():
+        if isinstance(folder, str) and "/" not in folder and not os.path.isdir(folder):
             raise unknown("model", ref, CARRIED, "A model is a name from this list, a folder, or org/name on a model hub.")
         hf = _load_hf(folder, _DTYPES[dtype], ref)
         torch.nn.Module.to(hf, device)
@@ -90,6 +95,8 @@ class Model:
         and what is computed on the padding itself is for the caller to leave out.
         """
         wanted = [Site.parse(site) for site in sites]
+        if not wanted:
+            raise BadConfig(f"no site to capture at. A site is written kind.layer, for example {self.sites()[-1]}.")
         located = {site: self.architecture.locate(self.hf, site) for site in wanted}
         highest = max(wanted, key=self.architecture.order)
         base = self.architecture.base(self.hf)
@@ -126,6 +133,10 @@ class Model:
         self, prompts: Int[Tensor, "batch pos"], tokens: int, *, temperature: float = 1.0, seed: int = 0
     ) -> Int[Tensor, "batch total"]:
         """`prompts` (equally long rows) continued by up to `tokens` tokens each, sampled at `temperature` (0: the likeliest)."""
+        if not 0 <= temperature < math.inf or tokens < 0:
+            raise BadConfig(
+                f"cannot sample {tokens} tokens at temperature {temperature}; neither may be negative, and both must be finite."
+            )
         text = self.hf.config.get_text_config()
         ends = text.eos_token_id if isinstance(text.eos_token_id, list) else [text.eos_token_id]
         filler = 0 if text.pad_token_id is None else text.pad_token_id
@@ -137,16 +148,24 @@ def _load_hf(folder: str | Path, dtype: torch.dtype, ref: str) -> PreTrainedMode
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     try:
-        return AutoModelForCausalLM.from_pretrained(folder, dtype=dtype)
+        loaded: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, output_loading_info=True)
+        hf, report = loaded
     except MemoryError as error:
         raise LimitReached(f"not enough memory for the model {ref!r}.") from error
     except OSError as error:
+        if Path(folder).is_dir():
+            raise BadFile(f"cannot load the model {ref!r}: {_first_line(error)}") from error
         offline = " The hub is switched off (HF_HUB_OFFLINE)." if os.environ.get("HF_HUB_OFFLINE") else ""
-        raise Missing(
-            f"cannot find the model {ref!r}: {str(error).splitlines()[0]}{offline} Carried models: {', '.join(CARRIED)}."
-        ) from error
-    except (ValueError, KeyError, RuntimeError) as error:
-        raise BadFile(f"cannot load the model {ref!r}: {str(error).splitlines()[0]}") from error
+        raise Missing(f"cannot find the model {ref!r}: {_first_line(error)}{offline} Carried models: {', '.join(CARRIED)}.") from error
+    except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError, StrictDataclassError) as error:
+        raise BadFile(f"cannot load the model {ref!r}: {_first_line(error)}") from error
+    if absent := sorted(report["missing_keys"]):  # the library would go on with random numbers in their place
+        raise BadFile(f"the model {ref!r} lacks {len(absent)} of its weights, for example {absent[0]!r}.")
+    return hf
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _load_tokenizer(folder: str | Path, hf: PreTrainedModel) -> Tokenizer:
@@ -157,10 +176,15 @@ def _load_tokenizer(folder: str | Path, hf: PreTrainedModel) -> Tokenizer:
         return Tokenizer.open(folder / "tokenizer.json", config.bos_token_id, special)
     from transformers import AutoTokenizer
 
+    if Path(folder).is_dir() and not any((Path(folder) / name).is_file() for name in _TOKENIZER_FILES):
+        # The library would make an empty one, which reads every text as nothing.
+        raise Missing(f"no tokenizer in {folder}: none of {', '.join(_TOKENIZER_FILES)} is there.")
     try:
         found = AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError) as error:
-        raise Missing(f"no tokenizer for {folder}: {str(error).splitlines()[0]}") from error
+    except OSError as error:
+        raise Missing(f"no tokenizer for {folder}: {_first_line(error)}") from error
+    except Exception as error:  # the library raises whatever it meets, bare Exception included
+        raise BadFile(f"the tokenizer of {folder} cannot be read: {_first_line(error)}") from error
     backend = getattr(found, "backend_tokenizer", None)
     if backend is None:
         raise HookeError(f"the tokenizer of {folder} has no fast form (tokenizer.json), which Hooke needs.")

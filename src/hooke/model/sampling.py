@@ -43,7 +43,7 @@ def draw(logits: Float[Tensor, "batch vocab"], temperature: float, generator: to
     return block * size + inside
 
 
-def _inverse(weights: Float[Tensor, "batch n"], generator: torch.Generator) -> Int[Tensor, " batch"]:
+def _inverse(weights: Float[Tensor, "batch _"], generator: torch.Generator) -> Int[Tensor, " batch"]:
     total = weights.cumsum(-1)
     point = torch.rand(len(weights), 1, dtype=weights.dtype, device=weights.device, generator=generator) * total[:, -1:]
     # The first entry whose running total exceeds the point has a positive weight, so nothing impossible is ever drawn.

@@ -18,6 +18,7 @@ from hooke.names import SaeName, Site
 __all__ = ["Sae", "SaeFacts"]
 
 Activation = Literal["jumprelu", "topk"]
+_ACTIVATIONS = get_args(Activation)
 SCHEMA = 1
 # What a fact must be when it is read from a file.
 _KINDS = {
@@ -72,14 +73,16 @@ class SaeFacts:
             for key, value in found.items():
                 if not isinstance(value, _KINDS[key]):
                     raise TypeError(f"{key} is a {type(value).__name__}")
+            activation, k = found.get("activation", cls.activation), found.get("k")
+            if activation not in _ACTIVATIONS or (activation == "topk" and (k or 0) < 1):
+                raise BadFile(f"{where}: activation {activation!r} with k={k}; known are {', '.join(_ACTIVATIONS)} (topk needs k).")
             facts = cls(**found)
+            if not all(isinstance(value, int | float) for value in facts.metrics.values()):
+                raise TypeError("metrics are not all numbers")
             SaeName.parse(facts.name)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, BadConfig, UnknownName) as error:
             known = ", ".join(f.name for f in fields(cls))
             raise BadFile(f"{where}: the SAE's facts cannot be read ({error}). Known: schema, {known}.") from error
-        known = get_args(Activation)
-        if facts.activation not in known or (facts.activation == "topk" and (facts.k or 0) < 1):
-            raise BadFile(f"{where}: activation {facts.activation!r} with k={facts.k}; known are {', '.join(known)} (topk needs k).")
         return facts
 
 
@@ -108,13 +111,7 @@ class Sae:
     """What it is."""
 
     def __post_init__(self) -> None:
-        d_in, d_sae = self.W_enc.shape
-        wanted = {"b_enc": [d_sae], "W_dec": [d_sae, self.W_dec.shape[-1]], "b_dec": [self.W_dec.shape[-1]], "threshold": [d_sae]}
-        for name, shape in wanted.items():
-            if list(getattr(self, name).shape) != shape:
-                raise ShapeMismatch(
-                    f"{self.name}: {name} has shape {list(getattr(self, name).shape)}; with W_enc {[d_in, d_sae]} it must be {shape}."
-                )
+        _check_shapes({name: getattr(self, name) for name in (*_WEIGHTS, "threshold")}, self.name)
 
     @property
     def name(self) -> str:
@@ -208,6 +205,7 @@ class Sae:
                 raise BadFile(f"{path}: {name} has shape {list(loaded[name].shape)}.")
             if not bool(loaded[name].isfinite().all()):
                 raise BadFile(f"{path}: {name} holds values that are not finite. The file is damaged or its training diverged.")
+        _check_shapes(loaded, f"{path} ({facts.name})")
         return cls(**loaded, facts=facts)
 
     @classmethod
@@ -216,10 +214,11 @@ class Sae:
         path = Path(path)
         shapes, metadata = safetensors_header(path)
         facts = cls._facts(path, metadata)
-        for name in ("W_dec", "W_dec.int8"):
+        for name in ("W_enc", "W_enc.int8"):
             if name in shapes and len(shapes[name][1]) == 2:
-                return facts, shapes[name][1][1], shapes[name][1][0]
-        raise BadFile(f"{path} holds no W_dec; it is no SAE.")
+                d_in, d_sae = shapes[name][1] if name == "W_enc" else shapes[name][1][::-1]
+                return facts, d_in, d_sae
+        raise BadFile(f"{path} holds no W_enc; it is no SAE.")
 
     @staticmethod
     def _facts(path: Path, metadata: Mapping[str, str]) -> SaeFacts:
@@ -232,6 +231,14 @@ def _tensor(tensors: Mapping[str, Tensor], name: str, path: Path) -> Tensor:
     if name not in tensors:
         raise BadFile(f"{path} lacks the tensor {name!r}; it holds {', '.join(sorted(tensors)) or 'none'}.")
     return tensors[name]
+
+
+def _check_shapes(weights: Mapping[str, Tensor], where: str) -> None:
+    (d_in, d_sae), d_out = weights["W_enc"].shape, weights["W_dec"].shape[-1]
+    for name, wanted in {"b_enc": [d_sae], "W_dec": [d_sae, d_out], "b_dec": [d_out], "threshold": [d_sae]}.items():
+        found = list(weights[name].shape)
+        if found != wanted:
+            raise ShapeMismatch(f"{where}: {name} has shape {found}; with W_enc {[d_in, d_sae]} it must be {wanted}.")
 
 
 def _to_int8(rows: Float[Tensor, "d_sae d"]) -> tuple[Tensor, Tensor]:

@@ -46,7 +46,8 @@ def pack_folders() -> dict[str, Path]:
     """Name and folder of every installed pack."""
     found = {}
     for point in importlib.metadata.entry_points(group=GROUP):
-        spec = importlib.util.find_spec(point.value)
+        # Only a package at the top can be found without running the one above it.
+        spec = None if "." in point.value else importlib.util.find_spec(point.value)
         if spec is not None and spec.submodule_search_locations:
             found[point.name] = Path(spec.submodule_search_locations[0])
     return dict(sorted(found.items()))

@@ -1,0 +1,132 @@
+"""A lens finds what a dense matrix of codes says, and ranks it by what the atlas knows."""
+
+import numpy as np
+import planted
+import pytest
+import torch
+
+from hooke import tiny
+from hooke.analysis.lens import Found, Lens
+from hooke.analysis.reader import Options
+
+LENGTHS = (4, 0, 1, 6)
+
+
+@pytest.fixture
+def lens(known) -> Lens:
+    return Lens(known[0])
+
+
+@pytest.fixture
+def acts() -> torch.Tensor:
+    """Sums of a few features each, with equal peaks among them."""
+    generator = torch.Generator().manual_seed(4)
+    codes = torch.zeros(sum(LENGTHS), tiny.D_SAE)
+    chosen = torch.randint(0, 9, (len(codes), 3), generator=generator)
+    return codes.scatter_(1, chosen, 8.0) @ tiny.sae().W_dec
+
+
+def look(lens: Lens, acts: torch.Tensor, pool: str = "max") -> list[Found]:
+    return lens.look(acts, torch.repeat_interleave(torch.arange(len(LENGTHS)), torch.tensor(LENGTHS)), len(LENGTHS), pool)
+
+
+@pytest.mark.parametrize("pool", ["max", "mean", "sum"])
+def test_found_is_what_dense_codes_say(lens, acts, pool):
+    dense, start = lens.sae.encode(acts).dense(), 0
+    assert lens.entry is not None
+    for found, length in zip(look(lens, acts, pool), LENGTHS, strict=True):
+        own, x = dense[start : start + length], acts[start : start + length]
+        start += length
+        fired = own.any(0).nonzero()[:, 0]
+        np.testing.assert_array_equal(found.feature, fired)
+        if length == 0:
+            assert found.explained == 0
+            continue
+        np.testing.assert_allclose(found.peak, own[:, fired].amax(0))
+        np.testing.assert_array_equal(found.pos, (own[:, fired] == own[:, fired].amax(0)).int().argmax(0))
+        np.testing.assert_allclose(found.pooled, {"max": own.amax(0), "mean": own.mean(0), "sum": own.sum(0)}[pool][fired], rtol=1e-5)
+        events = torch.zeros_like(own)
+        events[found.events[1], found.events[0]] = torch.from_numpy(found.events[2])
+        assert torch.equal(events, own)
+        assert found.error == pytest.approx(float((x - lens.sae.reconstruct(x)).square().sum()), abs=1e-3)
+        assert found.variance == pytest.approx(float((x - torch.from_numpy(lens.entry.mean.copy())).square().sum()), rel=1e-5)
+
+
+def test_joined_windows_are_the_text_read_whole(lens, acts):
+    acts = acts * torch.linspace(1, 2, len(acts))[:, None]  # no two peaks are equal
+    (whole,) = lens.look(acts, torch.zeros(len(acts), dtype=torch.int64), 1, "max")
+    parts = look(lens, acts)
+    joined = Found.join(parts, LENGTHS)
+    for name in ("feature", "peak", "pos", "pooled"):
+        np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
+    for ours, theirs in zip(joined.events, whole.events, strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    assert joined.explained == pytest.approx(whole.explained, abs=1e-6)
+
+
+def test_specificity_rises_with_strength_and_falls_with_frequency(lens):
+    relative = np.linspace(0, 1.5, 200, dtype=np.float32)
+    rare = lens.specificity(np.zeros(200, np.int64), relative)
+    assert (np.diff(rare) >= -1e-6).all()
+    assert rare[0] == pytest.approx(np.log(1001 / 41))
+    assert rare[-1] == pytest.approx(np.log(1001))
+    common = lens.specificity(np.full(200, tiny.UBIQUITOUS), relative)
+    assert common[0] == pytest.approx(0, abs=1e-6)
+    assert (common <= rare + 1e-6).all()
+
+
+@pytest.mark.parametrize("step", range(8))
+def test_specificity_at_a_step_is_the_share_of_background_texts_that_pass_it(lens, step):
+    count = lens.table.background[2, step]
+    found = lens.specificity(np.array([2]), np.array([step / 8], np.float32))
+    assert found[0] == pytest.approx(np.log((planted.TEXTS + 1) / (count + 1)), rel=1e-5)
+
+
+def test_only_what_is_rare_is_telling(lens):
+    telling = lens.telling(np.arange(tiny.D_SAE))
+    assert telling[: tiny.UBIQUITOUS].all()
+    assert not telling[tiny.UBIQUITOUS : planted.N_ALIVE].any()
+
+
+def test_a_feature_that_never_fired_has_no_relative_strength_and_comes_last(lens):
+    """Its maximum is 0: a share of that would put it before everything."""
+    feature = np.array([0, planted.N_ALIVE + 2])
+    value = np.array([8.0, 5.0], np.float32)
+    found = Found(feature, value, np.array([0, 1]), value, (feature, np.array([0, 1]), value), 0.0, 1.0)
+    assert lens.relative(found).tolist() == [1.0, 0.0]
+    assert [hit.index for hit in lens.hits(found, ["a", "b"], Options())] == feature.tolist()
+
+
+def test_hits_carry_what_the_atlas_knows(lens, acts):
+    found = look(lens, acts)[0]
+    tokens = ["a", "b", "c", "d"]
+    hits = lens.hits(found, tokens, Options(top=8))
+    assert hits
+    for hit in hits:
+        concept = list(tiny.concepts)[hit.index]
+        assert (hit.label, hit.label_method) == (concept, "word")
+        assert (hit.label_score, hit.label_evidence) == (planted.score(hit.index), 50 + hit.index)
+        assert hit.feature == f"{lens.sae.name}/{hit.index}"
+        assert hit.relative == pytest.approx(hit.activation / planted.STRENGTH)
+        assert hit.token == tokens[hit.pos]
+        assert max(hit.activations, key=lambda pos: hit.activations[pos]) == hit.pos
+
+
+def test_without_an_atlas_nothing_is_claimed(monkeypatch, acts):
+    monkeypatch.setattr("hooke.analysis.lens.atlas_file", lambda name: None)
+    lens = Lens(tiny.sae())
+    row = lens.describe()
+    assert (row["labelled"], row["expected"], row["l0"]) == (False, None, 3.5)
+    found = look(lens, acts)[0]
+    hits = lens.hits(found, ["a", "b", "c", "d"], Options(top=20))
+    assert {(hit.label, hit.label_score, hit.label_evidence, hit.specificity) for hit in hits} == {(None, None, 0, 0.0)}
+    assert [hit.relative for hit in hits] == sorted((hit.relative for hit in hits), reverse=True)
+    assert hits[0].relative == 1
+    assert lens.hits(found, ["a", "b", "c", "d"], Options(min_label_score=0.5)) == []
+
+
+def test_an_atlas_of_other_saes_is_not_used(known, monkeypatch):
+    from dataclasses import replace
+
+    stranger = replace(known[0], facts=replace(known[0].facts, name="tiny/resid_post.0/stranger"))
+    assert Lens(stranger).table is None

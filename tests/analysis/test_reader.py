@@ -1,0 +1,231 @@
+"""Texts in, the planted concepts out: on the right token, in the order the texts came, however the work is cut up."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import planted
+import pytest
+import torch
+
+from hooke import tiny
+from hooke.analysis import Options, Reader, TextResult
+from hooke.analysis import reader as reader_module
+from hooke.errors import BadConfig, BadFile, Missing, ShapeMismatch, UnknownName
+from hooke.sae.packs import InstalledSae
+
+CONCEPTS = list(tiny.concepts)
+TEXTS = [
+    "Bank profit and inflation",
+    " ",
+    "the old choir",
+    "After the trial the jury and the judge agree on a verdict in the long case",
+    "rain",
+    "no more than that",
+    "vaccine for patients after the storm",
+]
+
+
+@pytest.fixture
+def reader(model, known) -> Reader:
+    return Reader(model, known[:1], Options())
+
+
+def one(reader: Reader, text: str) -> TextResult:
+    (result,) = reader.read([text])
+    return result
+
+
+@pytest.mark.parametrize("index", range(len(CONCEPTS)))
+def test_the_planted_concept_is_on_top(reader, index):
+    words = [word for word in tiny.concepts[CONCEPTS[index]] if word != "court"]
+    result = one(reader, f"the first {words[0]} and the last {words[1]} with {words[2]}")
+    (hit,) = result.features
+    assert (hit.index, hit.label) == (index, CONCEPTS[index])
+    assert hit.token.strip() in words
+    assert result.tokens[hit.pos] == hit.token
+    assert [result.tokens[pos].strip() for pos in hit.activations] == words[:3]
+    assert hit.activation == pytest.approx(planted.STRENGTH, rel=0.1)
+    assert hit.relative == pytest.approx(1, rel=0.1)
+    assert result.topic == CONCEPTS[index]
+    assert result.topics[0].features[0] == hit.feature
+    assert "".join(result.tokens) == result.text
+
+
+def test_a_word_with_two_meanings_shows_both(reader):
+    result = one(reader, "the court")
+    assert {hit.label for hit in result.features} == {"sport", "justice"}
+    assert {topic.topic for topic in result.topics} >= {"sport", "justice"}
+
+
+def test_what_fires_everywhere_is_left_out(reader):
+    for result in reader.read(TEXTS):
+        assert all(hit.index < tiny.UBIQUITOUS for hit in result.features)
+
+
+def test_the_first_position_is_left_out(reader):
+    """<bos> drives every concept: were it read, every text would be about everything."""
+    result = one(reader, "no more than that")
+    assert result.features == []
+    assert result.topic is None
+    assert result.tokens == ["no", " more", " than", " that"]
+
+
+@pytest.mark.parametrize("text", [" ", "", "\n"])
+def test_a_text_of_nothing_has_no_features(reader, text):
+    result = one(reader, text)
+    assert (result.text, result.features, result.topic) == (text, [], None)
+    assert "".join(result.tokens) == text
+    if not text:
+        assert result.explained is None
+
+
+def assert_same(found: list[TextResult], wanted: list[TextResult]) -> None:
+    assert len(found) == len(wanted)
+    for ours, theirs in zip(found, wanted, strict=True):
+        assert (ours.text, ours.tokens, ours.topic) == (theirs.text, theirs.tokens, theirs.topic)
+        assert [(hit.feature, hit.pos, hit.token) for hit in ours.features] == [
+            (hit.feature, hit.pos, hit.token) for hit in theirs.features
+        ]
+        assert [hit.activation for hit in ours.features] == pytest.approx([hit.activation for hit in theirs.features], rel=1e-4)
+        assert [t.topic for t in ours.topics] == [t.topic for t in theirs.topics]
+        assert ours.explained == pytest.approx(theirs.explained, abs=1e-4)
+
+
+@pytest.mark.parametrize(("batch_tokens", "chunk"), [(1, 1), (1, 100), (16, 2), (4096, 3)])
+@pytest.mark.parametrize("atlas", [True, False])
+def test_results_do_not_depend_on_how_the_work_is_cut(model, known, monkeypatch, batch_tokens, chunk, atlas):
+    if not atlas:
+        monkeypatch.setattr("hooke.analysis.lens.atlas_file", lambda name: None)
+    wanted = [one(Reader(model, known[:1], Options()), text) for text in TEXTS]
+    assert [result.text for result in wanted] == TEXTS
+    assert_same(list(Reader(model, known[:1], Options(batch_tokens=batch_tokens, chunk=chunk)).read(TEXTS)), wanted)
+
+
+def test_results_come_a_chunk_at_a_time(model, known):
+    taken = []
+
+    def texts():
+        for text in TEXTS:
+            taken.append(text)
+            yield text
+
+    results = Reader(model, known[:1], Options(chunk=2)).read(texts())
+    assert next(results).text == TEXTS[0]
+    assert taken == TEXTS[:2]
+
+
+def test_a_long_text_is_read_in_windows(reader, model):
+    assert model.context == 128
+    words = ["the"] * 500
+    words[300], words[301] = "choir", "opera"
+    result = one(reader, " ".join(words))
+    assert len(result.tokens) == 500
+    (hit,) = result.features
+    assert sorted(hit.activations) == [300, 301]
+    assert result.tokens[hit.pos] == hit.token
+    assert (hit.label, result.topic, result.truncated) == ("music", "music", 0)
+
+
+def test_what_is_too_long_is_cut_and_counted(reader, monkeypatch):
+    monkeypatch.setattr(reader_module, "_MAX_TOKENS", 200)
+    words = ["the"] * 250
+    words[199], words[200] = "choir", "goal"
+    result = one(reader, " ".join(words))
+    assert (len(result.tokens), result.truncated) == (200, 50)
+    assert [(hit.label, hit.pos) for hit in result.features] == [("music", 199)]
+
+
+@pytest.mark.parametrize(("pool", "strength"), [("max", 1.0), ("sum", 2.0), ("mean", 0.5)])
+def test_pooling(model, known, pool, strength):
+    result = one(Reader(model, known[:1], Options(pool=pool)), "the rain and snow")
+    assert result.features[0].label == "weather"
+    assert result.features[0].relative == pytest.approx(strength, rel=0.1)
+    assert result.features[0].activation == pytest.approx(planted.STRENGTH, rel=0.1)
+
+
+def test_labels_that_score_too_little_are_left_out(model, known):
+    text = "choir and bank"  # music scores 0.6, finance 0.95
+    assert {hit.label for hit in one(Reader(model, known[:1], Options()), text).features} == {"music", "finance"}
+    assert [hit.label for hit in one(Reader(model, known[:1], Options(min_label_score=0.9)), text).features] == ["finance"]
+
+
+def test_at_most_top_features_and_two_on_one_token(model, known):
+    text = "bank goal rain doctors election judge scientists album"
+    reader = Reader(model, known, Options(top=5))
+    result = one(reader, text)
+    assert len(result.features) == 5
+    for pos in range(len(result.tokens)):
+        assert sum(hit.pos == pos for hit in result.features) <= 2
+
+
+def test_explained_is_one_minus_the_share_of_variance_left(reader, model, known):
+    text = "the judge and the old choir"
+    result = one(reader, text)
+    acts = model.capture(torch.tensor(model.tokenizer.encode([text])), [known[0].site])[known[0].site][0, 1:]
+    mean = torch.from_numpy(reader.lenses[0].entry.mean.copy())
+    wanted = 1 - float((acts - known[0].reconstruct(acts)).square().sum() / (acts - mean).square().sum())
+    assert result.explained == pytest.approx(wanted, abs=1e-4)
+    assert reader.explained[0] == pytest.approx(wanted, abs=1e-4)
+
+
+def test_an_sae_of_another_model_is_refused(model, known):
+    other = replace(known[0], facts=replace(known[0].facts, model="gemma-3-270m"))
+    with pytest.raises(ShapeMismatch, match="trained on gemma-3-270m, not on tiny"):
+        Reader(model, [other], Options())
+
+
+def test_an_sae_of_another_width_is_refused(model, known):
+    wide = replace(known[0], W_enc=torch.zeros(48, tiny.D_SAE))
+    with pytest.raises(ShapeMismatch, match=r"reads width 48 at resid_post\.0.*tiny has width 32"):
+        Reader(model, [wide], Options())
+
+
+def test_a_layer_the_model_lacks_is_refused(model, known):
+    deep = replace(known[0], facts=replace(known[0].facts, name="tiny/resid_post.7/64"))
+    with pytest.raises((UnknownName, BadConfig), match=r"resid_post\.7"):
+        Reader(model, [deep], Options())
+
+
+@pytest.mark.parametrize("batch_tokens", [8, 1024])
+def test_weights_that_do_not_belong_are_caught(model, known, batch_tokens):
+    """Also where no single batch holds enough tokens to judge by."""
+    wrong = replace(known[0], W_enc=known[0].W_enc.roll(1, 1))
+    texts = ["the bank and the old choir after the storm"] * 12
+    assert len(list(Reader(model, known[:1], Options(batch_tokens=batch_tokens)).read(texts))) == 12
+    with pytest.raises(
+        ShapeMismatch, match=r"explains .*% of what tiny does at resid_post\.0 .*99% on its own.*another model, layer or site"
+    ):
+        list(Reader(model, [wrong], Options(batch_tokens=batch_tokens)).read(texts))
+
+
+def test_half_a_surrogate_pair_is_named(reader):
+    with pytest.raises(BadFile, match="not valid UTF-8"):
+        list(reader.read(["fine", "caf\udce9"]))
+
+
+@pytest.mark.parametrize("wrong", [{"top": 0}, {"batch_tokens": 0}, {"chunk": 0}, {"min_label_score": 1.5}, {"min_label_score": -0.1}])
+def test_options_that_cannot_be(wrong):
+    with pytest.raises(BadConfig, match=next(iter(wrong))):
+        Options(**wrong)
+
+
+def installed(*names: str) -> list[InstalledSae]:
+    facts = tiny.sae().facts
+    return [InstalledSae(replace(facts, name=name, model=name.split("/")[0]), Path("none"), 32, 64) for name in names]
+
+
+def test_the_default_sae_is_the_layer_that_reads_news_best(monkeypatch):
+    rows = installed("a/resid_post.5/4k", "a/resid_post.12/4k", "b/resid_post.3/4k")
+    monkeypatch.setattr(reader_module, "installed_saes", lambda: rows)
+    assert reader_module.default_sae("a") == "a/resid_post.12/4k"
+    assert reader_module.default_sae("b") == "b/resid_post.3/4k"
+    assert reader_module.default_sae("org/b") == reader_module.default_sae("folder/of/b/") == "b/resid_post.3/4k"
+    with pytest.raises(UnknownName, match=r"SAE for the model 'c'.*Known: a, b.*install a pack"):
+        reader_module.default_sae("c")
+
+
+def test_sae_files_that_are_not_there_are_named_before_the_model_is_read(tmp_path):
+    with pytest.raises(Missing, match=r"nothing\.safetensors"):
+        Reader.load("no such model", [str(tmp_path / "nothing.safetensors")], Options())
+    with pytest.raises(BadConfig, match="is a folder"):
+        Reader.load("no such model", [str(tmp_path)], Options())

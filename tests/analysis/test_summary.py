@@ -1,0 +1,100 @@
+"""Over all texts: who is in which topic, by which features, and what must be said beside it."""
+
+import planted
+import pytest
+
+from hooke import tiny
+from hooke.analysis import Analysis, Options, Reader, conclude
+
+TEXTS = [
+    "bank profit and shares",
+    "no more than that",
+    "the striker and the coach",
+    "inflation and bonds",
+    " ",
+    "an old loan",
+]
+
+
+def analyse(model, saes, texts=TEXTS) -> Analysis:
+    reader = Reader(model, saes, Options())
+    return conclude(reader, list(reader.read(texts)))
+
+
+@pytest.fixture
+def found(model, known) -> Analysis:
+    return analyse(model, known[:1])
+
+
+def test_texts_are_grouped_by_topic_largest_first(found):
+    assert [(topic.topic, topic.texts) for topic in found.topics] == [("finance", [0, 3, 5]), ("sport", [2])]
+    assert [text.topic for text in found.texts] == ["finance", None, "sport", "finance", None, "finance"]
+
+
+def test_a_topic_says_which_features_carried_it(found, known):
+    (carrier,) = found.topics[0].features
+    assert carrier == {
+        "feature": f"{known[0].name}/0",
+        "label": "finance",
+        "label_score": planted.score(0),
+        "label_method": "word",
+        "label_evidence": 50,
+        "texts": 3,
+    }
+
+
+def test_shares_are_of_all_the_evidence_and_none_is_no_topic(found):
+    for text in found.texts:
+        scores = [topic.score for topic in text.topics]
+        assert scores == sorted(scores, reverse=True)
+        assert sum(scores) <= 1 + 1e-6
+        assert "none" not in [topic.topic for topic in text.topics]
+    assert found.texts[1].topics == []
+    assert found.texts[0].topics[0].score > 0.9
+
+
+def test_two_topics_in_one_text_share_it(model, known):
+    (text,) = analyse(model, known[:1], ["the bank and the goal"]).texts
+    assert {topic.topic: round(topic.score, 1) for topic in text.topics} == {"finance": 0.5, "sport": 0.5}
+    named = {topic.topic: topic.features for topic in text.topics}
+    assert named == {"finance": [f"{known[0].name}/0"], "sport": [f"{known[0].name}/1"]}
+
+
+def test_each_sae_says_how_much_it_explains_itself(model, known):
+    found = analyse(model, known)
+    best, half = found.saes
+    assert (best["name"], half["name"]) == (known[0].name, known[1].name)
+    assert best["explained"] > 0.98
+    assert 0.3 < half["explained"] < 0.9
+    for text in found.texts:
+        assert text.explained is not None
+        assert half["explained"] - 0.4 < text.explained < best["explained"]
+    assert best["expected"] == pytest.approx(0.99)
+    assert {carrier["feature"] for carrier in found.topics[0].features} == {f"{sae.name}/0" for sae in known}
+
+
+def test_what_limits_it_is_said(model, known, monkeypatch):
+    limits = " ".join(analyse(model, known[:1]).limits)
+    assert "guess by rule" in limits
+    assert "Another SAE" in limits
+    assert "unlike" not in limits
+    assert "longer" not in limits
+    assert "unlike what they were trained on" in " ".join(analyse(model, known[1:], ["no more than that"]).limits)
+    monkeypatch.setattr("hooke.analysis.reader._MAX_TOKENS", 3)
+    long = ["the old bank and shares", "rain", "an old new next last"]
+    assert "2 of the texts were longer" in " ".join(analyse(model, known[:1], long).limits)
+    monkeypatch.setattr("hooke.analysis.lens.atlas_file", lambda name: None)
+    bare = analyse(model, known[:1])
+    assert f"No atlas knows the features of {known[0].name}" in " ".join(bare.limits)
+    assert bare.topics == []
+
+
+def test_of_no_texts_there_is_nothing_to_say(model, known):
+    found = analyse(model, known[:1], [])
+    assert (found.texts, found.topics, found.saes[0]["explained"]) == ([], [], None)
+    assert found.to_json()["schema_version"] == 1
+
+
+def test_every_topic_is_the_planted_one(model, known):
+    texts = [f"the {words[0]} and the {words[2]}" for words in tiny.concepts.values()]
+    assert [text.topic for text in analyse(model, known[:1], texts).texts] == list(tiny.concepts)

@@ -1,0 +1,92 @@
+"""Installed packs are found through their entry points, read as data, and a name that none has is told with the nearest."""
+
+import importlib.metadata
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+import torch
+
+from hooke.errors import BadFile, UnknownName
+from hooke.sae import Sae, SaeFacts, load_sae
+from hooke.sae.packs import GROUP, atlas_file, find_sae, installed_saes, pack_folders
+
+
+def save_sae(path: Path, name: str, model: str, **metrics: float) -> None:
+    Sae(torch.ones(3, 5), torch.zeros(5), torch.ones(5, 3), torch.zeros(3), torch.zeros(5), SaeFacts(name, model, metrics=metrics)).save(
+        path
+    )
+
+
+@pytest.fixture
+def packs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Two packs, whose code gives itself away if it is run, an entry point to nothing, and one to a module that is no package."""
+    for package in ("hooke_pack_one", "hooke_pack_two"):
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").write_text("raise RuntimeError('the pack was run')\n")
+    (tmp_path / "hooke_pack_module.py").write_text("raise RuntimeError('the pack was run')\n")
+    save_sae(tmp_path / "hooke_pack_one" / "b.safetensors", "m/resid_post.12/4k", "m", l0=50.0)
+    save_sae(tmp_path / "hooke_pack_one" / "a.safetensors", "m/resid_post.5/4k", "m")
+    save_sae(tmp_path / "hooke_pack_two" / "x.safetensors", "a/mlp_out.0/1k", "a")
+    (tmp_path / "hooke_pack_one" / "atlas.sqlite").write_bytes(b"")
+    (tmp_path / "hooke_pack_one" / "card.md").write_text("# A card")
+    values = {"one": "hooke_pack_one", "two": "hooke_pack_two", "gone": "hooke_pack_gone", "module": "hooke_pack_module"}
+
+    def entry_points(*, group: str) -> Sequence[importlib.metadata.EntryPoint]:
+        assert group == GROUP
+        return [importlib.metadata.EntryPoint(name, value, group) for name, value in values.items()]
+
+    monkeypatch.setattr(importlib.metadata, "entry_points", entry_points)
+    monkeypatch.syspath_prepend(tmp_path)
+    return tmp_path
+
+
+def test_packs_are_found_without_running_them(packs: Path) -> None:
+    assert pack_folders() == {"one": packs / "hooke_pack_one", "two": packs / "hooke_pack_two"}
+
+
+def test_saes_are_listed_by_model_and_site(packs: Path) -> None:
+    assert [row.to_json() for row in installed_saes()] == [
+        {"name": "a/mlp_out.0/1k", "model": "a", "site": "mlp_out.0", "d_in": 3, "d_sae": 5, "l0": None, "installed": True},
+        {"name": "m/resid_post.5/4k", "model": "m", "site": "resid_post.5", "d_in": 3, "d_sae": 5, "l0": None, "installed": True},
+        {"name": "m/resid_post.12/4k", "model": "m", "site": "resid_post.12", "d_in": 3, "d_sae": 5, "l0": 50.0, "installed": True},
+    ]
+
+
+def test_an_sae_is_found_and_loaded_by_its_name(packs: Path) -> None:
+    assert find_sae("m/resid_post.12/4k").path == packs / "hooke_pack_one" / "b.safetensors"
+    assert load_sae("m/resid_post.12/4k").facts.metrics == {"l0": 50.0}
+
+
+def test_a_name_that_none_has_is_told_with_the_nearest(packs: Path) -> None:
+    with pytest.raises(UnknownName) as caught:
+        find_sae("m/resid_post.12/8k")
+    assert str(caught.value).startswith("unknown SAE 'm/resid_post.12/8k'. Did you mean 'm/resid_post.12/4k'? Known: a/mlp_out.0/1k, ")
+    assert str(caught.value).endswith("pip install hooke-gemma-3-270m")
+
+
+def test_without_packs_there_is_nothing_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: [])
+    assert pack_folders() == {}
+    assert installed_saes() == []
+    with pytest.raises(UnknownName, match=r"None is known here\. .*pip install hooke-gemma-3-270m"):
+        find_sae("m/resid_post.12/4k")
+
+
+def test_the_atlas_lies_beside_the_sae(packs: Path) -> None:
+    assert atlas_file("m/resid_post.5/4k") == packs / "hooke_pack_one" / "atlas.sqlite"
+    assert atlas_file("a/mlp_out.0/1k") is None
+    assert atlas_file("no/mlp_out.0/such") is None
+
+
+def test_a_damaged_pack_is_named(packs: Path) -> None:
+    damaged = packs / "hooke_pack_two" / "x.safetensors"
+    damaged.write_bytes(damaged.read_bytes()[:20])
+    with pytest.raises(BadFile, match=str(damaged)):
+        installed_saes()
+
+
+def test_a_point_into_a_package_does_not_run_the_package(packs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    point = importlib.metadata.EntryPoint("inner", "hooke_pack_one.inner", GROUP)
+    monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: [point])
+    assert pack_folders() == {}
