@@ -3,8 +3,9 @@
     python benchmarks/analyze.py [TITLES.txt] [--n 1000] [--repeat 3] [--sae gemma-3-270m/resid_post.12/4k] \\
         [--peer PYTHON SCRIPT MODEL_DIR LAYER D_IN D_SAE]
 
-Reads `n` lines of TITLES.txt (without it: examples/headlines.txt over and over). Prints one JSON line per run. With --peer, another tool's script (called as ``PYTHON SCRIPT MODEL_DIR TITLES LAYER D_IN D_SAE N``, printing one
-JSON line with ``headlines_per_s``) runs in turn with ours, and a last line gives the ratio of the medians.
+Reads `n` lines of TITLES.txt (without it: examples/headlines.txt, over and over). One JSON line per run. With --peer, another tool's
+script (called as ``PYTHON SCRIPT MODEL_DIR TITLES LAYER D_IN D_SAE N``, printing one JSON line with ``headlines_per_s``) runs in turn
+with ours, and a last line gives the ratio of the medians.
 """
 
 import argparse

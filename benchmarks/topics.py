@@ -2,9 +2,9 @@
 
     python benchmarks/topics.py bbc-news-dev.jsonl.zst [--sae NAME ...] [--n 1118]
 
-Reads titles only. Everything is trained on the headlines written for the topics (`hooke/analysis/topics.toml`), nothing on the data set: ours through
-SAE features, TF-IDF with logistic regression on their words, the same on the residual stream's mean. "supervised" rows are trained on half of the data set
-itself and tested on the other half, to show what the categories allow. Intervals are 95 % bootstrap.
+Reads titles only. Everything is trained on the headlines written for the topics (`hooke/analysis/topics.toml`), nothing on the data set:
+ours through SAE features, TF-IDF with logistic regression on their words, the same on the residual stream's mean. "supervised" rows are
+trained on half of the data set itself and tested on the other half, to show what the categories allow. Intervals are 95 % bootstrap.
 """
 
 import argparse

