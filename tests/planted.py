@@ -28,11 +28,11 @@ def row(name: str, index: int) -> FeatureRow:
     weights = np.zeros(len(TOPICS))
     if index < tiny.UBIQUITOUS:
         concept = list(tiny.concepts)[index]
-        weights[index] = 12
+        weights[index] = 24
         feature = Feature(f"{name}/{index}", 0.02, STRENGTH, concept, "word", score(index), 50 + index, [concept], [], [])
         return FeatureRow(feature, index, np.array(_RARE), weights)
-    weights[-1] = 6
     if index == tiny.UBIQUITOUS:
+        weights[-1] = 12  # what every text has says none, until a concept says more
         density, largest, texts = 1.0, 3.2, TEXTS
     elif index < N_ALIVE:
         density, largest, texts = 0.04, 3.2, 900

@@ -18,7 +18,7 @@ import time
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,12 @@ import torch
 from card import write_card
 from safetensors.torch import load_file, save_file
 
-from hooke.analysis.topics import NONE, fit, idf, load_topics, topic_vectors
-from hooke.atlas import Atlas, Feature, FeatureRow, SaeEntry
+from hooke.analysis.topics import NONE, fit, load_topics, topic_rules, topic_vectors
+from hooke.atlas import Atlas, Feature, FeatureRow, SaeEntry, relative_to
 from hooke.atlas.build import Events, background_counts, output_tokens, pooled_max, top_examples
 from hooke.codes import Codes
 from hooke.explain import Reading, label_feature
+from hooke.explain.label import MIN_EVIDENCE, MIN_SCORE, STRONG
 from hooke.files import atomic_write
 from hooke.harvest import harvest, shuffled
 from hooke.metrics import VarianceSum
@@ -126,7 +127,7 @@ def training(model: Model, mix: list[Corpus], work: Path) -> None:
 
     def counted():
         for part in harvest(model, windows(mix, model.tokenizer, epochs=8, **settings), SITES):
-            counts.update({part.windows[int(i)].corpus: int(c) for i, c in zip(*part.window.unique(return_counts=True), strict=True)})
+            counts.update(part.windows[i].corpus for i in part.window.tolist())
             left_out["left_out"] += part.left_out
             yield part
 
@@ -269,19 +270,38 @@ def atlas(model: Model, mix: list[Corpus], work: Path) -> None:
     save_file({name: torch.cat([headlines[name][0], neutral[name][0]]).half() for name in neutral}, work / "short.safetensors")
 
 
+def renamed(feature: Feature, topic: int, score: float, evidence: int) -> Feature:
+    """`feature` named after the topic of the texts that drive it, where that predicts it clearly and better than any rule over words."""
+    better = score > (feature.score or 0) if feature.rule != "none" else True
+    if score < MIN_SCORE or evidence < MIN_EVIDENCE or not better:
+        return feature
+    short = load_topics()[0][topic].short
+    return replace(feature, label=f"texts on {short}", rule="topic", score=round(score, 4), evidence=evidence, words=[short])
+
+
 def with_topics(model: Model, work: Path) -> None:
-    """The finished atlas: each SAE's features weighed for topics, on the headlines written for them and the neutral texts."""
+    """The finished atlas: each SAE's features weighed for topics, and the background that specificity compares with.
+
+    Topics are fitted on the headlines written for them and the neutral texts. The background is both, the headlines (of all subjects)
+    repeated so that they weigh as much: a feature that any headline would fire is not specific to one.
+    """
     plain, short = Atlas(work / "atlas-without-topics.sqlite"), load_file(work / "short.safetensors")
     _, labels, names = exemplars(model)
     parts = []
     for entry in plain.saes.values():
         table, pooled = plain.table(entry.name), short[entry.name].float()
-        weight = idf(table.background.astype(np.int64), entry.facts["background_texts"])
-        vectors = topic_vectors(pooled / torch.from_numpy(np.maximum(table.max, 1e-12)), weight)
-        everything = torch.cat([labels, torch.full((len(pooled) - len(labels),), len(names) - 1)])
+        vectors = topic_vectors(torch.from_numpy(relative_to(pooled.numpy(), table.max)))
+        neutral = len(pooled) - len(labels)
+        everything = torch.cat([labels, torch.full((neutral,), len(names) - 1)])
         topics = fit(vectors, everything, len(names)).numpy()
-        rows = [FeatureRow(plain.feature(f"{entry.name}/{i}"), i, table.background[i], topics[i]) for i in range(len(table.density))]
-        parts.append((entry, rows))
+        headlines = pooled[: len(labels)][labels < len(names) - 1]
+        counts = table.background + np.round(background_counts(headlines, table.max) * (neutral / len(headlines)))
+        rules = topic_rules(
+            torch.from_numpy(relative_to(headlines.numpy(), table.max)), labels[: len(headlines)], len(names) - 1, strong=STRONG
+        )
+        features = [renamed(plain.feature(f"{entry.name}/{i}"), *rule) for i, rule in enumerate(rules)]
+        rows = [FeatureRow(feature, i, counts[i], topics[i]) for i, feature in enumerate(features)]
+        parts.append((replace(entry, facts=entry.facts | {"background_texts": 2 * neutral}), rows))
         say(f"{entry.name}: topics fitted")
     Atlas.write(work / "atlas.sqlite", plain.facts | {"topics": names}, parts)
 

@@ -1,10 +1,8 @@
 """Topics are fitted from features: planted ones are found, and what belongs to none is told apart."""
 
-import numpy as np
-import pytest
 import torch
 
-from hooke.analysis.topics import NONE, fit, idf, load_topics, topic_vectors
+from hooke.analysis.topics import NONE, fit, load_topics, topic_rules, topic_vectors
 
 TOPICS, PER_TOPIC, FEATURES, BACKGROUND = 5, 12, 40, 600
 
@@ -20,7 +18,7 @@ def planted(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
         if label < TOPICS:
             own = 4 * label + torch.randperm(4, generator=generator)[:2]
             relative[row, own] = 0.5 + torch.rand(2, generator=generator)
-    return topic_vectors(relative, torch.ones(FEATURES)), labels
+    return topic_vectors(relative), labels
 
 
 def test_planted_topics_are_told_apart_on_texts_not_seen():
@@ -45,13 +43,8 @@ def test_the_fit_is_deterministic():
 
 
 def test_vectors_have_length_one_and_nothing_stays_nothing():
-    vectors = topic_vectors(torch.tensor([[0.25, 0.0, 1.0], [0.0, 0.0, 0.0], [4.0, 0.0, -1.0]]), torch.tensor([2.0, 1.0, 1.0]))
-    torch.testing.assert_close(vectors, torch.tensor([[0.5**0.5, 0, 0.5**0.5], [0, 0, 0], [1.0, 0, 0]]))
-
-
-def test_idf():
-    background = np.array([[0, 0], [9, 1], [999, 5], [1000, 7]])
-    assert idf(background, 999).tolist() == pytest.approx([np.log(1000), np.log(100), 0, 0])
+    vectors = topic_vectors(torch.tensor([[0.25, 0.0, 1.0], [0.0, 0.0, 0.0], [4.0, 0.0, -1.0]]))
+    torch.testing.assert_close(vectors, torch.tensor([[0.2**0.5, 0, 0.8**0.5], [0, 0, 0], [1.0, 0, 0]]))
 
 
 def test_the_list_of_topics():
@@ -65,3 +58,16 @@ def test_the_list_of_topics():
     assert all(len(topic.examples) >= 10 for topic in topics)
     assert len(none) >= 10
     assert all(line == line.strip() and line for line in lines)
+
+
+def test_topic_rules_name_the_topic_and_score_it_on_texts_not_used_to_choose():
+    labels = torch.arange(3).repeat_interleave(20)
+    relative = torch.zeros(60, 3)
+    relative[labels == 1, 0] = 0.9  # fires on all of topic 1 and on nothing else
+    relative[::2, 1] = 0.9  # fires on half of every topic
+    relative[labels == 2, 2] = 0.1  # too weakly to count as driven, but not silent
+    relative[1, 2] = 0.9
+    (topic, score, evidence), half, weak = topic_rules(relative, labels, 3, strong=0.25)
+    assert (topic, score, evidence) == (1, 1.0, 10)
+    assert half[1] <= 0.5
+    assert weak[2] == 1

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from hooke.analysis.lens import Found, Lens
+from hooke.analysis.lens import Found, Lens, standing
 from hooke.analysis.result import Hit, TextResult, TopicScore
 from hooke.errors import BadConfig, BadFile, ShapeMismatch, unknown
 from hooke.harvest import pad
@@ -146,7 +146,7 @@ class Reader:
             return TextResult(text, [], [], None, [], None, lost)
         merged = [Found.join([founds[k] for _, _, founds in parts], [len(row) for _, row, _ in parts]) for k in range(len(self.lenses))]
         hits = [hit for lens, found in zip(self.lenses, merged, strict=True) for hit in lens.hits(found, tokens, self.options)]
-        hits.sort(key=lambda hit: -hit.specificity * hit.relative**0.5)
+        hits.sort(key=lambda hit: -standing(hit.specificity, hit.relative, hit.label_score or 0.0))
         topic, topics = self._topics(merged)
         explained = float(np.mean([found.explained for found in merged]))
         return TextResult(text, tokens, _diverse(hits, self.options.top), topic, topics, explained, lost)

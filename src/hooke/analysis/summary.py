@@ -5,9 +5,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 
 from hooke.analysis.lens import Found, Lens
 from hooke.analysis.result import Analysis, TextResult, TopicResult, TopicScore
+from hooke.analysis.topics import topic_vectors
+from hooke.atlas import relative_to
 
 if TYPE_CHECKING:
     from hooke.analysis.reader import Reader
@@ -21,12 +24,8 @@ def topic_evidence(lens: Lens, found: Found) -> np.ndarray | None:
     """``[features found, topics]``: what each feature adds to the log-odds of each topic, "none" last; None without an atlas."""
     if lens.table is None or lens.entry is None or lens.atlas is None or not lens.atlas.topics:
         return None
-    texts = lens.entry.facts["background_texts"]
-    idf = np.maximum(np.log((1 + texts) / (1 + lens.table.background[found.feature, 0])), 0)
-    peak = found.peak / np.maximum(lens.table.max[found.feature], 1e-12)
-    vector = np.sqrt(np.clip(peak, 0, 1)) * idf
-    length = np.linalg.norm(vector)
-    return vector[:, None] / length * lens.table.topics[found.feature] if length > 0 else None
+    vector = topic_vectors(torch.from_numpy(relative_to(found.peak, lens.table.max[found.feature]))[None])[0].numpy()
+    return vector[:, None] * lens.table.topics[found.feature]
 
 
 def weigh_topics(lenses: Sequence[Lens], found: Sequence[Found]) -> tuple[str | None, list[TopicScore]]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 
-import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -40,18 +39,16 @@ def load_topics() -> tuple[tuple[Topic, ...], tuple[str, ...]]:
     return topics, tuple(data["none"]["examples"])
 
 
-def topic_vectors(relative: Float[Tensor, "text d_sae"], idf: Float[Tensor, " d_sae"]) -> Float[Tensor, "text d_sae"]:
-    """What the regression reads: ``√relative · idf``, each text scaled to length 1 (methods: 6.2)."""
-    return torch.nn.functional.normalize(relative.clamp(0, 1).sqrt() * idf, dim=-1)
+def topic_vectors(relative: Float[Tensor, "text d_sae"]) -> Float[Tensor, "text d_sae"]:
+    """What the regression reads: the root of each feature's relative strength, each text scaled to length 1.
 
-
-def idf(background: np.ndarray, texts: int) -> Float[Tensor, " d_sae"]:
-    """``ln((1 + N) / (1 + n))``: how telling it is that a feature fires at all, 0 for one that fires in every background text."""
-    return torch.from_numpy(np.log((1 + texts) / (1 + background[:, 0]))).float().clamp_min(0)
+    Weighing by rarity (methods: 6.2) was tried and lost: 0.68 instead of 0.72 right of 17 topics on held-out examples.
+    """
+    return torch.nn.functional.normalize(relative.clamp(0, 1).sqrt(), dim=-1)
 
 
 def fit(
-    vectors: Float[Tensor, "text d_sae"], labels: Int[Tensor, " text"], classes: int, *, decay: float = 3e-4
+    vectors: Float[Tensor, "text d_sae"], labels: Int[Tensor, " text"], classes: int, *, decay: float = 3e-6
 ) -> Float[Tensor, "d_sae topic"]:
     """Weights of a softmax regression with balanced classes and weight decay; deterministic."""
     weights = torch.zeros(vectors.shape[1], classes, requires_grad=True)
@@ -70,3 +67,25 @@ def fit(
     optimiser.step(closure)
     found = weights.detach()
     return found - found.mean(1, keepdim=True)
+
+
+def topic_rules(
+    relative: Float[Tensor, "text d_sae"], labels: Int[Tensor, " text"], classes: int, *, strong: float
+) -> list[tuple[int, float, int]]:
+    """For each feature the topic whose texts it fires on, how well "the text is on that topic" predicts it, and on how much evidence.
+
+    The topic is chosen on every other text and scored on the rest: balanced accuracy of the rule at telling texts that drive the feature
+    above `strong` of its maximum from texts that leave it silent, as for all other labels (0.5 is chance).
+    """
+    is_topic = torch.nn.functional.one_hot(labels, classes).float()
+
+    def accuracy(half: slice) -> tuple[Tensor, Tensor]:
+        driven, silent = (relative[half] >= strong).float(), (relative[half] == 0).float()
+        hit = driven.T @ is_topic[half] / driven.sum(0).clamp_min(1)[:, None]
+        false = silent.T @ is_topic[half] / silent.sum(0).clamp_min(1)[:, None]
+        return 0.5 + (hit - false) / 2, driven.sum(0)
+
+    chosen, scored = accuracy(slice(0, None, 2)), accuracy(slice(1, None, 2))
+    best = chosen[0].argmax(1)
+    scores = scored[0].gather(1, best[:, None])[:, 0]
+    return list(zip(best.tolist(), scores.tolist(), scored[1].int().tolist(), strict=True))

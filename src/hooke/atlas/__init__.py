@@ -16,13 +16,18 @@ from hooke.errors import BadFile, Missing, UnknownName, unknown
 from hooke.files import atomic_write
 from hooke.names import FeatureName
 
-__all__ = ["BACKGROUND_STEPS", "NO_MEANING", "Atlas", "Example", "Feature", "FeatureRow", "FeatureTable", "SaeEntry"]
+__all__ = ["BACKGROUND_STEPS", "NO_MEANING", "Atlas", "Example", "Feature", "FeatureRow", "FeatureTable", "SaeEntry", "relative_to"]
 
 BACKGROUND_STEPS = 8
 """Background counts are kept of texts in which a feature reaches more than 0, 1/8, 2/8 ... 7/8 of its maximum."""
 NO_MEANING = "no consistent meaning found"
 """The label of a feature that was looked at and resists a name."""
 _MAX_PROFILE = 1 << 16
+
+
+def relative_to(activation: np.ndarray, maximum: np.ndarray) -> np.ndarray:
+    """Activations over their features' maxima; 0 for a feature that the atlas' corpus never drove: nothing is known of its scale."""
+    return np.divide(activation, maximum, out=np.zeros(np.broadcast(activation, maximum).shape, np.float32), where=maximum > 0)
 
 
 @dataclass(frozen=True)

@@ -16,8 +16,10 @@ from hooke.text.words import TOKEN_KINDS
 STRONG = 0.25
 """Above this share of its maximum a feature counts as clearly active."""
 _WORDS, _CONTEXT_WORDS, _SHOWN = 16, 8, 4
-_MIN_SCORE = 0.65
-_MIN_EVIDENCE = 5
+MIN_SCORE = 0.7
+"""A label that scores less is none."""
+MIN_EVIDENCE = 5
+"""Fewer held-out examples than this give no score."""
 _POSITIVES = 600
 _KINDS = (*TOKEN_KINDS, "the first word of a text")
 # A rule that looks at many words has to beat one that looks at the token itself by this much to be preferred.
@@ -48,16 +50,16 @@ def label_feature(reading: Reading, rows: np.ndarray, values: np.ndarray) -> Lab
     clear = rows[values >= STRONG * values.max()] if len(rows) else rows
     strong = [_thin(clear[reading.score_half[clear] == half]) for half in (False, True)]
     evidence = len(strong[1])
-    if len(strong[0]) < _MIN_EVIDENCE:
+    if len(strong[0]) < MIN_EVIDENCE:
         return Label("too rare to name", "none", None, evidence)
     rules = [_word_rule(reading, name, strong[0], fired[0]) for name in ("word", "previous", "next")]
     rules += [_context_rule(reading, strong[0]), _kind_rule(reading, strong[0], fired[0])]
     name, chosen, _ = max((rule for rule in rules if len(rule[1])), key=lambda rule: rule[2])
     words = _names(reading, name, chosen)
-    if evidence < _MIN_EVIDENCE:
+    if evidence < MIN_EVIDENCE:
         return Label(_wording(name, words), name, None, evidence, words)
     score = _score(reading, name, chosen, strong[1], fired[1])
-    if score < _MIN_SCORE:
+    if score < MIN_SCORE:
         return Label(NO_MEANING, "none", score, evidence, words)
     return Label(_wording(name, words), name, score, evidence, words)
 
@@ -146,7 +148,9 @@ def _names(reading: Reading, name: str, chosen: np.ndarray) -> list[str]:
 def _wording(name: str, words: list[str]) -> str:
     if name == "kind":
         return words[0]
-    shown = [_shown(word) for word in words[:_SHOWN]]
+    # Marks, breaks and single letters belong to the rule, but tell a reader little beside a word.
+    telling = [word for word in words if len(word) > 1 and word[0].isalnum()] or words
+    shown = [_shown(word) for word in telling[:_SHOWN]]
     listed = ", ".join(shown) + (" …" if len(words) > _SHOWN else "")
     return {"word": listed, "previous": f"after {listed}", "next": f"before {listed}", "context": f"near {listed}"}[name]
 
