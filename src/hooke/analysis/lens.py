@@ -171,7 +171,7 @@ class Lens:
         if options.min_label_score > 0:
             keep &= scores >= options.min_label_score
         rank = np.where(keep, standing(specificity, relative, scores) if self.table else relative, -1.0)
-        best = [i for i in np.argsort(-rank, kind="stable")[: 4 * options.top] if keep[i]]
+        best = [i for i in np.argsort(-rank, kind="stable")[: 2 * options.top] if keep[i]]
         return [self._hit(found, int(i), float(relative[i]), float(specificity[i]), tokens) for i in best]
 
     def _hit(self, found: Found, at: int, relative: float, specificity: float, tokens: Sequence[str]) -> Hit:
