@@ -125,7 +125,7 @@ def _reading() -> Markup:
     edges = [tag("span", f"{20 * step - 20}–{20 * step}\u202f%", class_=f"l{step}") for step in range(1, STEPS + 1)]
     said = (
         "Point at a feature to colour its tokens; click, tap or use the arrow keys to keep it. The underlined token is its peak.",
-        "Features stand in order of how specific they are to the text, against neutral background text. Strength is the peak's tint.",
+        "Features stand in order of how specific, strong and well named they are, against background text. Strength is the peak's tint.",
         "A label is a guess. Its score says how well it tells, on n held-out examples, where the feature fires: 1 is always,"
         " 0.5 is chance. The word after it is how the label was made.",
         "Explained is the share of the model's activity on a text that the features account for. The rest is not shown.",

@@ -29,7 +29,7 @@ class Hit:
     relative: float
     """The same over the feature's maximum in the atlas' corpus."""
     specificity: float
-    """How surprising this strength is against neutral background text, in nats."""
+    """How surprising this strength is against background text, in nats."""
     token: str
     """The token it peaked on."""
     pos: int
