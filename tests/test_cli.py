@@ -1,6 +1,8 @@
 """The command as people run it: exit codes, streams, formats, and nothing half-written."""
 
 import contextlib
+import importlib
+import inspect
 import io
 import json
 import os
@@ -65,6 +67,12 @@ def hooke(folder, monkeypatch, capsys) -> Hooke:
 
 def analyze(hooke: Hooke, *arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
     return hooke("analyze", *arguments, "--model", "tiny", stdin=stdin)
+
+
+def test_every_summary_is_its_commands_docstring() -> None:
+    for name, summary in cli._COMMANDS.items():
+        command = getattr(importlib.import_module(f"hooke.cli.{name}"), name)
+        assert (inspect.getdoc(command) or "").splitlines()[0] == summary
 
 
 def test_help(hooke):

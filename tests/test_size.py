@@ -12,7 +12,7 @@ MAX = {"lines": 400, "function lines": 60, "parameters": 7, "public methods": 12
 
 # "path" or "path:name", and which limit -> why it may be passed.
 EXCEPTIONS: dict[tuple[str, str], str] = {
-    ("src/hooke/cli.py:analyze", "parameters"): "a command's options are its parameters",
+    ("src/hooke/cli/analyze.py:analyze", "parameters"): "a command's options are its parameters",
     ("src/hooke/kernels.py:add_gradients", "parameters"): "compiled: a kernel takes its arrays one by one",
     ("src/hooke/kernels.py:adam_rows", "parameters"): "compiled: a kernel takes its arrays one by one",
 }

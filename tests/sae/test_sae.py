@@ -318,3 +318,21 @@ def test_a_transposed_weight_is_caught_by_the_live_shapes() -> None:
     sae = random_sae()
     with pytest.raises(TypeCheckError, match="W_dec"):
         dataclasses.replace(sae, W_dec=sae.W_dec.mT)
+
+
+def test_skip_transcoder_adds_its_linear_part_and_survives_its_file(tmp_path) -> None:
+    plain = random_sae(d_out=4)
+    facts = dataclasses.replace(plain.facts, name="tiny/mlp_in.1/40", writes=["mlp_out.1"])
+    skip = torch.randn(6, 4, generator=torch.Generator().manual_seed(3))
+    sae, acts = dataclasses.replace(plain, facts=facts, W_skip=skip), random_acts(5)
+    torch.testing.assert_close(sae.reconstruct(acts), plain.reconstruct(acts) + acts @ skip)
+    sae.save(tmp_path / "t.safetensors")
+    back = Sae.load(tmp_path / "t.safetensors")
+    assert_same(back, sae)
+    assert back.W_skip is not None
+    assert torch.equal(back.W_skip, skip)
+    assert (back.facts.input_sites, back.facts.output_sites) == ((Site(1, "mlp_in"),), (Site(1, "mlp_out"),))
+    with pytest.raises(BadConfig, match="needs the activations"):
+        sae.decode(sae.encode(acts))
+    with pytest.raises(TypeCheckError):
+        dataclasses.replace(sae, W_skip=skip.T.contiguous())

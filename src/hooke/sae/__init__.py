@@ -28,6 +28,8 @@ _KINDS = {
     "k": int | None,
     "context": int,
     "bos": bool,
+    "reads": list,
+    "writes": list,
     "metrics": dict,
     "training": dict,
 }
@@ -52,6 +54,10 @@ class SaeFacts:
     """Tokens per training window, the beginning-of-sequence token included; 0 is unknown."""
     bos: bool = True
     """Whether texts began with the beginning-of-sequence token (whose own activation is never decomposed)."""
+    reads: list[str] = field(default_factory=list)
+    """Sites whose activations, side by side, it reads; empty is the site of its name."""
+    writes: list[str] = field(default_factory=list)
+    """Sites whose activations, side by side, it rebuilds; empty is what it reads. A transcoder writes another site than it reads."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Measured on held-out text: ``l0``, ``fvu`` (share of variance unexplained), ``dead`` ..."""
     training: dict[str, Any] = field(default_factory=dict)
@@ -61,6 +67,16 @@ class SaeFacts:
     def site(self) -> Site:
         """Where in the model it reads."""
         return SaeName.parse(self.name).site
+
+    @property
+    def input_sites(self) -> tuple[Site, ...]:
+        """The sites whose activations, side by side, are its input."""
+        return tuple(map(Site.parse, self.reads)) or (self.site,)
+
+    @property
+    def output_sites(self) -> tuple[Site, ...]:
+        """The sites whose activations, side by side, it rebuilds."""
+        return tuple(map(Site.parse, self.writes)) or self.input_sites
 
     @classmethod
     def from_json(cls, text: str, where: Path) -> "SaeFacts":
@@ -80,6 +96,8 @@ class SaeFacts:
             if not all(isinstance(value, int | float) for value in facts.metrics.values()):
                 raise TypeError("metrics are not all numbers")
             SaeName.parse(facts.name)
+            for site in (*facts.reads, *facts.writes):
+                Site.parse(site)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, BadConfig, UnknownName) as error:
             known = ", ".join(f.name for f in fields(cls))
             raise BadFile(f"{where}: the SAE's facts cannot be read ({error}). Known: schema, {known}.") from error
@@ -92,9 +110,10 @@ class Sae:
 
         pre = x W_enc + b_enc
         f   = pre where pre > threshold, else 0        (strictly; or the k largest positive ones)
-        x̂   = f W_dec + b_dec
+        x̂   = f W_dec + b_dec                         (a skip transcoder adds x W_skip)
 
-    (Gemma Scope, arXiv 2408.05147, equations 1-3.) Any input normalisation of training is folded into the weights.
+    (Gemma Scope, arXiv 2408.05147, equations 1-3.) Any input normalisation of training is folded into the weights. A transcoder is one
+    whose output is another site's; a crosscoder one that reads and writes several sites, laid side by side in one row.
     """
 
     W_enc: Float[Tensor, "d_in d_sae"]
@@ -109,9 +128,15 @@ class Sae:
     """A feature is active above it; all zero for ``topk``."""
     facts: SaeFacts
     """What it is."""
+    W_skip: Float[Tensor, "d_in d_out"] | None = None
+    """The part of the output that is linear in the input, in skip transcoders."""
 
     def __post_init__(self) -> None:
-        _check_shapes({name: getattr(self, name) for name in (*_WEIGHTS, "threshold")}, self.name)
+        _check_shapes(self._tensors(), self.name)
+
+    def _tensors(self) -> dict[str, Tensor]:
+        skip = {} if self.W_skip is None else {"W_skip": self.W_skip}
+        return {name: getattr(self, name) for name in (*_WEIGHTS, "threshold")} | skip
 
     @property
     def name(self) -> str:
@@ -135,7 +160,7 @@ class Sae:
 
     def to(self, device: str | torch.device) -> "Sae":
         """The same on another device."""
-        return replace(self, **{name: getattr(self, name).to(device) for name in (*_WEIGHTS, "threshold")})
+        return replace(self, **{name: tensor.to(device) for name, tensor in self._tensors().items()})
 
     def encode(self, acts: Float[Tensor, "token d_in"]) -> Codes:
         """Sparse codes of `acts`, computed in float32 (a threshold crossed by rounding is a feature invented)."""
@@ -157,18 +182,22 @@ class Sae:
         torch.cumsum(mask.sum(1), 0, out=indptr[1:])
         return Codes(indptr, feature, pre[row, feature], self.d_sae)
 
-    def decode(self, codes: Codes) -> Float[Tensor, "token d_out"]:
-        """Reconstruction from `codes`: each token's sum of decoder rows, plus ``b_dec``."""
+    def decode(self, codes: Codes, acts: Float[Tensor, "token d_in"] | None = None) -> Float[Tensor, "token d_out"]:
+        """Reconstruction from `codes`: each token's sum of decoder rows, plus ``b_dec``; a skip transcoder needs the `acts` as well."""
+        if self.W_skip is not None and acts is None:
+            raise BadConfig(f"{self.name} has a linear skip: decode(codes, acts) needs the activations that were encoded.")
         if codes.d_sae != self.d_sae:
             raise ShapeMismatch(f"{self.name} has {self.d_sae} features; these codes have {codes.d_sae}.")
         if len(codes) == 0:
             return self.b_dec.new_zeros(0, len(self.b_dec))
         rows = torch.nn.functional.embedding_bag(codes.feature, self.W_dec, codes.indptr[:-1], mode="sum", per_sample_weights=codes.value)
-        return rows + self.b_dec
+        out = rows + self.b_dec
+        return out if self.W_skip is None or acts is None else torch.addmm(out, acts.float(), self.W_skip)
 
     def reconstruct(self, acts: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
         """``decode(encode(acts))`` for activations of any leading shape, in their own dtype: ready for `Model.edit`."""
-        out = self.decode(self.encode(acts.reshape(-1, acts.shape[-1])))
+        flat = acts.reshape(-1, acts.shape[-1])
+        out = self.decode(self.encode(flat), flat)
         return out.reshape(*acts.shape[:-1], len(self.b_dec)).to(acts.dtype)
 
     def save(self, path: Path | str, *, weights: Literal["float32", "bfloat16", "int8"] = "float32") -> None:
@@ -176,7 +205,7 @@ class Sae:
 
         ``int8`` stores each feature's encoder column and decoder row as 8-bit integers with a scale of its own (a quarter of the size).
         """
-        tensors = {"b_enc": self.b_enc, "b_dec": self.b_dec, "threshold": self.threshold}
+        tensors = {name: tensor for name, tensor in self._tensors().items() if name not in ("W_enc", "W_dec")}
         for name, by_feature in (("W_enc", self.W_enc.T), ("W_dec", self.W_dec)):
             if weights == "int8":
                 tensors[f"{name}.int8"], tensors[f"{name}.scale"] = _to_int8(by_feature)
@@ -195,7 +224,7 @@ class Sae:
         tensors, metadata = read_safetensors(path)
         facts = cls._facts(path, metadata)
         loaded = {}
-        for name in (*_WEIGHTS, "threshold"):
+        for name in (*_WEIGHTS, "threshold", *(["W_skip"] if "W_skip" in tensors else [])):
             if f"{name}.int8" in tensors:
                 by_feature = _from_int8(_tensor(tensors, f"{name}.int8", path), _tensor(tensors, f"{name}.scale", path), path)
                 loaded[name] = by_feature.T.contiguous() if name == "W_enc" else by_feature
@@ -235,8 +264,9 @@ def _tensor(tensors: Mapping[str, Tensor], name: str, path: Path) -> Tensor:
 
 def _check_shapes(weights: Mapping[str, Tensor], where: str) -> None:
     (d_in, d_sae), d_out = weights["W_enc"].shape, weights["W_dec"].shape[-1]
-    for name, wanted in {"b_enc": [d_sae], "W_dec": [d_sae, d_out], "b_dec": [d_out], "threshold": [d_sae]}.items():
-        found = list(weights[name].shape)
+    shapes = {"b_enc": [d_sae], "W_dec": [d_sae, d_out], "b_dec": [d_out], "threshold": [d_sae], "W_skip": [d_in, d_out]}
+    for name, wanted in shapes.items():
+        found = list(weights[name].shape) if name in weights else wanted
         if found != wanted:
             raise ShapeMismatch(f"{where}: {name} has shape {found}; with W_enc {[d_in, d_sae]} it must be {wanted}.")
 

@@ -120,7 +120,8 @@ class SaeTrainer:
         One threshold for all features: the value that the wanted number of pre-activations exceeds on `held_out`.
         """
         W_enc = torch.from_numpy(self.W_enc).T.contiguous()
-        facts = SaeFacts(self.name, model, "jumprelu", None, context, True, {}, {"recipe": "batchtopk+auxk", **asdict(self.config)})
+        training = {"recipe": "batchtopk+auxk", **asdict(self.config)}
+        facts = SaeFacts(self.name, model, context=context, training=training)
         open_sae = Sae(
             W_enc,
             self.scale * torch.from_numpy(self.b_enc) - self.mean @ W_enc,

@@ -1,34 +1,24 @@
-"""The command line: one function per command. Data goes to standard output, talk to standard error."""
+"""`hooke analyze`: what a model noticed in texts."""
 
-import json
-import os
 import re
 import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import Parameter
 
-from hooke.errors import BadConfig, HookeError, unknown
+from hooke.cli.output import console_for, print_line, say
+from hooke.errors import BadConfig, unknown
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from hooke.analysis import Analysis, Reader, TextResult
 
-app = App(
-    name="hooke",
-    help="A microscope for language models: decompose what a model computes into sparse, nameable features.",
-    version_flags=["--version"],
-    suppress_keyboard_interrupt=False,
-)
-
-_USAGE, _INTERRUPTED = 2, 130
 _SAVED = "Wrote"
 
 
-@app.command
 def analyze(
     *inputs: Annotated[
         str, Parameter(allow_leading_hyphen=True, help="Texts, files (.txt, .jsonl, .csv, also .gz or .zst), or - for standard input.")
@@ -54,12 +44,12 @@ def analyze(
     _check_output(json, jsonl, html)
     texts = texts_from(inputs, field=field, column=column)
     first = next(texts, None)  # so that bad input is reported before the model is loaded
-    console = _console(stderr=True)
+    console = console_for(stderr=True)
     reader = _reader(console, model, sae, top=top, pool=pool, min_label_score=min_label_score, batch_tokens=batch_tokens, jsonl=jsonl)
     results = _counted(console, reader.read(_with_first(first, texts)))
     if jsonl:
         for result in results:
-            _print_line(_result_json(result))
+            print_line(_result_json(result))
         return
     from hooke.analysis import conclude
 
@@ -71,6 +61,8 @@ def _refuse_options(inputs: tuple[str, ...]) -> None:
     """Cyclopts takes a lone - for an option unless texts may begin with hyphens; then options it does not know reach us as texts."""
     for text in inputs:
         if re.fullmatch(r"--?[A-Za-z][\w-]*(=.*)?", text):
+            from hooke.cli import app
+
             known = [name for argument in app["analyze"].assemble_argument_collection() for name in argument.names if name.startswith("--")]
             raise BadConfig(
                 str(unknown("option", text.partition("=")[0], known, "Texts that look like options can come from a file or from -."))
@@ -94,13 +86,7 @@ def _reader(console: "Console", model: str, sae: tuple[str, ...], *, jsonl: bool
 
         # A stream should give its first results soon; a whole document is faster in larger chunks.
         chosen = Options(**options, chunk=32 if jsonl else 512)
-        return Reader.load(model, sae, chosen, progress=lambda text: _say(console, status, text))
-
-
-def _say(console: "Console", status: Any, text: str) -> None:
-    status.update(text)
-    if not console.is_terminal:
-        console.print(text, highlight=False)
+        return Reader.load(model, sae, chosen, progress=lambda text: say(console, status, text))
 
 
 def _with_first(first: str | None, rest: Iterator[str]) -> Iterator[str]:
@@ -131,69 +117,10 @@ def _show(analysis: "Analysis", top: int, *, as_json: bool, html: Path | None) -
         with atomic_write(html) as file:
             file.write(page(analysis).encode())
     if as_json:
-        _print_line(analysis.to_json())
+        print_line(analysis.to_json())
     else:
         from hooke.analysis.table import print_table
 
-        print_table(analysis, _console(), top)
+        print_table(analysis, console_for(), top)
     if html is not None:
         sys.stderr.write(f"{_SAVED} {html}\n")
-
-
-@app.command
-def saes(
-    *,
-    model: Annotated[str | None, Parameter(help="Only SAEs of this model.")] = None,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
-) -> None:
-    """List the SAEs at hand."""
-    from hooke.sae.packs import installed_saes
-
-    rows = [row.to_json() for row in installed_saes() if model in (None, row.facts.model)]
-    if json:
-        _print_line({"saes": rows})
-        return
-    from rich.table import Table
-
-    table = Table("name", "model", "site", "width", "features", "L0", box=None, header_style="bold")
-    for row in rows:
-        l0 = "not stated" if row["l0"] is None else f"{row['l0']:.0f}"
-        table.add_row(row["name"], row["model"], row["site"], str(row["d_in"]), f"{row['d_sae']:,}", l0)
-    _console().print(table if rows else "No SAE is installed. The default pack: pip install hooke-gemma-3-270m")
-
-
-def _print_line(value: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
-    sys.stdout.flush()
-
-
-def _console(*, stderr: bool = False) -> "Console":
-    from rich.console import Console
-
-    class Piped(Console):
-        def on_broken_pipe(self) -> None:
-            raise BrokenPipeError  # rich would exit with 1; `main` says what a reader who has enough means
-
-    return Piped(stderr=stderr)
-
-
-def main() -> None:
-    """Run the command in ``sys.argv``; exit with the documented code, never with a traceback for anything a person did."""
-    try:
-        app(sys.argv[1:], exit_on_error=False, print_error=True, result_action="return_value")
-        sys.stdout.flush()
-    except CycloptsError:
-        sys.exit(_USAGE)
-    except HookeError as error:
-        sys.stderr.write(f"hooke: {error}\n")
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # Whoever read our output has enough. Point stdout away so that the interpreter's own last flush stays silent.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except KeyboardInterrupt:
-        sys.stderr.write("hooke: stopped.\n")
-        sys.exit(_INTERRUPTED)
-    except MemoryError:
-        sys.stderr.write("hooke: out of memory. Try a smaller --batch-tokens.\n")
-        sys.exit(6)

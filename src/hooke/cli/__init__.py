@@ -1,0 +1,46 @@
+"""The command line: one module per command. Data goes to standard output, talk to standard error."""
+
+import os
+import sys
+
+from cyclopts import App, CycloptsError
+
+from hooke.errors import HookeError
+
+app = App(
+    name="hooke",
+    help="A microscope for language models: decompose what a model computes into sparse, nameable features.",
+    version_flags=["--version"],
+    suppress_keyboard_interrupt=False,
+)
+# By path, so that a command's module is imported only when it is asked for; the summary is its docstring's first line (a test compares).
+_COMMANDS = {
+    "analyze": "Show the features a model used on each text, and the broader topics they make up.",
+    "saes": "List the SAEs at hand.",
+}
+for _name, _summary in _COMMANDS.items():
+    app.command(f"hooke.cli.{_name}:{_name}", help=_summary)
+
+_USAGE, _INTERRUPTED = 2, 130
+
+
+def main() -> None:
+    """Run the command in ``sys.argv``; exit with the documented code, never with a traceback for anything a person did."""
+    try:
+        app(sys.argv[1:], exit_on_error=False, print_error=True, result_action="return_value")
+        sys.stdout.flush()
+    except CycloptsError:
+        sys.exit(_USAGE)
+    except HookeError as error:
+        sys.stderr.write(f"hooke: {error}\n")
+        sys.exit(error.exit_code)
+    except BrokenPipeError:
+        # Whoever read our output has enough. Point stdout away so that the interpreter's own last flush stays silent.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)
+    except KeyboardInterrupt:
+        sys.stderr.write("hooke: stopped.\n")
+        sys.exit(_INTERRUPTED)
+    except MemoryError:
+        sys.stderr.write("hooke: out of memory. Try a smaller --batch-tokens.\n")
+        sys.exit(6)
