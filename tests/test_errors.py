@@ -16,6 +16,7 @@ EXIT_CODES = {
     "Missing": 4,
     "DigestMismatch": 5,
     "LimitReached": 6,
+    "Busy": 75,
 }
 
 

@@ -7,7 +7,8 @@ HookeError                     exit code 1
 ├── UnknownName                4   no such model, SAE, site, feature, topic ...
 ├── Missing                    4   something that has to be installed or fetched first
 ├── DigestMismatch             5   the bytes are not the bytes that were promised
-└── LimitReached               6   disk, memory or a stated limit
+├── LimitReached               6   disk, memory or a stated limit
+└── Busy                      75   another process is at work on the same thing; try again later
 """
 
 import difflib
@@ -60,6 +61,12 @@ class LimitReached(HookeError):
     """Disk, memory or a stated limit does not allow it."""
 
     exit_code = 6
+
+
+class Busy(HookeError):
+    """Another process is at work on the same thing; the same command works once that is done."""
+
+    exit_code = 75
 
 
 def unknown(what: str, asked: object, known: Iterable[str], hint: str = "") -> UnknownName:

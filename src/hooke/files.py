@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
-from hooke.errors import BadConfig, BadFile, HookeError, LimitReached, Missing
+from hooke.errors import BadConfig, BadFile, Busy, HookeError, LimitReached, Missing
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -126,6 +126,24 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+@contextlib.contextmanager
+def sole_writer(folder: Path) -> Iterator[None]:
+    """Hold `folder`, made if need be, for this process alone; `Busy` if another has it. What killed writers left half-written goes."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        held = contextlib.ExitStack()
+        held.enter_context(_locked(folder))
+    except BlockingIOError as error:
+        raise Busy(f"another process is writing to {folder}. Wait for it to end, or choose another folder.") from error
+    except OSError as error:
+        raise write_error(error, folder) from error
+    with held:
+        for leftover in folder.glob(".*.part"):
+            with contextlib.suppress(OSError):
+                leftover.unlink()
+        yield
 
 
 def sha256(path: Path) -> str:

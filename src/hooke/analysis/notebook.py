@@ -1,9 +1,9 @@
 """An analysis in a notebook's cell: inline styles, no script, colours that sit on a light and on a dark page."""
 
-from hooke.analysis.markup import Markup, join, tag
 from hooke.analysis.result import Analysis, Hit, TextResult
 from hooke.analysis.wording import NO_LABEL, STEPS, clipped, count, explained, percent, score, site, steps
 from hooke.text.marks import stripped
+from hooke.text.markup import Markup, join, tag
 
 MAX_TEXTS = 40
 """Texts that a cell shows; `hooke.analysis.report.page` shows the rest."""

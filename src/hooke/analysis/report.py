@@ -1,11 +1,8 @@
 """An analysis as HTML: `page`, one file for a browser that runs no script, and `fragment`, for a notebook's cell."""
 
-import base64
-import hashlib
 from importlib.resources import files
 from typing import Any
 
-from hooke.analysis.markup import Markup, join, tag
 from hooke.analysis.notebook import fragment
 from hooke.analysis.result import Analysis, Hit, TextResult
 from hooke.analysis.wording import (
@@ -23,7 +20,9 @@ from hooke.analysis.wording import (
     strongest,
 )
 from hooke.atlas import NO_MEANING
+from hooke.text.document import document, masthead
 from hooke.text.marks import runs, stripped
+from hooke.text.markup import Markup, join, tag
 
 MAX_TEXTS = 2000
 """Texts that a page shows; past it a browser gets slow, and the page says so."""
@@ -38,27 +37,14 @@ def page(analysis: Analysis) -> str:
 
     Which feature colours a text is a radio button; the style sheet does the rest with ``:has()``.
     """
-    style = Markup(files("hooke.analysis").joinpath("report.css").read_text("utf-8") + _rules(analysis))
-    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    policy = f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
-    head = tag(
-        "head",
-        tag("meta", charset="utf-8"),
-        tag("meta", http_equiv="Content-Security-Policy", content=policy),
-        tag("meta", name="viewport", content="width=device-width, initial-scale=1"),
-        tag("meta", name="color-scheme", content="light dark"),
-        tag("meta", name="referrer", content="no-referrer"),
-        tag("title", f"{count(len(analysis.texts), 'text')} through {stripped(analysis.model)} · Hooke"),
-        tag("style", style),
-    )
-    body = tag(
-        "body",
+    style = files("hooke.analysis").joinpath("report.css").read_text("utf-8") + _rules(analysis)
+    return document(
+        f"{count(len(analysis.texts), 'text')} through {stripped(analysis.model)} · Hooke",
+        style,
         tag("a", "Skip to the texts", class_="skip", href="#texts"),
         _header(analysis),
         tag("main", _topics(analysis), _texts(analysis), class_="body"),
-        tag("footer", "Made by Hooke. This file holds everything it shows; it opens no connection and runs no script."),
     )
-    return "<!doctype html>\n" + tag("html", head, body, lang="en")
 
 
 def _rules(analysis: Analysis) -> str:
@@ -78,27 +64,12 @@ def _rules(analysis: Analysis) -> str:
 
 
 def _header(analysis: Analysis) -> Markup:
-    lens = tag(
-        "svg", tag("circle", cx=10, cy=10, r=7), tag("circle", cx=10, cy=10, r=2.2, class_="dot"), viewBox="0 0 20 20", aria_hidden="true"
-    )
-    theme = [
-        tag("label", tag("input", type="radio", name="theme", id=name, checked=name == "auto", autocomplete="off", class_="vh"), name)
-        for name in ("auto", "light", "dark")
-    ]
     return tag(
         "header",
-        tag(
-            "div",
-            tag("p", lens, "Hooke", class_="brand"),
-            tag("fieldset", tag("legend", "Colours", class_="vh"), theme, class_="theme"),
-            tag("h1", f"{count(len(analysis.texts), 'text')}, seen through ", tag("bdi", stripped(analysis.model))),
-            tag(
-                "p",
-                "The model read each text. What it computed on the way was taken apart into features; here are those that stand out in each"
-                " text, and the broader topics they make up.",
-                class_="lede",
-            ),
-            class_="top",
+        masthead(
+            [f"{count(len(analysis.texts), 'text')}, seen through ", tag("bdi", stripped(analysis.model))],
+            "The model read each text. What it computed on the way was taken apart into features; here are those that stand out in each"
+            " text, and the broader topics they make up.",
         ),
         tag("div", _saes(analysis), _limits(analysis), _reading(), class_="facts"),
     )

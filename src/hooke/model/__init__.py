@@ -113,35 +113,47 @@ class Model:
         """Cross-entropy in nats of each next token, ``-ln p(ids[:, t+1] | ids[:, :t+1])``; logits are made in pieces, never all at once."""
         ids = ids.to(self.hf.device)
         hidden = self.architecture.base(self.hf)(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
-        head = self.hf.get_output_embeddings()
-        assert head is not None
         flat, targets = hidden.flatten(0, 1), ids[:, 1:].flatten()
         step = max(1, _LOGIT_VALUES // self.hf.config.get_text_config().vocab_size)
         parts = [
-            torch.nn.functional.cross_entropy(self._cap(head(h).float()), t, reduction="none")
+            torch.nn.functional.cross_entropy(self.logits(h), t, reduction="none")
             for h, t in zip(flat.split(step), targets.split(step), strict=True)
         ]
         return torch.cat(parts).view(hidden.shape[:2])
 
-    def _cap(self, logits: Tensor) -> Tensor:
-        """Gemma 2 squashes its logits: ``c · tanh(logits / c)``."""
+    def logits(self, hidden: Float[Tensor, "token d_model"]) -> Float[Tensor, "token vocab"]:
+        """What the LM head makes of what it reads, in float32; Gemma 2 squashes its logits, ``c · tanh(logits / c)``."""
+        head = self.hf.get_output_embeddings()
+        assert head is not None
         cap = getattr(self.hf.config.get_text_config(), "final_logit_softcapping", None)
+        logits = head(hidden).float()
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
     @torch.inference_mode()
     def generate(
-        self, prompts: Int[Tensor, "batch pos"], tokens: int, *, temperature: float = 1.0, seed: int = 0
+        self,
+        prompts: Int[Tensor, "batch pos"],
+        tokens: int,
+        *,
+        temperature: float = 1.0,
+        seed: int = 0,
+        progress: Callable[[int], None] = lambda _: None,
     ) -> Int[Tensor, "batch total"]:
-        """`prompts` (equally long rows) continued by up to `tokens` tokens each, sampled at `temperature` (0: the likeliest)."""
+        """`prompts` continued by up to `tokens` tokens each, sampled at `temperature` (0: the likeliest); rows that ended are padded.
+
+        Rows that are shorter than the longest are filled up on the right with -1, and sampled from there on. `progress` hears how many
+        tokens each row has got so far.
+        """
         if not 0 <= temperature < math.inf or tokens < 0:
             raise BadConfig(
                 f"cannot sample {tokens} tokens at temperature {temperature}; neither may be negative, and both must be finite."
             )
-        text = self.hf.config.get_text_config()
-        ends = text.eos_token_id if isinstance(text.eos_token_id, list) else [text.eos_token_id]
-        filler = 0 if text.pad_token_id is None else text.pad_token_id
-        known = frozenset(end for end in ends if end is not None)
-        return generate(self.hf, prompts.to(self.hf.device), tokens, temperature=temperature, seed=seed, ends=known, filler=filler)
+        prompts = prompts.to(self.hf.device)
+        columns = [prompts[:, : int((prompts >= 0).sum(1).min())]]
+        for count, column in enumerate(generate(self.hf, prompts, tokens, temperature=temperature, seed=seed), 1):
+            columns.append(column[:, None])
+            progress(count)
+        return torch.cat(columns, 1)
 
 
 def _load_hf(folder: str | Path, dtype: torch.dtype, ref: str) -> PreTrainedModel:
@@ -171,9 +183,11 @@ def _first_line(error: Exception) -> str:
 def _load_tokenizer(folder: str | Path, hf: PreTrainedModel) -> Tokenizer:
     config = hf.config.get_text_config()
     special = [i for i in (config.bos_token_id, config.pad_token_id) if isinstance(i, int)]
-    special += config.eos_token_id if isinstance(config.eos_token_id, list) else [i for i in [config.eos_token_id] if i is not None]
+    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [i for i in [config.eos_token_id] if i is not None]
+    special += ends
+    eos = ends[0] if ends else None
     if isinstance(folder, Path):
-        return Tokenizer.open(folder / "tokenizer.json", config.bos_token_id, special)
+        return Tokenizer.open(folder / "tokenizer.json", config.bos_token_id, special, eos=eos)
     from transformers import AutoTokenizer
 
     if Path(folder).is_dir() and not any((Path(folder) / name).is_file() for name in _TOKENIZER_FILES):
@@ -188,7 +202,7 @@ def _load_tokenizer(folder: str | Path, hf: PreTrainedModel) -> Tokenizer:
     backend = getattr(found, "backend_tokenizer", None)
     if backend is None:
         raise HookeError(f"the tokenizer of {folder} has no fast form (tokenizer.json), which Hooke needs.")
-    return Tokenizer(backend, found.bos_token_id, {*special, *found.all_special_ids})
+    return Tokenizer(backend, found.bos_token_id, {*special, *found.all_special_ids}, eos=eos)
 
 
 def length_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:

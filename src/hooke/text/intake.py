@@ -68,14 +68,14 @@ def read_texts(
     ['Rates held']
     """
     if isinstance(source, str | Path) and str(source) != "-":
-        return _texts(_Source.file(Path(source), form, field, column))
+        return _texts(Source.file(Path(source), form, field, column))
     stream = sys.stdin.buffer if isinstance(source, str | Path) else source
     name = "standard input" if isinstance(source, str | Path) else str(getattr(source, "name", "the stream"))
-    return _texts(_Source(name, stream, _form(name, "", form, field, column), field, column, ","))
+    return _texts(Source(name, stream, _form(name, "", form, field, column), field, column))
 
 
 @dataclass(frozen=True)
-class _Source:
+class Source:
     """One source, its options checked and nothing of it read yet."""
 
     name: str
@@ -88,21 +88,22 @@ class _Source:
     """The JSONL field, if one was named."""
     column: str | None
     """The CSV column, if one was named."""
-    delimiter: str
+    delimiter: str = ","
     """Between CSV cells."""
+    packing: str = ""
+    """The suffix that promises packed bytes (``.gz``, ``.zst``), if its name has one."""
+    title: str | None = None
+    """A second field or column, put on a line of its own before the text where a record has it."""
 
     @classmethod
-    def file(cls, path: Path, form: Form, field: str | None, column: str | None) -> "_Source":
+    def file(cls, path: Path, form: Form, field: str | None, column: str | None) -> "Source":
         name = repr(str(path))
-        suffixes = [suffix.lower() for suffix in path.suffixes]
-        if suffixes and suffixes[-1] in _PACKED:
-            suffixes.pop()
-        suffix = suffixes[-1] if suffixes else ""
+        suffix, packing = suffix_of(path.name)
         if path.is_dir():
             raise BadFile(f"{name} is a directory. Name a file in it, for example {str(path / 'headlines.txt')!r}.")
         if not path.exists():
             raise Missing(f"there is no file {name}. Check the path; it is taken from {os.getcwd()!r}.")
-        return cls(name, path, _form(name, suffix, form, field, column), field, column, "\t" if suffix == ".tsv" else ",")
+        return cls(name, path, _form(name, suffix, form, field, column), field, column, "\t" if suffix == ".tsv" else ",", packing)
 
     def open(self) -> AbstractContextManager[ByteStream]:
         if not isinstance(self.origin, Path):
@@ -114,6 +115,17 @@ class _Source:
 
     def bad(self, what: str) -> BadFile:
         return BadFile(f"{self.name} {what}")
+
+
+def suffix_of(name: str) -> tuple[str, str]:
+    """The suffix that says what is in a file, and the one that says how it is packed; each may be empty.
+
+    >>> suffix_of("news.JSONL.zst")
+    ('.jsonl', '.zst')
+    """
+    suffixes = [suffix.lower() for suffix in PurePath(name).suffixes]
+    packing = suffixes.pop() if suffixes and suffixes[-1] in _PACKED else ""
+    return suffixes[-1] if suffixes else "", packing
 
 
 def _form(name: str, suffix: str, form: Form, field: str | None, column: str | None) -> Form:
@@ -145,12 +157,12 @@ def _names_file(argument: str) -> bool:
     return bool(suffixes) and not any(c.isspace() for c in argument) and (suffixes[-1] in _FORMS or suffixes[-1] in _PACKED)
 
 
-def _texts(source: _Source) -> Iterator[str]:
+def _texts(source: Source) -> Iterator[str]:
     """The texts of `source` that are not blank; an error when there is none."""
-    records = {"lines": _plain, "jsonl": _jsonl, "csv": _csv}[source.form]
+    records = {"lines": _plain, "jsonl": jsonl_texts, "csv": csv_texts}[source.form]
     with source.open() as stream:
         found = False
-        for text in records(source, _lines(source, stream)):
+        for text in records(source, numbered_lines(source, stream)):
             if text.strip():
                 found = True
                 yield text
@@ -158,7 +170,7 @@ def _texts(source: _Source) -> Iterator[str]:
         raise source.bad("has no text in it. One text a line is expected (or a record with text, in JSONL and CSV).")
 
 
-def _lines(source: _Source, stream: ByteStream) -> Iterator[tuple[int, str]]:
+def numbered_lines(source: Source, stream: ByteStream) -> Iterator[tuple[int, str]]:
     """Numbered lines with their line ends, as text; whatever is wrong with the bytes is said with line and offset."""
     plain, packing = unpacked(stream)
     number = offset = 0
@@ -174,8 +186,8 @@ def _lines(source: _Source, stream: ByteStream) -> Iterator[tuple[int, str]]:
         if not line:
             return
         number += 1
-        if number == 1 and packing is None and isinstance(source.origin, Path) and source.origin.suffix.lower() in _PACKED:
-            raise source.bad(f"ends in {source.origin.suffix} but its first bytes are not of that format. Rename it, or fetch it again.")
+        if number == 1 and packing is None and source.packing:
+            raise source.bad(f"ends in {source.packing} but its first bytes are not of that format. Rename it, or fetch it again.")
         if len(line) > MAX_LINE:
             raise LimitReached(
                 f"line {number} of {source.name} is longer than {MAX_LINE // 2**20} MiB, the most that one text may have."
@@ -200,12 +212,13 @@ def _lines(source: _Source, stream: ByteStream) -> Iterator[tuple[int, str]]:
         offset += len(line)
 
 
-def _plain(source: _Source, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
+def _plain(source: Source, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
     for _, line in lines:
         yield line.removesuffix("\n").removesuffix("\r")
 
 
-def _jsonl(source: _Source, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
+def jsonl_texts(source: Source, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
+    """The text of every JSON record in `lines`, blank ones too."""
     name = source.field if source.field is not None else DEFAULT_FIELD
     for number, line in lines:
         if not line.strip():
@@ -222,14 +235,29 @@ def _jsonl(source: _Source, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
             if name not in value:
                 hint = f"That is {where}." + ("" if source.field is not None else " Name the field that holds the text.")
                 raise unknown("field", name, value, hint)
-            value, where = value[name], f"field {name!r} in {where}"
-        if not isinstance(value, str):
-            raise BadFile(f"{where} is {_kind(value)}, not text. A text is a JSON string, or an object with one in the field that is read.")
-        if any("\ud800" <= c <= "\udfff" for c in value):
-            raise BadFile(
-                f"{where} holds half of a surrogate pair (\\ud800 to \\udfff), which is no character. Write the pair, or leave it out."
-            )
-        yield value
+            title = value.get(source.title) if source.title is not None else None
+            title = "" if title is None else _checked(title, f"field {source.title!r} in {where}")
+            yield titled(title, _checked(value[name], f"field {name!r} in {where}"))
+        else:
+            yield _checked(value, where)
+
+
+def titled(title: str, text: str) -> str:
+    """`text` with its title, if it has one, on a line of its own in front."""
+    return f"{title}\n{text}" if title else text
+
+
+def _checked(value: object, where: str) -> str:
+    """`value` if it is a text that can be encoded."""
+    if not isinstance(value, str):
+        raise BadFile(f"{where} is {_kind(value)}, not text. A text is a JSON string, or an object with one in the field that is read.")
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        raise BadFile(
+            f"{where} holds half of a surrogate pair (\\ud800 to \\udfff), which is no character. Write the pair, or leave it out."
+        ) from error
+    return value
 
 
 def _kind(value: object) -> str:
@@ -237,7 +265,8 @@ def _kind(value: object) -> str:
     return kinds.get(type(value), "null")
 
 
-def _csv(source: _Source, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
+def csv_texts(source: Source, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
+    """The text of every CSV record in `lines` after the first, which names the columns; blank ones too."""
     seen, size = 0, 0  # last line read; characters since the record began
 
     def feed() -> Iterator[str]:
@@ -272,6 +301,7 @@ def _csv(source: _Source, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
     if head is None:
         return
     column = _column(source, head)
+    title = next((i for i, name in enumerate(head) if name.strip() == source.title and i != column), None)
     while (row := record()) is not None:
         if not row:
             continue
@@ -279,10 +309,10 @@ def _csv(source: _Source, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
             raise source.bad(
                 f"has {len(row)} cells in line {seen} where the first line names {len(head)} columns; column {head[column]!r} is not there."
             )
-        yield row[column]
+        yield titled("" if title is None or title >= len(row) else row[title], row[column])
 
 
-def _column(source: _Source, head: list[str]) -> int:
+def _column(source: Source, head: list[str]) -> int:
     """Which cell of each record is the text."""
     names = [name.strip() for name in head]
     if source.column is None and len(names) == 1:

@@ -16,16 +16,20 @@ _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 class Tokenizer:
     """A `tokenizers.Tokenizer` with the model's conventions around it."""
 
-    def __init__(self, backend: tokenizers.Tokenizer, bos: int | None, special: Iterable[int] = ()) -> None:
-        """`bos` is put in front of every text (None: nothing is); `special` ids are never shown, counted or decomposed."""
+    def __init__(self, backend: tokenizers.Tokenizer, bos: int | None, special: Iterable[int] = (), *, eos: int | None = None) -> None:
+        """`bos` is put in front of every text (None: nothing is); `special` ids are never shown, counted or decomposed.
+
+        `eos` ends a document where several are packed into one window (None: nothing does); it is special too.
+        """
         self.backend = backend
         self.bos = bos
+        self.eos = eos
         added = backend.get_added_tokens_decoder()
-        self.special = frozenset(i for i, token in added.items() if token.special).union(special, [] if bos is None else [bos])
+        self.special = frozenset(i for i, token in added.items() if token.special).union(special, (i for i in (bos, eos) if i is not None))
         backend.encode_special_tokens = True  # a text that says "<bos>" says five characters, not where it begins
 
     @classmethod
-    def open(cls, file: Path, bos: int | None, special: Iterable[int] = ()) -> "Tokenizer":
+    def open(cls, file: Path, bos: int | None, special: Iterable[int] = (), *, eos: int | None = None) -> "Tokenizer":
         """The tokenizer in a ``tokenizer.json``."""
         if not file.is_file():
             raise Missing(f"no tokenizer at {file}.")
@@ -33,7 +37,7 @@ class Tokenizer:
             backend = tokenizers.Tokenizer.from_file(str(file))
         except Exception as error:  # the library raises bare Exception for anything it cannot read
             raise BadFile(f"{file} is not a tokenizer: {error}.") from error
-        return cls(backend, bos, special)
+        return cls(backend, bos, special, eos=eos)
 
     def __len__(self) -> int:
         return self.backend.get_vocab_size(with_added_tokens=True)

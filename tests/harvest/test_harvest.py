@@ -1,13 +1,11 @@
-"""What is harvested is what the model computes on each window alone; what the buffer gives is what went in, as often as asked."""
-
-from collections import Counter
+"""What is harvested is what the model computes on each window alone."""
 
 import pytest
 import torch
 
 from hooke import tiny
-from hooke.errors import BadConfig, HookeError
-from hooke.harvest import Harvested, harvest, pad, shuffled
+from hooke.errors import HookeError
+from hooke.harvest import Harvested, harvest, pad
 from hooke.names import Site
 from hooke.text.corpus import Window
 
@@ -71,7 +69,7 @@ def test_sinks_are_dropped_and_counted(model):
     with model.edit(SITES[0], spike):
         (part,) = harvest(model, windows, SITES[:1])
         (whole,) = harvest(model, windows, SITES[:1], drop_sinks=False)
-    assert part.left_out == 2
+    assert (part.special, part.sinks, part.left_out) == (1, 1, 2)
     assert part.pos.tolist() == [pos for pos in calm.pos.tolist() if pos != sink]
     assert sink in whole.pos.tolist()
 
@@ -98,45 +96,15 @@ def test_pad():
     assert real.tolist() == [[True, True, True], [True, False, False]]
 
 
-def numbered(sizes: list[int]) -> list[Harvested]:
-    """Harvests whose activations say which token they are, a little differently at each site."""
-    start, parts = 0, []
-    for size in sizes:
-        value = torch.arange(start, start + size, dtype=torch.float32)[:, None]
-        none = torch.zeros(size, dtype=torch.int64)
-        parts.append(Harvested({SITES[0]: value, SITES[1]: 1000 + value.expand(-1, 2)}, none, none, none, [], 0))
-        start += size
-    return parts
-
-
-@pytest.mark.parametrize(
-    ("capacity", "batch", "reuse"), [(64, 8, 1), (64, 8, 3), (16, 16, 2), (17, 16, 5), (10, 9, 2), (1000, 7, 2), (5, 1, 4)]
-)
-def test_each_row_is_drawn_as_often_as_asked(capacity, batch, reuse):
-    sizes = [30, 1, 77, 0, 5, 90]
-    batches = list(shuffled(numbered(sizes), capacity=capacity, batch=batch, reuse=reuse, seed=3))
-    drawn = Counter()
-    for rows in batches:
-        first, second = rows[SITES[0]], rows[SITES[1]]
-        assert len(first) == batch
-        torch.testing.assert_close(second, 1000 + first.expand(-1, 2))
-        assert len(first.unique()) == batch
-        drawn.update(first[:, 0].int().tolist())
-    assert set(drawn) <= set(range(sum(sizes)))
-    assert max(drawn.values()) <= reuse
-    short = [row for row in range(sum(sizes)) if drawn[row] < reuse]
-    assert len(short) < batch, "only what no longer fills a batch may be left out"
-
-
-def test_the_order_is_mixed_and_the_seed_decides_it():
-    def order(seed: int) -> list[int]:
-        return torch.cat([rows[SITES[0]] for rows in shuffled(numbered([256]), capacity=128, batch=16, seed=seed)])[:, 0].int().tolist()
-
-    assert order(1) == order(1) != order(2)
-    assert order(1) != sorted(order(1))
-
-
-@pytest.mark.parametrize(("capacity", "batch", "reuse"), [(4, 8, 1), (8, 0, 1), (8, 4, 0)])
-def test_a_buffer_that_cannot_be_is_refused(capacity, batch, reuse):
-    with pytest.raises(BadConfig, match=rf"batch={batch} .*capacity={capacity}.*reuse={reuse}"):
-        next(shuffled(numbered([20]), capacity=capacity, batch=batch, reuse=reuse))
+@pytest.mark.parametrize("skip", [1, 2, 5, 100])
+def test_batches_passed_over_leave_the_rest_as_they_were(model, skip, monkeypatch):
+    windows = cut(model, TEXTS * 3)
+    whole = list(harvest(model, windows, SITES, batch_tokens=12))
+    calls, capture = [], model.capture
+    monkeypatch.setattr(model, "capture", lambda ids, sites: calls.append(len(ids)) or capture(ids, sites))
+    rest = list(harvest(model, windows, SITES, batch_tokens=12, skip=skip))
+    assert len(calls) == len(rest) == max(0, len(whole) - skip)
+    for part, same in zip(rest, whole[skip:], strict=True):
+        assert part.windows == same.windows
+        assert part.ids.tolist() == same.ids.tolist()
+        assert all(torch.equal(part.acts[site], same.acts[site]) for site in SITES)

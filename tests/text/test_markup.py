@@ -5,8 +5,8 @@ from html.parser import HTMLParser
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hooke.analysis.markup import Markup, join, tag
 from hooke.text.marks import marked
+from hooke.text.markup import Markup, join, tag
 
 
 @given(st.text(), st.text())

@@ -1,0 +1,195 @@
+"""`hooke harvest`: activations of a model over corpora, written as shards."""
+
+import contextlib
+import random
+import time
+from collections.abc import Generator
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from hooke.cli.output import console_for, print_line, say
+from hooke.cli.stopping import stoppable
+from hooke.errors import Missing
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hooke.harvest.saving import HarvestConfig
+    from hooke.model import Model
+    from hooke.names import Site
+    from hooke.shards import Shard, ShardFacts, Shards
+
+
+def harvest(
+    *,
+    site: Annotated[tuple[str, ...], Parameter(negative="", help="Where to take activations, such as resid_post.9; may be repeated.")],
+    corpus: Annotated[
+        tuple[str, ...],
+        Parameter(negative="", help="What to read: a file, folder, address or dataset, perhaps with =WEIGHT."),
+    ],
+    tokens: Annotated[int, Parameter(help="Tokens to write.")],
+    out: Annotated[str, Parameter(help="A folder, or an address that fsspec knows, such as s3://bucket/folder.")],
+    model: Annotated[str, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = "gemma-3-270m",
+    field: Annotated[str | None, Parameter(help="The field or column that holds the text.")] = None,
+    context: Annotated[int, Parameter(help="Tokens in a window of text.")] = 128,
+    pack: Annotated[bool, Parameter(negative="", help="Let several documents share a window, so that all windows are full.")] = False,
+    seed: Annotated[int, Parameter(help="Decides the order of documents.")] = 0,
+    epochs: Annotated[int, Parameter(help="How often a corpus that runs out begins again, at most.")] = 1,
+    held_out: Annotated[bool, Parameter(negative="", help="Read the documents that are kept from training, not the others.")] = False,
+    shard_tokens: Annotated[int, Parameter(help="Tokens in a shard; one shard is held in memory.")] = 1 << 16,
+    batch_tokens: Annotated[int, Parameter(help="Tokens per forward pass.")] = 4096,
+    json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
+) -> None:
+    """Write a model's activations over texts to disk, to train on later."""
+    from hooke.text.corpus import parse_corpora
+
+    corpora = parse_corpora(corpus, field=field)
+    console = console_for(stderr=True)
+    with console.status("Loading") as status:
+        from hooke.harvest.saving import HarvestConfig, facts_of, save
+        from hooke.model import Model
+        from hooke.names import Site
+
+        config = HarvestConfig(tokens, context, pack, seed, epochs, held_out, shard_tokens=shard_tokens, batch_tokens=batch_tokens)
+        sites = list(dict.fromkeys(map(Site.parse, site)))
+        loaded = Model.load(model, progress=lambda text: say(console, status, text))
+        facts, there = facts_of(loaded, corpora, sites, config), _there(out)
+        if there is None or not there.complete:
+            say(console, status, "Measuring how fast this machine reads")
+            _announce(console, out, facts, there, _rate(loaded, sites, config))
+    began, before = time.perf_counter(), there.tokens if there else 0
+    bar = _Bar(console, tokens, before)
+    _write(bar, out, save(loaded, corpora, sites, out, config, bar.move))
+    _summarize(out, before, time.perf_counter() - began, as_json=json)
+
+
+def _there(out: str) -> "Shards | None":
+    from hooke.shards import Shards
+
+    with contextlib.suppress(Missing):
+        return Shards.open(out)
+    return None
+
+
+def _rate(model: "Model", sites: "list[Site]", config: "HarvestConfig") -> float:
+    """Tokens per second of a short pass over random tokens: for the estimate only."""
+    from hooke.harvest import harvest as read
+    from hooke.text.corpus import Window
+
+    draw = random.Random(0)  # noqa: S311 (no secret)
+    length = min(config.context, config.batch_tokens)
+    count = max(1, min(1024, config.batch_tokens) // length)
+    some = [Window("", 0, [draw.randrange(len(model.tokenizer)) for _ in range(length)]) for _ in range(count)]
+    wall = 1.0
+    for _ in range(2):  # the first pays for what is only done once
+        began = time.perf_counter()
+        for _ in read(model, some, sites, batch_tokens=length * count):
+            wall = time.perf_counter() - began
+    return length * count / wall
+
+
+def _announce(console: "Console", out: str, facts: "ShardFacts", there: "Shards | None", rate: float) -> None:
+    from hooke.shards.manifest import token_bytes
+
+    done, shards = there.tokens if there else 0, -(-facts.tokens // facts.shard_tokens)
+    console.print(
+        f"{facts.tokens:,} tokens at {', '.join(facts.sites)} of {facts.model}: {_bytes(token_bytes(facts) * facts.tokens)} in "
+        f"{shards:,} {'shard' if shards == 1 else 'shards'} at {out}"
+        + (f"; {done:,} tokens are there already" if done else "")
+        + f". At {rate:,.0f} tokens/s that takes {_duration((facts.tokens - done) / rate)}.",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+class _Bar:
+    """How far a harvest is, how fast, how long still, and how much is safe: a bar on a terminal, else a line for each shard."""
+
+    def __init__(self, console: "Console", total: int, done: int) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        told = TextColumn("{task.percentage:.0f} %  {task.fields[rate]:,.0f} tokens/s  {task.fields[safe]} written ")
+        self.console, self.total = console, total
+        self.progress = Progress(BarColumn(), told, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+        self.task = self.progress.add_task("", total=total, completed=done, rate=0.0, safe=_bytes(0))
+        self.done, self.bytes = done, 0
+        # The clock starts with the first report: what came before was passed over and not read.
+        self.began, self.first = 0.0, done
+        self.rate = 0.0
+
+    def move(self, tokens: int) -> None:
+        """So many tokens are written or waiting to be."""
+        now = time.perf_counter()
+        if not self.began:
+            self.began, self.first = now, tokens
+        else:
+            self.rate = (tokens - self.first) / (now - self.began)
+        self.done = min(tokens, self.total)
+        self.progress.update(self.task, completed=self.done, rate=self.rate)
+
+    def safe(self, shard: "Shard") -> None:
+        """`shard` is written."""
+        self.bytes += shard.bytes
+        self.progress.update(self.task, safe=_bytes(self.bytes))
+        if not self.console.is_terminal:
+            self.console.print(f"{shard.file}: {shard.tokens:,} tokens, {self.rate:,.0f} tokens/s", highlight=False)
+
+
+def _write(bar: _Bar, out: str, shards: "Generator[Shard, None, None]") -> None:
+    """Take the shards as they come; once asked to stop, end with the one at hand."""
+
+    def told() -> None:
+        bar.console.print("Stopping once the shard at hand is written. Ask again to stop at once; that shard is then made again.")
+
+    with contextlib.closing(shards), bar.progress, stoppable(told) as stop:
+        for shard in shards:
+            bar.safe(shard)
+            if stop:
+                break
+    there = _there(out)
+    if stop and there is not None and not there.complete:
+        bar.console.print(f"Stopped after {there.tokens:,} tokens. The same command goes on from there.", highlight=False)
+        raise SystemExit(stop.exit_code)
+
+
+def _summarize(out: str, before: int, seconds: float, *, as_json: bool) -> None:
+    from hooke.shards import Shards
+
+    shards = Shards.open(out)
+    size = sum(shard.bytes for shard in shards.shards)
+    rate = (shards.tokens - before) / seconds
+    if as_json:
+        print_line(
+            {
+                "out": out,
+                "model": shards.facts.model,
+                "sites": shards.facts.sites,
+                "tokens": shards.tokens,
+                "shards": len(shards),
+                "bytes": size,
+                "corpora": shards.corpora,
+                "left_out": shards.left_out,
+                "mean_square": {str(site): value for site, value in shards.mean_square.items()},
+                "new_tokens": shards.tokens - before,
+                "seconds": round(seconds, 3),
+                "tokens_per_s": round(rate, 1) if shards.tokens > before else None,
+            }
+        )
+        return
+    read = ", ".join(f"{name} {tokens:,}" for name, tokens in shards.corpora.items())
+    left = ", ".join(f"{count:,} {reason}" for reason, count in shards.left_out.items()) or "none"
+    fresh = f" in {_duration(seconds)}, {rate:,.0f} tokens/s" if shards.tokens > before else ": they were all there already"
+    console = console_for()
+    console.print(f"{shards.tokens:,} tokens, {_bytes(size)}, at {out}{fresh}.", highlight=False, soft_wrap=True)
+    console.print(f"Tokens by corpus: {read}. Positions left out: {left}.", highlight=False, soft_wrap=True)
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
+def _duration(seconds: float) -> str:
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s" if minutes else f"{left} s"

@@ -1,0 +1,122 @@
+"""Harvest: a model reading windows of text, and its activations at several sites."""
+
+import itertools
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from hooke.errors import HookeError
+from hooke.model import Model, length_batches
+from hooke.names import Site
+from hooke.text.corpus import Window
+
+__all__ = ["Harvested", "harvest", "pad"]
+
+# A position whose norm is this many times the median of its batch is an attention sink, not a thought (methods: 1.2).
+_SINK_NORM = 10.0
+
+
+@dataclass(frozen=True)
+class Harvested:
+    """Activations of one batch of windows, special tokens left out."""
+
+    acts: dict[Site, Float[Tensor, "token d_site"]]
+    """By site, rows in the same order everywhere."""
+    window: Int[Tensor, " token"]
+    """Which window of the batch each row came from."""
+    pos: Int[Tensor, " token"]
+    """Its position there, the beginning-of-sequence token being 0."""
+    ids: Int[Tensor, " token"]
+    """Its token id."""
+    windows: list[Window]
+    """The windows themselves."""
+    special: int
+    """Positions left out because they hold special tokens."""
+    sinks: int
+    """Positions left out as attention sinks."""
+
+    @property
+    def left_out(self) -> int:
+        """Positions left out: special tokens and sinks."""
+        return self.special + self.sinks
+
+
+def harvest(
+    model: Model,
+    windows: Iterable[Window],
+    sites: Sequence[Site],
+    *,
+    batch_tokens: int = 4096,
+    drop_sinks: bool = True,
+    skip: int = 0,
+) -> Iterator[Harvested]:
+    """Activations at `sites` for every window, about `batch_tokens` at a time, from one forward pass per batch.
+
+    Special tokens are left out; with `drop_sinks` so are positions whose norm at any site exceeds ten times the batch's median. The first
+    `skip` batches are passed over without running the model; those after them are what they would have been.
+    Raises `HookeError` naming the site and document where an activation is not finite.
+    """
+    special = torch.tensor(sorted(model.tokenizer.special))
+    for chosen in itertools.islice(_batches(windows, batch_tokens), skip, None):
+        yield _read(model, chosen, sites, special, drop_sinks)
+
+
+def _read(model: Model, chosen: list[Window], sites: Sequence[Site], special: Tensor, drop_sinks: bool) -> Harvested:
+    # A function of its own, so that no suspended generator keeps the model's tensors alive beside the rows that were taken from them.
+    ids, real = pad([window.ids for window in chosen])
+    wanted = real & ~torch.isin(ids, special)
+    acts = model.capture(ids, sites)
+    good = wanted.clone()
+    for site, value in acts.items():
+        norm = torch.linalg.vector_norm(value, dim=-1, dtype=torch.float32).cpu()
+        of_wanted = norm[wanted]
+        if not bool(of_wanted.isfinite().all()):  # or larger than a float32 squared can be, which means the same
+            raise _not_finite(site, chosen[int((wanted & ~norm.isfinite()).nonzero()[0, 0])])
+        if drop_sinks and len(of_wanted):
+            good &= norm <= _SINK_NORM * of_wanted.median()
+    window, pos = good.nonzero(as_tuple=True)
+    rows = window * ids.shape[1] + pos
+    return Harvested(
+        {site: value.flatten(0, 1).index_select(0, rows.to(value.device)) for site, value in acts.items()},
+        window,
+        pos,
+        ids[good],
+        chosen,
+        int(real.sum()) - int(wanted.sum()),
+        int(wanted.sum()) - len(rows),
+    )
+
+
+def _not_finite(site: Site, window: Window) -> HookeError:
+    where = f"document {window.doc} of {window.corpus!r}"
+    return HookeError(f"activations at {site} are not finite in {where}. Use bfloat16 or float32.")
+
+
+def pad(rows: Sequence[Sequence[int]], filler: int = 0) -> tuple[Int[Tensor, "batch pos"], Bool[Tensor, "batch pos"]]:
+    """`rows` as one matrix, padded on the right with `filler`, and the mask of what is real."""
+    longest = max(len(row) for row in rows)
+    ids = torch.tensor([[*row, *[filler] * (longest - len(row))] for row in rows])
+    lengths = torch.tensor([len(row) for row in rows])
+    return ids, torch.arange(longest) < lengths[:, None]
+
+
+def _batches(windows: Iterable[Window], tokens: int) -> Iterator[list[Window]]:
+    """The windows of each forward pass. Lengths are sorted within a group only, so that a corpus of any size can be read."""
+    for group in _groups(windows, 8 * tokens):
+        for batch in length_batches([len(window.ids) for window in group], tokens):
+            yield [group[i] for i in batch]
+
+
+def _groups(windows: Iterable[Window], tokens: int) -> Iterator[list[Window]]:
+    group, size = [], 0
+    for window in windows:
+        group.append(window)
+        size += len(window.ids)
+        if size >= tokens:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group

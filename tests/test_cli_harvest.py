@@ -1,0 +1,202 @@
+"""`hooke harvest` as people run it: what it says, how it is stopped, and that it goes on to the same bytes whatever happened."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from hooke import cli, tiny
+from hooke.shards import Shards
+
+TEXTS = ("Bank profit", "the judge after the trial", "Storm", "new album and old guitar with a choir", "rain rain rain match")
+SITES = ("--site", "resid_post.0", "--site", "mlp_out.1")
+BASE = ("--model", "tiny", *SITES, "--context", "8", "--shard-tokens", "200", "--batch-tokens", "64")
+CORPORA = ("--corpus", "news.jsonl=2", "--corpus", "prose.jsonl")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A folder with the planted model and two corpora."""
+    root = tmp_path_factory.mktemp("cli")
+    (root / "tiny").mkdir()
+    tiny.save(root / "tiny")
+    for name, repeats in (("news", 300), ("prose", 200)):
+        (root / f"{name}.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS * repeats))
+    return root
+
+
+Hooke = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def hooke(folder, monkeypatch, capsys) -> Hooke:
+    """Run `hooke harvest` in `folder` in this process; its exit code, standard output and standard error."""
+    monkeypatch.chdir(folder)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["hooke", "harvest", *BASE, *arguments])
+        monkeypatch.setattr(sys, "stdin", io.StringIO())
+        capsys.readouterr()
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return code, out, err
+
+    return run
+
+
+def test_it_says_what_it_will_do_and_what_it_did(hooke, tmp_path):
+    code, out, err = hooke(*CORPORA, "--tokens", "500", "--out", str(tmp_path / "acts"))
+    assert code == 0
+    assert f"500 tokens at resid_post.0, mlp_out.1 of tiny: 0.1 MB in 3 shards at {tmp_path}/acts. At " in err
+    assert "shard-00002.safetensors: 100 tokens, " in err
+    assert out.startswith(f"500 tokens, 0.1 MB, at {tmp_path}/acts in ")
+    assert "Tokens by corpus: news 3" in out
+    assert "special" in out
+    code, out, _ = hooke(*CORPORA, "--tokens", "500", "--out", str(tmp_path / "acts"))
+    assert (code, "they were all there already" in out) == (0, True)
+
+
+def test_a_summary_for_programs(hooke, tmp_path):
+    code, out, _ = hooke(*CORPORA, "--tokens", "300", "--pack", "--held-out", "--epochs", "50", "--out", str(tmp_path / "acts"), "--json")
+    assert code == 0
+    summary, shards = json.loads(out), Shards.open(tmp_path / "acts")
+    assert (shards.facts.packed, shards.facts.held_out, shards.facts.epochs) == (True, True, 50)
+    assert summary["tokens"] == summary["new_tokens"] == shards.tokens == 300
+    assert summary["bytes"] == sum(path.stat().st_size for path in (tmp_path / "acts").glob("shard-*"))
+    assert summary["corpora"] == shards.corpora
+    assert summary["left_out"] == shards.left_out
+    assert set(summary["mean_square"]) == {"resid_post.0", "mlp_out.1"}
+    assert summary["sites"] == {"resid_post.0": 32, "mlp_out.1": 32}
+
+
+def test_an_address(hooke):
+    code, _, _ = hooke(*CORPORA, "--tokens", "300", "--out", "memory://cli-harvest/acts")
+    assert code == 0
+    assert Shards.open("memory://cli-harvest/acts").tokens == 300
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ((*CORPORA, "--tokens", "300", "--site", "resid_post.77"), 4, "resid_post.77"),
+        ((*CORPORA, "--tokens", "0"), 2, "tokens=0 must be at least 1"),
+        (("--corpus", "nowhere.jsonl", "--tokens", "10"), 4, "nowhere.jsonl"),
+        (("--corpus", "news.jsonl=heavy", "--tokens", "10"), 2, "'heavy'"),
+        ((*CORPORA, "--tokens", "10", "--epochs", "0"), 2, "epochs=0 must be at least 1"),
+        (("--corpus", "prose.jsonl", "--tokens", "90000"), 6, "tokens of the 90,000 that were asked for"),
+        ((*CORPORA, "--tokens", "100000000000"), 6, "100,000,000,000 tokens need 14100.00 GB"),
+    ],
+)
+def test_what_cannot_be_is_said(hooke, tmp_path, arguments, code, said):
+    found, out, err = hooke(*arguments, "--out", str(tmp_path / "acts"))
+    assert (found, out) == (code, "")
+    assert said in err
+
+
+def test_other_settings_for_the_same_folder_are_refused(hooke, tmp_path):
+    assert hooke(*CORPORA, "--tokens", "300", "--out", str(tmp_path))[0] == 0
+    code, _, err = hooke(*CORPORA, "--tokens", "300", "--seed", "1", "--out", str(tmp_path))
+    assert code == 2
+    assert "seed: 0 there, 1 now" in err
+
+
+# One process pays for the imports; each harvest is a fork of it, which is killed or stopped. Prints what became of them.
+RUNS = """
+import contextlib, io, json, os, random, signal, sys, time
+from pathlib import Path
+import hooke.harvest.saving, hooke.harvest.stream, hooke.model, hooke.shards, rich.progress
+from hooke import cli
+
+arguments, root = sys.argv[1:-1], Path(sys.argv[-1])
+contents = lambda folder: {path.name: path.read_bytes() for path in folder.iterdir()}
+
+def run(out):
+    pid = os.fork()
+    if pid:
+        return pid
+    errors = os.open(root / "said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    os.dup2(errors, 2)
+    os.dup2(errors, 1)
+    sys.argv = ["hooke", *arguments, "--out", str(out)]
+    code = 0
+    try:
+        cli.main()
+    except SystemExit as stop:
+        code = stop.code or 0
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+def ended(pid):
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+def until(ready):
+    end = time.monotonic() + 60
+    while not ready() and time.monotonic() < end:
+        time.sleep(0.002)
+
+def shards(out):
+    return len(list(out.glob("shard-*")))
+
+start = time.perf_counter()
+assert ended(run(root / "whole")) == 0, (root / "said").read_text()
+took, order = time.perf_counter() - start, random.Random(0)
+killed, out = [], root / "killed"
+for _ in range(10):
+    before, pid = shards(out), run(out)
+    until(lambda: shards(out) > before)
+    time.sleep(order.random() * took / 30)
+    os.kill(pid, signal.SIGKILL)
+    killed.append(ended(pid))
+assert ended(run(out)) == 0, (root / "said").read_text()
+same = contents(out) == contents(root / "whole")
+stopped = {}
+for name in ("SIGINT", "SIGTERM"):
+    out = root / name
+    pid = run(out)
+    until(lambda: shards(out) > 0)
+    os.kill(pid, getattr(signal, name))
+    stopped[name] = [ended(pid), (root / "said").read_text()]
+    assert ended(run(out)) == 0
+    same = same and contents(out) == contents(root / "whole")
+out = root / "busy"
+pid = run(out)
+until(lambda: shards(out) > 0)
+busy = ended(run(out))
+os.kill(pid, signal.SIGKILL)
+ended(pid)
+print(json.dumps({"killed": killed, "same": same, "stopped": stopped, "busy": busy}))
+"""
+
+
+def test_killed_stopped_or_two_at_once_the_bytes_are_the_same(folder, tmp_path):
+    arguments = ["harvest", *BASE, *CORPORA, "--tokens", "6000"]
+    done = subprocess.run(
+        [sys.executable, "-c", RUNS, *arguments, str(tmp_path)],
+        cwd=folder,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["same"]
+    assert found["killed"].count(-9) >= 5, "the test has to kill it in the middle of its work"
+    for name, code in (("SIGINT", 130), ("SIGTERM", 143)):
+        assert found["stopped"][name][0] == code
+        said = found["stopped"][name][1]
+        assert "Stopping once the shard at hand is written" in said
+        assert "The same command goes on from there" in said
+    assert found["busy"] == 75
