@@ -16,10 +16,10 @@ import shutil
 import sysconfig
 import time
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -34,14 +34,15 @@ from hooke.codes import Codes
 from hooke.explain import Reading, label_feature
 from hooke.explain.label import MIN_EVIDENCE, MIN_SCORE, STRONG
 from hooke.files import atomic_write
-from hooke.harvest import harvest, shuffled
+from hooke.harvest import harvest
+from hooke.harvest.stream import LiveStream
 from hooke.metrics import VarianceSum
 from hooke.model import Model
 from hooke.names import SaeName, Site
 from hooke.sae import Sae
 from hooke.text.corpus import Corpus, Window, windows
-from hooke.train import Progress, TrainConfig, train
-from hooke.train.trainer import measure
+from hooke.train import Hooks, Progress, RunFolder, TrainConfig, train
+from hooke.train.export import measure
 
 HERE = Path(__file__).parent
 PACKAGE = HERE / "src" / "hooke_gemma_3_270m"
@@ -123,23 +124,29 @@ def training(model: Model, mix: list[Corpus], work: Path) -> None:
             break
     held_out = {site: torch.cat(parts)[:HELD_OUT_TOKENS] for site, parts in held.items()}
     say(f"held out {len(held_out[SITES[0]]):,} tokens")
-    counts, left_out = Counter(), Counter()
+    stream = LiveStream(
+        model, lambda: windows(mix, model.tokenizer, epochs=8, **settings), SITES, capacity=1 << 17, batch=BATCH, reuse=REUSE
+    )
+    recipes = dict.fromkeys(NAMES.values(), RECIPE)
+    folder = RunFolder(work / "run", {"model": MODEL, "batch": BATCH, "saes": {name: asdict(RECIPE) for name in recipes}})
+    seen: dict[str, Any] = {}
 
-    def counted():
-        for part in harvest(model, windows(mix, model.tokenizer, epochs=8, **settings), SITES):
-            counts.update(part.windows[i].corpus for i in part.window.tolist())
-            left_out["left_out"] += part.left_out
-            yield part
+    def batches(position: Any = None) -> Iterator[Any]:
+        for batch in stream.batches(position):
+            seen.update(batch.position)
+            yield batch
 
-    def report(progress: Progress) -> None:
-        fvu = " ".join(f"{value:.4f}" for value in progress.fvu.values())
-        say(f"step {progress.step}/{RECIPE.steps} {progress.tokens_per_s:,.0f} tokens/s fvu {fvu} dead {list(progress.dead.values())}")
-        with (work / "train.jsonl").open("a") as log:
-            log.write(json.dumps(asdict(progress)) + "\n")
+    def report(progress: Progress) -> tuple[str, ...]:
+        fvu, dead = zip(*((row["fvu"], row["dead"]) for row in progress.saes.values()), strict=True)
+        told = " ".join(f"{value:.4f}" for value in fvu)
+        say(f"step {progress.step}/{progress.steps} {progress.tokens_per_s:,.0f} tokens/s fvu {told} dead {list(dead)}")
+        return ()
 
-    stream = shuffled(counted(), capacity=1 << 17, batch=BATCH, reuse=REUSE)
-    saes = train(dict.fromkeys(NAMES.values(), RECIPE), stream, held_out, held_out, model=MODEL, context=CONTEXT, report=report)
-    facts = {"tokens": dict(counts), "left_out": left_out["left_out"], "reuse": REUSE, "batch": BATCH, "context": CONTEXT}
+    with folder.opened():  # a killed run goes on from its last checkpoint
+        source = SimpleNamespace(batches=batches, device="cpu")
+        saes = train(recipes, source, held_out, model=MODEL, context=CONTEXT, hooks=Hooks(report), folder=folder)
+    left_out = sum(seen["left_out"].values())
+    facts = {"tokens": seen["tokens"], "left_out": left_out, "reuse": REUSE, "batch": BATCH, "context": CONTEXT}
     for site, name in NAMES.items():
         saes[name].facts.training.update(facts)
         saes[name].save(work / f"{site}.safetensors")

@@ -1,19 +1,19 @@
 """Training recovers planted directions, exports what it trained, and says what is wrong when something is."""
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numba
-import numpy as np
 import pytest
 import torch
 
-from hooke import kernels
-from hooke.errors import BadConfig, HookeError, ShapeMismatch
+from hooke.errors import BadConfig, HookeError, ShapeMismatch, UnknownName
+from hooke.kernels import cpu
 from hooke.names import Site
 from hooke.sae import Sae
-from hooke.train import Progress, TrainConfig, train
-from hooke.train.trainer import SaeTrainer, measure
+from hooke.train import Hooks, Progress, TrainConfig, train
+from hooke.train.export import export, measure
+from hooke.train.trainer import SaeTrainer
 
 pytestmark = pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaPerformanceWarning")
 D, PLANTED, ACTIVE, BATCH = 32, 64, 3, 512
@@ -51,19 +51,46 @@ def acts(n: int, seed: int) -> torch.Tensor:
     return 7 * codes @ TRUE + torch.linspace(-5, 20, D)
 
 
-def stream(steps: int, sites: tuple[Site, ...] = (SITE,)):
-    for step in range(steps):
-        yield {site: acts(BATCH, 1000 * site.layer + step) for site in sites}
+@dataclass(frozen=True)
+class Drawn:
+    acts: dict[Site, torch.Tensor]
+    position: dict[str, int]
 
 
-def run(configs: dict[str, TrainConfig], steps: int, sites: tuple[Site, ...] = (SITE,), report=lambda _: None) -> dict[str, Sae]:
+class Made:
+    """A stream of `steps` batches, each made from its number."""
+
+    device = "cpu"
+
+    def __init__(self, steps: int, sites: tuple[Site, ...] = (SITE,)) -> None:
+        self.steps, self.sites = steps, sites
+
+    def batches(self, position=None):
+        for step in range(position["step"] if position else 0, self.steps):
+            yield Drawn({site: acts(BATCH, 1000 * site.layer + step) for site in self.sites}, {"step": step + 1})
+
+
+def run(configs: dict[str, TrainConfig], steps: int, sites: tuple[Site, ...] = (SITE,), report=lambda _: ()) -> dict[str, Sae]:
     held = {site: acts(4000, 900_000 + site.layer) for site in sites}
-    return train(configs, stream(steps, sites), held, held, model="toy", context=16, report=report)
+    return train(configs, Made(steps, sites), held, model="toy", context=16, hooks=Hooks(report=report))
 
 
-@pytest.fixture(scope="module")
-def trained() -> Sae:
-    return run({NAME: CONFIG}, CONFIG.steps)[NAME]
+KINDS = {
+    "batchtopk": {},
+    "topk": {},
+    "jumprelu": {},
+    "jumprelu-step": {},
+    "jumprelu-tanh": {"steps": 1000},
+    "gated": {"steps": 1500},
+    "relu": {"steps": 1000},
+    "nested": {"prefixes": (32,)},
+}
+
+
+@pytest.fixture(scope="module", params=KINDS)
+def trained(request) -> Sae:
+    config = replace(CONFIG, architecture="batchtopk" if request.param == "nested" else request.param, **KINDS[request.param])
+    return run({NAME: config}, config.steps)[NAME]
 
 
 def test_planted_directions_are_found(trained):
@@ -74,70 +101,110 @@ def test_planted_directions_are_found(trained):
 def test_l0_is_the_wanted_one_on_text_not_seen(trained):
     found = measure(trained, acts(4000, 77))
     assert abs(found["l0"] - ACTIVE) / ACTIVE < 0.05
-    assert found["fvu"] < 0.1
-    assert trained.facts.metrics["l0"] == pytest.approx(ACTIVE, rel=1e-3)
+    assert found["fvu"] < 0.2
+    assert trained.facts.metrics["l0"] == pytest.approx(ACTIVE, rel=0.05)
     assert trained.facts.metrics["fvu"] == pytest.approx(found["fvu"], rel=0.2)
 
 
 def test_facts_say_how_it_was_made(trained):
-    assert (trained.name, trained.facts.model, trained.facts.context, trained.facts.activation) == (NAME, "toy", 16, "jumprelu")
-    assert trained.facts.training["steps"] == CONFIG.steps
-    assert trained.facts.training["l0"] == CONFIG.l0
+    training = trained.facts.training
+    assert (trained.name, trained.facts.model, trained.facts.context) == (NAME, "toy", 16)
+    assert trained.facts.activation == ("topk" if training["architecture"] == "topk" else "jumprelu")
+    assert training["l0"] == CONFIG.l0
+    assert training["lr"] == CONFIG.lr
 
 
 def test_decoder_rows_have_length_one(trained):
-    assert float((trained.W_dec.norm(dim=1) - 1).abs().max()) < 1e-6
+    assert float((trained.W_dec.norm(dim=1) - 1).abs().max()) < 1e-5
 
 
-def test_folding_gives_the_arithmetic_of_training():
-    trainer = SaeTrainer(NAME, SHORT, acts(2000, 3))
-    for batch in stream(SHORT.steps):
-        trainer.step(batch[SITE])
-    sae = trainer.finish(acts(2000, 4), model="toy", context=16)
-    raw = acts(300, 5)
-    x = (raw - trainer.mean) / trainer.scale
-    W_enc, W_dec = torch.from_numpy(trainer.W_enc), torch.from_numpy(trainer.W_dec)
-    pre = x @ W_enc.T + torch.from_numpy(trainer.b_enc)
-    threshold = sae.threshold / trainer.scale
-    codes = pre * (pre > threshold)
-    near = ((pre - threshold).abs() < 1e-4).any(1)  # rounding may carry these over the threshold
-    assert float(near.float().mean()) < 0.1
-    torch.testing.assert_close(sae.encode(raw).dense()[~near], trainer.scale * codes[~near], atol=2e-3, rtol=1e-4)
-    back = trainer.scale * (codes @ W_dec + torch.from_numpy(trainer.b_dec)) + trainer.mean
-    torch.testing.assert_close(sae.reconstruct(raw)[~near], back[~near], atol=2e-3, rtol=1e-4)
+FORMS = {
+    "batchtopk": {},
+    "jumprelu": {},
+    "gated": {},
+    "relu": {},
+    "transcoder": {"writes": ("mlp_out.0",), "skip": True},
+    "crosscoder": {"reads": ("resid_post.0", "resid_post.1")},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_folding_gives_the_arithmetic_of_training(form):
+    """Of a gated SAE too: its export is a JumpReLU one. The thresholds are put back to those of training."""
+    architecture = form if "coder" not in form else "batchtopk"
+    config = replace(SHORT, architecture=architecture, **FORMS[form]).resolved(BATCH)
+    sites = (SITE, Site(1, "resid_post"), Site(0, "mlp_out"))
+    trainer = SaeTrainer(NAME, config, {site: acts(2000, 3 + site.layer) for site in sites})
+    for batch in Made(SHORT.steps, sites).batches():
+        trainer.step(batch.acts)
+    if form == "gated":
+        trainer.b_mag.add_(0.3)
+    raw = {site: 2 * acts(300, 5 + site.layer) for site in sites}
+    sae = export(trainer, {site: acts(2000, 7 + site.layer) for site in sites}, model="toy", context=16)
+
+    x = trainer.normalised(raw, trainer.reads)
+    blocks = len(trainer.reads)
+    pre = torch.cat([part @ W.T for part, W in zip(x.chunk(blocks, 1), trainer.W_enc.chunk(blocks), strict=True)], 1)
+    if form == "gated":
+        codes = (pre + trainer.b_enc > 0) * (trainer.r_mag.exp() * pre + trainer.b_mag).relu()
+    else:
+        pre = pre + trainer.b_enc
+        codes = pre * (pre > (trainer.threshold if form == "jumprelu" else 0))
+    y = codes @ trainer.W_dec + trainer.b_dec + (x @ trainer.W_skip if config.skip else 0)
+    mean, scale = zip(*(trainer.moments[site] for site in trainer.writes), strict=True)
+    wanted = torch.cat([part * s + m for part, m, s in zip(y.chunk(len(mean), 1), mean, scale, strict=True)], 1)
+
+    norms = (trainer.W_dec * torch.cat([torch.full_like(m, s) for m, s in zip(mean, scale, strict=True)])).norm(dim=1)
+    threshold = torch.zeros(config.d_sae)
+    if form == "jumprelu":
+        threshold = norms * trainer.threshold
+    if form == "gated":
+        threshold = norms * (trainer.b_mag - trainer.r_mag.exp() * trainer.b_enc).clamp_min(0)
+    open_sae = replace(sae, threshold=threshold)
+    found = open_sae.reconstruct(torch.cat([raw[site] for site in trainer.reads], 1))
+    off = (found - wanted).abs().amax(1) > 1e-3 * float(wanted.abs().max())
+    assert float(off.float().mean()) < 0.05  # rounding carries a few pre-activations over their threshold
+
+
+def test_unknown_settings_and_values_are_named():
+    with pytest.raises(UnknownName, match=r"'d_sea'.*Did you mean 'd_sae'"):
+        TrainConfig.parse({"d_sea": 5})
+    with pytest.raises(BadConfig, match="l0='many'"):
+        TrainConfig.parse({"l0": "many"})
+    with pytest.raises(UnknownName, match=r"'batchtop'.*'batchtopk'"):
+        TrainConfig.parse({"architecture": "batchtop"})
+    assert TrainConfig.parse({"lr": 1.0, "prefixes": [4, 8]}).prefixes == (4, 8)
 
 
 def test_a_step_keeps_exactly_l0_entries_a_token(monkeypatch):
-    kept, real = [], kernels.batch_topk
+    kept, real = [], cpu.largest
 
     def counted(*arguments):
         found = real(*arguments)
-        kept.append(len(found[1]))
+        kept.append(len(found[0].feature))
         return found
 
-    monkeypatch.setattr(kernels, "batch_topk", counted)
+    monkeypatch.setattr(cpu, "largest", counted)
     run({NAME: SHORT}, SHORT.steps)
     assert kept == [ACTIVE * BATCH] * SHORT.steps
 
 
 @pytest.mark.parametrize("weight", [0.0, 1 / 32])
 def test_dead_features_learn_through_the_auxiliary_loss_only(weight):
-    config = replace(SHORT, dead_after=1, aux_weight=weight)
-    trainer = SaeTrainer(NAME, config, acts(2000, 3))
-    dead = np.arange(8)
-    trainer.b_enc[dead] = -0.5  # far too low to be among the batch's largest, high enough to be positive somewhere
+    config = replace(SHORT, dead_after=1, aux_weight=weight).resolved(BATCH)
+    trainer = SaeTrainer(NAME, config, {SITE: acts(2000, 3)})
+    dead = torch.arange(8)
     trainer.W_enc[dead] *= 0.2
+    trainer.b_enc[dead] = 0.01  # far too low to be among the batch's largest, high enough to be positive somewhere
     trainer._silent[dead] = 100
-    before, encoder, decoder = trainer.b_enc[dead].copy(), trainer.W_enc[dead].copy(), trainer.W_dec[dead].copy()
-    trainer.b_enc[dead] = before = np.full(8, 0.01, np.float32)
-    trainer.step(acts(BATCH, 1))
-    moved = [np.abs(new[dead] - old).max(-1) for new, old in ((trainer.W_enc, encoder), (trainer.W_dec, decoder))]
+    before, encoder, decoder = trainer.b_enc[dead].clone(), trainer.W_enc[dead].clone(), trainer.W_dec[dead].clone()
+    trainer.step({SITE: acts(BATCH, 1)})
+    moved = [(new[dead] - old).abs().amax(-1) for new, old in ((trainer.W_enc, encoder), (trainer.W_dec, decoder))]
     if weight:
-        assert (moved[0] > 0).all()
-        assert (moved[1] > 0).all()
+        assert float(torch.stack(moved).min()) > 0
     else:
-        assert max(map(np.max, moved)) < 1e-6
-        np.testing.assert_array_equal(trainer.b_enc[dead], before)
+        assert float(torch.stack(moved).max()) < 1e-6
+        assert torch.equal(trainer.b_enc[dead], before)
 
 
 def test_same_seed_same_bytes_and_another_seed_others(tmp_path):
@@ -163,16 +230,17 @@ def test_saes_side_by_side_equal_each_alone():
 def test_a_shorter_run_beside_a_longer_one_stops_at_its_own_end():
     long, short = "toy/resid_post.0/long", "toy/resid_post.0/short"
     both = run({long: SHORT, short: replace(SHORT, steps=5)}, SHORT.steps)
-    assert torch.equal(both[short].W_dec, run({short: replace(SHORT, steps=5)}, 5)[short].W_dec)
+    assert torch.equal(both[short].W_dec, run({short: replace(SHORT, steps=5)}, SHORT.steps)[short].W_dec)
 
 
 def test_progress_is_reported():
     heard: list[Progress] = []
-    run({NAME: replace(SHORT, steps=60)}, 60, report=heard.append)
-    assert [p.step for p in heard] == [50, 60]
+    run({NAME: replace(SHORT, steps=60)}, 60, report=lambda progress: heard.append(progress) or ())
+    assert [p.step for p in heard] == list(range(1, 61))
     assert heard[-1].tokens == 60 * BATCH
-    assert 0 < heard[-1].fvu[NAME] < 1
-    assert heard[-1].dead == {NAME: 0}
+    assert 0 < heard[-1].saes[NAME]["fvu"] < 1
+    assert heard[-1].saes[NAME]["dead"] == 0
+    assert heard[-1].saes[NAME]["l0"] == ACTIVE
 
 
 def test_a_stream_that_ends_early_is_an_error():
@@ -180,16 +248,19 @@ def test_a_stream_that_ends_early_is_an_error():
         run({NAME: SHORT}, 3)
 
 
-def test_a_loss_that_is_not_finite_is_an_error():
+def test_activations_that_are_not_finite_are_an_error():
+    class Bad(Made):
+        def batches(self, position=None):
+            for number, drawn in enumerate(super().batches(position)):
+                yield Drawn({SITE: torch.full((BATCH, D), math.nan)}, {}) if number == 5 else drawn
+
+    with pytest.raises(HookeError, match=r"activations at resid_post.0 hold values that are not finite"):
+        train({NAME: replace(SHORT, steps=40)}, Bad(40), {SITE: acts(500, 1)}, model="toy", context=16)
+
+
+def test_a_loss_that_grows_without_end_is_an_error():
     with pytest.raises(HookeError, match=rf"{NAME}: the loss is no longer finite.*Lower lr"):
-        train(
-            {NAME: SHORT},
-            [{SITE: torch.full((BATCH, D), math.nan)}] * 12,
-            {SITE: acts(50, 1)},
-            {SITE: acts(50, 1)},
-            model="toy",
-            context=16,
-        )
+        run({NAME: replace(SHORT, steps=60, lr=1e30, architecture="relu")}, 60)
 
 
 def test_a_site_that_is_not_there_is_named():

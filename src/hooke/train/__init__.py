@@ -1,61 +1,94 @@
-"""Train: SAEs from a stream of activations. Knows neither models nor corpora; whoever calls it joins them."""
+"""Train: suites of SAEs from one stream of activations. Knows neither models nor corpora; whoever calls it joins them."""
 
-import math
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hooke.errors import BadConfig, HookeError, ShapeMismatch
-from hooke.names import SaeName, Site
+from hooke.errors import BadConfig, HookeError, LimitReached
+from hooke.names import Site
 from hooke.sae import Sae
+from hooke.train.config import TrainConfig
+from hooke.train.export import export
+from hooke.train.run import RunFolder
 from hooke.train.trainer import SaeTrainer
 
-__all__ = ["Progress", "TrainConfig", "train"]
+__all__ = ["Batch", "InMemory", "Progress", "RunFolder", "Source", "TrainConfig", "train"]
 
+# Steps between two reports, at most; a short run reports a hundred times.
 _REPORT_EVERY = 50
+# Tokens that set the normalisation: the first of the stream.
+_SAMPLE = 16_384
+
+
+@runtime_checkable
+class Batch(Protocol):
+    """Activations of some tokens, drawn at random."""
+
+    @property
+    def acts(self) -> Mapping[Site, Float[Tensor, "token d_site"]]:
+        """By site, row i being the same token everywhere."""
+        ...
+
+    @property
+    def position(self) -> Mapping[str, Any]:
+        """Where the stream goes on after this batch; plain values."""
+        ...
+
+
+@runtime_checkable
+class Source(Protocol):
+    """A stream of batches that can go on where it was."""
+
+    @property
+    def device(self) -> str:
+        """Where its batches come from, and the SAEs are trained."""
+        ...
+
+    def batches(self, position: Any = None) -> Iterator[Batch]:
+        """Batches from the beginning, or exactly those that followed the batch whose position this is."""
+        ...
 
 
 @dataclass(frozen=True)
-class TrainConfig:
-    """How to train one SAE: BatchTopK with AuxK (arXiv 2412.06410, 2406.04093), exported as JumpReLU."""
+class _Drawn:
+    acts: dict[Site, Tensor]
+    position: dict[str, int]
 
-    d_sae: int = 4096
-    """Number of features."""
-    l0: int = 50
-    """Active features per token, on average over a batch."""
-    steps: int = 1000
-    """Batches to train on; the learning rate's schedule is laid out over them."""
-    lr: float = 1e-3
-    """Adam's learning rate at its height."""
-    warmup: float = 0.03
-    """Share of the steps over which it rises from 0."""
-    decay: float = 0.3
-    """Share of the steps over which it falls to 0 at the end."""
-    aux_weight: float = 1 / 32
-    """Weight of the auxiliary loss, in which features that have not fired for long reconstruct what is left."""
-    aux_k: int = 256
-    """Dead features used per token there, at most."""
-    dead_after: int = 200_000
-    """Tokens without firing after which a feature counts as dead."""
+
+@dataclass(frozen=True)
+class InMemory:
+    """Activations that are all at hand, drawn in a new random order each time round, without end."""
+
+    acts: Mapping[Site, Float[Tensor, "token d_site"]]
+    """By site, row i being the same token everywhere."""
+    batch: int
+    """Tokens per batch; the rest of each round is left out."""
     seed: int = 0
-    """Of the initial weights."""
+    """Decides the order."""
 
-    def __post_init__(self) -> None:
-        lowest = {"d_sae": 1, "l0": 1, "steps": 1, "lr": 0, "warmup": 0, "decay": 0, "aux_weight": 0, "aux_k": 1, "dead_after": 1}
-        for name, low in lowest.items():
-            if getattr(self, name) < low or not math.isfinite(getattr(self, name)):
-                raise BadConfig(f"{name}={getattr(self, name)!r} must be at least {low}.")
-        if self.l0 > self.d_sae:
-            raise BadConfig(f"l0={self.l0} cannot exceed d_sae={self.d_sae}.")
+    @property
+    def device(self) -> str:
+        """Where the activations are."""
+        return str(next(iter(self.acts.values())).device)
 
-    def lr_at(self, step: int) -> float:
-        """Learning rate of `step`, counted from 0: linear up, flat, linear down."""
-        up = (step + 1) / max(1.0, self.warmup * self.steps)
-        down = (self.steps - step) / max(1.0, self.decay * self.steps)
-        return self.lr * min(1.0, up, down)
+    def batches(self, position: Any = None) -> Iterator[_Drawn]:
+        """Batches from the beginning, or those that followed."""
+        n = len(next(iter(self.acts.values())))
+        each = n // self.batch
+        if not each:
+            raise BadConfig(f"{n} tokens do not fill one batch of {self.batch}.")
+        number = 0 if position is None else int(position["batch"])
+        while True:
+            order = torch.randperm(n, generator=torch.Generator().manual_seed((self.seed << 20) + number // each)).to(self.device)
+            for i in range(number % each, each):
+                rows = order[i * self.batch : (i + 1) * self.batch]
+                number += 1
+                yield _Drawn({site: value[rows] for site, value in self.acts.items()}, {"batch": number})
 
 
 @dataclass(frozen=True)
@@ -63,53 +96,158 @@ class Progress:
     """How a run is doing; handed to the callback every so often."""
 
     step: int
+    """Steps done."""
+    steps: int
+    """Steps there are to do."""
     tokens: int
+    """Tokens seen."""
     tokens_per_s: float
-    fvu: dict[str, float]
-    """Training batch's share of variance unexplained, by SAE name."""
-    dead: dict[str, int]
-    """Features that have not fired for long, by SAE name."""
+    """Tokens per second since the last report."""
+    saes: Mapping[str, Mapping[str, float]]
+    """By SAE: ``fvu``, ``l0``, ``dead``, ``dense``, ``loss`` since the last report, and ``lr``."""
 
 
 def train(
     configs: Mapping[str, TrainConfig],
-    stream: Iterable[Mapping[Site, Float[Tensor, "batch d_site"]]],
-    sample: Mapping[Site, Float[Tensor, "token d_site"]],
+    source: Source,
     held_out: Mapping[Site, Float[Tensor, "token d_site"]],
     *,
     model: str,
     context: int,
-    report: Callable[[Progress], None] = lambda _: None,
+    hooks: "Hooks | None" = None,
+    folder: RunFolder | None = None,
 ) -> dict[str, Sae]:
     """Train all SAEs of `configs` (keyed by name) side by side on one stream; give each back as a JumpReLU SAE on raw activations.
 
-    `sample` sets the normalisation (mean removed, one scale so that a coordinate's mean square is 1); it is folded into the weights at the
-    end. `held_out` sets the threshold, so that the mean L0 there is the wanted one, and gives the metrics that the SAE carries.
+    The stream's first tokens set the normalisation (mean removed, one scale so that a coordinate's mean square is 1), which is folded into
+    the weights at the end. `held_out` sets the thresholds, so that the mean L0 there is the wanted one, and gives the metrics that each SAE
+    carries. With a `folder` (opened by the caller) the run is kept there, and goes on from its last checkpoint, bit for bit.
     """
-    trainers = {name: SaeTrainer(name, config, sample[_site(name, sample)]) for name, config in configs.items()}
+    hooks = hooks or Hooks()
+    state = _State.of(configs, source, folder)
+    clock = _Clock(state.step)
     steps = max(config.steps for config in configs.values())
-    began, tokens, step = time.monotonic(), 0, 0
-    for batch in stream:
-        for trainer in trainers.values():
-            if step < trainer.config.steps:
-                trainer.step(batch[trainer.site])
-        step += 1
-        tokens += len(next(iter(batch.values())))
-        if step % _REPORT_EVERY == 0 or step == steps:
-            for trainer in trainers.values():
-                if not math.isfinite(trainer.fvu):
-                    raise HookeError(f"{trainer.name}: the loss is no longer finite at step {step}. Lower lr (now {trainer.config.lr}).")
-            speed = tokens / (time.monotonic() - began)
-            report(Progress(step, tokens, speed, {n: t.fvu for n, t in trainers.items()}, {n: t.n_dead for n, t in trainers.items()}))
-        if step == steps:
+    every = max(1, min(_REPORT_EVERY, steps // 100))
+    for batch in state.batches if state.step < steps else ():
+        state.learn(batch)
+        if state.step % every == 0 or state.step == steps:
+            _report(state, steps, clock, hooks, folder)
+        stop = hooks.stop()
+        if folder is not None and (stop or clock.due(hooks.checkpoint_s) or state.step == steps):
+            folder.save(state.step, state.position, state.trainers)
+            folder.event("checkpoint", state.step)
+        if stop:
+            raise KeyboardInterrupt
+        if state.step == steps:
             break
-    if step < steps:
-        raise HookeError(f"the activations ended after {step} of {steps} steps. Ask for fewer steps or give more text.")
-    return {name: trainer.finish(held_out[trainer.site], model=model, context=context) for name, trainer in trainers.items()}
+    if state.step < steps:
+        if folder is not None:
+            folder.save(state.step, state.position, state.trainers)
+        raise LimitReached(
+            f"the activations ended after {state.step:,} of {steps:,} steps, {100 * state.step // steps} % of the tokens asked for. "
+            f"Give more text, let it be read again (epochs), or ask for fewer tokens; each of these is a run of its own, in another folder."
+        )
+    return {name: export(trainer, held_out, model=model, context=context) for name, trainer in state.trainers.items()}
 
 
-def _site(name: str, sample: Mapping[Site, Tensor]) -> Site:
-    site = SaeName.parse(name).site
-    if site not in sample:
-        raise ShapeMismatch(f"{name} reads {site}, which is not among the activations given: {', '.join(map(str, sample))}.")
-    return site
+@dataclass(frozen=True)
+class Hooks:
+    """What a run calls while it is under way."""
+
+    report: Callable[[Progress], Sequence[str]] = lambda _: ()
+    """Told how it is doing; what it answers is kept with the run as warnings."""
+    stop: Callable[[], bool] = lambda: False
+    """Asked after every step; once it says yes the run is kept and `KeyboardInterrupt` raised."""
+    checkpoint_s: float = 600.0
+    """Seconds between checkpoints."""
+
+
+class _Clock:
+    """Times steps and checkpoints."""
+
+    def __init__(self, step: int) -> None:
+        self.kept = self.told = time.monotonic()
+        self.step = step
+
+    def due(self, seconds: float) -> bool:
+        if time.monotonic() - self.kept < seconds:
+            return False
+        self.kept = time.monotonic()
+        return True
+
+    def rate(self, step: int) -> float:
+        """Steps per second since this was last asked."""
+        now = time.monotonic()
+        speed = (step - self.step) / max(now - self.told, 1e-9)
+        self.told, self.step = now, step
+        return speed
+
+
+@dataclass
+class _State:
+    """A run between two steps."""
+
+    trainers: dict[str, SaeTrainer]
+    batches: Iterator[Batch]
+    position: Mapping[str, Any] | None
+    step: int
+    size: int = 0
+    """Tokens of a batch."""
+
+    @classmethod
+    def of(cls, configs: Mapping[str, TrainConfig], source: Source, folder: RunFolder | None) -> "_State":
+        kept = folder.restore(configs, source.device) if folder is not None else None
+        if kept is not None:
+            step, position, trainers = kept
+            return cls(trainers, source.batches(position), position, step)
+        stream = source.batches()
+        first: list[Batch] = []
+        for batch in stream:
+            first.append(batch)
+            if sum(len(next(iter(one.acts.values()))) for one in first) >= _SAMPLE:
+                break
+        if not first:
+            raise HookeError("the stream gave no activations.")
+        for batch in first:
+            _finite(batch)
+        sample = {site: torch.cat([one.acts[site] for one in first]) for site in first[0].acts}
+        size = len(next(iter(first[0].acts.values())))
+        trainers = {name: SaeTrainer(name, config.resolved(size), sample) for name, config in configs.items()}
+
+        def again() -> Iterator[Batch]:
+            while first:
+                yield first.pop(0)
+            yield from stream
+
+        return cls(trainers, again(), None, 0)
+
+    def learn(self, batch: Batch) -> None:
+        for trainer in self.trainers.values():
+            if self.step < trainer.config.steps:
+                trainer.step(batch.acts)
+                if not trainer.is_finite:
+                    _finite(batch)
+                    raise HookeError(
+                        f"{trainer.name}: the loss is no longer finite at step {self.step + 1}. Lower lr (now {trainer.config.lr:g}); "
+                        f"the last checkpoint, if any, is from before it."
+                    )
+        self.step += 1
+        self.size = len(next(iter(batch.acts.values())))
+        self.position = batch.position
+
+
+def _finite(batch: Batch) -> None:
+    for site, value in batch.acts.items():
+        if not bool(value.isfinite().all()):
+            raise HookeError(f"the activations at {site} hold values that are not finite. Harvest them again in bfloat16 or float32.")
+
+
+def _report(state: _State, steps: int, clock: _Clock, hooks: Hooks, folder: RunFolder | None) -> None:
+    saes = {name: trainer.report() for name, trainer in state.trainers.items()}
+    tokens, speed = state.step * state.size, clock.rate(state.step) * state.size
+    if folder is not None:
+        folder.metrics({"step": state.step, "tokens": tokens, "saes": saes})
+        folder.event("speed", state.step, tokens_per_s=round(speed, 1))
+    for warning in hooks.report(Progress(state.step, steps, tokens, speed, saes)):
+        if folder is not None:
+            folder.event("warning", state.step, warning)

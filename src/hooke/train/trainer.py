@@ -1,160 +1,309 @@
-"""SaeTrainer: the state of one SAE in training, one step, and its export for inference."""
+"""SaeTrainer: the state of one SAE in training, and one step."""
 
-from dataclasses import asdict
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, replace
+from typing import Any
 
-import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import BFloat16, Float
 from torch import Tensor
 
-from hooke import kernels
-from hooke.metrics import VarianceSum
-from hooke.names import SaeName
-from hooke.sae import Sae, SaeFacts
+from hooke.errors import BadConfig, ShapeMismatch
+from hooke.kernels import Entries, Gradients, Layout, Parameter, kernels_for
+from hooke.names import SaeName, Site
+from hooke.train.config import TrainConfig
+from hooke.train.rules import RULES, Pass
 
-if TYPE_CHECKING:
-    from hooke.train import TrainConfig
-
-_BETAS, _EPS = (0.9, 0.999), 1e-8
+_BETAS, _EPS = (0.9, 0.99), 1e-8
 # One batch row in this many feeds the auxiliary loss: dead features need some signal, not all of it.
 _AUX_STRIDE = 4
-# The next batch's cut-off is looked for from this many bfloat16 steps below the last one's, about half its value.
-_FLOOR_BELOW = 128
+# Thresholds begin where this many times the wanted number of features is active, alike for every feature.
+_START_L0 = 2
+# A steered penalty: what it begins at (as published, in our units), and how far its logarithm can move over a whole run.
+_FIRST_SPARSITY = {"relu": 5.0, "gated": 5.0, "jumprelu-tanh": 10.0, "jumprelu-step": 0.4}
+_STEER = 20.0
+# Weight of what pulls silent features up, in `jumprelu-tanh`, as published.
+_PRE_ACT = 3e-6
+# By how much a dead feature's threshold comes down at each step: a share of it, or, of a gate's, an amount.
+_SINK = 0.01
+# Features that fire on more than this share of tokens are counted as dense.
+_DENSE = 0.1
 
 
 class SaeTrainer:
     """One SAE in training.
 
-    Works on ``x = (acts − mean) / scale``. A step:
+    Inputs and targets are normalised, ``x = (acts − mean) / scale``, one scale per site so that a coordinate's mean square is 1. A step:
 
-    1. ``pre = x W_enc + b_enc`` (the one dense product, in bfloat16); keep the ``l0 · batch`` largest positive entries of the batch.
-    2. ``error = codes W_dec + b_dec − x``; loss ``mean ‖error‖² / d``.
-    3. AuxK: the dead features' largest pre-activations reconstruct ``−error``; that loss, weighted, trains their encoder and decoder.
-    4. Sparse gradients of encoder and decoder; Adam, decoder rows kept at length 1.
+    1. ``pre = x W_enc + b_enc``, the one dense product, in bfloat16;
+    2. the architecture's rule (`rules`) makes codes of it, decodes them, and says how each entry should move;
+    3. AuxK: the dead features' largest pre-activations reconstruct what is left; that loss, weighted, trains their encoder and decoder;
+    4. sparse gradients of encoder and decoder; Adam; decoder rows kept at length 1, except where their norms are free.
     """
 
-    def __init__(self, name: str, config: "TrainConfig", sample: Float[Tensor, "token d_in"]) -> None:
-        self.name, self.config, self.site = name, config, SaeName.parse(name).site
-        x = sample.float()
-        self.mean = x.mean(0)
-        self.scale = float((x - self.mean).square().mean().sqrt())
-        d, m = x.shape[1], config.d_sae
-        generator = torch.Generator().manual_seed(config.seed)
-        rows = torch.nn.functional.normalize(torch.randn(m, d, generator=generator), dim=1)
-        self.W_dec = rows.numpy().copy()
-        self.W_enc = rows.numpy().copy()
-        self.b_enc = np.zeros(m, np.float32)
-        self.b_dec = np.zeros(d, np.float32)
-        self._state = {key: np.zeros_like(value) for name in ("W_dec", "W_enc", "b_enc", "b_dec") for key, value in self._slots(name)}
-        self._silent = np.zeros(m, np.int64)
-        self._steps = 0
-        self._floor = 1
-        self.fvu = float("nan")
+    def __init__(self, name: str, config: TrainConfig, sample: Mapping[Site, Float[Tensor, "token d_site"]]) -> None:
+        """Begin with the `config` (resolved), normalised by what `sample` holds of the sites it reads and writes."""
+        self._outline(name, config)
+        for site in (*self.reads, *self.writes):
+            if site not in sample:
+                raise ShapeMismatch(f"{name} needs {site}, which is not among the activations given: {', '.join(map(str, sample))}.")
+            if site not in self.moments:
+                x = sample[site].float()
+                mean = x.mean(0)
+                self.moments[site] = mean, float((x - mean).square().mean().sqrt())
+        # Contiguous, as they will be when they come back from a checkpoint: the order of sums depends on it.
+        self.parameters = {key: Parameter.of(value.contiguous()) for key, value in self._first_weights(sample).items()}
+        self._place()
 
-    def _slots(self, name: str) -> list[tuple[str, np.ndarray]]:
-        value = getattr(self, name)
-        return [(f"{name}.{part}", value) for part in ("gradient", "first", "second")]
+    def _outline(self, name: str, config: TrainConfig) -> None:
+        self.name, self.config = name, config
+        self.reads = tuple(map(Site.parse, config.reads)) or (SaeName.parse(name).site,)
+        self.writes = tuple(map(Site.parse, config.writes)) or self.reads
+        self.moments: dict[Site, tuple[Tensor, float]] = {}
+        self.steps, self.floor = 0, 1
+        self.pressure = 0.0
+        self.bandwidth = config.bandwidth or 0.0
+        self.is_finite = True
+        self._tally = {"sse": 0.0, "sst": 0.0, "active": 0.0, "tokens": 0.0}
+
+    def _place(self) -> None:
+        """Everything that follows from the weights' shapes."""
+        m, d_out = self.W_dec.shape
+        self.half = d_out / 2
+        self.pre_act = _PRE_ACT / d_out
+        self.kernels = kernels_for(self.W_dec.device)
+        blocks, width = len(self.reads), self.W_enc.shape[1]
+        layout = Layout.of(m, [*self.config.prefixes, m])
+        if blocks > 1:  # a weakly causal crosscoder: each site's features read it, and write it and what comes after it
+            first = (torch.arange(m) // (m // blocks) * width).int()
+            layout = replace(layout, reads=first, writes=first)
+        self.layout = layout.to(self.W_dec.device)
+        single = Layout.of(m)
+        self._aux_layout = replace(single, reads=layout.reads, writes=layout.writes).to(self.W_dec.device)
+        self._silent = torch.zeros(m, dtype=torch.int64, device=self.W_dec.device)
+        self._fired = torch.zeros_like(self._silent)
+        self.pressure = math.log(_FIRST_SPARSITY.get(self.config.architecture, 1.0) / d_out)
+
+    def __getattr__(self, name: str) -> Any:
+        """The current value of a parameter, by its name."""
+        parameters = self.__dict__.get("parameters", {})
+        if name not in parameters:
+            raise AttributeError(name)
+        return parameters[name].value
+
+    def _first_weights(self, sample: Mapping[Site, Tensor]) -> dict[str, Tensor]:
+        config, generator = self.config, torch.Generator().manual_seed(self.config.seed)
+        x = self.normalised(sample, self.reads)
+        y = self.normalised(sample, self.writes)
+        m, width = config.d_sae, x.shape[1] // len(self.reads)
+        rows = torch.randn(m, y.shape[1], generator=generator)
+        if len(self.reads) > 1:
+            rows *= torch.arange(y.shape[1]) >= torch.arange(m)[:, None] // (m // len(self.reads)) * width
+        W_dec = torch.nn.functional.normalize(rows, dim=1)
+        if self.writes == self.reads and len(self.reads) == 1:
+            W_enc = W_dec.clone()
+        else:
+            W_enc = torch.nn.functional.normalize(torch.randn(m, width, generator=generator), dim=1)
+        if self.free_norms:
+            W_dec *= 0.1
+        found = {"W_dec": W_dec, "W_enc": W_enc, "b_enc": torch.zeros(m), "b_dec": torch.zeros(y.shape[1])}
+        if config.architecture.startswith("jumprelu"):
+            found["threshold"] = self._first_thresholds(x, W_enc.to(x.device))
+        if config.architecture == "gated":
+            found |= {"r_mag": torch.zeros(m), "b_mag": torch.zeros(m)}
+        if config.skip:
+            found["W_skip"] = torch.linalg.solve(x.T @ x + 1e-3 * len(x) * torch.eye(x.shape[1], device=x.device), x.T @ y)
+        return {key: value.to(x.device) for key, value in found.items()}  # drawn on the CPU, so that they are the same on every device
+
+    def _first_thresholds(self, x: Tensor, W_enc: Tensor) -> Tensor:
+        """The value that each feature exceeds on the same share of tokens."""
+        x, width = x[:4096], W_enc.shape[1]
+        rank = max(1, round(len(x) * min(0.5, _START_L0 * self.config.l0 / len(W_enc))))
+        step = len(W_enc) // len(self.reads)
+        parts = [x[:, i * width : (i + 1) * width] @ W_enc[i * step : (i + 1) * step].T for i in range(len(self.reads))]
+        return torch.cat([part.topk(rank, dim=0).values[-1] for part in parts]).clamp_min(1e-3)
+
+    @property
+    def free_norms(self) -> bool:
+        """Whether the penalty weighs decoder norms, which are then not held at 1."""
+        return self.config.architecture in ("relu", "jumprelu-tanh")
 
     @property
     def n_dead(self) -> int:
         """Features that have not fired for ``dead_after`` tokens."""
-        return int((self._silent >= self.config.dead_after).sum())
+        return int((self._silent >= self._dead_after).sum())
 
-    def step(self, acts: Float[Tensor, "batch d_in"]) -> None:
+    @property
+    def _dead_after(self) -> int:
+        assert self.config.dead_after is not None, "resolve the config first"
+        return self.config.dead_after
+
+    @property
+    def sparsity(self) -> float:
+        """The penalty's weight at this step."""
+        full = math.exp(self.pressure) if self.config.sparsity is None else self.config.sparsity
+        return full * min(1.0, (self.steps + 1) / max(1.0, self.config.sparsity_warmup * self.config.steps))
+
+    def normalised(self, acts: Mapping[Site, Tensor], sites: tuple[Site, ...]) -> Float[Tensor, "token d_in"]:
+        """The activations of `sites` side by side, each moved and scaled as its sample asks."""
+        parts = []
+        for site in sites:
+            mean, scale = self.moments[site]
+            if acts[site].shape[-1] != len(mean):
+                raise ShapeMismatch(f"{self.name}: {site} has width {acts[site].shape[-1]}; training began with {len(mean)}.")
+            parts.append((acts[site].float() - mean) / scale)
+        return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
+
+    def step(self, acts: Mapping[Site, Float[Tensor, "token d_site"]]) -> None:
         """Learn from one batch."""
-        x = (acts.float() - self.mean) / self.scale
+        x = self.normalised(acts, self.reads)
+        y = x if self.writes == self.reads else self.normalised(acts, self.writes)
+        n = len(x)
+        self._mean_input = x.mean(0)
         pre = self._pre(x)
-        x = x.numpy()
-        n, d = x.shape
-        indptr, feature, value, cut = kernels.batch_topk(pre, self.config.l0 * n, self._floor)
-        self._floor = max(1, cut - _FLOOR_BELOW)
-        error, g = np.empty_like(x), np.empty_like(value)
-        kernels.decode_error(indptr, feature, value, self.W_dec, x - self.b_dec, error, g)
-        state = self._state
-        gradients = (state["W_dec.gradient"], state["W_enc.gradient"], state["b_enc.gradient"])
-        kernels.add_gradients(
-            *kernels.by_feature(indptr, feature, self.config.d_sae), value, g, x, error, np.float32(2 / (n * d)), *gradients
-        )
-        state["b_dec.gradient"] += error.sum(0) * (2 / (n * d))
-        fired = np.bincount(feature, minlength=self.config.d_sae) > 0
+        target = y - self.b_dec
+        if self.config.skip:
+            target -= x @ self.W_skip
+        entries, error, passes, active = RULES[self.config.architecture](self, pre, target)
+        scale = 1 / (n * self.half)
+        for one in passes:
+            self._learn(one, x, scale)
+        self.push("b_dec", sum(weight * pull for weight, pull in self._pulls(error, passes)) * scale)
+        if self.config.skip:
+            self.push("W_skip", x.T @ error * scale)
+        fired = torch.bincount(entries.feature if active is None else entries.feature[active], minlength=self.config.d_sae)
         self._revive(pre, x, error)
-        self._silent = np.where(fired, 0, self._silent + n)
-        self.fvu = float(np.square(error, dtype=np.float64).sum() / np.square(x - x.mean(0), dtype=np.float64).sum())
+        self._silent = torch.where(fired > 0, 0, self._silent + n)
+        self._count(y, error, fired)
+        self._steer(int(fired.sum()) / n)
         self._update()
 
-    def _pre(self, x: Float[Tensor, "batch d_in"]) -> np.ndarray:
-        """Bit patterns of the bfloat16 pre-activations."""
-        weights, bias = torch.from_numpy(self.W_enc).bfloat16(), torch.from_numpy(self.b_enc).bfloat16()
-        return torch.nn.functional.linear(x.bfloat16(), weights, bias).view(torch.int16).numpy()
+    def _pulls(self, error: Tensor, passes: list[Pass]) -> list[tuple[float, Tensor]]:
+        """What moves ``b_dec``: it is part of every prefix, so the first pull, which holds them all; a gate's pass is not of the output."""
+        if self.config.architecture == "gated":
+            return [(1.0, passes[0].pull[0].sum(0))]
+        return [(1.0, one.pull[0].sum(0)) for one in passes]
 
-    def _revive(self, pre: np.ndarray, x: np.ndarray, error: np.ndarray) -> None:
-        """AuxK: ``‖codes_dead W_dec − (−error)‖²``, for dead features' largest positive pre-activations."""
-        dead = np.flatnonzero(self._silent >= self.config.dead_after)
-        if len(dead) == 0 or self.config.aux_weight == 0:
+    def _pre(self, x: Float[Tensor, "token d_in"]) -> BFloat16[Tensor, "token d_sae"]:
+        x, weights, bias, width = x.bfloat16(), self.W_enc.bfloat16(), self.b_enc.bfloat16(), self.W_enc.shape[1]
+        if len(self.reads) == 1:
+            return torch.nn.functional.linear(x, weights, bias)
+        step = len(weights) // len(self.reads)
+        blocks = ((slice(i * width, (i + 1) * width), slice(i * step, (i + 1) * step)) for i in range(len(self.reads)))
+        return torch.cat([torch.nn.functional.linear(x[:, own], weights[rows], bias[rows]) for own, rows in blocks], dim=1)
+
+    def _learn(self, one: Pass, x: Tensor, scale: float, layout: Layout | None = None) -> None:
+        into = Gradients(*(self.parameters[name].gradient for name in ("W_dec", "W_enc", "b_enc")))
+        self.kernels.add_gradients(one.entries, one.slope, x, one.pull, layout or self.layout, scale, into)
+
+    def push(self, name: str, gradient: Tensor) -> None:
+        """Add to the gradient of the parameter `name`."""
+        self.parameters[name].gradient.add_(gradient)
+
+    def push_norms(self, amount: Float[Tensor, " d_sae"], norms: Float[Tensor, " d_sae"]) -> None:
+        """Add a gradient of `amount` at the decoder rows' lengths `norms`."""
+        self.push("W_dec", (amount / norms.clamp_min(1e-12))[:, None] * self.W_dec)
+
+    def pull_up(self, amount: Float[Tensor, " d_sae"]) -> None:
+        """Add a gradient of ``−amount`` at every pre-activation of the batch, averaged over tokens: one product of vectors."""
+        width = self.W_enc.shape[1]
+        means = torch.stack([self._mean_input[i * width : (i + 1) * width] for i in range(len(self.reads))])
+        self.push("W_enc", -amount[:, None] * means.repeat_interleave(len(amount) // len(means), dim=0))
+        self.push("b_enc", -amount)
+
+    def _revive(self, pre: Tensor, x: Tensor, error: Tensor) -> None:
+        """AuxK (arXiv 2406.04093, appendix A): ``‖codes_dead W_dec − (−error)‖²``, for dead features' largest positive pre-activations."""
+        dead = (self._silent >= self._dead_after).nonzero().flatten()
+        if len(dead) == 0 or not self.config.aux_weight:
             return
-        rows = slice(self._steps % _AUX_STRIDE, None, _AUX_STRIDE)
+        rows = slice(self.steps % _AUX_STRIDE, None, _AUX_STRIDE)
         k = min(self.config.aux_k, len(dead))
-        x, left = np.ascontiguousarray(x[rows]), np.ascontiguousarray(-error[rows])
-        indptr, column, value, _ = kernels.batch_topk(np.ascontiguousarray(pre[rows][:, dead]), k * len(x))
-        feature = dead[column].astype(np.int32)
-        aux_error, g = np.empty_like(x), np.empty_like(value)
-        kernels.decode_error(indptr, feature, value, self.W_dec, left, aux_error, g)
-        weight = np.float32(self.config.aux_weight * k / self.config.aux_k * 2 / x.size)
-        state = self._state
-        gradients = (state["W_dec.gradient"], state["W_enc.gradient"], state["b_enc.gradient"])
-        kernels.add_gradients(*kernels.by_feature(indptr, feature, self.config.d_sae), value, g, x, aux_error, weight, *gradients)
+        x, left = x[rows].contiguous(), -error[rows]
+        found, _ = self.kernels.largest(pre[rows][:, dead].contiguous(), k * len(x))
+        entries = Entries(found.indptr, dead[found.feature.long()].int(), found.value)
+        _, pull, back = self.kernels.decode(entries, self.W_dec, left.contiguous(), self._aux_layout)
+        weight = self.config.aux_weight * k / self.config.aux_k / (len(x) * self.half)
+        self._learn(Pass(entries, back, pull), x, weight, self._aux_layout)
+
+    def _count(self, y: Tensor, error: Tensor, fired: Tensor) -> None:
+        self._fired += fired
+        tally, sse = self._tally, float(error.square().sum(dtype=torch.float64))
+        self.is_finite = math.isfinite(sse)
+        tally["sse"] += sse
+        tally["sst"] += float((y - y.mean(0)).square().sum(dtype=torch.float64))
+        tally["active"] += float(fired.sum())
+        tally["tokens"] += len(y)
+
+    def _steer(self, l0: float) -> None:
+        """Move a penalty without a weight of its own towards the L0 that is wanted."""
+        if self.config.sparsity is None:
+            off = l0 / self.config.l0 - 1
+            self.pressure += _STEER / self.config.steps * max(-1.0, min(1.0, off))
 
     def _update(self) -> None:
-        lr = self.config.lr_at(self._steps)
-        self._steps += 1
-        for name in ("W_dec", "W_enc", "b_enc", "b_dec"):
-            state = (self._state[key] for key, _ in self._slots(name))
-            weights, gradient, first, second = (np.atleast_2d(array) for array in (getattr(self, name), *state))
-            kernels.adam_rows(weights, gradient, first, second, lr, *_BETAS, _EPS, self._steps, name == "W_dec")
+        lr = self.config.lr_at(self.steps)
+        self.steps += 1
+        for name, parameter in self.parameters.items():
+            self.kernels.adam(parameter, self.steps, lr, _BETAS, _EPS, unit_rows=name == "W_dec" and not self.free_norms)
+        # A threshold that nothing reaches gets no gradient, nor a gate that never opens: they come down until something passes.
+        dead = self._silent >= self._dead_after
+        if "threshold" in self.parameters:
+            self.threshold.mul_(torch.where(dead, 1 - _SINK, 1.0)).clamp_min_(1e-6)
+        elif self.config.architecture in ("gated", "relu"):
+            self.b_enc.add_(dead, alpha=_SINK)
 
-    def finish(self, held_out: Float[Tensor, "token d_in"], *, model: str, context: int) -> Sae:
-        """The trained SAE for raw activations.
+    def report(self) -> dict[str, float]:
+        """How the SAE has done since it was last asked: error, L0, dead and dense features; the learning rate it stands at."""
+        tally, tokens = self._tally, max(1.0, self._tally["tokens"])
+        row = {
+            "fvu": tally["sse"] / max(tally["sst"], 1e-30),
+            "l0": tally["active"] / tokens,
+            "dead": self.n_dead,
+            "dense": int((self._fired > _DENSE * tokens).sum()),
+            "loss": tally["sse"] / tokens / (2 * self.half),
+            "lr": self.config.lr_at(min(self.steps, self.config.steps - 1)),
+        }
+        self._tally = dict.fromkeys(tally, 0.0)
+        self._fired.zero_()
+        return row
 
-        Folding ``x = (acts − μ)/s`` (methods: 1.3):  ``b_enc' = s·b_enc − μ W_enc``,  ``b_dec' = s·b_dec + μ``,  codes scale by ``s``.
-        One threshold for all features: the value that the wanted number of pre-activations exceeds on `held_out`.
-        """
-        W_enc = torch.from_numpy(self.W_enc).T.contiguous()
-        training = {"recipe": "batchtopk+auxk", **asdict(self.config)}
-        facts = SaeFacts(self.name, model, context=context, training=training)
-        open_sae = Sae(
-            W_enc,
-            self.scale * torch.from_numpy(self.b_enc) - self.mean @ W_enc,
-            torch.from_numpy(self.W_dec).clone(),
-            self.scale * torch.from_numpy(self.b_dec) + self.mean,
-            torch.zeros(self.config.d_sae),
-            facts,
-        )
-        threshold = _threshold(open_sae, held_out, self.config.l0)
-        sae = Sae(open_sae.W_enc, open_sae.b_enc, open_sae.W_dec, open_sae.b_dec, torch.full((self.config.d_sae,), threshold), facts)
-        facts.metrics.update(measure(sae, held_out))
-        return sae
+    def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Everything that the next step depends on: tensors, and numbers that JSON can hold exactly."""
+        tensors = {"silent": self._silent, "fired": self._fired}
+        for name, parameter in self.parameters.items():
+            tensors |= {name: parameter.value, f"{name}.first": parameter.first, f"{name}.second": parameter.second}
+        numbers: dict[str, Any] = {
+            "config": asdict(self.config),
+            "steps": self.steps,
+            "floor": self.floor,
+            "pressure": self.pressure,
+            "tally": self._tally,
+        }
+        for site, (mean, scale) in self.moments.items():
+            tensors[f"mean.{site}"] = mean
+            numbers[f"scale.{site}"] = scale
+        return tensors, numbers
 
-
-def _threshold(sae: Sae, held_out: Float[Tensor, "token d_in"], l0: int) -> float:
-    """The value that exactly ``l0`` pre-activations per token exceed, on average."""
-    values = []
-    for block in held_out.split(4096):
-        pre = torch.addmm(sae.b_enc, block.float(), sae.W_enc)
-        # Each token's largest 8 · l0 are enough: the mean is l0, and no token comes near that many.
-        values.append(pre.topk(min(8 * l0, sae.d_sae), dim=-1).values.flatten())
-    ranked = torch.cat(values)
-    keep = min(l0 * len(held_out), len(ranked) - 1)
-    return max(float(ranked.sort(descending=True).values[keep]), 0.0)
-
-
-def measure(sae: Sae, held_out: Float[Tensor, "token d_in"]) -> dict[str, float]:
-    """``tokens``, ``l0``, ``fvu`` and ``dead`` (share of features that never fire) of `sae` on `held_out`."""
-    sums, fired, active = VarianceSum(), torch.zeros(sae.d_sae, dtype=torch.bool), 0
-    for block in held_out.split(4096):
-        codes = sae.encode(block)
-        sums.add(block, sae.decode(codes))
-        fired[codes.feature] = True
-        active += len(codes.feature)
-    n = len(held_out)
-    return {"tokens": float(n), "l0": active / n, "fvu": sums.fvu, "dead": 1 - float(fired.float().mean())}
+    @classmethod
+    def restore(cls, name: str, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> "SaeTrainer":
+        """The trainer whose `state` was kept."""
+        self = cls.__new__(cls)
+        try:
+            self._outline(name, TrainConfig.parse(numbers["config"]))
+            for site in (*self.reads, *self.writes):
+                self.moments[site] = tensors[f"mean.{site}"], float(numbers[f"scale.{site}"])
+            names = [key for key in tensors if f"{key}.first" in tensors]
+            self.parameters = {
+                key: Parameter(tensors[key], torch.zeros_like(tensors[key]), tensors[f"{key}.first"], tensors[f"{key}.second"])
+                for key in names
+            }
+            self._place()
+            self._silent, self._fired = tensors["silent"], tensors["fired"]
+            self.steps, self.floor, self.pressure = int(numbers["steps"]), int(numbers["floor"]), float(numbers["pressure"])
+            self._tally = {key: float(numbers["tally"][key]) for key in self._tally}
+        except (KeyError, AttributeError, TypeError, ValueError) as error:
+            raise BadConfig(
+                f"the checkpoint holds no whole state of {name}: {error} is missing. Was it made by another version?"
+            ) from error
+        return self

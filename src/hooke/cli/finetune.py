@@ -1,0 +1,156 @@
+"""`hooke finetune`: an SAE brought to keep what the model predicts."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from hooke.cli.output import console_for, print_line, say
+from hooke.errors import BadConfig
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hooke.model import Model
+    from hooke.text.corpus import Window
+    from hooke.train.finetune import FinetuneProgress, TextBatch
+
+# Seconds between two lines where there is no terminal to draw a bar on.
+_LINE_EVERY = 10.0
+_ROWS = {"error": ("fvu", "{:.4f}"), "KL": ("kl", "{:.4f}"), "loss rise": ("delta_loss", "{:+.4f}"), "L0": ("l0", "{:.1f}")}
+
+
+def finetune(
+    sae: Annotated[str, Parameter(help="An SAE's name (see `hooke saes`) or file.")],
+    *,
+    corpus: Annotated[tuple[str, ...], Parameter(negative="", help="Text, as REF or REF=WEIGHT; may be given several times.")],
+    tokens: Annotated[int, Parameter(help="Tokens to learn from.")],
+    out: Annotated[Path, Parameter(help="The .safetensors file to write.")],
+    model: Annotated[str | None, Parameter(help="A model's name, a folder, or org/name on a hub; by default what the SAE names.")] = None,
+    context: Annotated[int, Parameter(help="Tokens per window.")] = 128,
+    batch: Annotated[int, Parameter(help="Windows per step.")] = 8,
+    held_out: Annotated[int, Parameter(help="Held-out tokens: half set the thresholds, half give the figures.")] = 8192,
+    lr: Annotated[float | None, Parameter(help="Learning rate at the beginning; by default a tenth of training's.")] = None,
+    beta: Annotated[float, Parameter(help="Weight of the divergence beside the error.")] = 1.0,
+    dtype: Annotated[str, Parameter(help="The model's number format, bfloat16 or float32.")] = "bfloat16",
+    device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
+    seed: Annotated[int, Parameter(help="Decides the order of documents.")] = 0,
+    json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
+) -> None:
+    """Fine-tune a trained SAE so that the model predicts with its reconstructions what it predicts without."""
+    _check(corpus, out, {"tokens": tokens, "batch": batch, "held-out": held_out, "context": context - 1})
+    console = console_for(stderr=True)
+    with console.status("Loading") as status:
+        from hooke.model import Model
+        from hooke.sae import Sae
+        from hooke.text.corpus import parse_corpora, windows
+        from hooke.train.finetune import FinetuneConfig, check
+        from hooke.train.finetune import finetune as run
+
+        config = FinetuneConfig(tokens, lr, beta)
+        corpora = parse_corpora(corpus)
+        found = Sae.from_pretrained(sae)
+        loaded = Model.load(model or found.facts.model, dtype=dtype, device=device, progress=lambda text: say(console, status, text))
+        check(found, loaded)
+        text = (windows(corpora, loaded.tokenizer, length=context, seed=seed, held_out=held) for held in (True, False))
+        spare, stream = (_batches(loaded, one, batch) for one in text)
+        held = _first(spare, held_out)
+        say(console, status, "Measuring on held-out text")
+    began = time.monotonic()
+    bar = _Bar(console, tokens)
+    with bar.progress:
+        tuned = run(found.to(device), loaded, stream, held, config, bar.report).to("cpu")
+    record = tuned.facts.training["finetuned"]
+    record |= {"corpora": {one.name: one.weight for one in corpora}, "context": context, "windows": batch, "seed": seed}
+    tuned.save(out)
+    seconds = round(time.monotonic() - began, 1)
+    if json:
+        print_line({"sae": tuned.name, "from": found.name, "file": str(out), "seconds": seconds, **record})
+        return
+    _print(record)
+    console.print(f"Wrote {out}: {tuned.name}, from {record['tokens']:,} tokens in {seconds:,.0f} s.", highlight=False, soft_wrap=True)
+
+
+def _check(corpus: tuple[str, ...], out: Path, counts: dict[str, int]) -> None:
+    if not corpus:
+        raise BadConfig("no text to learn from. Give --corpus FILE, JSON Lines with a 'text' (.zst too); several are mixed, FILE=WEIGHT.")
+    for name, value in counts.items():
+        if value < 1:
+            raise BadConfig(f"--{name} must be at least {2 if name == 'context' else 1}.")
+    if out.suffix != ".safetensors":
+        raise BadConfig(f"cannot write {out}: an SAE's file ends in .safetensors.")
+    if out.exists():
+        raise BadConfig(f"{out} is there already; write to another file, or remove it first.")
+
+
+def _batches(model: "Model", text: "Iterator[Window]", size: int) -> "Iterator[TextBatch]":
+    """The windows of `text`, so many at a time."""
+    import torch
+
+    from hooke.harvest import pad
+    from hooke.train.finetune import TextBatch
+
+    special = torch.tensor(sorted(model.tokenizer.special))
+    while chosen := list(itertools.islice(text, size)):
+        ids, real = pad([window.ids for window in chosen])
+        yield TextBatch(ids, real & ~torch.isin(ids, special))
+
+
+def _first(batches: "Iterator[TextBatch]", tokens: int) -> "list[TextBatch]":
+    """The first batches that hold so many counted tokens, or all there are."""
+    taken, count = [], 0
+    for batch in batches:
+        taken.append(batch)
+        count += int(batch.keep.sum())
+        if count >= tokens:
+            break
+    return taken
+
+
+class _Bar:
+    """How the work is doing: a bar on a terminal, elsewhere a line now and then."""
+
+    def __init__(self, console: "Console", tokens: int) -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        told = TextColumn("{task.percentage:.0f} %  {task.fields[told]} ")
+        self.console = console
+        self.progress = Progress(BarColumn(), told, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+        self.task = self.progress.add_task("", total=tokens, told="measuring on held-out text")
+        self._said = 0.0
+
+    def report(self, done: "FinetuneProgress") -> None:
+        """Show it."""
+        told = f"{done.tokens_per_s:,.0f} tokens/s  KL {done.kl:.4f}  MSE {done.mse:,.4g}"
+        self.progress.update(self.task, completed=done.tokens, told=told)
+        last = done.tokens >= done.total
+        if not self.console.is_terminal and (last or time.monotonic() - self._said >= _LINE_EVERY):
+            self._said = time.monotonic()
+            left = max(0, done.total - done.tokens) / done.tokens_per_s
+            line = f"{done.tokens:,} of {done.total:,} tokens  {told}" + ("" if last else f"  about {_span(left)} left")
+            self.console.print(line, highlight=False, soft_wrap=True)
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 60:,.0f} min" if seconds >= 100 else f"{seconds:.0f} s"
+
+
+def _print(record: dict[str, Any]) -> None:
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    table.add_column("")
+    for heading in ("before", "after"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for heading, (key, form) in _ROWS.items():
+        table.add_row(heading, *(form.format(record[time][key]) for time in ("before", "after")))
+    console = console_for()
+    console.print(table)
+    told = (
+        f"On {record['after']['tokens']:,.0f} held-out tokens. Error: share of variance unexplained. KL and loss rise: what it costs the "
+        "model's predictions to put the reconstruction in the activations' place, in nats per token."
+    )
+    console.print(told, highlight=False, soft_wrap=True)

@@ -1,0 +1,223 @@
+"""`hooke train`: a suite of SAEs from one stream of activations."""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from hooke.cli.output import console_for, print_line, say
+from hooke.cli.stopping import stoppable
+from hooke.errors import BadConfig, HookeError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from hooke.train import Progress, RunFolder
+    from hooke.train.plan import Plan
+
+_PAGE = "run.html"
+# Seconds between two writings of the run's page, and between two lines where there is no terminal to draw a bar on.
+_PAGE_EVERY, _LINE_EVERY = 30.0, 10.0
+# Share by which L0 on held-out text may miss its target before that is said.
+_L0_OFF = 0.05
+
+
+def train(
+    suite: Annotated[Path | None, Parameter(help="A TOML file that says what to train; options take the place of its keys.")] = None,
+    *,
+    out: Annotated[Path, Parameter(help="The run's folder; the same command there goes on where it was stopped.")],
+    site: Annotated[tuple[str, ...], Parameter(negative="", help="Without a suite: where to train, such as resid_post.9.")] = (),
+    architecture: Annotated[tuple[str, ...], Parameter(negative="", help="Without a suite: batchtopk, topk, jumprelu, ...")] = (),
+    d_sae: Annotated[tuple[int, ...], Parameter(negative="", help="Without a suite: number of features.")] = (),
+    l0: Annotated[tuple[int, ...], Parameter(negative="", help="Without a suite: active features per token.")] = (),
+    model: Annotated[str | None, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = None,
+    corpus: Annotated[tuple[str, ...], Parameter(negative="", help="What to read: files, folders, addresses, datasets.")] = (),
+    shards: Annotated[str | None, Parameter(help="Activations that `hooke harvest` wrote, in the place of a corpus.")] = None,
+    tokens: Annotated[int | None, Parameter(help="Tokens that each SAE is trained on.")] = None,
+    batch: Annotated[int | None, Parameter(help="Tokens per step.")] = None,
+    reuse: Annotated[int | None, Parameter(help="How often each activation is drawn.")] = None,
+    epochs: Annotated[int | None, Parameter(help="How often a corpus or the shards may be read again.")] = None,
+    seed: Annotated[int | None, Parameter(help="Of the order of documents and draws.")] = None,
+    checkpoint: Annotated[float, Parameter(help="Minutes between checkpoints.")] = 10.0,
+    dry_run: Annotated[bool, Parameter(negative="", help="Only say what the run would take.")] = False,
+    json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
+) -> None:
+    """Train SAEs, one or a whole suite, from one pass over the activations."""
+    options = {"model": model, "shards": shards, "tokens": tokens, "batch": batch, "reuse": reuse, "epochs": epochs, "seed": seed}
+    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
+    if corpus:
+        given["corpus"] = list(corpus)
+    table = {"site": site, "architecture": architecture, "d_sae": d_sae, "l0": l0}
+    plan = _plan(suite, given, {key: list(value) for key, value in table.items() if value})
+    console = console_for(stderr=True)
+    from hooke.train import RunFolder
+
+    folder = RunFolder(out, plan.settings())
+    if folder.finished:
+        console.print(f"{out} holds this run, finished.", highlight=False, soft_wrap=True)
+        _summarize(folder, 0.0, as_json=json)
+        return
+    with console.status("Loading") as status:
+        from hooke.cli.train_stream import Feed
+
+        feed = Feed(plan, folder, lambda text: say(console, status, text))
+        sheet = None
+        if dry_run or not folder.step:
+            feed.cost(timed=False).refuse(out)
+            sheet = feed.cost(timed=True)
+    if sheet is not None:
+        console.print(sheet.table())
+    if dry_run:
+        if json and sheet is not None:
+            print_line({"hours": sheet.total_hours, "memory_bytes": sheet.memory_bytes, "disk_bytes": sheet.disk_bytes})
+        return
+    began = time.monotonic()
+    with folder.opened():
+        _run(console, plan, feed, folder, checkpoint * 60)
+    _summarize(folder, time.monotonic() - began, as_json=json)
+
+
+def _plan(suite: Path | None, given: dict[str, Any], table: dict[str, Any]) -> "Plan":
+    from hooke.train.plan import Plan
+
+    if suite is not None:
+        if table:
+            raise BadConfig(f"--{next(iter(table)).replace('_', '-')} is for runs without a suite; in a suite it stands under [[sae]].")
+        return Plan.read(suite, given)
+    if "site" not in table:
+        raise BadConfig("nothing to train: name a suite (a TOML file), or at least one --site.")
+    return Plan.parse(given | {"sae": [table]})
+
+
+def _run(console: "Console", plan: "Plan", feed: Any, folder: "RunFolder", checkpoint_s: float) -> None:
+    from hooke.train import Hooks, train
+
+    if folder.step:
+        console.print(f"Going on after step {folder.step:,} of {plan.steps:,}.", highlight=False)
+    held_out = feed.held_out()
+    bar = _Bar(console, plan, folder)
+
+    def told() -> None:
+        console.print("Stopping after this step, with a checkpoint. Ask again to stop at once, without one.", soft_wrap=True)
+
+    with bar.progress, stoppable(told) as stop:
+        hooks = Hooks(bar.report, lambda: bool(stop), checkpoint_s)
+        try:
+            saes = train(plan.saes, feed.source(), held_out, model=plan.model, context=feed.context, hooks=hooks, folder=folder)
+        except KeyboardInterrupt:
+            folder.event("stopped", bar.step, "asked to stop")
+            bar.draw()
+            if not stop:
+                raise
+            console.print(f"Stopped after step {bar.step:,}. The same command goes on from there.", highlight=False)
+            raise SystemExit(stop.exit_code) from None
+        except HookeError as error:
+            folder.event("stopped", bar.step, str(error))
+            bar.draw()
+            raise
+        # Before the last SAE is written, which makes the run a finished one.
+        folder.write_settings(held_out={name: sae.facts.metrics for name, sae in saes.items()})
+        for name, sae in saes.items():
+            sae.facts.training.update(feed.facts())
+            sae.save(folder.sae_path(name))
+    folder.event("finished", bar.step)
+    bar.draw()
+
+
+class _Bar:
+    """How a run is doing, on the terminal and on its page."""
+
+    def __init__(self, console: "Console", plan: "Plan", folder: "RunFolder") -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        from hooke.train.watch import Watch
+
+        told = TextColumn("{task.percentage:.0f} %  {task.fields[told]} ")
+        self.console, self.folder, self.plan = console, folder, plan
+        self.progress = Progress(BarColumn(), told, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
+        self.task = self.progress.add_task("", total=plan.steps, told="reading the first activations")
+        self.step, self._drawn, self._said = folder.step, 0.0, 0.0
+        self._watch = Watch(folder.settings["saes"])
+        for row in folder.rows():
+            if row["step"] <= self.step:  # what came after the checkpoint comes again
+                self._watch.see(row)
+        folder.event("resumed" if folder.step else "started", self.step)
+
+    def report(self, progress: "Progress") -> Sequence[str]:
+        """Show it; what looks wrong."""
+        self.step = progress.step
+        told = _told(progress)
+        self.progress.update(self.task, completed=progress.step, told=told)
+        last = progress.step == progress.steps
+        if not self.console.is_terminal and (last or time.monotonic() - self._said > _LINE_EVERY):
+            self._said = time.monotonic()
+            self.console.print(f"step {progress.step:,} of {progress.steps:,}  {told}", highlight=False, soft_wrap=True)
+        warnings = [alarm.text for alarm in self._watch.see({"step": progress.step, "tokens": progress.tokens, "saes": progress.saes})]
+        for text in warnings:
+            self.console.print(f"[yellow]![/] {text}", highlight=False, soft_wrap=True)
+        if time.monotonic() - self._drawn > _PAGE_EVERY:
+            self.draw()
+        return warnings
+
+    def draw(self) -> None:
+        """Write the run's page."""
+        from hooke.files import atomic_write
+        from hooke.train.page import page
+
+        with atomic_write(self.folder.path / _PAGE) as file:
+            file.write(page(self.folder.path).encode())
+        self._drawn = time.monotonic()
+
+
+def _told(progress: "Progress") -> str:
+    """Speed, error, L0 and dead features in a few words: of the SAE, or the range over all of them."""
+    rows = list(progress.saes.values())
+    fvu, l0, dead = ([row[key] for row in rows] for key in ("fvu", "l0", "dead"))
+    if len(rows) == 1:
+        return f"{progress.tokens_per_s:,.0f} tokens/s  error {fvu[0]:.4f}  L0 {l0[0]:.1f}  dead {dead[0]:.0f}"
+    return (
+        f"{progress.tokens_per_s:,.0f} tokens/s  error {min(fvu):.4f} to {max(fvu):.4f}  L0 {min(l0):.0f} to {max(l0):.0f}  "
+        f"dead {min(dead):.0f} to {max(dead):.0f}"
+    )
+
+
+def _summarize(folder: "RunFolder", seconds: float, *, as_json: bool) -> None:
+    from hooke.sae import Sae
+
+    paths = {name: folder.sae_path(name) for name in folder.settings["saes"]}
+    off = [text for name in paths if (text := _off_target(name, folder.settings["saes"][name], Sae.read_facts(paths[name])[0].metrics))]
+    rows = [{"sae": name, "file": str(path), **Sae.read_facts(path)[0].metrics} for name, path in paths.items()]
+    if as_json:
+        print_line({"run": str(folder.path), "seconds": round(seconds, 1), "saes": rows, "warnings": off})
+        return
+    from rich.table import Table
+
+    table = Table(box=None, header_style="bold")
+    table.add_column("SAE", overflow="fold")
+    for heading in ("error", "L0", "dead"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(row["sae"], f"{row['fvu']:.4f}", f"{row['l0']:.1f}", f"{row['dead']:.1%}")
+    console = console_for()
+    console.print(table)
+    told = f"Errors are shares of variance unexplained, on held-out text. SAEs: {folder.path / 'saes'}. Page: {folder.path / _PAGE}."
+    for text in off:
+        console.print(f"[yellow]![/] {text}", highlight=False, soft_wrap=True)
+    console.print(told, highlight=False, soft_wrap=True)
+
+
+def _off_target(name: str, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> str | None:
+    """What to do about an L0 that is not what was asked for; None where it is."""
+    wanted, found = settings["l0"], metrics["l0"]
+    if abs(found - wanted) <= _L0_OFF * wanted:
+        return None
+    if "sparsity" in settings and settings["architecture"] not in ("batchtopk", "topk", "jumprelu"):
+        side = "raise" if found > wanted else "lower"
+        cure = f"It follows from sparsity={settings['sparsity']:g}: {side} that, or leave it out, and it is steered to l0"
+    elif found < wanted:
+        cure = "Too few features are alive or positive to fill it: train on more tokens, or lower l0"
+    else:
+        cure = "The held-out tokens are too few to set thresholds by: raise held_out"
+    return f"{name}: L0 is {found:.1f} on held-out text; asked for was {wanted}. {cure}."

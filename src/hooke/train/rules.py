@@ -1,0 +1,176 @@
+"""Rules: for each architecture, which pre-activations become codes and what the loss wants of them.
+
+A rule is a function of the SAE in training, a batch's pre-activations and its target. It decodes what it chose and says how each chosen
+entry should move; what needs no rule (encoding, the sparse gradients, Adam, dead features) is the trainer's. Losses are means over tokens
+and coordinates; a kernel's `back` lacks that factor, so penalties are put in its units here (`half`).
+"""
+
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from jaxtyping import BFloat16, Bool, Float
+from torch import Tensor
+
+from hooke.kernels import Entries
+
+if TYPE_CHECKING:
+    from hooke.train.trainer import SaeTrainer
+
+# The smallest positive bfloat16: what is at least this is above zero.
+_TINY = 2.0**-133
+# The next batch's cut-off is looked for from this many bfloat16 steps below the last one's, about half its value.
+_FLOOR_BELOW = 128
+_MULTI, _MULTI_WEIGHT = 4, 1 / 8
+_TANH_SCALE = 4.0
+_FREQUENT = 0.1
+
+
+class Pass(NamedTuple):
+    """A set of codes through the decoder and back."""
+
+    entries: Entries
+    """Codes as the decoder read them; zeros leave it alone."""
+    slope: Float[Tensor, " nnz"]
+    """Gradient of the loss at each entry's pre-activation."""
+    pull: Float[Tensor, "group token d_out"]
+    """Gradient of the loss at the reconstruction, for each prefix."""
+
+
+class Outcome(NamedTuple):
+    """What a rule made of a batch."""
+
+    entries: Entries
+    """The codes; where `active` is given, some entries are zero."""
+    error: Float[Tensor, "token d_out"]
+    """Reconstruction minus target."""
+    passes: list[Pass]
+    """What the weights learn from."""
+    active: Bool[Tensor, " nnz"] | None = None
+    """Which entries are active; None is all."""
+
+
+Rule = Callable[["SaeTrainer", BFloat16[Tensor, "token d_sae"], Float[Tensor, "token d_out"]], Outcome]
+
+
+def _batchtopk(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
+    entries, cut = sae.kernels.largest(pre, sae.config.l0 * len(pre), sae.floor)
+    sae.floor = max(1, cut - _FLOOR_BELOW)
+    error, pull, back = sae.kernels.decode(entries, sae.W_dec, target, sae.layout)
+    return Outcome(entries, error, [Pass(entries, back, pull)])
+
+
+def _topk(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
+    if sae.config.multi:
+        return _multi_topk(sae, pre, target)
+    entries, sae.floor = sae.kernels.largest_per_token(pre, sae.config.l0, sae.floor)
+    error, pull, back = sae.kernels.decode(entries, sae.W_dec, target, sae.layout)
+    return Outcome(entries, error, [Pass(entries, back, pull)])
+
+
+def _multi_topk(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
+    """``L(l0) + L(4 · l0) / 8`` (arXiv 2406.04093, appendix A)."""
+    inner, _ = sae.kernels.largest_per_token(pre, sae.config.l0, sae.floor)
+    outer, sae.floor = sae.kernels.largest_per_token(pre, min(_MULTI * sae.config.l0, pre.shape[1]), sae.floor)
+    error, pull, back = sae.kernels.decode(inner, sae.W_dec, target, sae.layout)
+    _, far_pull, far_back = sae.kernels.decode(outer, sae.W_dec, target, sae.layout)
+    return Outcome(inner, error, [Pass(inner, back, pull), Pass(outer, far_back * _MULTI_WEIGHT, far_pull * _MULTI_WEIGHT)])
+
+
+def _relu(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
+    """``‖error‖² + λ Σ f ‖W_dec‖`` with free decoder norms (Anthropic, April 2024)."""
+    entries = sae.kernels.above(pre, torch.full_like(sae.b_enc, _TINY))
+    error, pull, back = sae.kernels.decode(entries, sae.W_dec, target, sae.layout)
+    norms, feature = sae.W_dec.norm(dim=1), entries.feature.long()
+    sae.push_norms(sae.sparsity * _per_feature(sae, entries, entries.value) / len(pre), norms)
+    return Outcome(entries, error, [Pass(entries, back + sae.half * sae.sparsity * norms[feature], pull)])
+
+
+def _jumprelu(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
+    """Threshold gradients through a window (arXiv 2407.14435, section 3): ``∂f/∂θ = −(θ/ε) K``, ``∂L0/∂θ = −(1/ε) K``.
+
+    The penalty's weight on L0 is λ (Gemma Scope 1), or ``λ (L0/l0 − 1)`` where a target is held: the derivative of
+    ``λ/(2·l0) (L0 − l0)²``, which equals the linear penalty's at twice the target (Gemma Scope 2, equation 5, batch mean).
+    """
+    entries, active, window = _candidates(sae, pre)
+    error, pull, back = sae.kernels.decode(entries, sae.W_dec, target, sae.layout)
+    theta, n = sae.threshold[entries.feature.long()], len(pre)
+    weight = torch.full_like(sae.threshold, sae.sparsity)
+    if sae.config.architecture == "jumprelu":
+        weight *= float(active.sum()) / (n * sae.config.l0) - 1
+    if sae.config.frequency:
+        share = _per_feature(sae, entries, active.float()) / n
+        weight += sae.config.frequency * 2 * share / _FREQUENT
+    # Summed over entries for each feature: the error's part in the kernels' units, the penalty's in tokens.
+    moved = _per_feature(sae, entries, theta * back * window)
+    sae.push("threshold", -(moved / (n * sae.half) + weight * _per_feature(sae, entries, window.float()) / n) / sae.bandwidth)
+    return Outcome(entries, error, [Pass(entries, back * active, pull)], active)
+
+
+def _jumprelu_tanh(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
+    """``‖error‖² + λ Σ tanh(4 f ‖W_dec‖) + λ_P Σ ReLU(θ − z) ‖W_dec‖``; the window's gradient reaches the encoder as well."""
+    entries, active, window = _candidates(sae, pre)
+    error, pull, back = sae.kernels.decode(entries, sae.W_dec, target, sae.layout)
+    feature, norms, n = entries.feature.long(), sae.W_dec.norm(dim=1), len(pre)
+    theta, norm = sae.threshold[feature], norms[feature]
+    steep = _TANH_SCALE / torch.cosh((_TANH_SCALE * entries.value * norm).clamp_max(40)).square()
+    sae.push_norms(sae.sparsity * _per_feature(sae, entries, steep * entries.value) / n, norms)
+    upstream = back + sae.half * sae.sparsity * steep * norm
+    through = theta / sae.bandwidth * window
+    sae.push("threshold", -_per_feature(sae, entries, through * upstream) / (n * sae.half))
+    # Every entry below its threshold is pulled up alike: all of them in one rank-one step, less those that are active.
+    silent = n - _per_feature(sae, entries, active.float())
+    sae.push("threshold", sae.pre_act * norms * silent / n)
+    sae.pull_up(sae.pre_act * norms)
+    slope = upstream * (active + through) + sae.half * sae.pre_act * norm * active
+    return Outcome(entries, error, [Pass(entries, slope, pull)], active)
+
+
+def _candidates(sae: "SaeTrainer", pre: Tensor) -> tuple[Entries, Tensor, Tensor]:
+    """Entries that are active or in the window around their threshold: codes, and which are which."""
+    found = sae.kernels.above(pre, sae.threshold - sae.bandwidth / 2)
+    theta = sae.threshold[found.feature.long()]
+    active = found.value > theta
+    window = (found.value - theta).abs() < sae.bandwidth / 2
+    return Entries(found.indptr, found.feature, found.value * active), active, window
+
+
+def _gated(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
+    """``‖error‖² + λ Σ ReLU(π) + ‖error of ReLU(π) through a frozen decoder‖²``; π opens the gate, ``exp(r) u + b_mag`` is the value."""
+    opened = sae.kernels.above(pre, torch.full_like(sae.b_enc, _TINY))
+    feature, n = opened.feature.long(), len(pre)
+    u, stretch = opened.value - sae.b_enc[feature], sae.r_mag.exp()[feature]
+    magnitude = stretch * u + sae.b_mag[feature]
+    positive = magnitude > 0
+    entries = Entries(opened.indptr, opened.feature, magnitude * positive)
+    error, pull, back = sae.kernels.decode(entries, sae.W_dec, target, sae.layout)
+    _, gate_pull, gate_back = sae.kernels.decode(opened, sae.W_dec, target, sae.layout)
+    value_slope = back * positive
+    unit = 1 / (n * sae.half)
+    sae.push("r_mag", _per_feature(sae, entries, value_slope * stretch * u) * unit)
+    sae.push("b_mag", _per_feature(sae, entries, value_slope) * unit)
+    sae.push("b_enc", -_per_feature(sae, entries, value_slope * stretch) * unit)  # the value does not see the gate's bias
+    gate = Pass(Entries(opened.indptr, opened.feature, torch.zeros_like(opened.value)), gate_back + sae.half * sae.sparsity, gate_pull)
+    return Outcome(entries, error, [Pass(entries, value_slope * stretch, pull), gate], positive)
+
+
+def _per_feature(sae: "SaeTrainer", entries: Entries, amount: Float[Tensor, " nnz"]) -> Float[Tensor, " d_sae"]:
+    """Sum of `amount` over each feature's entries, in an order that does not change from run to run."""
+    if amount.is_cuda:  # where bincount adds up in any order
+        return torch.zeros_like(sae.b_enc).index_put_((entries.feature.long(),), amount.float(), accumulate=True)
+    return torch.bincount(entries.feature, weights=amount, minlength=sae.config.d_sae).float()
+
+
+RULES: Mapping[str, Rule] = MappingProxyType(
+    {
+        "batchtopk": _batchtopk,
+        "topk": _topk,
+        "jumprelu": _jumprelu,
+        "jumprelu-step": _jumprelu,
+        "jumprelu-tanh": _jumprelu_tanh,
+        "gated": _gated,
+        "relu": _relu,
+    }
+)
+"""The rule of each architecture."""

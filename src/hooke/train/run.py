@@ -1,0 +1,161 @@
+"""RunFolder: where a run keeps its settings, metrics, events and checkpoints, so that a kill costs minutes and changes nothing."""
+
+import contextlib
+import json
+import re
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from hooke.errors import BadConfig, BadFile
+from hooke.files import atomic_folder, atomic_write, read_safetensors, sha256, sole_writer, write_error
+from hooke.train.config import TrainConfig
+from hooke.train.trainer import SaeTrainer
+
+SCHEMA = 1
+_STEP = re.compile(r"step-(\d{9})")
+
+
+class RunFolder:
+    """A folder with ``run.json``, ``metrics.jsonl``, ``events.jsonl`` and ``checkpoints/step-.../``.
+
+    Metrics hold no clock: a run that was killed and went on writes the same bytes as one left alone. What is about time is an event.
+    """
+
+    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+        """A new folder, or the one of an earlier call with the same `settings`; other settings are refused, each difference named."""
+        self.path = path
+        self.settings = json.loads(json.dumps({"schema": SCHEMA, **settings}))
+        known = path / "run.json"
+        if known.is_file():
+            self._compare(known)
+
+    def _compare(self, known: Path) -> None:
+        try:
+            before = json.loads(known.read_bytes())
+            different = {key for key in {*before, *self.settings} - {"held_out"} if before.get(key) != self.settings.get(key)}
+        except (ValueError, AttributeError) as error:
+            raise BadFile(f"{known} cannot be read ({error}). Begin in another folder, or remove this one.") from error
+        if different:
+            told = "; ".join(_difference(key, before.get(key), self.settings.get(key)) for key in sorted(different))
+            raise BadConfig(f"{self.path} holds a run with other settings: {told}. Give the same ones to go on, or another folder.")
+
+    @contextlib.contextmanager
+    def opened(self) -> Iterator[None]:
+        """While inside, nobody else trains here; a second trainer is told so."""
+        with sole_writer(self.path):
+            if not (self.path / "run.json").is_file():
+                self.write_settings()
+            yield
+
+    def write_settings(self, **more: Any) -> None:
+        """``run.json``, with `more` beside the settings."""
+        with atomic_write(self.path / "run.json") as file:
+            file.write((json.dumps(self.settings | more, indent=1) + "\n").encode())
+
+    def event(self, kind: str, step: int, text: str = "", **more: Any) -> None:
+        """Add a line to ``events.jsonl``."""
+        self._append("events.jsonl", {"time": round(time.time(), 3), "kind": kind, "step": step, "text": text, **more})
+
+    def metrics(self, row: Mapping[str, Any]) -> None:
+        """Add a line to ``metrics.jsonl``."""
+        self._append("metrics.jsonl", row)
+
+    def _append(self, name: str, row: Mapping[str, Any]) -> None:
+        try:
+            with (self.path / name).open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+        except OSError as error:
+            raise write_error(error, self.path / name) from error
+
+    def rows(self) -> Iterator[dict[str, Any]]:
+        """The metrics written so far."""
+        if (self.path / "metrics.jsonl").is_file():
+            for line in (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
+                yield json.loads(line)
+
+    def save(self, step: int, position: Mapping[str, Any] | None, trainers: Mapping[str, SaeTrainer]) -> None:
+        """A checkpoint after `step`: when this returns it is on disk whole, and the ones before it are gone."""
+        from safetensors.torch import save_file
+
+        metrics = self.path / "metrics.jsonl"
+        target = self.path / "checkpoints" / f"step-{step:09d}"
+        with atomic_folder(target) as folder:
+            saes = {}
+            for number, (name, trainer) in enumerate(trainers.items()):
+                tensors, numbers = trainer.state()
+                file = folder / f"sae-{number:04d}.safetensors"
+                save_file({key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, file)
+                saes[name] = {"file": file.name, "sha256": sha256(file), "numbers": numbers}
+            told = {
+                "schema": SCHEMA,
+                "step": step,
+                "position": position,
+                "metrics_bytes": metrics.stat().st_size if metrics.is_file() else 0,
+                "saes": saes,
+            }
+            (folder / "state.json").write_text(json.dumps(told))
+        for older in self._checkpoints()[:-1]:
+            shutil.rmtree(older, ignore_errors=True)
+
+    @property
+    def step(self) -> int:
+        """Steps done at the newest checkpoint, which a run goes on from; 0 where there is none."""
+        return max((int(path.name.removeprefix("step-")) for path in self._checkpoints()), default=0)
+
+    def _checkpoints(self) -> list[Path]:
+        """The checkpoints there are, oldest first."""
+        return sorted(path for path in (self.path / "checkpoints").glob("step-*") if _STEP.fullmatch(path.name))
+
+    def restore(
+        self, configs: Mapping[str, TrainConfig], device: str = "cpu"
+    ) -> tuple[int, Mapping[str, Any] | None, dict[str, SaeTrainer]] | None:
+        """Step, stream position and trainers of the newest checkpoint, the metrics cut back to it; None where there is none."""
+        newest = self._checkpoints()[-1:]
+        metrics = self.path / "metrics.jsonl"
+        if not newest:
+            metrics.unlink(missing_ok=True)
+            return None
+        try:
+            told = json.loads((newest[0] / "state.json").read_bytes())
+            if told["schema"] != SCHEMA or told["saes"].keys() != configs.keys():
+                raise ValueError("it is of another run or version")
+            trainers = {name: self._trainer(newest[0], name, told["saes"][name], device) for name in configs}
+            step, position, size = int(told["step"]), told["position"], int(told["metrics_bytes"])
+        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+            raise BadFile(f"the checkpoint {newest[0]} cannot be read: {error}. Remove it to begin anew.") from error
+        for name, config in configs.items():
+            kept, now = asdict(trainers[name].config), {key: value for key, value in asdict(config).items() if value is not None}
+            if different := [_difference(key, kept[key], value) for key, value in now.items() if kept[key] != value]:
+                raise BadConfig(f"the checkpoint {newest[0]} is of another {name}: {'; '.join(different)}. Name another folder.")
+        if metrics.is_file():
+            with metrics.open("r+b") as file:
+                file.truncate(size)
+        return step, position, trainers
+
+    def _trainer(self, folder: Path, name: str, told: Mapping[str, Any], device: str) -> SaeTrainer:
+        path = folder / Path(told["file"]).name
+        if sha256(path) != told["sha256"]:
+            raise BadFile(f"{path} is damaged: its digest is not the one written with it. Remove {folder} to begin anew.")
+        tensors, _ = read_safetensors(path)
+        return SaeTrainer.restore(name, {key: tensor.to(device, copy=True) for key, tensor in tensors.items()}, told["numbers"])
+
+    @property
+    def finished(self) -> bool:
+        """Whether every SAE of the run is trained and written."""
+        return all(self.sae_path(name).is_file() for name in self.settings["saes"])
+
+    def sae_path(self, name: str) -> Path:
+        """Where the SAE `name` goes once it is trained."""
+        _, site, variant = name.split("/")
+        return self.path / "saes" / site / f"{variant}.safetensors"
+
+
+def _difference(key: str, before: Any, now: Any) -> str:
+    if isinstance(before, dict) and isinstance(now, dict):
+        inner = [name for name in {*before, *now} if before.get(name) != now.get(name)]
+        return ", ".join(_difference(f"{key}.{name}", before.get(name), now.get(name)) for name in sorted(inner))
+    return f"{key} was {before!r} and is now {now!r}"

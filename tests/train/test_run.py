@@ -1,0 +1,162 @@
+"""A run that is killed and goes on ends with the bytes of one left alone; a damaged, foreign or busy folder is refused with a reason."""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numba
+import pytest
+import torch
+
+from hooke.errors import BadConfig, BadFile, Busy
+from hooke.names import Site
+from hooke.train import Hooks, InMemory, RunFolder, TrainConfig, train
+
+pytestmark = pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaPerformanceWarning")
+SITES = [Site(0, "resid_post"), Site(0, "mlp_out")]
+CONFIGS = {
+    "toy/resid_post.0/a": TrainConfig(d_sae=24, l0=4, steps=300, lr=1e-3, dead_after=500),
+    "toy/resid_post.0/b": TrainConfig(architecture="jumprelu", d_sae=16, l0=3, steps=250, lr=1e-3, dead_after=500, prefixes=(8,)),
+    "toy/resid_post.0/c": TrainConfig(architecture="gated", d_sae=16, l0=3, steps=300, lr=1e-3, writes=("mlp_out.0",), skip=True),
+}
+SETTINGS = {"model": "toy", "batch": 32, "saes": {name: {"d_sae": config.d_sae} for name, config in CONFIGS.items()}}
+
+
+def source() -> InMemory:
+    generator = torch.Generator().manual_seed(0)
+    return InMemory({site: torch.randn(2000, 8, generator=generator) for site in SITES}, 32, seed=7)
+
+
+def go(folder: Path, hooks: Hooks | None = None, settings: dict | None = None) -> None:
+    run = RunFolder(folder, settings or SETTINGS)
+    with run.opened():
+        held = {site: value[:500] for site, value in source().acts.items()}
+        for name, sae in train(CONFIGS, source(), held, model="toy", context=16, hooks=hooks, folder=run).items():
+            sae.save(run.sae_path(name))
+
+
+def result(folder: Path) -> dict[str, bytes]:
+    """All that a run leaves, but for what tells the time."""
+    paths = [path for path in folder.rglob("*") if path.is_file() and path.name != "events.jsonl"]
+    return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread():
+    """Arrays as small as these give several threads nothing but each other to wait for."""
+    before = torch.get_num_threads(), numba.get_num_threads()
+    torch.set_num_threads(1)
+    numba.set_num_threads(1)
+    yield
+    torch.set_num_threads(before[0])
+    numba.set_num_threads(before[1])
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> dict[str, bytes]:
+    folder = tmp_path_factory.mktemp("whole")
+    go(folder)
+    return result(folder)
+
+
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(whole, tmp_path):
+    """Twenty times SIGKILL, at steps drawn at random (a process kills itself: from outside one cannot aim), with frequent checkpoints."""
+    code = (
+        "import os, random, signal, sys; sys.path.insert(0, sys.argv[1])\n"
+        "import numba, pathlib, torch\n"
+        "from train import test_run as t\n"
+        "draw = random.Random(3)\n"
+        "for _ in range(20):\n"
+        "    steps = draw.randrange(1, 20)\n"
+        "    if child := os.fork():\n"
+        "        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL\n"
+        "        continue\n"
+        "    torch.set_num_threads(1), numba.set_num_threads(1)\n"
+        "    left = iter(range(steps))\n"
+        "    stop = lambda: next(left, None) is None and os.kill(os.getpid(), signal.SIGKILL) is None\n"
+        "    t.go(pathlib.Path(sys.argv[2]), t.Hooks(stop=stop, checkpoint_s=0.01))\n"
+        "    os._exit(0)\n"
+    )
+    arguments = [str(Path(__file__).parent.parent), str(tmp_path)]
+    subprocess.run([sys.executable, "-W", "ignore", "-c", code, *arguments], timeout=300, check=True)
+    kept = [path.name for path in (tmp_path / "checkpoints").iterdir()]
+    assert "step-000000300" not in kept
+    go(tmp_path)
+    assert result(tmp_path).keys() == whole.keys()
+    for name, wanted in whole.items():
+        assert result(tmp_path)[name] == wanted, name
+
+
+def test_killed_while_it_writes_a_checkpoint_it_goes_on_from_the_one_before(whole, tmp_path, monkeypatch):
+    """At every call that touches the disk for a checkpoint."""
+    calls, real = [0], os.fsync
+
+    def failing(limit):
+        def fsync(handle):
+            calls[0] += 1
+            if calls[0] == limit:
+                raise KeyboardInterrupt
+            real(handle)
+
+        return fsync
+
+    for limit in (3, 9, 14, 25):
+        calls[0] = 0
+        monkeypatch.setattr(os, "fsync", failing(limit))
+        with pytest.raises(KeyboardInterrupt):
+            go(tmp_path, Hooks(checkpoint_s=0.02))
+    monkeypatch.setattr(os, "fsync", real)
+    go(tmp_path)
+    assert result(tmp_path) == whole
+
+
+def test_asked_to_stop_it_keeps_what_it_did(whole, tmp_path):
+    asked = iter([False] * 50 + [True])
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path, Hooks(stop=lambda: next(asked)))
+    assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["step-000000051"]
+    go(tmp_path)
+    assert result(tmp_path) == whole
+
+
+def test_metrics_have_every_row_once(whole):
+    rows = [json.loads(line) for line in whole["metrics.jsonl"].decode().splitlines()]
+    assert [row["step"] for row in rows] == list(range(3, 301, 3))
+    assert all(row["tokens"] == 32 * row["step"] for row in rows)
+
+
+def test_other_settings_are_refused_by_name(tmp_path):
+    RunFolder(tmp_path, SETTINGS).write_settings()
+    other = SETTINGS | {"batch": 64, "saes": SETTINGS["saes"] | {"toy/resid_post.0/a": {"d_sae": 32}}}
+    with pytest.raises(BadConfig, match=r"batch was 32 and is now 64; saes\.toy/resid_post\.0/a\.d_sae was 24 and is now 32"):
+        RunFolder(tmp_path, other)
+
+
+def test_a_second_trainer_is_told_to_wait(tmp_path):
+    run = RunFolder(tmp_path, SETTINGS)
+    with run.opened(), pytest.raises(Busy, match="another process is writing"), RunFolder(tmp_path, SETTINGS).opened():
+        pass
+
+
+@pytest.mark.parametrize("file", ["sae-0000.safetensors", "state.json"])
+def test_a_damaged_checkpoint_is_found_out(tmp_path, file):
+    asked = iter([False] * 8 + [True])
+    with pytest.raises(KeyboardInterrupt):
+        go(tmp_path, Hooks(stop=lambda: next(asked)))
+    path = tmp_path / "checkpoints" / "step-000000009" / file
+    raw = bytearray(path.read_bytes())
+    raw[len(raw) // 2] ^= 4
+    path.write_bytes(raw[:-1] if file == "state.json" else raw)
+    with pytest.raises(BadFile, match=r"step-000000009.*Remove"):
+        go(tmp_path)
+
+
+def test_events_tell_of_checkpoints_and_speed(tmp_path):
+    go(tmp_path, Hooks(report=lambda progress: ["careful"] if progress.step == 201 else ()))
+    events = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert {event["kind"] for event in events} == {"speed", "warning", "checkpoint"}
+    assert [event["text"] for event in events if event["kind"] == "warning"] == ["careful"]
+    assert all(abs(event["time"] - time.time()) < 600 for event in events)
