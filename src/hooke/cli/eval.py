@@ -1,0 +1,207 @@
+"""`hooke eval`: what SAEs keep of a model, beside baselines, each figure with its interval."""
+
+import hashlib
+import json as json_module
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from hooke.cli.output import console_for, print_line, say
+from hooke.errors import BadConfig, unknown
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from hooke.evals import EvalConfig, Evaluation
+    from hooke.model import Model
+    from hooke.sae import Sae
+    from hooke.text.corpus import Corpus
+
+_SUITES = ("core", "geometry", "uniformity", "probing", "tpp")
+_LABELLED = ("probing", "tpp")
+
+
+def eval(  # noqa: A001 (the command's name)
+    *sae: Annotated[str, Parameter(help="Names (see `hooke saes`) or files of SAEs, all of one model.")],
+    corpus: Annotated[tuple[str, ...], Parameter(negative="", help="Text, as REF or REF=WEIGHT; may be given several times.")] = (),
+    model: Annotated[str | None, Parameter(help="A model's name, a folder, or org/name on a hub; by default what the SAEs name.")] = None,
+    tokens: Annotated[int, Parameter(help="Tokens to judge on.")] = 100_000,
+    suite: Annotated[str, Parameter(help="Some of core, geometry, uniformity, probing and tpp, with commas.")] = "core,geometry",
+    labels: Annotated[str | None, Parameter(help="For probing and tpp: the field that holds a document's class.")] = None,
+    labelled: Annotated[Path | None, Parameter(help="The file of labelled documents; by default the first --corpus.")] = None,
+    context: Annotated[int | None, Parameter(help="Tokens per window; by default what the SAEs were trained on.")] = None,
+    all_documents: Annotated[
+        bool, Parameter(negative="", help="Read all documents, not only the one in 50 that training leaves out.")
+    ] = False,
+    batch_tokens: Annotated[int, Parameter(help="Tokens per forward pass.")] = 4096,
+    dtype: Annotated[str, Parameter(help="The model's number format, bfloat16 or float32.")] = "bfloat16",
+    device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
+    seed: Annotated[int, Parameter(help="Decides the order of documents, resamples and random baselines.")] = 0,
+    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
+    saebench: Annotated[Path | None, Parameter(help="Also write files in SAEBench's schema to this folder.")] = None,
+    html: Annotated[Path | None, Parameter(help="Also write a page with everything to this file.")] = None,
+) -> None:
+    """Judge SAEs: what they keep of the model, how sparse they are, what their features are good for, beside baselines."""
+    suites = _parsed(suite)
+    _check(sae, corpus, suites, labels, html, saebench)
+    console = console_for(stderr=True)
+    with console.status("Loading") as status:
+        from hooke.evals import EvalConfig, evaluate
+        from hooke.model import Model
+        from hooke.sae import Sae
+        from hooke.text.corpus import parse_corpora, windows
+
+        corpora = parse_corpora(corpus)
+        saes = [Sae.from_pretrained(ref) for ref in sae]
+        loaded = Model.load(model or _model_of(saes), dtype=dtype, device=device, progress=lambda text: say(console, status, text))
+        saes = [one.to(device) for one in saes]
+        context = context or _context(saes, loaded)
+        text = windows(corpora, loaded.tokenizer, length=context, seed=seed, held_out=not all_documents)
+        settings = {"context": context, "all_documents": all_documents, "dtype": dtype, "seed": seed}
+        own = tuple(name for name in suites if name not in _LABELLED)
+        found, work = None, None
+        if own:
+            # Each baseline costs as much as an SAE: on a tenth of the tokens they cost less than the SAEs together.
+            beside = max(2_000, min(10_000, tokens // 10))
+            config = EvalConfig(tokens, own, baseline_tokens=beside, batch_tokens=batch_tokens, seed=seed)
+            work = _work(loaded, saes, corpora, config, settings)
+            found = evaluate(loaded, saes, text, config, work=work, progress=lambda text: say(console, status, text))
+        result = found.result if found else _bare(loaded, saes)
+        result |= {"corpus": _described(corpora, result), **settings, "suites": list(suites)}
+        if labels is not None:
+            _add_labelled(
+                result, suites, loaded, saes, (labelled or corpora[0].path, labels), seed, lambda text: say(console, status, text)
+            )
+    _write(result, found, saes, as_json=json, saebench=saebench, html=html)
+    if work is not None:
+        work.unlink(missing_ok=True)  # only now that its figures are out
+
+
+def _parsed(suite: str) -> tuple[str, ...]:
+    asked = [name.strip() for name in suite.split(",") if name.strip()]
+    for name in asked:
+        if name not in _SUITES:
+            raise unknown("suite", name, _SUITES, "Several are written with commas: --suite core,geometry.")
+    if not asked:
+        raise BadConfig(f"--suite names no suite. Known: {', '.join(_SUITES)}.")
+    return tuple(name for name in _SUITES if name in asked)
+
+
+def _check(
+    sae: tuple[str, ...], corpus: tuple[str, ...], suites: tuple[str, ...], labels: str | None, html: Path | None, saebench: Path | None
+) -> None:
+    if not sae:
+        raise BadConfig("no SAE to judge. Name some (see `hooke saes`): hooke eval gemma-3-270m/resid_post.12/4k --corpus FILE")
+    if not corpus:
+        raise BadConfig("no text to judge on. Give --corpus FILE, JSON Lines with a 'text' (.zst too); several are mixed, FILE=WEIGHT.")
+    needs = [name for name in suites if name in _LABELLED]
+    if needs and labels is None:
+        raise BadConfig(f"{' and '.join(needs)} need labelled documents: give --labels FIELD, the field that holds a document's class.")
+    if labels is not None and not needs:
+        raise BadConfig("--labels is for the suites probing and tpp; add one of them to --suite.")
+    if html is not None and (not html.parent.is_dir() or html.is_dir()):
+        raise BadConfig(f"cannot write {html}: " + ("it is a folder." if html.is_dir() else f"there is no folder {html.parent}."))
+    if saebench is not None and saebench.exists() and not saebench.is_dir():
+        raise BadConfig(f"cannot write to {saebench}: it is a file, and --saebench wants a folder.")
+    if saebench is not None and not {"core", "geometry"} <= set(suites):
+        raise BadConfig("--saebench writes SAEBench's core file, which needs --suite core,geometry.")
+
+
+def _model_of(saes: "Sequence[Sae]") -> str:
+    names = sorted({sae.facts.model for sae in saes})
+    if len(names) != 1:
+        raise BadConfig(f"these SAEs are of different models ({', '.join(names)}); judge those of one model at a time.")
+    return names[0]
+
+
+def _context(saes: "Sequence[Sae]", model: "Model") -> int:
+    known = [sae.facts.context for sae in saes if sae.facts.context > 1]
+    return min([*known, model.context] if known else [128, model.context])
+
+
+def _described(corpora: "Sequence[Corpus]", result: dict[str, Any]) -> list[dict[str, Any]]:
+    """Name, weight and tokens read of each corpus."""
+    read = next((row["by_corpus"] for row in result["saes"] if "by_corpus" in row), {})
+    return [
+        {"name": corpus.name, "path": str(corpus.path), "weight": corpus.weight}
+        | ({"tokens": int(read[corpus.name]["tokens"]["value"])} if corpus.name in read else {})
+        for corpus in corpora
+    ]
+
+
+def _bare(model: "Model", saes: "Sequence[Sae]") -> dict[str, Any]:
+    from hooke.evals.run import SCHEMA, identity
+
+    return {"schema_version": SCHEMA, "model": model.name, "saes": [identity(sae) for sae in saes]}
+
+
+def _work(model: "Model", saes: "Sequence[Sae]", corpora: "Sequence[Corpus]", config: "EvalConfig", settings: dict[str, Any]) -> Path:
+    """Where an unfinished run of exactly this kind keeps its sums."""
+    from hooke.files import cache_dir
+
+    digest = hashlib.sha256()
+    facts = {"model": model.name, "config": asdict(config), **settings}
+    files = [(corpus.name, str(corpus.path), corpus.weight, _stamp(corpus.path)) for corpus in corpora]
+    digest.update(json_module.dumps([facts, files], sort_keys=True).encode())
+    for sae in saes:
+        digest.update(sae.name.encode())
+        for tensor in (sae.W_enc, sae.b_enc, sae.W_dec, sae.b_dec, sae.threshold):
+            digest.update(tensor.detach().cpu().contiguous().numpy().tobytes())
+    return cache_dir() / "evals" / f"{digest.hexdigest()[:24]}.safetensors"
+
+
+def _stamp(path: Path | str) -> tuple[int, int]:
+    """What changes when a local file does."""
+    local = Path(path)
+    return (local.stat().st_size, local.stat().st_mtime_ns) if local.exists() else (0, 0)
+
+
+def _add_labelled(
+    result: dict[str, Any],
+    suites: tuple[str, ...],
+    model: "Model",
+    saes: "list[Sae]",
+    source: tuple[Path | str, str],
+    seed: int,
+    progress: Any,
+) -> None:
+    """Probing and TPP, from one reading of the labelled documents."""
+    from hooke.evals import probing, tpp
+    from hooke.evals.labelled import read_labelled
+    from hooke.evals.pooled import pool_texts
+
+    labelled = read_labelled(*source, seed=seed)
+    progress(f"Reading {len(labelled):,} labelled texts")
+    pooled = pool_texts(model, saes, labelled.texts, seed=seed)
+    for name, module in (("probing", probing), ("tpp", tpp)):
+        if name in suites:
+            found = module.run(model, saes, labelled, seed=seed, progress=progress, pooled=pooled)
+            for row, figures in zip(result["saes"], found, strict=True):
+                row[name] = figures
+
+
+def _write(
+    result: dict[str, Any], found: "Evaluation | None", saes: "Sequence[Sae]", *, as_json: bool, saebench: Path | None, html: Path | None
+) -> None:
+    console = console_for(stderr=True)
+    if html is not None:
+        from hooke.evals.page import page
+        from hooke.files import atomic_write
+
+        with atomic_write(html) as file:
+            file.write(page(result).encode())
+    written = [] if html is None else [html]
+    if saebench is not None and found is not None:
+        from hooke.evals.saebench import write
+
+        written += write(saebench, found, saes)
+    if as_json:
+        print_line(result)
+    else:
+        from hooke.cli.eval_table import print_tables
+
+        print_tables(result, console_for())
+    for path in written:
+        console.print(f"Wrote {path}", highlight=False, soft_wrap=True)

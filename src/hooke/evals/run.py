@@ -1,0 +1,232 @@
+"""Run: several SAEs judged in one reading of a corpus, which can be broken off and gone on with."""
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from hooke.errors import BadConfig, BadFile, ShapeMismatch
+from hooke.evals.baselines import Calibration, baselines_for, mean_l0
+from hooke.evals.geometry import geometry
+from hooke.evals.judge import Judge
+from hooke.evals.passes import Passes
+from hooke.evals.sums import RESAMPLES, plain
+from hooke.evals.uniformity import uniformity
+from hooke.files import read_safetensors, write_safetensors
+from hooke.harvest import pad
+from hooke.model import Model, length_batches
+from hooke.names import Site
+from hooke.sae import Sae, check_fits
+from hooke.text.corpus import Window
+
+SCHEMA = 1
+_SAVE_EVERY_S = 10.0
+_BATCHES_TOGETHER = 4
+
+
+@dataclass(frozen=True)
+class EvalConfig:
+    """How much is read, and how."""
+
+    tokens: int = 100_000
+    """Tokens to judge on, special ones not counted; the window that reaches it is read to its end."""
+    suites: tuple[str, ...] = ("core", "geometry")
+    """Which figures: ``core``, ``geometry``, ``uniformity``."""
+    baseline_tokens: int = 10_000
+    """Tokens that baselines are run on: every so many windows of all, spread evenly."""
+    calibration_tokens: int = 10_000
+    """Tokens that baselines are fitted on (at most `tokens`): those in front, which are not judged on."""
+    uniformity_tokens: int = 512
+    """Tokens, each in a window of its own, that uniformity is measured on."""
+    batch_tokens: int = 4096
+    """Tokens per forward pass, padding included."""
+    seed: int = 0
+    """Of the resamples, the random baselines and the choice of tokens for uniformity."""
+
+    def __post_init__(self) -> None:
+        known = ("core", "geometry", "uniformity")
+        counts = (self.tokens, self.baseline_tokens, self.calibration_tokens, self.uniformity_tokens, self.batch_tokens)
+        if min(counts) < 1 or not self.suites or not set(self.suites) <= set(known):
+            raise BadConfig(f"every number of tokens must be at least 1, and suites are some of {', '.join(known)}: {self}.")
+
+    @property
+    def in_front(self) -> int:
+        """Tokens that are read before those that are judged on."""
+        return min(self.tokens, self.calibration_tokens) if "core" in self.suites else 0
+
+    @property
+    def stride(self) -> int:
+        """Baselines are run on one window in this many."""
+        return max(1, self.tokens // self.baseline_tokens)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What was found."""
+
+    result: dict[str, Any]
+    """Everything as plain values, as `hooke eval --json` prints it (docs/quality.md says what each is)."""
+    features: dict[str, dict[str, Tensor]]
+    """For each SAE, ``density`` and ``consistency`` (tokens over windows fired in; NaN if never) of its features."""
+    sums: dict[str, dict[str, float]]
+    """For each SAE, every column that was summed, per token."""
+
+
+def evaluate(
+    model: Model,
+    saes: Sequence[Sae],
+    windows: Iterable[Window],
+    config: EvalConfig = EvalConfig(),
+    *,
+    work: Path | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Evaluation:
+    """Judge `saes` on `windows`, which share the model's passes: a clean one, then one for each SAE from its site upwards.
+
+    With `work`, sums are kept in that file while the run goes on; a run that is started again with the same arguments goes on from them
+    and comes to the same figures. Raises `ShapeMismatch` for an SAE of another model, `BadConfig` where the windows hold fewer tokens
+    than asked for, `HookeError` naming the document where an activation or a loss is not finite.
+    """
+    check(model, saes)
+    stream = iter(windows)
+    result: dict[str, Any] = {"schema_version": SCHEMA, "model": model.name, "resamples": RESAMPLES, "saes": []}
+    judge = None
+    in_front = _take(model, stream, config.in_front, config)
+    own = _take(model, stream, config.tokens, config) if {"core", "uniformity"} & set(config.suites) else []
+    if "core" in config.suites:
+        judge = _judge(model, saes, in_front, config, progress)
+        _read(model, judge, own, config, work, progress)
+    uniform = uniformity(model, saes, own[: config.uniformity_tokens], seed=config.seed) if "uniformity" in config.suites else []
+    for i, sae in enumerate(saes):
+        row = identity(sae) | ({} if judge is None else judge.result(i))
+        row |= {"geometry": plain(geometry(sae, config.seed))} if "geometry" in config.suites else {}
+        row |= {"uniformity": plain(uniform[i])} if uniform else {}
+        result["saes"].append(row)
+    if judge is not None:
+        result |= {"tokens": judge.tokens, "windows": judge.windows} | judge.joint_result()
+    if judge is None:
+        return Evaluation(result, {}, {})
+    order = list(enumerate(sae.name for sae in saes))
+    return Evaluation(result, {name: judge.features(i) for i, name in order}, {name: judge.means(i) for i, name in order})
+
+
+def identity(sae: Sae) -> dict[str, Any]:
+    """Which SAE a row of the result is about."""
+    sites = {"reads": sae.facts.input_sites, "writes": sae.facts.output_sites}
+    return {"sae": sae.name, "d_sae": sae.d_sae} | {name: list(map(str, found)) for name, found in sites.items()}
+
+
+def check(model: Model, saes: Sequence[Sae]) -> None:
+    """Raise `ShapeMismatch` unless every SAE was made for `model`, and `BadConfig` if one is named twice or none is."""
+    if not saes:
+        raise BadConfig("no SAE to judge.")
+    for sae in saes:
+        inputs, outputs = (sum(model.width(site) for site in sites) for sites in (sae.facts.input_sites, sae.facts.output_sites))
+        check_fits(sae, model.name, inputs)
+        if len(sae.b_dec) != outputs:
+            raise ShapeMismatch(f"{sae.name} writes {len(sae.b_dec)} values; {', '.join(map(str, sae.facts.output_sites))} hold {outputs}.")
+        if sae.facts.model.rpartition("/")[2] != model.name:
+            raise ShapeMismatch(
+                f"{sae.name} was trained on {sae.facts.model}, not on {model.name}: figures from there would say nothing about it. "
+                f"Use --model {sae.facts.model}, or an SAE of {model.name} (see hooke saes)."
+            )
+    names = [sae.name for sae in saes]
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        raise BadConfig(f"{twice[0]} was given twice; figures are told apart by name.")
+
+
+def _sites(model: Model, saes: Sequence[Sae]) -> list[Site]:
+    return sorted({s for sae in saes for s in (*sae.facts.input_sites, *sae.facts.output_sites)}, key=model.architecture.order)
+
+
+def _take(model: Model, stream: Iterator[Window], tokens: int, config: EvalConfig) -> list[Window]:
+    """Windows with at least `tokens` counted tokens."""
+    taken, n = [], 0
+    while n < tokens:
+        window = next(stream, None)
+        if window is None:
+            raise BadConfig(
+                f"the corpus is shorter than asked for: {tokens:,} tokens were wanted and {n:,} are left, after {config.in_front:,} to fit "
+                "baselines on. Ask for fewer --tokens, give more text, or --all-documents if the SAE was not trained on any of them."
+            )
+        if count := sum(token not in model.tokenizer.special for token in window.ids):
+            taken.append(window)
+            n += count
+    return taken
+
+
+def _judge(model: Model, saes: Sequence[Sae], windows: Sequence[Window], config: EvalConfig, progress: Callable[[str], None]) -> Judge:
+    """A judge whose baselines are fitted on `windows`."""
+    progress("Fitting the baselines")
+    sites, parts = _sites(model, saes), {}
+    for batch in length_batches([len(window.ids) for window in windows], config.batch_tokens):
+        ids, keep = padded(model, [windows[i] for i in batch])
+        for site, acts in model.capture(ids, sites).items():
+            parts.setdefault(site, []).append(acts[keep].float().cpu())
+    acts = {site: torch.cat(found) for site, found in parts.items()}
+    calibrations, baselines = [], []
+    for sae in saes:
+        x, y = (torch.cat([acts[site] for site in at], 1) for at in (sae.facts.input_sites, sae.facts.output_sites))
+        calibrations.append(Calibration.of(y))
+        l0 = mean_l0(sae, x.to(sae.W_enc.device))
+        baselines.append(baselines_for(calibrations[-1], sae, l0, config.seed))
+    return Judge(model, saes, [calibration.mean for calibration in calibrations], baselines, config.seed)
+
+
+def padded(model: Model, windows: Sequence[Window]) -> tuple[Tensor, Tensor]:
+    """Token ids of `windows` as one matrix, and which of its places are counted."""
+    ids, real = pad([window.ids for window in windows])
+    keep = real & ~torch.isin(ids, torch.tensor(sorted(model.tokenizer.special)))
+    return ids.to(model.hf.device), keep.to(model.hf.device)
+
+
+def _read(
+    model: Model, judge: Judge, windows: Sequence[Window], config: EvalConfig, work: Path | None, progress: Callable[[str], None]
+) -> None:
+    """Show the judge all `windows`, from where it left off."""
+    sites, done, saved = _sites(model, judge.saes), _restore(judge, work), time.monotonic()
+    for batch in itertools.islice(_batches(windows, config.batch_tokens), done, None):
+        chosen = [window for _, window in batch]
+        ids, keep = padded(model, chosen)
+        judge.see(batch, torch.tensor([len(window.ids) for window in chosen]), Passes.clean(model, ids, keep, sites), config.stride)
+        progress(f"Judging: {judge.tokens:,} of {config.tokens:,} tokens")
+        if work is not None and time.monotonic() - saved > _SAVE_EVERY_S:
+            _save(judge, work)
+            saved = time.monotonic()
+
+
+def _batches(windows: Sequence[Window], tokens: int) -> Iterator[list[tuple[int, Window]]]:
+    """Windows with their numbers, in batches of like length; always cut the same way."""
+    start = 0
+    while start < len(windows):
+        stop, n = start, 0
+        while stop < len(windows) and n < _BATCHES_TOGETHER * tokens:
+            n += len(windows[stop].ids)
+            stop += 1
+        for batch in length_batches([len(window.ids) for window in windows[start:stop]], tokens):
+            yield [(start + i, windows[start + i]) for i in batch]
+        start = stop
+
+
+def _save(judge: Judge, work: Path) -> None:
+    facts = {"schema": SCHEMA, "batches": judge.batches, "tokens": judge.tokens, "windows": judge.windows}
+    write_safetensors(work, judge.state(), {"hooke_eval": json.dumps(facts)})
+
+
+def _restore(judge: Judge, work: Path | None) -> int:
+    """Batches that a run before this one has seen."""
+    if work is None or not work.is_file():
+        return 0
+    try:
+        tensors, metadata = read_safetensors(work)
+        facts = json.loads(metadata["hooke_eval"])
+        judge.restore(tensors, batches=int(facts["batches"]), tokens=int(facts["tokens"]), windows=int(facts["windows"]))
+    except (KeyError, ValueError, TypeError, BadFile) as error:
+        raise BadFile(f"{work} holds no unfinished evaluation ({error}). Delete it to begin again.") from error
+    return judge.batches

@@ -1,0 +1,139 @@
+"""`hooke eval` as people run it: streams, formats, what is refused, and that a broken-off run goes on."""
+
+import json
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from evals import reading
+
+from hooke import cli, tiny
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """The planted model in ``tiny``, two SAEs of it, and labelled documents in ``news.jsonl``."""
+    root = tmp_path_factory.mktemp("eval")
+    (root / "tiny").mkdir()
+    tiny.save(root / "tiny")
+    tiny.sae().save(root / "planted.safetensors")
+    reading.identity("resid_post.1").save(root / "identity.safetensors")
+    replace(tiny.sae(), facts=replace(tiny.sae().facts, model="gemma-9")).save(root / "foreign.safetensors")
+    concepts = list(tiny.concepts.items())[:3]
+    lines = []
+    for i in range(150):
+        name, words = concepts[i % 3]
+        text = " ".join(words[(i + j) % len(words)] for j in range(4 + i % 5))
+        lines.append(json.dumps({"text": text, "category": name}))
+    (root / "news.jsonl").write_text("\n".join(lines))
+    return root
+
+
+@pytest.fixture
+def hooke(folder, monkeypatch, capsys):
+    """Run `hooke eval` in `folder`; its exit code, standard output and standard error."""
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("HOOKE_HOME", str(folder / "home"))
+    monkeypatch.setattr("hooke.sae.packs.pack_folders", dict)
+
+    def run(*arguments: str) -> tuple[int, str, str]:
+        monkeypatch.setattr(sys, "argv", ["hooke", "eval", *arguments])
+        capsys.readouterr()
+        try:
+            cli.main()
+            code = 0
+        except SystemExit as stop:
+            code = stop.code or 0
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return code, out, err
+
+    return run
+
+
+COMMON = ("--model", "tiny", "--corpus", "news.jsonl", "--all-documents", "--tokens", "300", "--batch-tokens", "128")
+
+
+def test_one_json_document(hooke, folder):
+    code, out, err = hooke("planted.safetensors", "identity.safetensors", *COMMON, "--json", "--suite", "core,geometry,uniformity")
+    assert code == 0, err
+    found = json.loads(out)
+    assert {"schema_version", "corpus", "tokens", "saes", "joint", "context", "seed", "suites"} <= found.keys()
+    assert found["corpus"] == [{"name": "news", "path": "news.jsonl", "weight": 1.0, "tokens": found["tokens"]}]
+    planted, identity = found["saes"]
+    assert planted["sae"] == "tiny/resid_post.0/64"
+    assert {"core", "density", "by_corpus", "by_position", "baselines", "geometry", "uniformity"} <= planted.keys()
+    assert planted["core"]["fvu"].keys() == {"value", "low", "high"}
+    assert identity["core"]["delta_loss"]["value"] == 0
+    assert list((folder / "home").rglob("*.safetensors")) == []  # what a finished run no longer needs
+
+
+def test_tables_files_and_page(hooke, folder, tmp_path):
+    page, bench = tmp_path / "page.html", tmp_path / "bench"
+    code, out, err = hooke("planted.safetensors", *COMMON, "--html", str(page), "--saebench", str(bench))
+    assert code == 0, err
+    assert "random dictionary" in out
+    assert "clean loss" in out
+    assert max(map(len, out.splitlines())) <= 80
+    assert page.read_text().startswith("<!doctype html>")
+    assert [path.name for path in (bench / "core").iterdir()] == ["tiny_resid_post.0_64_eval_results.json"]
+    assert f"Wrote {page}" in err
+
+
+def test_a_run_that_was_broken_off_goes_on(hooke, folder, monkeypatch):
+    monkeypatch.setattr("hooke.evals.run._SAVE_EVERY_S", -1.0)
+    from hooke.evals import judge
+
+    seen, see = [], judge.Judge.see
+
+    def plug(self, *arguments):
+        if len(seen) == 2:
+            seen.append("broken")
+            raise KeyboardInterrupt
+        seen.append("batch")
+        see(self, *arguments)
+
+    monkeypatch.setattr(judge.Judge, "see", plug)
+    code, out, _ = hooke("planted.safetensors", *COMMON, "--suite", "core", "--json")
+    assert (code, out) == (130, "")
+    assert len(list((folder / "home").rglob("*.safetensors"))) == 1
+    monkeypatch.setattr(judge.Judge, "see", see)
+    code, out, _ = hooke("planted.safetensors", *COMMON, "--suite", "core", "--json")
+    again = hooke("planted.safetensors", *COMMON, "--suite", "core", "--json")[1]
+    assert code == 0
+    assert out == again
+
+
+def test_probing_alone(hooke):
+    code, out, err = hooke("planted.safetensors", *COMMON, "--suite", "probing", "--labels", "category", "--json")
+    assert code == 0, err
+    (row,) = json.loads(out)["saes"]
+    assert {one["method"] for one in row["probing"]["rows"]} >= {"sae", "majority", "tfidf"}
+    assert "core" not in row
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        ((), 2, "no SAE to judge"),
+        (("planted.safetensors",), 2, "no text to judge on"),
+        (("planted.safetensors", *COMMON, "--suite", "cor"), 4, "unknown suite 'cor'. Did you mean 'core'?"),
+        (("planted.safetensors", *COMMON, "--suite", ","), 2, "--suite names no suite"),
+        (("planted.safetensors", *COMMON, "--suite", "probing"), 2, "need labelled documents: give --labels FIELD"),
+        (("planted.safetensors", *COMMON, "--labels", "category"), 2, "--labels is for the suites probing and tpp"),
+        (("planted.safetensors", *COMMON, "--suite", "core", "--saebench", "x"), 2, "needs --suite core,geometry"),
+        (("planted.safetensors", *COMMON, "--html", "nowhere/page.html"), 2, "there is no folder nowhere"),
+        (
+            ("planted.safetensors", "--model", "tiny", "--corpus", "news.jsonl", "--tokens", "90000"),
+            2,
+            "the corpus is shorter than asked for",
+        ),
+        (("foreign.safetensors", *COMMON), 3, "was trained on gemma-9, not on tiny"),
+        (("planted.safetensors", "foreign.safetensors", "--corpus", "news.jsonl"), 2, "of different models (gemma-9, tiny)"),
+    ],
+)
+def test_what_is_refused(hooke, arguments, code, said):
+    found, out, err = hooke(*arguments)
+    assert (found, out) == (code, "")
+    assert said in " ".join(err.split())
