@@ -25,10 +25,18 @@ AXES = {
     "feature": "some features, chosen",
     "d": "d_in or d_out, where it does not matter which",
     "k": "features kept for each token",
+    "group": "nested dictionaries of a Matryoshka SAE",
+    "d_read": "what one feature of an SAE reads, of all that the SAE does",
     "nnz": "active entries of sparse codes",
     "rows": "rows of sparse codes, one for each token",
     "text": "texts of an analysis",
     "topic": "broader topics",
+    "train": "documents that a probe is fitted on",
+    "test": "documents that it is tested on",
+    "resample": "resamples of documents or windows",
+    "window": "windows of text",
+    "row": "some rows of a batch, chosen",
+    "n": "numbers kept of each token or window",
     "total": "positions after generation: prompt and what followed",
 }
 _KINDS = re.compile(r"(Shaped|Bool|Num|Inexact|Real|Float|BFloat|Integer|U?Int|Complex|Key|Scalar)\d*")

@@ -130,6 +130,8 @@ def module_names() -> list[str]:
 def test_docstring_examples_hold(name: str):
     report: list[str] = []
     runner = doctest.DocTestRunner(optionflags=doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE)
+    if name == "hooke.kernels.cuda" and importlib.util.find_spec("triton") is None:
+        pytest.skip("needs triton")
     for example in doctest.DocTestFinder(exclude_empty=True).find(importlib.import_module(name), name):
         runner.run(example, out=report.append)
     assert runner.failures == 0, "".join(report)

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 import hooke
 from hooke.model import Model
 from hooke.model.carried import CARRIED, _join
-from hooke.sae import load_sae
+from hooke.sae import Sae
 from hooke.sae.packs import installed_saes
 
 pytestmark = pytest.mark.real
@@ -60,7 +60,7 @@ def test_the_pack_rebuilds_what_the_model_does(gemma: Model) -> None:
     ids = ids_of(gemma)
     clean = gemma.loss(ids).mean()
     for row in rows:
-        sae = load_sae(row.facts.name)
+        sae = Sae.from_pretrained(row.facts.name)
 
         def splice(acts: torch.Tensor, sae: hooke.Sae = sae) -> torch.Tensor:
             return torch.cat([acts[:, :1], sae.reconstruct(acts[:, 1:])], 1)

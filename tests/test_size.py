@@ -12,9 +12,22 @@ MAX = {"lines": 400, "function lines": 60, "parameters": 7, "public methods": 12
 
 # "path" or "path:name", and which limit -> why it may be passed.
 EXCEPTIONS: dict[tuple[str, str], str] = {
+    ("src/hooke/cli/sample.py:sample", "parameters"): "a command's options are its parameters",
+    ("src/hooke/text/corpus.py:windows", "parameters"): "every one decides which windows come, and each but three has a default",
+    ("src/hooke/cli/harvest.py:harvest", "parameters"): "a command's options are its parameters",
     ("src/hooke/cli/analyze.py:analyze", "parameters"): "a command's options are its parameters",
-    ("src/hooke/kernels.py:add_gradients", "parameters"): "compiled: a kernel takes its arrays one by one",
-    ("src/hooke/kernels.py:adam_rows", "parameters"): "compiled: a kernel takes its arrays one by one",
+    ("src/hooke/cli/eval.py:eval", "parameters"): "a command's options are its parameters",
+    ("src/hooke/cli/finetune.py:finetune", "parameters"): "a command's options are its parameters",
+    ("src/hooke/cli/train.py:train", "parameters"): "a command's options are its parameters",
+    ("src/hooke/kernels/cpu.py:_decode", "parameters"): "compiled: a kernel takes its arrays one by one",
+    ("src/hooke/kernels/cpu.py:_add_gradients", "parameters"): "compiled: a kernel takes its arrays one by one",
+    ("src/hooke/kernels/cpu.py:_adam_rows", "parameters"): "compiled: a kernel takes its arrays one by one",
+    ("src/hooke/kernels/cuda.py:_pick", "parameters"): "compiled: a kernel takes its arrays one by one",
+    ("src/hooke/kernels/cuda.py:_decode", "parameters"): "compiled: a kernel takes its arrays one by one",
+    ("src/hooke/kernels/cuda.py:_back", "parameters"): "compiled: a kernel takes its arrays one by one",
+    ("src/hooke/kernels/cuda.py:_add", "parameters"): "compiled: a kernel takes its arrays one by one",
+    ("src/hooke/kernels/cuda.py:_adam", "parameters"): "compiled: a kernel takes its arrays one by one",
+    ("src/hooke/train/config.py:TrainConfig", "config fields"): "one flat table of keys, as people write them in a suite",
 }
 
 

@@ -192,9 +192,7 @@ def test_weights_that_do_not_belong_are_caught(model, known, batch_tokens):
     wrong = replace(known[0], W_enc=known[0].W_enc.roll(1, 1))
     texts = ["the bank and the old choir after the storm"] * 12
     assert len(list(Reader(model, known[:1], Options(batch_tokens=batch_tokens)).read(texts))) == 12
-    with pytest.raises(
-        ShapeMismatch, match=r"explains .*% of what tiny does at resid_post\.0 .*99% on its own.*another model, layer or site"
-    ):
+    with pytest.raises(ShapeMismatch, match=r"explains .*% \(on its card 99%\).* at resid_post\.0 on ordinary text.*another model"):
         list(Reader(model, [wrong], Options(batch_tokens=batch_tokens)).read(texts))
 
 
@@ -227,5 +225,5 @@ def test_the_default_sae_is_the_layer_that_reads_news_best(monkeypatch):
 def test_sae_files_that_are_not_there_are_named_before_the_model_is_read(tmp_path):
     with pytest.raises(Missing, match=r"nothing\.safetensors"):
         Reader.load("no such model", [str(tmp_path / "nothing.safetensors")], Options())
-    with pytest.raises(BadConfig, match="is a folder"):
+    with pytest.raises(Missing, match="holds no SAE"):
         Reader.load("no such model", [str(tmp_path)], Options())

@@ -85,7 +85,7 @@ def test_what_limits_it_is_said(model, known, monkeypatch):
     assert "2 of the texts were longer" in " ".join(analyse(model, known[:1], long).limits)
     monkeypatch.setattr("hooke.analysis.lens.atlas_file", lambda name: None)
     bare = analyse(model, known[:1])
-    assert f"No atlas knows the features of {known[0].name}" in " ".join(bare.limits)
+    assert f"no atlas for this SAE: {known[0].name}." in " ".join(bare.limits)
     assert bare.topics == []
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hooke.errors import BadFile, UnknownName
-from hooke.sae import Sae, SaeFacts, load_sae
+from hooke.sae import Sae, SaeFacts
 from hooke.sae.packs import GROUP, atlas_file, find_sae, installed_saes, pack_folders
 
 
@@ -55,7 +55,7 @@ def test_saes_are_listed_by_model_and_site(packs: Path) -> None:
 
 def test_an_sae_is_found_and_loaded_by_its_name(packs: Path) -> None:
     assert find_sae("m/resid_post.12/4k").path == packs / "hooke_pack_one" / "b.safetensors"
-    assert load_sae("m/resid_post.12/4k").facts.metrics == {"l0": 50.0}
+    assert Sae.from_pretrained("m/resid_post.12/4k").facts.metrics == {"l0": 50.0}
 
 
 def test_a_name_that_none_has_is_told_with_the_nearest(packs: Path) -> None:

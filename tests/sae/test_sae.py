@@ -17,7 +17,7 @@ from hooke.codes import Codes
 from hooke.errors import BadConfig, BadFile, Missing, ShapeMismatch, UnknownName
 from hooke.files import read_safetensors, write_safetensors
 from hooke.names import Site
-from hooke.sae import Sae, SaeFacts, check_fits, load_sae
+from hooke.sae import Sae, SaeFacts, check_fits
 
 WEIGHTS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
 FACTS = SaeFacts(
@@ -261,7 +261,10 @@ BAD_FACTS = {
     "a model that is a list": (GOOD | {"model": []}, "model is a list"),
     "metrics that are a list": (GOOD | {"metrics": [1]}, "metrics is a list"),
     "a metric in words": (GOOD | {"metrics": {"l0": "many"}}, "metrics"),
-    "an unknown activation": (GOOD | {"activation": "relu"}, "activation 'relu' with k=None; known are jumprelu, topk (topk needs k)"),
+    "an unknown activation": (
+        GOOD | {"activation": "relu"},
+        "activation 'relu' with k=None; known are jumprelu, topk, groupmax (topk and groupmax need k)",
+    ),
     "topk without k": (GOOD | {"activation": "topk"}, "activation 'topk' with k=None"),
     "topk of nothing": (GOOD | {"activation": "topk", "k": 0}, "activation 'topk' with k=0"),
     "topk of fewer than nothing": (GOOD | {"activation": "topk", "k": -1}, "activation 'topk' with k=-1"),
@@ -289,29 +292,30 @@ def test_facts_that_are_no_json_object_are_refused(text: str, tmp_path: Path) ->
 
 def test_a_file_that_is_no_sae_is_refused(tmp_path: Path) -> None:
     write_safetensors(tmp_path / "x", {"W_dec": torch.zeros(2, 2)}, {"format": "pt"})
-    for read in (Sae.load, Sae.read_facts):
-        with pytest.raises(BadFile, match="but no SAE that Hooke wrote"):
-            read(tmp_path / "x")
+    with pytest.raises(BadFile, match="but no SAE that Hooke wrote"):
+        Sae.read_facts(tmp_path / "x")
+    with pytest.raises(BadFile, match=r"is a safetensors file, but no SAE that Hooke knows; it holds W_dec\. Known: native"):
+        Sae.load(tmp_path / "x")
     write_safetensors(tmp_path / "y", {"other": torch.zeros(2)}, {"hooke_sae": json.dumps(GOOD)})
     with pytest.raises(BadFile, match="holds no W_enc; it is no SAE"):
         Sae.read_facts(tmp_path / "y")
     (tmp_path / "z").write_bytes(b"PK\3\4 an archive")
-    with pytest.raises(BadFile, match="is not a safetensors file"):
+    with pytest.raises(BadFile, match="is no SAE in a form that Hooke knows"):
         Sae.load(tmp_path / "z")
 
 
-def test_load_sae_takes_a_file_and_says_what_else_it_was_given(tmp_path: Path) -> None:
+def test_from_pretrained_takes_a_file_and_says_what_else_it_was_given(tmp_path: Path) -> None:
     sae = random_sae()
     sae.save(tmp_path / "x.safetensors")
     sae.save(tmp_path / "plain")
-    assert_same(load_sae(str(tmp_path / "x.safetensors")), sae)
-    assert_same(load_sae(str(tmp_path / "plain")), sae)
-    with pytest.raises(BadConfig, match=r"is a folder; name the \.safetensors file in it"):
-        load_sae(str(tmp_path))
+    assert_same(Sae.from_pretrained(str(tmp_path / "x.safetensors")), sae)
+    assert_same(Sae.from_pretrained(str(tmp_path / "plain")), sae)
+    with pytest.raises(BadFile, match=r"holds 2 SAEs; name one with member=\.\.\. \(--member\): plain, x\.safetensors"):
+        Sae.from_pretrained(str(tmp_path))
     with pytest.raises(Missing, match=r"no file .*none\.safetensors"):
-        load_sae(str(tmp_path / "none.safetensors"))
+        Sae.from_pretrained(str(tmp_path / "none.safetensors"))
     with pytest.raises(UnknownName, match=r"unknown SAE 'no/resid_post\.1/such'"):
-        load_sae("no/resid_post.1/such")
+        Sae.from_pretrained("no/resid_post.1/such")
 
 
 def test_a_transposed_weight_is_caught_by_the_live_shapes() -> None:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hooke.analysis.result import Hit
 from hooke.atlas import BACKGROUND_STEPS, Atlas, FeatureTable, SaeEntry, relative_to
+from hooke.codes import Codes
 from hooke.sae import Sae
 from hooke.sae.packs import atlas_file
 
@@ -74,8 +75,30 @@ class Found:
         return Found(feature[best], peak[best], pos[best], largest, events, sum(p.error for p in parts), sum(p.variance for p in parts))
 
 
+class Background:
+    """What an SAE does on ordinary sentences: the yardstick where no atlas knows it."""
+
+    def __init__(self, codes: Codes, sentence: Int[Tensor, " token"], texts: int, mean: Float[Tensor, " d_out"]) -> None:
+        """`codes` of the tokens of `texts` sentences, `sentence` telling which each belongs to; `mean` of what the SAE rebuilds there."""
+        self.texts, self.mean = texts, mean
+        owner, feature, value = sentence.numpy()[codes.row.numpy()], codes.feature.numpy(), codes.value.numpy()
+        order = np.lexsort((value, owner, feature))
+        last = np.flatnonzero(np.diff(feature[order] * np.int64(texts) + owner[order], append=-1))
+        # The peak in every sentence that a feature fires in, by feature.
+        self._feature, self._peak = feature[order][last], value[order][last]
+
+    def reached(self, feature: np.ndarray, strength: np.ndarray) -> np.ndarray:
+        """In how many sentences each `feature` is at least this strong."""
+        start, stop = (np.searchsorted(self._feature, feature, side) for side in ("left", "right"))
+        pairs = zip(start, stop, strength, strict=True)
+        return np.array([(self._peak[a:b] >= least).sum() for a, b, least in pairs], np.float32)
+
+
 class Lens:
     """One SAE with its atlas, where it has one."""
+
+    background: Background | None = None
+    """What stands in for the atlas, where there is none."""
 
     def __init__(self, sae: Sae) -> None:
         self.sae = sae
@@ -104,14 +127,27 @@ class Lens:
         }
 
     @cached_property
-    def _mean(self) -> Float[Tensor, " d_in"]:
-        return torch.from_numpy(self.entry.mean.copy()) if self.entry else self.sae.b_dec
+    def _mean(self) -> Float[Tensor, " d_out"]:
+        if self.entry:
+            return torch.from_numpy(self.entry.mean.copy())
+        return self.background.mean if self.background else self.sae.b_dec
 
-    def look(self, acts: Float[Tensor, "token d_in"], text: Int[Tensor, " token"], texts: int, pool: str) -> list[Found]:
-        """What is found in each of `texts` texts; `text` gives every token's text, in ascending order."""
+    def look(
+        self,
+        acts: Float[Tensor, "token d_in"],
+        text: Int[Tensor, " token"],
+        texts: int,
+        pool: str,
+        rebuilt: Float[Tensor, "token d_out"] | None = None,
+    ) -> list[Found]:
+        """What is found in each of `texts` texts; `text` gives every token's text, in ascending order.
+
+        `rebuilt` is what a transcoder should give; for all others it is what they read.
+        """
         codes = self.sae.encode(acts)
-        error = (acts - self.sae.decode(codes)).square().sum(1)
-        variance = (acts - self._mean).square().sum(1)
+        wanted = acts if rebuilt is None else rebuilt
+        error = (wanted - self.sae.decode(codes, acts)).square().sum(1)
+        variance = (wanted - self._mean).square().sum(1)
         sums = torch.zeros(2, texts).index_add_(1, text, torch.stack([error, variance])).double().numpy()
         start = np.searchsorted(text.numpy(), np.arange(texts + 1))
         row, feature, value = codes.row.numpy(), codes.feature.numpy(), codes.value.numpy()
@@ -143,7 +179,7 @@ class Lens:
         return relative_to(found.pooled, self.table.max[found.feature])
 
     def specificity(self, feature: np.ndarray, relative: np.ndarray) -> np.ndarray:
-        """``ln((N + 1) / (n + 1))``, n of N background texts driving the feature at least this far; 0 without an atlas."""
+        """``ln((N + 1) / (n + 1))``, n of N background texts driving the feature at least this far; 0 where there are none."""
         if self.table is None or self.entry is None:
             return np.zeros(len(feature), np.float32)
         texts = self.entry.facts["background_texts"]
@@ -155,8 +191,17 @@ class Lens:
         part = at - low
         return np.log1p(texts) - (logs[rows, low] * (1 - part) + logs[rows, low + 1] * part)
 
+    def _unusual(self, found: Found, relative: np.ndarray) -> np.ndarray:
+        """`specificity`, taken against ordinary sentences where no atlas knows the feature."""
+        if self.table is None and self.background is not None:
+            reached = self.background.reached(found.feature, found.peak)
+            return np.log((self.background.texts + 1) / (reached + 1)).astype(np.float32)
+        return self.specificity(found.feature, relative)
+
     def telling(self, feature: np.ndarray) -> np.ndarray:
         """Which features are rare enough to tell texts apart."""
+        if self.table is None and self.background is not None:
+            return self.background.reached(feature, np.zeros(len(feature))) <= _MAX_BACKGROUND * self.background.texts
         if self.table is None or self.entry is None:
             return np.ones(len(feature), bool)
         common = self.table.background[feature, 0] > _MAX_BACKGROUND * self.entry.facts["background_texts"]
@@ -165,12 +210,15 @@ class Lens:
     def hits(self, found: Found, tokens: Sequence[str], options: Any) -> list[Hit]:
         """The features that stand out most, more than will be shown."""
         relative = self.relative(found)
-        specificity = self.specificity(found.feature, relative)
+        specificity = self._unusual(found, relative)
         keep = self.telling(found.feature)
         scores = np.array([(self.table.score[i] if self.table else None) or 0.0 for i in found.feature], np.float32)
         if options.min_label_score > 0:
             keep &= scores >= options.min_label_score
-        rank = np.where(keep, standing(specificity, relative, scores) if self.table else relative, -1.0)
+        if self.table is None and self.background is not None:
+            relative = relative / relative[keep].max(initial=1e-12)  # of those that may be shown: what always fires would dwarf them
+        ranked = self.table is not None or self.background is not None
+        rank = np.where(keep, standing(specificity, relative, scores) if ranked else relative, -1.0)
         best = [i for i in np.argsort(-rank, kind="stable")[: 2 * options.top] if keep[i]]
         return [self._hit(found, int(i), float(relative[i]), float(specificity[i]), tokens) for i in best]
 

@@ -87,12 +87,13 @@ def _limits(reader: "Reader", texts: Sequence[TextResult]) -> list[str]:
         "A feature describes patterns in text as this model reads them. It does not describe people, nor show what caused what.",
         "Another SAE, width or seed would cut the same activations into other features.",
     ]
-    if any(lens.table is None for lens in reader.lenses):
-        limits.append(
-            "No atlas knows the features of "
-            + ", ".join(lens.sae.name for lens in reader.lenses if lens.table is None)
-            + ": no labels, no topics."
-        )
+    for lens in reader.lenses:
+        if lens.table is None:
+            usual = f"; what is usual was judged on {lens.background.texts} ordinary sentences" if lens.background else ""
+            limits.append(
+                f"no atlas for this SAE: {lens.sae.name}. Its features have no labels and say nothing of topics; the bars compare the "
+                f"features of one text{usual}."
+            )
     if cut := sum(text.truncated > 0 for text in texts):
         limits.append(f"{cut} of the texts were longer than is read of one text; the rest of them was left out.")
     read = [text.explained for text in texts if text.explained is not None]

@@ -30,22 +30,24 @@ def print_table(analysis: Analysis, console: Console, top: int) -> None:
     widths = [min(max((part(hit).cell_len for hit in hits), default=0), WIDE // 3) for part in (_score, _peak, _address)]
     left = console.width - _INDENT - 15 - sum(width + 2 for width in widths) - 2
     widths.insert(0, max(12, min(left, max((_label(hit.label).cell_len for hit in hits), default=0))))
+    topical = any(sae.get("labelled", True) for sae in analysis.saes)  # without an atlas nothing is known of topics
     for number, text in enumerate(analysis.texts, 1):
-        _text(console, number, text)
+        _text(console, number, text, topical)
         if not text.features[:top]:
             rows: Table | Text = Text("no feature stands out", style="dim italic")
         else:
             rows = _wide(text.features[:top], widths) if console.width >= WIDE else _narrow(text.features[:top])
         console.print(Padding(rows, (0, 0, 1, _INDENT), expand=False))
-    _topics(console, analysis)
+    if topical:
+        _topics(console, analysis)
     _limits(console, analysis)
 
 
-def _text(console: Console, number: int, text: TextResult) -> None:
+def _text(console: Console, number: int, text: TextResult, topical: bool) -> None:
     """The text with its number, and a line about it as a whole."""
     topic = "fits no topic" if text.topic is None else stripped(text.topic)
     own = next((percent(entry.score) for entry in text.topics if entry.topic == text.topic), None)
-    said = [f"{topic} {own}" if own else topic, explained(text.explained)]
+    said = [*([f"{topic} {own}" if own else topic] if topical else []), explained(text.explained)]
     if text.truncated:
         said.append(f"{count(text.truncated, 'token')} past the model's context left out")
     grid = Table.grid()

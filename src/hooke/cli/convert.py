@@ -1,0 +1,33 @@
+"""`hooke convert`: an SAE in another format."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from hooke.errors import BadConfig
+
+
+def convert(
+    source: Annotated[Path, Parameter(help="A file or folder, in any published SAE format.")],
+    target: Annotated[Path, Parameter(help="Where to write.")],
+    *,
+    to: Annotated[
+        Literal["native", "saelens", "gemma-scope", "gemma-scope-2", "sparsify"], Parameter(help="The format to write.")
+    ] = "native",
+    member: Annotated[str | None, Parameter(help="Which of several SAEs in the folder.")] = None,
+    site: Annotated[str | None, Parameter(help="The site to take where the files do not say theirs, as resid_post.12.")] = None,
+    model: Annotated[str | None, Parameter(help="The model to take in place of what the files say.")] = None,
+    allow_pickle: Annotated[
+        bool, Parameter(negative="", help="Let torch read a .pt file that is more than plain tensors, in a process of its own.")
+    ] = False,
+) -> None:
+    """Write an SAE in another format."""
+    from hooke.sae.formats import open_sae, write_sae
+
+    if target.resolve() in (source.resolve(), *source.resolve().parents):
+        raise BadConfig(f"{target} holds {source}; write to another place.")
+    sae = open_sae(source, member=member, site=site, model=model, allow_pickle=allow_pickle)
+    written = write_sae(sae, target, to)
+    sys.stderr.write(f"Wrote {written} ({sae.name}, {sae.d_in:,} x {sae.d_sae:,}).\n")

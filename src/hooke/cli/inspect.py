@@ -1,0 +1,62 @@
+"""`hooke inspect`: what an SAE's file or folder is."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from hooke.cli.output import console_for, print_line
+
+if TYPE_CHECKING:
+    from hooke.sae.formats import Inspection
+
+
+def inspect(
+    path: Annotated[Path, Parameter(help="A file or folder, in any published SAE format.")],
+    *,
+    member: Annotated[str | None, Parameter(help="Which of several SAEs in the folder.")] = None,
+    site: Annotated[str | None, Parameter(help="The site to take where the files do not say theirs, as resid_post.12.")] = None,
+    model: Annotated[str | None, Parameter(help="The model to take in place of what the files say.")] = None,
+    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
+) -> None:
+    """Say what an SAE's file or folder is, without reading its weights."""
+    from hooke.sae import formats
+
+    found = formats.inspect(path, member=member, site=site, model=model)
+    if json:
+        print_line(found.to_json())
+    else:
+        _show(found)
+
+
+def _show(found: "Inspection") -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from hooke.sae.formats import DIALECTS
+    from hooke.text.marks import marked
+
+    rows = {"path": str(found.path)}
+    if found.dialect:
+        rows["format"] = f"{found.dialect} ({DIALECTS[found.dialect].about})"
+    if found.name:
+        arrow = "" if found.reads == found.writes else f" -> {', '.join(found.writes)}"
+        width = f" x {found.d_out:,}" if found.d_out != found.d_in else ""
+        rows |= {
+            "name": found.name,
+            "kind": found.kind,
+            "model": found.model or "not said",
+            "sites": ", ".join(found.reads) + arrow,
+            "shape": f"{found.d_in:,} x {found.d_sae:,}{width}",
+            "activation": found.activation + ("" if found.normalize == "none" else f"; each token normalised: {found.normalize}"),
+            "weights": f"{found.dtype}, {found.bytes:,} bytes",
+        }
+    table = Table(show_header=False, box=None)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for key, value in rows.items():
+        table.add_row(Text(key, style="bold"), Text(marked(value)))
+    for title, lines in (("members", found.members), ("note", found.warnings)):
+        for i, line in enumerate(lines):
+            table.add_row(Text(title if i == 0 else "", style="bold"), Text(marked(line)))
+    console_for().print(table)

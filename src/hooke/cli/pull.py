@@ -1,0 +1,48 @@
+"""`hooke pull`: fetch SAEs, to use them later without a network."""
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from hooke.cli.output import console_for, print_line
+
+if TYPE_CHECKING:
+    from hooke.sae.resolve import Resolved
+
+
+def pull(
+    *refs: Annotated[str, Parameter(help="Names (see `hooke saes`), org/repo/path on a hub, or s3://bucket/folder.")],
+    revision: Annotated[str | None, Parameter(help="Branch, tag or commit on the hub.")] = None,
+    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object per SAE.")] = False,
+) -> None:
+    """Fetch SAEs, to use them later without a network."""
+    from hooke.errors import BadConfig
+    from hooke.sae.resolve import resolve, size_in_words
+
+    if not refs:
+        raise BadConfig("nothing to pull. Name an SAE: hooke pull gemma-scope-2b-pt-res/layer_20/width_16k/canonical")
+    talk = console_for(stderr=True)
+
+    def say(text: str) -> None:
+        talk.print(text, highlight=False, markup=False, soft_wrap=True)
+
+    for ref in refs:
+        found = resolve(ref, revision=revision, refresh=True, progress=say)
+        row = _row(ref, found)
+        if json:
+            print_line(row)
+            continue
+        out = console_for()
+        out.print(f"{row['name']}: {size_in_words(found.bytes)} at {found.path}", highlight=False, markup=False, soft_wrap=True)
+        for note in row["notes"]:
+            out.print(f"  note: {note}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _row(ref: str, found: "Resolved") -> dict[str, Any]:
+    """What was fetched and what it is, told without reading its weights."""
+    known, seen = found.known, found.inspect()
+    name = known.name if known else seen.name or ref
+    what = {"kind": seen.kind, "model": known.model if known else seen.model or None, "reads": seen.reads, "d_in": seen.d_in}
+    notes = [] if known else seen.warnings
+    where = {"path": str(found.path), "source": found.source, "bytes": found.bytes, "files": [str(file) for file in found.files]}
+    return {"name": name, **what, "d_sae": seen.d_sae, **where, "members": seen.members, "notes": notes}

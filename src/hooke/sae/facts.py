@@ -1,0 +1,111 @@
+"""SaeFacts: what is true of an SAE besides its weights."""
+
+import json
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from hooke.errors import BadConfig, BadFile, UnknownName
+from hooke.names import SaeName, Site
+
+Activation = Literal["jumprelu", "topk", "groupmax"]
+Normalize = Literal["none", "centre", "layer_norm", "rms", "rms_in"]
+_CHOICES = {"activation": get_args(Activation), "normalize": get_args(Normalize)}
+SCHEMA = 1
+# What a fact must be when it is read from a file.
+_KINDS = {
+    "name": str,
+    "model": str,
+    "activation": str,
+    "k": int | None,
+    "normalize": str,
+    "norm_eps": int | float,
+    "context": int,
+    "bos": bool,
+    "reads": list,
+    "writes": list,
+    "metrics": dict,
+    "training": dict,
+}
+
+
+@dataclass(frozen=True)
+class SaeFacts:
+    """What is true of an SAE besides its weights; written into its file."""
+
+    name: str
+    """Address, ``collection/site/variant``."""
+    model: str
+    """The model whose activations it was trained on."""
+    activation: Activation = "jumprelu"
+    """``jumprelu``: a pre-activation above its feature's threshold passes unchanged (ReLU: all thresholds 0). ``topk``: the `k` largest
+    pass, if positive. ``groupmax``: of `k` equal runs of features each passes its largest, if positive."""
+    k: int | None = None
+    """Active features per token, for ``topk`` and ``groupmax``."""
+    normalize: Normalize = "none"
+    """What is done to each token before it is encoded. ``centre``: its mean is taken off. ``layer_norm``: and it is divided by its
+    standard deviation + 1e-5. ``rms``: it is divided by its root mean square. Reconstructions are brought back the same way.
+    ``rms_in``: ``rms`` with `norm_eps`, and the reconstruction is left as it is (what an MLP reads, without its norm's gain)."""
+    norm_eps: float = 0.0
+    """Added to the mean square in ``rms_in``."""
+    context: int = 0
+    """Tokens per training window, the beginning-of-sequence token included; 0 is unknown."""
+    bos: bool = True
+    """Whether texts began with the beginning-of-sequence token (whose own activation is never decomposed)."""
+    reads: list[str] = field(default_factory=list)
+    """Sites whose activations, side by side, it reads; empty is the site of its name."""
+    writes: list[str] = field(default_factory=list)
+    """Sites whose activations, side by side, it rebuilds; empty is what it reads. A transcoder writes another site than it reads."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Measured on held-out text: ``l0``, ``fvu`` (share of variance unexplained), ``dead`` ..."""
+    training: dict[str, Any] = field(default_factory=dict)
+    """How it was made: corpus, tokens, recipe, seed."""
+
+    @property
+    def site(self) -> Site:
+        """Where in the model it reads."""
+        return SaeName.parse(self.name).site
+
+    @property
+    def input_sites(self) -> tuple[Site, ...]:
+        """The sites whose activations, side by side, are its input."""
+        return tuple(map(Site.parse, self.reads)) or (self.site,)
+
+    @property
+    def output_sites(self) -> tuple[Site, ...]:
+        """The sites whose activations, side by side, it rebuilds."""
+        return tuple(map(Site.parse, self.writes)) or self.input_sites
+
+    @classmethod
+    def from_json(cls, text: str, where: Path) -> "SaeFacts":
+        """The facts in a file's header; unknown keys, values of another type and other schemas are refused."""
+        try:
+            found = json.loads(text)
+            schema = found.pop("schema")
+            if schema != SCHEMA:
+                raise BadFile(f"{where} was written with SAE schema {schema}; this version reads {SCHEMA}. A newer Hooke may read it.")
+            for key, value in found.items():
+                if not isinstance(value, _KINDS[key]):
+                    raise TypeError(f"{key} is a {type(value).__name__}")
+            _check_choices(found, where)
+            facts = cls(**found)
+            if not all(isinstance(value, int | float) for value in facts.metrics.values()):
+                raise TypeError("metrics are not all numbers")
+            SaeName.parse(facts.name)
+            for site in (*facts.reads, *facts.writes):
+                Site.parse(site)
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, BadConfig, UnknownName) as error:
+            known = ", ".join(f.name for f in fields(cls))
+            raise BadFile(f"{where}: the SAE's facts cannot be read ({error}). Known: schema, {known}.") from error
+        return facts
+
+
+def _check_choices(found: dict[str, Any], where: Path) -> None:
+    activation, k = found.get("activation", "jumprelu"), found.get("k")
+    if activation not in _CHOICES["activation"] or (activation != "jumprelu" and (k or 0) < 1):
+        known = ", ".join(_CHOICES["activation"])
+        raise BadFile(f"{where}: activation {activation!r} with k={k}; known are {known} (topk and groupmax need k).")
+    normalize, eps = found.get("normalize", "none"), found.get("norm_eps", 0.0)
+    if normalize not in _CHOICES["normalize"] or not 0 <= eps < 1:
+        known = ", ".join(_CHOICES["normalize"])
+        raise BadFile(f"{where}: normalize {normalize!r} with norm_eps={eps}; known are {known}, norm_eps from 0 to 1.")

@@ -1,0 +1,89 @@
+"""Hooke's own SAE file: one safetensors file, the facts as JSON in its header; matrices in float32, bfloat16 or int8."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hooke.errors import BadFile
+from hooke.files import read_safetensors, safetensors_header, write_safetensors
+from hooke.sae import Sae, check_shapes, weights_of
+from hooke.sae.facts import SCHEMA, SaeFacts
+
+_WEIGHTS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
+HEADER_KEY = "hooke_sae"
+
+
+def save(sae: Sae, path: Path, weights: Literal["float32", "bfloat16", "int8"]) -> None:
+    """Write `sae` to `path`, atomically; the same SAE gives the same bytes."""
+    tensors = {name: tensor for name, tensor in weights_of(sae).items() if name not in ("W_enc", "W_dec")}
+    for name, by_feature in (("W_enc", sae.W_enc.T), ("W_dec", sae.W_dec)):
+        if weights == "int8":
+            tensors[f"{name}.int8"], tensors[f"{name}.scale"] = _to_int8(by_feature)
+        else:
+            tensors[name] = getattr(sae, name).to(getattr(torch, weights))
+    facts = json.dumps({"schema": SCHEMA, **asdict(sae.facts)}, sort_keys=True)
+    write_safetensors(path, {name: tensor.cpu() for name, tensor in tensors.items()}, {HEADER_KEY: facts})
+
+
+def load(path: Path) -> Sae:
+    """The SAE in a file that `save` wrote; every weight is checked to be finite."""
+    tensors, metadata = read_safetensors(path)
+    facts = _facts(path, metadata)
+    loaded = {}
+    for name in (*_WEIGHTS, *(["W_skip"] if "W_skip" in tensors else [])):
+        if f"{name}.int8" in tensors:
+            by_feature = _from_int8(_tensor(tensors, f"{name}.int8", path), _tensor(tensors, f"{name}.scale", path), path)
+            loaded[name] = by_feature.T.contiguous() if name == "W_enc" else by_feature
+        else:
+            loaded[name] = _tensor(tensors, name, path).float()
+        if loaded[name].ndim != (2 if name.startswith("W") else 1):
+            raise BadFile(f"{path}: {name} has shape {list(loaded[name].shape)}.")
+        if not finite(loaded[name]):
+            raise BadFile(f"{path}: {name} holds values that are not finite. The file is damaged or its training diverged.")
+    check_shapes(loaded, f"{path} ({facts.name})")
+    return Sae(**loaded, facts=facts)
+
+
+def read_facts(path: Path) -> tuple[SaeFacts, int, int]:
+    """The facts, d_in and d_sae of the SAE in `path`, without reading its weights."""
+    shapes, metadata = safetensors_header(path)
+    facts = _facts(path, metadata)
+    for name in ("W_enc", "W_enc.int8"):
+        if name in shapes and len(shapes[name][1]) == 2:
+            d_in, d_sae = shapes[name][1] if name == "W_enc" else shapes[name][1][::-1]
+            return facts, d_in, d_sae
+    raise BadFile(f"{path} holds no W_enc; it is no SAE.")
+
+
+def finite(tensor: Tensor) -> bool:
+    """Whether all values are finite, told in one pass without a copy (NaN makes both bounds NaN)."""
+    return tensor.numel() == 0 or all(bool(bound.isfinite()) for bound in tensor.aminmax())
+
+
+def _facts(path: Path, metadata: Mapping[str, str]) -> SaeFacts:
+    if HEADER_KEY not in metadata:
+        raise BadFile(f"{path} is a safetensors file, but no SAE that Hooke wrote (its header has no {HEADER_KEY!r}).")
+    return SaeFacts.from_json(metadata[HEADER_KEY], path)
+
+
+def _tensor(tensors: Mapping[str, Tensor], name: str, path: Path) -> Tensor:
+    if name not in tensors:
+        raise BadFile(f"{path} lacks the tensor {name!r}; it holds {', '.join(sorted(tensors)) or 'none'}.")
+    return tensors[name]
+
+
+def _to_int8(rows: Float[Tensor, "d_sae d"]) -> tuple[Tensor, Tensor]:
+    scale = (rows.abs().amax(1) / 127).clamp_min(torch.finfo(torch.float32).tiny)
+    return (rows / scale[:, None]).round().clamp(-127, 127).to(torch.int8), scale.float()
+
+
+def _from_int8(rows: Tensor, scale: Tensor, path: Path) -> Float[Tensor, "d_sae d"]:
+    if rows.dtype != torch.int8 or rows.ndim != 2 or scale.shape != rows.shape[:1]:
+        raise BadFile(f"{path}: int8 rows of shape {list(rows.shape)} with scales of shape {list(scale.shape)} do not fit.")
+    return rows.float() * scale.float()[:, None]

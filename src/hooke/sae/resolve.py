@@ -1,0 +1,332 @@
+"""Resolve: from what people write for an SAE to its files: packs, paths, the catalogue, the hub, buckets. Fetches only what is not here."""
+
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from hooke.errors import BadConfig, BadFile, HookeError, Missing, UnknownName, unknown
+from hooke.files import atomic_write, cache_dir
+from hooke.sae import Sae, buckets, catalogue, hub
+from hooke.sae.catalogue import KnownSae
+from hooke.sae.hub import HubPath
+from hooke.sae.packs import installed_saes
+
+if TYPE_CHECKING:
+    from hooke.sae.formats import Inspection
+
+_WEIGHTS = {".safetensors", ".npz"}
+_PICKLES = {".pt", ".pth", ".bin", ".pkl", ".ckpt"}
+_CONFIGS = {"cfg.json", "config.json", "hyperparams.json", "config.yaml", "conf.yaml"}
+# Beside the weights of Gemma Scope 2 lie examples larger than they are; SAELens writes firing frequencies that no reader needs.
+_NOT_WEIGHTS = {"examples.safetensors", "sparsity.safetensors"}
+_OF_MODELS = {"model.safetensors", "model.safetensors.index.json", "tokenizer.json", "adapter_model.safetensors"}
+_WAYS = "An SAE is a name from `hooke saes`, a file or folder, or org/repo/path on a model hub."
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Resolved:
+    """Where an SAE lies on this machine."""
+
+    path: Path
+    """The file or folder to open."""
+    source: str
+    """``pack``, ``file``, ``hub`` or ``bucket``."""
+    files: tuple[Path, ...] = ()
+    """Its files, where they were fetched."""
+    known: KnownSae | None = None
+    """What the catalogue says of it."""
+    member: str | None = None
+    """Which of several SAEs in `path`, written ``#member`` behind the reference."""
+
+    @property
+    def bytes(self) -> int:
+        """Size of what is on disk."""
+        whole = self.files or ((self.path,) if self.path.is_file() else tuple(p for p in self.path.rglob("*") if p.is_file()))
+        return sum(file.stat().st_size for file in whole)
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        """What readers are told that the files do not say."""
+        if self.known is None:
+            return {"member": self.member}
+        among = self.known.name.partition("/")[2] if not self.known.path and self.path.is_dir() else None  # one of several in one folder
+        return {"member": self.member or among, "site": self.known.site, "model": self.known.model}
+
+    def inspect(self) -> "Inspection":
+        """What it is, told without reading its weights."""
+        from hooke.sae.formats import inspect
+
+        return inspect(self.path, **self._options)
+
+    def open(self) -> Sae:
+        """The SAE, with what only its place says (name, model, L0) among its facts."""
+        from hooke.sae.formats import open_sae
+
+        sae, known = open_sae(self.path, **self._options), self.known
+        if known is None:
+            return sae
+        metrics = sae.facts.metrics if known.l0 is None else {"l0": known.l0, **sae.facts.metrics}
+        return replace(sae, facts=replace(sae.facts, name=known.address, model=known.model, metrics=metrics))
+
+
+def from_pretrained(
+    ref: str | Path,
+    *,
+    revision: str | None = None,
+    subfolder: str | None = None,
+    device: str = "cpu",
+    dtype: str | torch.dtype = "float32",
+    progress: Progress = lambda _: None,
+) -> Sae:
+    """The SAE that `ref` names, in Hooke's form; fetched first if it is not on this machine.
+
+    `ref` is an installed pack's name, a file or folder, a name in the catalogue, an id at Neuronpedia, ``org/repo[@revision]/path`` on the
+    hub (also behind ``hf://``), or ``s3://bucket/folder``. Nothing that is here already opens a connection. `dtype` can only be float32:
+    codes are computed in it, because a threshold crossed by rounding is a feature invented.
+    """
+    if dtype not in ("float32", torch.float32):
+        raise BadConfig(f"dtype {dtype!s} is not possible: codes are computed in float32, where no threshold is crossed by rounding.")
+    return resolve(str(ref), revision=revision, subfolder=subfolder, progress=progress).open().to(device)
+
+
+def resolve(
+    ref: str, *, revision: str | None = None, subfolder: str | None = None, refresh: bool = False, progress: Progress = lambda _: None
+) -> Resolved:
+    """The files of the SAE that `ref` names, fetched where they are not on this machine; with `refresh`, the hub is asked for newer ones.
+
+    `revision` and `subfolder` may be given here instead of within `ref`. Raises `UnknownName` or `Missing` with every place that was tried.
+    """
+    bare, _, member = ref.strip().partition("#")
+    tail = f"/{subfolder.strip('/')}" if subfolder else ""
+    found = _resolve(bare + tail, revision, refresh, progress)
+    return replace(found, member=member) if member else found
+
+
+def _resolve(ref: str, revision: str | None, refresh: bool, progress: Progress) -> Resolved:
+    if buckets.is_bucket(ref):
+        _only_for_the_hub(ref, revision)
+        return _from_bucket(ref, refresh, progress)
+    if "://" in ref:
+        where = HubPath.parse(ref)
+        if where is None:
+            schemes = ", ".join(f"{scheme}://" for scheme in buckets.DRIVERS)
+            raise BadConfig(f"cannot read {ref!r}. Known are hf://org/repo/path, pages of the hub, and {schemes}.")
+        return _from_hub(_at(where, revision), None, refresh, progress)
+    if pack := next((row for row in installed_saes() if row.facts.name == ref), None):
+        _only_for_the_hub(ref, revision)
+        return Resolved(pack.path, "pack")
+    local = Path(ref).expanduser()
+    if local.exists():
+        _only_for_the_hub(ref, revision)
+        return Resolved(local, "file")
+    if ref.startswith((".", "/", "~")) or "\\" in ref:
+        raise Missing(f"there is no file or folder {ref!r}.")
+    if known := catalogue.find(ref):
+        return _from_hub(_at(HubPath(known.repo, known.path), revision), known, refresh, progress)
+    return _from_hub(_at(_hub_path(ref), revision), None, refresh, progress)
+
+
+def _only_for_the_hub(ref: str, revision: str | None) -> None:
+    if revision is not None:
+        raise BadConfig(f"{ref!r} is not on the hub, so it has no revision {revision!r}.")
+
+
+def _at(where: HubPath, revision: str | None) -> HubPath:
+    return where if revision is None else replace(where, revision=revision)
+
+
+def _hub_path(ref: str) -> HubPath:
+    """The place on the hub that `ref` names; `UnknownName` where it is rather a mistyped name, so that no typo opens a connection."""
+    head, _, rest = ref.partition("/")
+    if repo := catalogue.repository(head):
+        releases = {release.name for release in catalogue.releases()}
+        if head not in releases or rest.split("/")[0] == "embedding":
+            return HubPath(repo, rest)
+    where = HubPath.parse(ref)
+    packs = [row.facts.name for row in installed_saes()]
+    collections = {name.partition("/")[0] for name in packs} | {release.name for release in catalogue.releases()}
+    if where is not None and head not in collections and not catalogue.is_address(ref) and Path(ref).suffix not in _lone(ref):
+        return where
+    tried = f"Tried: files, {len(packs)} installed SAEs, the catalogue."
+    raise unknown("SAE", ref, [*packs, *catalogue.near(ref)], f"{tried} {_WAYS}")
+
+
+def _lone(ref: str) -> set[str]:
+    """What a file's name ends in, where `ref` has too few parts to be a file on the hub."""
+    return _WEIGHTS | _PICKLES if ref.count("/") < 2 else set()
+
+
+def _from_bucket(ref: str, refresh: bool, progress: Progress) -> Resolved:
+    folder = None if refresh else buckets.kept(ref)
+    if folder is None:
+        progress(f"Fetching {ref}")
+        folder = buckets.fetch(ref, lambda sizes: choose(sizes, ref))
+    files = tuple(path for path in sorted(folder.rglob("*")) if path.is_file())
+    return Resolved(_entry(folder, [str(file.relative_to(folder)) for file in files]), "bucket", files)
+
+
+def _from_hub(where: HubPath, known: KnownSae | None, refresh: bool, progress: Progress) -> Resolved:
+    known = known or catalogue.find_path(where.repo, where.path)
+    if known is not None and (pickles := [file for file in known.files if Path(file).suffix in _PICKLES]):
+        file = "/".join(filter(None, [known.repo, known.path, *pickles]))
+        raise BadConfig(
+            f"{known.name} is published as a pickle only, which could run code. To fetch it all the same, name its file: {file}"
+        )
+    if not refresh and (here := _cached(where, known)) is not None:
+        return here
+    try:
+        files = _wanted(where, known, progress)
+        paths = {file: _fetch(where, file, progress) for file in files}
+    except (Missing, UnknownName) as error:
+        raise type(error)(f"{error} {_elsewhere(where, known)}") from error
+    present = [file for file, path in paths.items() if path is not None]
+    _remember(where, present)
+    found = _cached_files(where, present, known)
+    assert found is not None
+    return found
+
+
+def _wanted(where: HubPath, known: KnownSae | None, progress: Progress) -> list[str]:
+    """The files to fetch, from the repository's root."""
+    if known is not None:
+        return [str(PurePosixPath(where.path, file)) for file in known.files]
+    if hub.offline():
+        raise Missing(f"the hub is switched off (HF_HUB_OFFLINE), and {where} is not in {hub.cache_folder()}.")
+    progress(f"Looking at {where}")
+    if Path(where.path).suffix in _WEIGHTS | _PICKLES:
+        beside = hub.listing(replace(where, path=str(PurePosixPath(where.path).parent).strip(".")))
+        if where.path not in beside:
+            raise unknown(
+                "file", where.path, (file for file in beside if Path(file).suffix in _WEIGHTS | _PICKLES), f"Asked of {where.repo}."
+            )
+        parent = PurePosixPath(where.path).parent
+        return [*(file for file in beside if PurePosixPath(file).parent == parent and PurePosixPath(file).name in _CONFIGS), where.path]
+    return choose(hub.listing(where), str(where), root=where.path)
+
+
+def _fetch(where: HubPath, file: str, progress: Progress) -> Path | None:
+    """The file's copy in the cache; None for a configuration that is not there, which readers can do without."""
+    optional = PurePosixPath(file).name in _CONFIGS
+    try:
+        if not hub.offline():
+            progress(f"Fetching {file} from {where.repo}")
+        return hub.fetch(where, file)
+    except UnknownName:
+        if optional and hub.known_absent(where, file):
+            return None
+        raise
+
+
+def choose(sizes: Mapping[str, int], where: str, root: str = "") -> list[str]:
+    """The files of one SAE among those of a folder, smallest first: its weights and configuration, never a pickle.
+
+    `sizes` gives bytes by name, names beginning with `root`; `where` is what messages call the folder.
+    """
+    inside = {name: PurePosixPath(name).relative_to(root) if root else PurePosixPath(name) for name in sizes}
+    own = {name: path for name, path in inside.items() if len(path.parts) == 1 or path.parts[:-1] == ("checkpoints",)}
+    if models := sorted(name for name, path in own.items() if path.name in _OF_MODELS and len(path.parts) == 1):
+        raise BadConfig(f"{where} holds a language model ({', '.join(models)}), not an SAE. `hooke analyze --model` takes models.")
+    weights = [name for name, path in own.items() if path.suffix in _WEIGHTS and path.name not in _NOT_WEIGHTS]
+    if weights:
+        configs = [name for name, path in own.items() if path.name in _CONFIGS and sizes[name] <= 1 << 20]
+        return sorted([*configs, *weights], key=lambda name: (sizes[name], name))
+    if pickles := sorted(name for name, path in own.items() if path.suffix in _PICKLES):
+        raise BadConfig(
+            f"{where} holds its weights as pickles only ({', '.join(pickles[:5])}), which could run code. To fetch one all the same, "
+            "name the file itself."
+        )
+    members = sorted({str(path.parent) for path in inside.values() if path.suffix in _WEIGHTS | _PICKLES and path.name not in _NOT_WEIGHTS})
+    if members:
+        shown = ", ".join(members[:12]) + (f" and {len(members) - 12} more" if len(members) > 12 else "")
+        raise BadConfig(f"{where} holds {len(members)} SAEs; name one of them: {shown}.")
+    raise BadFile(f"{where} holds no SAE: none of its {len(sizes)} files ends in {', '.join(sorted(_WEIGHTS))}.")
+
+
+def _cached(where: HubPath, known: KnownSae | None) -> Resolved | None:
+    """The SAE as it lies in the hub's cache, if all of it does. Opens no connection."""
+    root = hub.snapshot(where)
+    if root is None:
+        return None
+    if known is not None:
+        names = [str(PurePosixPath(where.path, file)) for file in known.files]
+        return _cached_files(where, [name for name in names if not hub.known_absent(where, name)], known)
+    if (record := _record(where)) and record.is_file():
+        return _cached_files(where, json.loads(record.read_text()), None)
+    if Path(where.path).suffix in _WEIGHTS | _PICKLES:
+        beside = [str((root / where.path).parent.relative_to(root) / name) for name in sorted(_CONFIGS)]
+        return _cached_files(where, [*(name for name in beside if hub.cached(where, name)), where.path], None)
+    if hub.offline() and (root / where.path).is_dir():  # what another program fetched; whether it is all, nobody can say
+        sizes = {path.relative_to(root).as_posix(): path.stat().st_size for path in (root / where.path).rglob("*") if path.is_file()}
+        return _cached_files(where, choose(sizes, str(where), root=where.path), None)
+    return None
+
+
+def _cached_files(where: HubPath, names: list[str], known: KnownSae | None) -> Resolved | None:
+    paths = [hub.cached(where, name) for name in names]
+    root = hub.snapshot(where)
+    if root is None or not names or None in paths:
+        return None
+    folder = root / where.path
+    entry = folder if folder.is_file() else _entry(folder, [name.removeprefix(where.path).strip("/") for name in names])
+    return Resolved(entry, "hub", tuple(path for path in paths if path is not None), known or catalogue.find_path(where.repo, where.path))
+
+
+def _entry(folder: Path, names: list[str]) -> Path:
+    """What to open: the folder, which tells readers more than a file does, unless others' files may lie beside the one that is meant."""
+    weights = [name for name in names if Path(name).suffix in _WEIGHTS | _PICKLES]
+    return folder / weights[0] if len(weights) == 1 and len(names) == 1 else folder
+
+
+def _record(where: HubPath) -> Path | None:
+    """The note that says which files make up the SAE at `where`, written once they are all here; None before anything was fetched."""
+    root = hub.snapshot(where)
+    if root is None:
+        return None
+    key = hashlib.sha256(f"{where.repo}\n{root.name}\n{where.path}".encode()).hexdigest()
+    return cache_dir() / "hub" / f"{key[:32]}.json"
+
+
+def _remember(where: HubPath, files: list[str]) -> None:
+    record = _record(where)
+    if record is not None:
+        with atomic_write(record) as file:
+            file.write(json.dumps(files).encode())
+
+
+def _elsewhere(where: HubPath, known: KnownSae | None) -> str:
+    """What stands near in the places that were tried, and what to do."""
+    near = []
+    try:
+        parent = str(PurePosixPath(where.path).parent)
+        if not hub.offline() and known is not None and parent != ".":
+            inside = hub.listing(replace(where, path=parent))
+            near = sorted({PurePosixPath(file).parent.name for file in inside if Path(file).suffix in _WEIGHTS})
+    except HookeError:  # the error at hand says more
+        near = []
+    said = [f"Beside it on the hub: {', '.join(near[:20])}." if near else ""]
+    if (root := hub.snapshot(where)) is not None:
+        here = sorted({p.parent.relative_to(root).as_posix() for p in root.rglob("*") if p.suffix in _WEIGHTS})
+        said.append(f"Fetched of {where.repo}: {', '.join(here[:20]) or 'nothing'}.")
+    said.append("Tried: installed packs, files here, the hub's cache" + (", the hub." if not hub.offline() else "."))
+    if hub.offline():
+        said.append(f"Where there is a network: HF_HUB_OFFLINE=0 hooke pull {known.name if known else where}")
+    return " ".join(filter(None, said))
+
+
+def size_in_words(count: int) -> str:
+    """Bytes as people say them.
+
+    >>> size_in_words(302_000_000)
+    '302 MB'
+    """
+    for unit, size in (("GB", 10**9), ("MB", 10**6), ("kB", 10**3)):
+        if count >= size:
+            return f"{count / size:.3g} {unit}"
+    return f"{count} bytes"
