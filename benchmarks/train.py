@@ -21,7 +21,7 @@ import torch
 
 from hooke.names import Site
 from hooke.sae import Sae
-from hooke.train import InMemory, TrainConfig, train
+from hooke.train import Hooks, InMemory, TrainConfig, train
 from hooke.train.export import measure
 from hooke.train.trainer import SaeTrainer
 
@@ -64,8 +64,10 @@ def ours(acts: torch.Tensor, held: torch.Tensor, options: argparse.Namespace) ->
         warm.step({SITE: rows})
     began = time.perf_counter()
     configs, stream = {f"gemma-3-270m/{SITE}/{options.arch}": config}, InMemory({SITE: acts}, options.batch, seed=1)
-    saes = train(configs, stream, {SITE: held[:4096]}, model="gemma-3-270m", context=128)
-    wall = time.perf_counter() - began
+    ended = []  # training ends with the last report; what follows sets thresholds and measures
+    hooks = Hooks(report=lambda _: ended.append(time.perf_counter()) or ())
+    saes = train(configs, stream, {SITE: held[:4096]}, model="gemma-3-270m", context=128, hooks=hooks)
+    wall = ended[-1] - began
     sae: Sae = next(iter(saes.values()))
     if options.save:
         sae.save(options.save / f"hooke-{options.arch}" / f"{SITE}.safetensors")
@@ -90,7 +92,7 @@ def peers(options: argparse.Namespace) -> list[dict[str, Any]]:
     """One run of every other tool, at each of its settings."""
     python, folder = options.peers
     found = []
-    for tool, *arch in PEERS.get(options.arch, []):
+    for tool, *arch in (one for one in PEERS.get(options.arch, []) if one[0] in options.tools):
         l0 = ["--l0" if tool == "saelens" else "--k", str(options.l0)]
         for extra in ([], ["--autocast"]):
             command = [python, str(Path(folder) / f"train_{tool}.py"), options.acts, *arch, str(options.d_sae), str(options.tokens)]
@@ -130,6 +132,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float)
     parser.add_argument("--turns", type=int, default=1)
     parser.add_argument("--peers", nargs=2, metavar=("PYTHON", "FOLDER"))
+    parser.add_argument("--tools", nargs="+", default=["saelens", "dictlearn", "sparsify"])
     parser.add_argument("--growth", action="store_true")
     parser.add_argument("--save", type=Path)
     options = parser.parse_args()

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hooke.errors import BadConfig
@@ -34,6 +34,12 @@ class Entries(NamedTuple):
         """The token of each entry."""
         counts = self.indptr.diff()
         return torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts, output_size=len(self.feature))
+
+    def only(self, chosen: Bool[Tensor, " nnz"]) -> "Entries":
+        """The `chosen` entries alone."""
+        before = torch.zeros(len(chosen) + 1, dtype=torch.int64, device=chosen.device)
+        torch.cumsum(chosen, 0, out=before[1:])
+        return Entries(before[self.indptr], self.feature[chosen], self.value[chosen])
 
 
 @dataclass(frozen=True)

@@ -299,15 +299,31 @@ def _add_gradients(start, entry, row, value, back, acts, pull, group, reads, wri
         enc = dW_enc[i]
         pulls = pull[group[i], :, writes[i] :]
         inputs = acts[:, reads[i] : reads[i] + enc.shape[0]]
-        for at in range(start[i], start[i + 1]):
-            t = row[at]
+        at = start[i]
+        while at + 3 < start[i + 1]:  # four entries at a time, so that the sums are fetched and put back a quarter as often
+            e0, e1, e2, e3 = entry[at], entry[at + 1], entry[at + 2], entry[at + 3]
+            t0, t1, t2, t3 = row[at], row[at + 1], row[at + 2], row[at + 3]
+            f0, f1, f2, f3 = scale * value[e0], scale * value[e1], scale * value[e2], scale * value[e3]
+            g0, g1, g2, g3 = scale * back[e0], scale * back[e1], scale * back[e2], scale * back[e3]
+            p0, p1, p2, p3 = pulls[t0], pulls[t1], pulls[t2], pulls[t3]
+            for j in range(dec.shape[0]):
+                dec[j] += f0 * p0[j] + f1 * p1[j] + f2 * p2[j] + f3 * p3[j]
+            x0, x1, x2, x3 = inputs[t0], inputs[t1], inputs[t2], inputs[t3]
+            for j in range(enc.shape[0]):
+                enc[j] += g0 * x0[j] + g1 * x1[j] + g2 * x2[j] + g3 * x3[j]
+            db_enc[i] += g0 + g1 + g2 + g3
+            at += 4
+        while at < start[i + 1]:
             f = scale * value[entry[at]]
             g = scale * back[entry[at]]
+            p = pulls[row[at]]
             for j in range(dec.shape[0]):
-                dec[j] += f * pulls[t, j]
+                dec[j] += f * p[j]
+            x = inputs[row[at]]
             for j in range(enc.shape[0]):
-                enc[j] += g * inputs[t, j]
+                enc[j] += g * x[j]
             db_enc[i] += g
+            at += 1
 
 
 @njit(**_OPTIONS)

@@ -75,7 +75,7 @@ class TrainConfig:
     aux_k: int = 64
     """Dead features used per token there, at most."""
     dead_after: int | None = None
-    """Tokens without firing after which a feature counts as dead; by default a 160th of the run, at most 10 million."""
+    """Tokens without firing after which a feature counts as dead; by default a 160th of the run, at least 4 batches, at most 10 million."""
 
     def __post_init__(self) -> None:
         lowest = {"d_sae": 1, "l0": 1, "steps": 1, "warmup": 0, "decay": 0, "sparsity_warmup": 0, "frequency": 0, "aux_k": 1}
@@ -114,7 +114,7 @@ class TrainConfig:
         """This with every None that has a default filled in, for batches of `batch` tokens."""
         own: dict[str, Any] = {
             "lr": 3e-3 * math.sqrt(4096 / self.d_sae),
-            "dead_after": max(1, min(10_000_000, self.steps * batch // 160)),
+            "dead_after": max(4 * batch, min(10_000_000, self.steps * batch // 160)),
             "aux_weight": 0.0,
             "bandwidth": 0.5,
         } | _DEFAULTS[self.architecture]

@@ -55,6 +55,9 @@ Rule = Callable[["SaeTrainer", BFloat16[Tensor, "token d_sae"], Float[Tensor, "t
 
 
 def _batchtopk(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
+    if sae.floor == 1:  # the very first time: a few tokens tell about where the cut-off is
+        few = pre[:: max(1, len(pre) // 64)].contiguous()
+        sae.floor = max(1, sae.kernels.largest(few, sae.config.l0 * len(few))[1] - _FLOOR_BELOW)
     entries, cut = sae.kernels.largest(pre, sae.config.l0 * len(pre), sae.floor)
     sae.floor = max(1, cut - _FLOOR_BELOW)
     error, pull, back = sae.kernels.decode(entries, sae.W_dec, target, sae.layout)
@@ -105,7 +108,7 @@ def _jumprelu(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
     # Summed over entries for each feature: the error's part in the kernels' units, the penalty's in tokens.
     moved = _per_feature(sae, entries, theta * back * window)
     sae.push("threshold", -(moved / (n * sae.half) + weight * _per_feature(sae, entries, window.float()) / n) / sae.bandwidth)
-    return Outcome(entries, error, [Pass(entries, back * active, pull)], active)
+    return Outcome(entries, error, [Pass(entries.only(active), back[active], pull)], active)
 
 
 def _jumprelu_tanh(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
