@@ -38,13 +38,8 @@ def main() -> None:
     model = Model.load()
     with tempfile.TemporaryDirectory() as folder:
         corpus = [Corpus("text", options.corpus or library(Path(folder)))]
-        live = LiveStream(
-            model,
-            lambda: windows(corpus, model.tokenizer, length=128, seed=0),
-            [SITE],
-            capacity=options.tokens // BATCH * BATCH,
-            batch=BATCH,
-        )
+        tokens = options.tokens // BATCH * BATCH
+        live = LiveStream(model, lambda: windows(corpus, model.tokenizer, length=128, seed=0), [SITE], capacity=tokens, batch=BATCH)
         some = next(LiveStream(model, live.make_windows, [SITE], capacity=4096, batch=4096).batches()).acts
         train({f"b/{SITE}/w": TrainConfig(steps=2)}, InMemory(some, BATCH), some, model="b", context=128)  # compiles
         seconds = {}
