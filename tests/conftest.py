@@ -2,6 +2,7 @@
 
 import importlib.util
 import os
+import sys
 from collections.abc import Iterator
 
 # Before anything reads them: huggingface-hub and OpenMP look once, at import.
@@ -14,6 +15,7 @@ for _name in [name for name in os.environ if name.startswith("HOOKE_") and name 
 for _name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES"):
     os.environ.pop(_name, None)
 
+import commands  # noqa: E402
 import hypothesis  # noqa: E402
 import no_network  # noqa: E402
 import pytest  # noqa: E402
@@ -30,6 +32,36 @@ def _opens_no_connection() -> Iterator[None]:
     before = len(no_network.attempts)
     yield
     assert no_network.attempts[before:] == []
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> commands.Command:
+    """Run a command in this process; nothing it says may be a traceback."""
+    for name in ("argv", "stdin"):
+        monkeypatch.setattr(sys, name, getattr(sys, name))  # put back at the end of the test
+
+    def run(*arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
+        capsys.readouterr()
+        code = commands.main(arguments, stdin)
+        out, err = capsys.readouterr()
+        assert "Traceback" not in out + err
+        return code, out, err
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Arrays as small as a test's give several threads nothing but each other to wait for."""
+    import numba
+    import torch
+
+    before = torch.get_num_threads(), numba.get_num_threads()
+    torch.set_num_threads(1)
+    numba.set_num_threads(1)
+    yield
+    torch.set_num_threads(before[0])
+    numba.set_num_threads(before[1])
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,9 +1,9 @@
 """The command as people run it: exit codes, streams, formats, and nothing half-written."""
 
 import contextlib
+import functools
 import importlib
 import inspect
-import io
 import json
 import os
 import re
@@ -11,12 +11,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import planted
 import pytest
+from commands import Command
 
 from hooke import cli, tiny
 
@@ -40,32 +41,15 @@ def folder(tmp_path_factory) -> Path:
     return root
 
 
-Hooke = Callable[..., tuple[int, str, str]]
-
-
 @pytest.fixture
-def hooke(folder, monkeypatch, capsys) -> Hooke:
-    """Run a command in `folder` in this process; its exit code, standard output and standard error."""
+def hooke(folder, monkeypatch, command) -> Command:
+    """Run a command in `folder`."""
     monkeypatch.chdir(folder)
     monkeypatch.setattr("hooke.sae.packs.pack_folders", lambda: {"tiny": folder / "pack"})
-
-    def run(*arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["hooke", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(stdin)))
-        capsys.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return code, out, err
-
-    return run
+    return command
 
 
-def analyze(hooke: Hooke, *arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
+def analyze(hooke: Command, *arguments: str, stdin: bytes = b"") -> tuple[int, str, str]:
     return hooke("analyze", *arguments, "--model", "tiny", stdin=stdin)
 
 
@@ -301,7 +285,10 @@ def started(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
     command = [sys.executable, "-c", "from hooke.cli import main; main()", "analyze", *arguments]
     command += ["--model", "tiny", "--sae", "pack/resid_post.0.safetensors"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
-    with subprocess.Popen(command, cwd=folder, env={**os.environ, "OMP_NUM_THREADS": "1"}, **pipes) as process:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    # Tests that were started in the background of a script would hand on that Ctrl-C is to be ignored.
+    heard = functools.partial(signal.signal, signal.SIGINT, signal.default_int_handler)
+    with subprocess.Popen(command, cwd=folder, env=environment, preexec_fn=heard, **pipes) as process:
         try:
             yield process
         finally:

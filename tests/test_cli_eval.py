@@ -1,14 +1,15 @@
 """`hooke eval` as people run it: streams, formats, what is refused, and that a broken-off run goes on."""
 
 import json
-import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+from commands import Command
 from evals import reading
 
-from hooke import cli, tiny
+from hooke import tiny
 
 
 @pytest.fixture(scope="module")
@@ -31,25 +32,12 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def hooke(folder, monkeypatch, capsys):
-    """Run `hooke eval` in `folder`; its exit code, standard output and standard error."""
+def hooke(folder, monkeypatch, command) -> Command:
+    """Run `hooke eval` in `folder`."""
     monkeypatch.chdir(folder)
     monkeypatch.setenv("HOOKE_HOME", str(folder / "home"))
     monkeypatch.setattr("hooke.sae.packs.pack_folders", dict)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["hooke", "eval", *arguments])
-        capsys.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return code, out, err
-
-    return run
+    return partial(command, "eval")
 
 
 COMMON = ("--model", "tiny", "--corpus", "news.jsonl", "--all-documents", "--tokens", "300", "--batch-tokens", "128")

@@ -1,16 +1,16 @@
 """`hooke finetune` as people run it: what it writes and says, and what it refuses."""
 
 import json
-import sys
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from commands import Command
 from torch.nn.functional import normalize
 
-from hooke import cli, tiny
+from hooke import tiny
 from hooke.sae import Sae
 
 
@@ -32,23 +32,10 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def hooke(folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
-    """Run `hooke finetune` in `folder`; its exit code, standard output and standard error."""
+def hooke(folder: Path, monkeypatch: pytest.MonkeyPatch, command: Command) -> Command:
+    """Run `hooke finetune` in `folder`."""
     monkeypatch.chdir(folder)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["hooke", "finetune", *arguments])
-        capsys.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return code, out, err
-
-    return run
+    return partial(command, "finetune")
 
 
 COMMON = ("--model", "tiny", "--corpus", "news.jsonl", "--dtype", "float32", "--held-out", "150", "--batch", "4", "--lr", "0.01")

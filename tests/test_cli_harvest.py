@@ -1,16 +1,13 @@
 """`hooke harvest` as people run it: what it says, how it is stopped, and that it goes on to the same bytes whatever happened."""
 
-import io
 import json
-import os
-import subprocess
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
+from commands import Command, forked
 
-from hooke import cli, tiny
+from hooke import tiny
 from hooke.shards import Shards
 
 TEXTS = ("Bank profit", "the judge after the trial", "Storm", "new album and old guitar with a choir", "rain rain rain match")
@@ -30,28 +27,11 @@ def folder(tmp_path_factory) -> Path:
     return root
 
 
-Hooke = Callable[..., tuple[int, str, str]]
-
-
 @pytest.fixture
-def hooke(folder, monkeypatch, capsys) -> Hooke:
-    """Run `hooke harvest` in `folder` in this process; its exit code, standard output and standard error."""
+def hooke(folder, monkeypatch, command) -> Command:
+    """Run `hooke harvest` in `folder`."""
     monkeypatch.chdir(folder)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["hooke", "harvest", *BASE, *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO())
-        capsys.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return code, out, err
-
-    return run
+    return partial(command, "harvest", *BASE)
 
 
 def test_it_says_what_it_will_do_and_what_it_did(hooke, tmp_path):
@@ -115,30 +95,13 @@ RUNS = """
 import contextlib, io, json, os, random, signal, sys, time
 from pathlib import Path
 import hooke.harvest.saving, hooke.harvest.stream, hooke.model, hooke.shards, rich.progress
-from hooke import cli
+from commands import ended, fork
 
 arguments, root = sys.argv[1:-1], Path(sys.argv[-1])
 contents = lambda folder: {path.name: path.read_bytes() for path in folder.iterdir()}
 
 def run(out):
-    pid = os.fork()
-    if pid:
-        return pid
-    errors = os.open(root / "said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(errors, 2)
-    os.dup2(errors, 1)
-    sys.argv = ["hooke", *arguments, "--out", str(out)]
-    code = 0
-    try:
-        cli.main()
-    except SystemExit as stop:
-        code = stop.code or 0
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-def ended(pid):
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return fork([*arguments, "--out", str(out)], root / "said")
 
 def until(ready):
     end = time.monotonic() + 60
@@ -181,17 +144,7 @@ print(json.dumps({"killed": killed, "same": same, "stopped": stopped, "busy": bu
 
 def test_killed_stopped_or_two_at_once_the_bytes_are_the_same(folder, tmp_path):
     arguments = ["harvest", *BASE, *CORPORA, "--tokens", "6000"]
-    done = subprocess.run(
-        [sys.executable, "-c", RUNS, *arguments, str(tmp_path)],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout)
+    found = forked(RUNS, *arguments, str(tmp_path), folder=folder)
     assert found["same"]
     assert found["killed"].count(-9) >= 5, "the test has to kill it in the middle of its work"
     for name, code in (("SIGINT", 130), ("SIGTERM", 143)):

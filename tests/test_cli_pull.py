@@ -5,7 +5,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import fake_hub
@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 import torch
 import transformers
+from commands import Command
 
-from hooke import cli, tiny
+from hooke import tiny
 
 FOLDER = "layer_20/width_16k/average_l0_71"
 REPO = "google/gemma-scope-2b-pt-res"
 SAE = f"gemma-scope-2b-pt-res/{FOLDER}"
 TEXTS = ["the bank and the old choir", "rain for the team"]
-Hooke = Callable[..., tuple[int, str, str]]
 
 
 def gemma_2(folder: Path) -> dict[str, bytes]:
@@ -88,31 +88,12 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: tuple[dict[str, 
         yield serving
 
 
-@pytest.fixture
-def hooke(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Hooke:
-    """Run a command in this process; its exit code, standard output and standard error."""
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["hooke", *arguments])
-        capsys.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return code, out, err
-
-    return run
-
-
-def test_pull(hub: fake_hub.Hub, hooke: Hooke, files: tuple[dict[str, bytes], bytes]) -> None:
-    code, out, err = hooke("pull", "gemma-2-2b/20-gemmascope-res-16k")
+def test_pull(hub: fake_hub.Hub, command: Command, files: tuple[dict[str, bytes], bytes]) -> None:
+    code, out, err = command("pull", "gemma-2-2b/20-gemmascope-res-16k")
     assert code == 0, err
     assert out.startswith(f"{SAE}: {len(files[1]) / 1000:.3g} kB at ")
     assert "Fetching layer_20/width_16k/average_l0_71/params.npz" in err
-    code, out, _ = hooke("pull", SAE, "--json")
+    code, out, _ = command("pull", SAE, "--json")
     row = json.loads(out)
     assert (row["name"], row["model"], row["reads"], row["d_in"], row["d_sae"]) == (SAE, "gemma-2-2b", ["resid_post.20"], 16, 384)
     assert [Path(file).name for file in row["files"]] == ["params.npz"]
@@ -130,43 +111,43 @@ def test_pull(hub: fake_hub.Hub, hooke: Hooke, files: tuple[dict[str, bytes], by
         (["tiny/resid_post.0/64"], 4, "unknown SAE"),
     ],
 )
-def test_pulls_that_fail(hub: fake_hub.Hub, hooke: Hooke, arguments: list[str], code: int, said: str) -> None:
-    found, out, err = hooke("pull", *arguments)
+def test_pulls_that_fail(hub: fake_hub.Hub, command: Command, arguments: list[str], code: int, said: str) -> None:
+    found, out, err = command("pull", *arguments)
     assert (found, out) == (code, "")
     assert said in err
 
 
-def test_pulls_that_fail_on_the_way(hub: fake_hub.Hub, hooke: Hooke) -> None:
+def test_pulls_that_fail_on_the_way(hub: fake_hub.Hub, command: Command) -> None:
     hub.faults["params.npz"] = ["flip"]
-    code, out, err = hooke("pull", SAE)
+    code, out, err = command("pull", SAE)
     assert (code, out) == (5, "")
     assert "arrived damaged" in err
     hub.repos[REPO].gated = True
-    code, _, err = hooke("pull", SAE)
+    code, _, err = command("pull", SAE)
     assert code == 4
     assert f"{REPO} is gated" in err
 
 
-def test_saes(hooke: Hooke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_saes(command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("COLUMNS", "120")
     tiny.sae().save(tmp_path / "one.safetensors")
     monkeypatch.setattr("hooke.sae.packs.pack_folders", lambda: {"tiny": tmp_path})
-    code, out, _ = hooke("saes")
+    code, out, _ = command("saes")
     assert code == 0
     assert out.index("tiny/resid_post.0/64") < out.index("gemma-2-2b") < out.index("hooke saes --model")
     assert "any" not in out
-    code, out, _ = hooke("saes", "--model", "google/gemma-2-2b", "--site", "resid_post.20")
+    code, out, _ = command("saes", "--model", "google/gemma-2-2b", "--site", "resid_post.20")
     assert code == 0
     assert "None of these is installed." in out
     assert f"{SAE} " in out
     assert "hooke pull NAME" in out
-    code, out, _ = hooke("saes", "--model", "gemma-2-2b", "--json", "--width", "16k", "--site", "resid_post.20")
+    code, out, _ = command("saes", "--model", "gemma-2-2b", "--json", "--width", "16k", "--site", "resid_post.20")
     (row,) = json.loads(out)["saes"]
     assert (row["name"], row["installed"], row["l0"], row["neuronpedia"]) == (SAE, False, 71, "gemma-2-2b/20-gemmascope-res-16k")
-    assert "and 12 more" in hooke("saes", "--model", "gemma-2-2b", "--site", "attn_z")[1]
-    assert json.loads(hooke("saes", "--width", "64", "--json", "--installed")[1])["saes"][0]["name"] == "tiny/resid_post.0/64"
-    assert "knows no such SAE" in hooke("saes", "--model", "nothing")[1]
-    assert hooke("saes", "--site", "resid_pst.1")[0] == 4
+    assert "and 12 more" in command("saes", "--model", "gemma-2-2b", "--site", "attn_z")[1]
+    assert json.loads(command("saes", "--width", "64", "--json", "--installed")[1])["saes"][0]["name"] == "tiny/resid_post.0/64"
+    assert "knows no such SAE" in command("saes", "--model", "nothing")[1]
+    assert command("saes", "--site", "resid_pst.1")[0] == 4
 
 
 def analyze(hub: fake_hub.Hub, cache: Path, sae: str, *, offline: bool = False) -> subprocess.CompletedProcess[str]:
@@ -175,8 +156,8 @@ def analyze(hub: fake_hub.Hub, cache: Path, sae: str, *, offline: bool = False) 
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("HF_", "TRANSFORMERS_"))}
     env = clean | fake_hub.environment(hub, cache) | ({"HF_HUB_OFFLINE": "1"} if offline else {}) | {"HOOKE_HOME": str(cache / "hooke")}
     main = "from hooke.cli import main; main()"
-    command = [sys.executable, "-c", main, "analyze", "--model", "google/gemma-2-2b", "--sae", sae, str(cache / "texts.txt"), "--json"]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300, env=env, check=False)
+    arguments = [sys.executable, "-c", main, "analyze", "--model", "google/gemma-2-2b", "--sae", sae, str(cache / "texts.txt"), "--json"]
+    return subprocess.run(arguments, capture_output=True, text=True, timeout=300, env=env, check=False)
 
 
 def test_the_articles_example(hub: fake_hub.Hub, tmp_path: Path) -> None:
@@ -203,17 +184,17 @@ def test_the_articles_example(hub: fake_hub.Hub, tmp_path: Path) -> None:
     assert hub.seen == []
 
 
-def test_the_articles_example_in_this_process(hub: fake_hub.Hub, hooke: Hooke, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_the_articles_example_in_this_process(hub: fake_hub.Hub, command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """What a person reads, and weights whose figures do not fit their name."""
     folder = tmp_path / "gemma-2-2b"
     folder.mkdir()
     for name, data in hub.repos["google/gemma-2-2b"].files.items():
         (folder / name).write_bytes(data)
     monkeypatch.setenv("COLUMNS", "140")
-    code, out, err = hooke("analyze", "--model", str(folder), "--sae", SAE, *TEXTS)
+    code, out, err = command("analyze", "--model", str(folder), "--sae", SAE, *TEXTS)
     assert code == 0, err
     assert "no atlas for this SAE: gemma-scope-2b-pt-res/resid_post.20/16k-l0-71" in " ".join(out.split())
     assert "topic" not in out.partition("What this rests on")[0]
-    code, _, err = hooke("analyze", "--model", str(folder), "--sae", f"{SAE[:-2]}9", *TEXTS)
+    code, _, err = command("analyze", "--model", str(folder), "--sae", f"{SAE[:-2]}9", *TEXTS)
     assert code == 3
     assert "features a token (said to be 9)" in err

@@ -1,16 +1,15 @@
 """`hooke sample` as people run it: the same bytes however often it was cut off, from the model's own distribution, packed by name."""
 
 import gzip
-import io
 import json
-import sys
-from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
 import torch
+from commands import Command
 
-from hooke import cli, tiny
+from hooke import tiny
 from hooke.errors import BadConfig, BadFile, HookeError
 from hooke.model.sampled import SampleConfig, sample
 from hooke.text.corpus import documents
@@ -19,30 +18,18 @@ MODEL = tiny.model()
 
 
 @pytest.fixture
-def hooke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+def hooke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command) -> Command:
     """Run the command with the planted model."""
     monkeypatch.chdir(tmp_path)
     tiny.save(tmp_path / "tiny")
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["hooke", "sample", "--model", "tiny", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO()))
-        capsys.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = int(stop.code or 0)
-        return code, *capsys.readouterr()
-
-    return run
+    return partial(command, "sample", "--model", "tiny")
 
 
 def records(path: Path) -> list[dict[str, str]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
-def test_the_command_writes_a_corpus(hooke: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+def test_the_command_writes_a_corpus(hooke: Command, tmp_path: Path) -> None:
     code, out, err = hooke("--tokens", "500", "--length", "20", "--batch", "8", "--out", "x.jsonl.zst", "--json")
     assert code == 0
     summary = json.loads(out)
@@ -55,7 +42,7 @@ def test_the_command_writes_a_corpus(hooke: Callable[..., tuple[int, str, str]],
     assert "x.jsonl.zst is there already" in err.replace("\n", " ")
 
 
-def test_prompts_of_any_length_are_gone_on_from_in_turn(hooke: Callable[..., tuple[int, str, str]], tmp_path: Path) -> None:
+def test_prompts_of_any_length_are_gone_on_from_in_turn(hooke: Command, tmp_path: Path) -> None:
     (tmp_path / "p.txt").write_text("the old judge\nrain\n")
     told = hooke("--tokens", "60", "--length", "5", "--batch", "4", "--out", "x.jsonl", "--prompt", "The bank", "--prompts", "p.txt")
     assert told[:2] == (0, "")

@@ -1,24 +1,21 @@
 """`hooke train` as people run it: what it leaves behind, what it refuses and why, and that a stopped run ends in the same bytes."""
 
-import io
 import json
 import math
-import os
 import re
-import subprocess
-import sys
-from collections.abc import Callable
 from pathlib import Path
 
-import numba
 import pytest
-import torch
+from commands import Command, forked
 
-from hooke import cli, tiny
+from hooke import tiny
 from hooke.files import sole_writer
 from hooke.sae import Sae
 
-pytestmark = pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaPerformanceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaPerformanceWarning"),
+    pytest.mark.usefixtures("one_thread"),
+]
 SUITE = """
 model = "tiny"
 corpus = ["news.jsonl=2", "prose.jsonl"]
@@ -56,17 +53,6 @@ ONE = ("--model", "tiny", "--site", "resid_post.0", "--d-sae", "48", "--l0", "4"
 HARVEST = ("--model", "tiny", "--corpus", "news.jsonl", "--context", "8", "--tokens", "4000", "--shard-tokens", "400")
 
 
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Arrays as small as these give several threads nothing but each other to wait for."""
-    before = torch.get_num_threads(), numba.get_num_threads()
-    torch.set_num_threads(1)
-    numba.set_num_threads(1)
-    yield
-    torch.set_num_threads(before[0])
-    numba.set_num_threads(before[1])
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     """A folder with the planted model, two corpora, and suites that read them, or shards."""
@@ -82,31 +68,14 @@ def folder(tmp_path_factory) -> Path:
     return root
 
 
-Hooke = Callable[..., tuple[int, str, str]]
-
-
 @pytest.fixture
-def hooke(folder, monkeypatch, capsys) -> Hooke:
-    """Run a command in `folder` in this process; its exit code, standard output and standard error."""
+def hooke(folder, monkeypatch, command) -> Command:
+    """Run a command in `folder`."""
     monkeypatch.chdir(folder)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        monkeypatch.setattr(sys, "argv", ["hooke", *arguments])
-        monkeypatch.setattr(sys, "stdin", io.StringIO())
-        capsys.readouterr()
-        try:
-            cli.main()
-            code = 0
-        except SystemExit as stop:
-            code = stop.code or 0
-        out, err = capsys.readouterr()
-        assert "Traceback" not in out + err
-        return code, out, err
-
-    return run
+    return command
 
 
-def one(hooke: Hooke, out: Path, *arguments: str, tokens: int = 600) -> tuple[int, str, str]:
+def one(hooke: Command, out: Path, *arguments: str, tokens: int = 600) -> tuple[int, str, str]:
     """Train one small SAE."""
     return hooke("train", *ONE, "--tokens", str(tokens), "--out", str(out), *arguments)
 
@@ -289,29 +258,12 @@ RUNS = """
 import json, os, signal, sys, time
 from pathlib import Path
 import hooke.cli.train_stream, hooke.train.page, hooke.train.watch, rich.progress, rich.table
-from hooke import cli
+from commands import ended, fork
 
 arguments, root = sys.argv[1:-1], Path(sys.argv[-1])
 
 def run(out):
-    pid = os.fork()
-    if pid:
-        return pid
-    errors = os.open(root / "said", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
-    os.dup2(errors, 2)
-    os.dup2(errors, 1)
-    sys.argv = ["hooke", *arguments, "--out", str(out)]
-    code = 0
-    try:
-        cli.main()
-    except SystemExit as stop:
-        code = stop.code or 0
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
-
-def ended(pid):
-    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    return fork([*arguments, "--out", str(out)], root / "said")
 
 def kept(out):
     return {str(p.relative_to(out)): p.read_bytes() for p in out.rglob("*") if p.name == "metrics.jsonl" or p.parent.parent.name == "saes"}
@@ -333,17 +285,7 @@ print(json.dumps({"found": found, "same": same, "kept": len(kept(root / "whole")
 
 
 def test_a_stopped_run_goes_on_to_the_same_bytes(folder, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-c", RUNS, "train", "suite.toml", "--tokens", "4000", str(tmp_path)],
-        cwd=folder,
-        env=os.environ | {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=500,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    result = json.loads(done.stdout)
+    result = forked(RUNS, "train", "suite.toml", "--tokens", "4000", str(tmp_path), folder=folder)
     assert (result["same"], result["kept"]) == (True, 8)
     for name, code in (("SIGINT", 130), ("SIGTERM", 143)):
         stopped, said, saes, after = result["found"][name]

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import re
+import sys
 from pathlib import Path
 
 import published
@@ -97,11 +98,16 @@ def test_safetensors_are_written_byte_for_byte_as_the_reference_does(tensors, si
     assert (len(data), hashlib.sha256(data).hexdigest()) == (size, digest)
 
 
+NPZ_BEFORE_3_11_4 = "f1f75da4821799f03ca7ec5c45e5ff888d089c87dcb92cabc7311bbbe54af2b5"
+
+
 def test_npz_is_written_byte_for_byte_as_numpy_does(tmp_path: Path) -> None:
     write_npz(tmp_path / "x.npz", {name: tensor.numpy() for name, tensor in GOLDEN.items()})
     data = (tmp_path / "x.npz").read_bytes()
-    expected = (1576, "2f6223bad7567bfb22269824dcb5ff84eac3724bc09c9da7d65d6b8dc33a81c3")
-    assert (len(data), hashlib.sha256(data).hexdigest()) == expected
+    # Python's zipfile names another version of the format in its headers since 3.11.4; all else is the same.
+    fixed = sys.version_info >= (3, 11, 4)
+    digest = "2f6223bad7567bfb22269824dcb5ff84eac3724bc09c9da7d65d6b8dc33a81c3" if fixed else NPZ_BEFORE_3_11_4
+    assert (len(data), hashlib.sha256(data).hexdigest()) == (1576, digest)
 
 
 CODES = [[0, 0.3125, 0, 0, 0, 0, 0, 0], [0.9375, 0, 1.3125, 0.8125, 0, 1.1875, 0.6875, 0], [0, 0, 0.9375, 0, 0, 0, 0, 0]]

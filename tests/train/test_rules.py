@@ -2,7 +2,6 @@
 
 import math
 
-import numba
 import pytest
 import torch
 from torch import Tensor
@@ -11,7 +10,10 @@ from hooke.names import Site
 from hooke.train.config import TrainConfig
 from hooke.train.trainer import SaeTrainer
 
-pytestmark = pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaPerformanceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaPerformanceWarning"),
+    pytest.mark.usefixtures("one_thread"),
+]
 D, M, N, L0 = 6, 24, 48, 5
 RESID, LATER, MLP_IN, MLP_OUT = Site(0, "resid_post"), Site(1, "resid_post"), Site(0, "mlp_in"), Site(0, "mlp_out")
 BASE = {"d_sae": M, "l0": L0, "steps": 10, "lr": 1e-3, "sparsity_warmup": 0.0, "dead_after": 1 << 40}
@@ -23,6 +25,7 @@ CASES = {
     "batchtopk crosscoder": {"reads": ("resid_post.0", "resid_post.1")},
     "topk": {},
     "topk multi": {"multi": True},
+    "batchtopk nested skip transcoder": {"writes": ("mlp_out.0",), "skip": True, "prefixes": (6, 12)},
     "topk nested": {"prefixes": (8,)},
     "jumprelu": {"sparsity": 0.3, "frequency": 0.2, "bandwidth": 0.8},
     "jumprelu nested": {"sparsity": 0.3, "bandwidth": 0.8, "prefixes": (6, 12)},
@@ -32,14 +35,6 @@ CASES = {
     "relu": {"sparsity": 0.05},
     "relu transcoder": {"sparsity": 0.05, "writes": ("mlp_out.0",)},
 }
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    yield
-    numba.set_num_threads(before)
 
 
 class Jump(torch.autograd.Function):
@@ -150,7 +145,7 @@ def test_gradients_are_those_of_the_loss(monkeypatch, case):
             wanted = wanted * (torch.arange(wanted.shape[1]) >= trainer.layout.writes[:, None])
         if name == "W_enc":
             assert float(wanted.abs().max()) > 0
-        tolerance = 2e-3 * float(wanted.abs().max()) + 1e-9
+        tolerance = 2**-8 * float(wanted.abs().max()) + 1e-9  # a bfloat16 step: a pre-activation may be rounded either way
         assert math.isclose(float((parameter.gradient - wanted).abs().max()), 0, abs_tol=tolerance), name
 
 

@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-import numba
 import pytest
 import torch
 
@@ -15,7 +14,10 @@ from hooke.errors import BadConfig, BadFile, Busy
 from hooke.names import Site
 from hooke.train import Hooks, InMemory, RunFolder, TrainConfig, train
 
-pytestmark = pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaPerformanceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaPerformanceWarning"),
+    pytest.mark.usefixtures("one_thread"),
+]
 SITES = [Site(0, "resid_post"), Site(0, "mlp_out")]
 CONFIGS = {
     "toy/resid_post.0/a": TrainConfig(d_sae=24, l0=4, steps=300, lr=1e-3, dead_after=500),
@@ -42,17 +44,6 @@ def result(folder: Path) -> dict[str, bytes]:
     """All that a run leaves, but for what tells the time."""
     paths = [path for path in folder.rglob("*") if path.is_file() and path.name != "events.jsonl"]
     return {str(path.relative_to(folder)): path.read_bytes() for path in paths}
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Arrays as small as these give several threads nothing but each other to wait for."""
-    before = torch.get_num_threads(), numba.get_num_threads()
-    torch.set_num_threads(1)
-    numba.set_num_threads(1)
-    yield
-    torch.set_num_threads(before[0])
-    numba.set_num_threads(before[1])
 
 
 @pytest.fixture(scope="module")

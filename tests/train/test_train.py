@@ -3,7 +3,6 @@
 import math
 from dataclasses import dataclass, replace
 
-import numba
 import pytest
 import torch
 
@@ -15,20 +14,14 @@ from hooke.train import Hooks, Progress, TrainConfig, train
 from hooke.train.export import export, measure
 from hooke.train.trainer import SaeTrainer
 
-pytestmark = pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaPerformanceWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaPerformanceWarning"),
+    pytest.mark.usefixtures("one_thread"),
+]
 D, PLANTED, ACTIVE, BATCH = 32, 64, 3, 512
 NAME, SITE = "toy/resid_post.0/64", Site(0, "resid_post")
 CONFIG = TrainConfig(d_sae=PLANTED, l0=ACTIVE, steps=350, lr=5e-3, dead_after=20_000, aux_k=16)
 SHORT = replace(CONFIG, steps=8)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    """Arrays as small as these give several threads nothing but each other to wait for."""
-    before = numba.get_num_threads()
-    numba.set_num_threads(1)
-    yield
-    numba.set_num_threads(before)
 
 
 def directions() -> torch.Tensor:

@@ -36,6 +36,8 @@ class Pass(NamedTuple):
     """Gradient of the loss at each entry's pre-activation."""
     pull: Float[Tensor, "group token d_out"]
     """Gradient of the loss at the reconstruction, for each prefix."""
+    frozen: bool = False
+    """Whether this reconstruction's decoder is held fixed, bias and skip included: its entries are zeros then."""
 
 
 class Outcome(NamedTuple):
@@ -154,7 +156,9 @@ def _gated(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
     sae.push("r_mag", _per_feature(sae, entries, value_slope * stretch * u) * unit)
     sae.push("b_mag", _per_feature(sae, entries, value_slope) * unit)
     sae.push("b_enc", -_per_feature(sae, entries, value_slope * stretch) * unit)  # the value does not see the gate's bias
-    gate = Pass(Entries(opened.indptr, opened.feature, torch.zeros_like(opened.value)), gate_back + sae.half * sae.sparsity, gate_pull)
+    gate = Pass(
+        Entries(opened.indptr, opened.feature, torch.zeros_like(opened.value)), gate_back + sae.half * sae.sparsity, gate_pull, frozen=True
+    )
     return Outcome(entries, error, [Pass(entries, value_slope * stretch, pull), gate], positive)
 
 

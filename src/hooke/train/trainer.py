@@ -169,21 +169,18 @@ class SaeTrainer:
         scale = 1 / (n * self.half)
         for one in passes:
             self._learn(one, x, scale)
-        self.push("b_dec", sum(weight * pull for weight, pull in self._pulls(error, passes)) * scale)
+        # What is in every prefix learns from the first pull, which holds them all.
+        moving = [one.pull[0] for one in passes if not one.frozen]
+        moved = moving[0] if len(moving) == 1 else torch.stack(moving).sum(0)
+        self.push("b_dec", moved.sum(0) * scale)
         if self.config.skip:
-            self.push("W_skip", x.T @ error * scale)
+            self.push("W_skip", x.T @ moved * scale)
         fired = torch.bincount(entries.feature if active is None else entries.feature[active], minlength=self.config.d_sae)
         self._revive(pre, x, error)
         self._silent = torch.where(fired > 0, 0, self._silent + n)
         self._count(y, error, fired)
         self._steer(int(fired.sum()) / n)
         self._update()
-
-    def _pulls(self, error: Tensor, passes: list[Pass]) -> list[tuple[float, Tensor]]:
-        """What moves ``b_dec``: it is part of every prefix, so the first pull, which holds them all; a gate's pass is not of the output."""
-        if self.config.architecture == "gated":
-            return [(1.0, passes[0].pull[0].sum(0))]
-        return [(1.0, one.pull[0].sum(0)) for one in passes]
 
     def _pre(self, x: Float[Tensor, "token d_in"]) -> BFloat16[Tensor, "token d_sae"]:
         x, weights, bias, width = x.bfloat16(), self.W_enc.bfloat16(), self.b_enc.bfloat16(), self.W_enc.shape[1]
