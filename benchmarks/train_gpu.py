@@ -150,7 +150,7 @@ def crossover(options: argparse.Namespace, device: torch.device) -> Iterator[dic
 
         def step(target: Tensor, entries: Any = entries) -> None:
             _, pull, back = kernels.decode(entries, W_dec, target, layout)
-            kernels.add_gradients(entries, back, target, pull, layout, 1.0, into)
+            kernels.add_gradients(entries, back, target.bfloat16(), pull.bfloat16(), layout, 1.0, into)
 
         for way, limit in (("sparse_ms", 1.0), ("dense_ms", 0.0)):
             kernels._DENSE_SHARE = limit

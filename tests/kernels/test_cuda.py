@@ -139,9 +139,10 @@ def _check_step(device, kernels, given_step, atol: float) -> None:
     if layout.writes.any():
         before.W_dec.mul_(torch.arange(d) >= layout.writes[:, None])
     into = Gradients(*(array.clone() for array in before))
-    twins.add_gradients(entries, wanted[2], acts, wanted[1].float(), layout, 0.25, into)
+    acts, rows = acts.bfloat16(), wanted[1].bfloat16()
+    twins.add_gradients(entries, wanted[2], acts.float(), rows.float(), layout, 0.25, into)
     (found,) = on(device, before)
-    kernels.add_gradients(there[0], back, acts.to(device), pull, there[3], 0.25, found)
+    kernels.add_gradients(there[0], back, acts.to(device), rows.to(device), there[3], 0.25, found)
     near(found, into, atol)
 
 
@@ -171,7 +172,7 @@ def test_a_step_repeats_bit_for_bit(device, always_sparse):
     for _ in range(3):
         _, pull, back = always_sparse.decode(*there)
         into = Gradients(torch.zeros(40, 70, device=device), torch.zeros(40, 70, device=device), torch.zeros(40, device=device))
-        always_sparse.add_gradients(there[0], back, acts, pull, there[3], 1.0, into)
+        always_sparse.add_gradients(there[0], back, acts.bfloat16(), pull.bfloat16(), there[3], 1.0, into)
         runs.append([pull, back, *into])
     assert all(torch.equal(a, b) for other in runs[1:] for a, b in zip(runs[0], other, strict=True))
 

@@ -90,19 +90,28 @@ def decode(
 def add_gradients(
     entries: Entries,
     back: Float[Tensor, " nnz"],
-    acts: Float[Tensor, "token d_in"],
-    pull: Float[Tensor, "group token d_out"],
+    acts: BFloat16[Tensor, "token d_in"],
+    pull: BFloat16[Tensor, "group token d_out"],
     layout: Layout,
     scale: float,
     into: Gradients,
 ) -> None:
-    """Add to `into`, times `scale`: ``W_dec[i] += Σ value · pull``, ``W_enc[i] += Σ back · acts``, ``b_enc[i] += Σ back``."""
+    """Add to `into`, times `scale`: ``W_dec[i] += Σ value · pull``, ``W_enc[i] += Σ back · acts``, ``b_enc[i] += Σ back``.
+
+    Two rows are read for every entry, and memory is what that waits for: hence their bfloat16. Sums are float32.
+    """
     if dense.suits(entries, len(into.W_dec), _DENSE_SHARE):
         dense.add_gradients(entries, back, acts, pull, layout, scale, into)
         return
     grouped = _by_feature(entries.indptr.numpy(), entries.feature.numpy(), len(into.b_enc))
-    arrays = (entries.value, back, acts, pull, layout.group, layout.reads, layout.writes, *into)
-    _add_gradients(*[*grouped, *(array.numpy() for array in arrays), np.float32(scale)])
+    rows = (_bits(acts), _bits(pull))
+    arrays = (layout.group, layout.reads, layout.writes, *into)
+    _add_gradients(*grouped, entries.value.numpy(), back.numpy(), *rows, *(array.numpy() for array in arrays), np.float32(scale))
+
+
+def _bits(value: BFloat16[Tensor, "*shape"]) -> np.ndarray:
+    """The bits that `_wide` reads."""
+    return value.view(torch.int16).numpy().view(np.uint16)
 
 
 def adam(parameter: Parameter, step: int, lr: float, betas: tuple[float, float], eps: float, *, unit_rows: bool = False) -> None:
@@ -246,7 +255,23 @@ def _decode(indptr, feature, value, W_dec, target, ends, weights, group, writes,
             row[j] = -target[t, j]
         e = indptr[t]
         for g in range(groups):
-            while e < indptr[t + 1] and feature[e] < ends[g]:
+            end = e
+            while end < indptr[t + 1] and feature[end] < ends[g]:
+                end += 1
+            while e + 3 < end and writes[feature[e]] == writes[feature[e + 3]]:  # four at a time, as below; features ascend, as writes do
+                low = writes[feature[e]]
+                part = row[low:]
+                w0, w1, w2, w3 = (
+                    W_dec[feature[e], low:],
+                    W_dec[feature[e + 1], low:],
+                    W_dec[feature[e + 2], low:],
+                    W_dec[feature[e + 3], low:],
+                )
+                f0, f1, f2, f3 = value[e], value[e + 1], value[e + 2], value[e + 3]
+                for j in range(part.shape[0]):
+                    part[j] += f0 * w0[j] + f1 * w1[j] + f2 * w2[j] + f3 * w3[j]
+                e += 4
+            while e < end:
                 i = feature[e]
                 w = W_dec[i, writes[i] :]
                 part = row[writes[i] :]
@@ -291,37 +316,42 @@ def _by_feature(indptr, feature, d_sae):
     return start, entry, row
 
 
+@njit(inline="always")
+@no_type_check
+def _wide(bits):
+    return np.uint32(np.uint32(bits) << np.uint32(16)).view(np.float32)
+
+
 @njit(**_OPTIONS)
 @no_type_check
 def _add_gradients(start, entry, row, value, back, acts, pull, group, reads, writes, dW_dec, dW_enc, db_enc, scale):
     for i in prange(start.shape[0] - 1):
-        dec = dW_dec[i, writes[i] :]
+        low, own, first = writes[i], group[i], reads[i]
+        dec = dW_dec[i, low:]
         enc = dW_enc[i]
-        pulls = pull[group[i], :, writes[i] :]
-        inputs = acts[:, reads[i] : reads[i] + enc.shape[0]]
         at = start[i]
         while at + 3 < start[i + 1]:  # four entries at a time, so that the sums are fetched and put back a quarter as often
             e0, e1, e2, e3 = entry[at], entry[at + 1], entry[at + 2], entry[at + 3]
             t0, t1, t2, t3 = row[at], row[at + 1], row[at + 2], row[at + 3]
             f0, f1, f2, f3 = scale * value[e0], scale * value[e1], scale * value[e2], scale * value[e3]
             g0, g1, g2, g3 = scale * back[e0], scale * back[e1], scale * back[e2], scale * back[e3]
-            p0, p1, p2, p3 = pulls[t0], pulls[t1], pulls[t2], pulls[t3]
+            p0, p1, p2, p3 = pull[own, t0, low:], pull[own, t1, low:], pull[own, t2, low:], pull[own, t3, low:]
             for j in range(dec.shape[0]):
-                dec[j] += f0 * p0[j] + f1 * p1[j] + f2 * p2[j] + f3 * p3[j]
-            x0, x1, x2, x3 = inputs[t0], inputs[t1], inputs[t2], inputs[t3]
+                dec[j] += f0 * _wide(p0[j]) + f1 * _wide(p1[j]) + f2 * _wide(p2[j]) + f3 * _wide(p3[j])
+            x0, x1, x2, x3 = acts[t0, first:], acts[t1, first:], acts[t2, first:], acts[t3, first:]
             for j in range(enc.shape[0]):
-                enc[j] += g0 * x0[j] + g1 * x1[j] + g2 * x2[j] + g3 * x3[j]
+                enc[j] += g0 * _wide(x0[j]) + g1 * _wide(x1[j]) + g2 * _wide(x2[j]) + g3 * _wide(x3[j])
             db_enc[i] += g0 + g1 + g2 + g3
             at += 4
         while at < start[i + 1]:
             f = scale * value[entry[at]]
             g = scale * back[entry[at]]
-            p = pulls[row[at]]
+            p = pull[own, row[at], low:]
             for j in range(dec.shape[0]):
-                dec[j] += f * p[j]
-            x = inputs[row[at]]
+                dec[j] += f * _wide(p[j])
+            x = acts[row[at], first:]
             for j in range(enc.shape[0]):
-                enc[j] += g * x[j]
+                enc[j] += g * _wide(x[j])
             db_enc[i] += g
             at += 1
 

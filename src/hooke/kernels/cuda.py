@@ -98,13 +98,16 @@ def decode(
 def add_gradients(
     entries: Entries,
     back: Float[Tensor, " nnz"],
-    acts: Float[Tensor, "token d_in"],
-    pull: Float[Tensor, "group token d_out"],
+    acts: BFloat16[Tensor, "token d_in"],
+    pull: BFloat16[Tensor, "group token d_out"],
     layout: Layout,
     scale: float,
     into: Gradients,
 ) -> None:
-    """Add to `into`, times `scale`: ``W_dec[i] += Σ value · pull``, ``W_enc[i] += Σ back · acts``, ``b_enc[i] += Σ back``."""
+    """Add to `into`, times `scale`: ``W_dec[i] += Σ value · pull``, ``W_enc[i] += Σ back · acts``, ``b_enc[i] += Σ back``.
+
+    Two rows are read for every entry, and memory is what that waits for: hence their bfloat16. Sums are float32.
+    """
     d_sae = len(into.b_enc)
     if dense.suits(entries, d_sae, _DENSE_SHARE):
         dense.add_gradients(entries, back, acts, pull, layout, scale, into)

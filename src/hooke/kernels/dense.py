@@ -32,8 +32,8 @@ def decode(
 def add_gradients(
     entries: Entries,
     back: Float[Tensor, " nnz"],
-    acts: Float[Tensor, "token d_in"],
-    pull: Float[Tensor, "group token d_out"],
+    acts: BFloat16[Tensor, "token d_in"],
+    pull: BFloat16[Tensor, "group token d_out"],
     layout: Layout,
     scale: float,
     into: Gradients,
@@ -42,11 +42,11 @@ def add_gradients(
     codes, backs = _scattered(entries, entries.value, len(into.b_enc)), _scattered(entries, back, len(into.b_enc))
     ends = [0, *layout.ends.tolist()]
     for g, (start, end) in enumerate(itertools.pairwise(ends)):
-        into.W_dec[start:end] += scale * (codes[:, start:end].T @ pull[g].bfloat16())
+        into.W_dec[start:end] += scale * (codes[:, start:end].T @ pull[g])
     into.W_dec.mul_(torch.arange(into.W_dec.shape[1], device=acts.device) >= layout.writes[:, None])
     for first in layout.reads.unique().tolist():
         own = layout.reads == first
-        into.W_enc[own] += scale * (backs[:, own].T @ acts[:, first : first + into.W_enc.shape[1]].bfloat16())
+        into.W_enc[own] += scale * (backs[:, own].T @ acts[:, first : first + into.W_enc.shape[1]])
     into.b_enc.add_(backs.float().sum(0), alpha=scale)
 
 

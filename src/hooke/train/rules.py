@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
 # The smallest positive bfloat16: what is at least this is above zero.
 _TINY = 2.0**-133
-# The next batch's cut-off is looked for from this many bfloat16 steps below the last one's, about half its value.
-_FLOOR_BELOW = 128
+# The next batch's cut-off is looked for from this many bfloat16 steps below the last one's, about two thirds of its value.
+_FLOOR_BELOW = 64
 _MULTI, _MULTI_WEIGHT = 4, 1 / 8
 _TANH_SCALE = 4.0
 _FREQUENT = 0.1

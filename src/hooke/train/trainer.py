@@ -161,14 +161,15 @@ class SaeTrainer:
         y = x if self.writes == self.reads else self.normalised(acts, self.writes)
         n = len(x)
         self._mean_input = x.mean(0)
-        pre = self._pre(x)
+        rounded = x.bfloat16()
+        pre = self._pre(rounded)
         target = y - self.b_dec
         if self.config.skip:
             target -= x @ self.W_skip
         entries, error, passes, active = RULES[self.config.architecture](self, pre, target)
         scale = 1 / (n * self.half)
         for one in passes:
-            self._learn(one, x, scale)
+            self._learn(one, rounded, scale)
         # What is in every prefix learns from the first pull, which holds them all.
         moving = [one.pull[0] for one in passes if not one.frozen]
         moved = moving[0] if len(moving) == 1 else torch.stack(moving).sum(0)
@@ -176,23 +177,23 @@ class SaeTrainer:
         if self.config.skip:
             self.push("W_skip", x.T @ moved * scale)
         fired = torch.bincount(entries.feature if active is None else entries.feature[active], minlength=self.config.d_sae)
-        self._revive(pre, x, error)
+        self._revive(pre, rounded, error)
         self._silent = torch.where(fired > 0, 0, self._silent + n)
         self._count(y, error, fired)
         self._steer(int(fired.sum()) / n)
         self._update()
 
-    def _pre(self, x: Float[Tensor, "token d_in"]) -> BFloat16[Tensor, "token d_sae"]:
-        x, weights, bias, width = x.bfloat16(), self.W_enc.bfloat16(), self.b_enc.bfloat16(), self.W_enc.shape[1]
+    def _pre(self, x: BFloat16[Tensor, "token d_in"]) -> BFloat16[Tensor, "token d_sae"]:
+        weights, bias, width = self.W_enc.bfloat16(), self.b_enc.bfloat16(), self.W_enc.shape[1]
         if len(self.reads) == 1:
             return torch.nn.functional.linear(x, weights, bias)
         step = len(weights) // len(self.reads)
         blocks = ((slice(i * width, (i + 1) * width), slice(i * step, (i + 1) * step)) for i in range(len(self.reads)))
         return torch.cat([torch.nn.functional.linear(x[:, own], weights[rows], bias[rows]) for own, rows in blocks], dim=1)
 
-    def _learn(self, one: Pass, x: Tensor, scale: float, layout: Layout | None = None) -> None:
+    def _learn(self, one: Pass, x: BFloat16[Tensor, "token d_in"], scale: float, layout: Layout | None = None) -> None:
         into = Gradients(*(self.parameters[name].gradient for name in ("W_dec", "W_enc", "b_enc")))
-        self.kernels.add_gradients(one.entries, one.slope, x, one.pull, layout or self.layout, scale, into)
+        self.kernels.add_gradients(one.entries, one.slope, x, one.pull.bfloat16(), layout or self.layout, scale, into)
 
     def push(self, name: str, gradient: Tensor) -> None:
         """Add to the gradient of the parameter `name`."""
@@ -209,7 +210,7 @@ class SaeTrainer:
         self.push("W_enc", -amount[:, None] * means.repeat_interleave(len(amount) // len(means), dim=0))
         self.push("b_enc", -amount)
 
-    def _revive(self, pre: Tensor, x: Tensor, error: Tensor) -> None:
+    def _revive(self, pre: Tensor, x: BFloat16[Tensor, "token d_in"], error: Tensor) -> None:
         """AuxK (arXiv 2406.04093, appendix A): ``‖codes_dead W_dec − (−error)‖²``, for dead features' largest positive pre-activations."""
         dead = (self._silent >= self._dead_after).nonzero().flatten()
         if len(dead) == 0 or not self.config.aux_weight:
@@ -225,10 +226,10 @@ class SaeTrainer:
 
     def _count(self, y: Tensor, error: Tensor, fired: Tensor) -> None:
         self._fired += fired
-        tally, sse = self._tally, float(error.square().sum(dtype=torch.float64))
+        tally, sse = self._tally, _sum_of_squares(error)
         self.is_finite = math.isfinite(sse)
         tally["sse"] += sse
-        tally["sst"] += float((y - y.mean(0)).square().sum(dtype=torch.float64))
+        tally["sst"] += _sum_of_squares(y - y.mean(0))
         tally["active"] += float(fired.sum())
         tally["tokens"] += len(y)
 
@@ -304,3 +305,7 @@ class SaeTrainer:
                 f"the checkpoint holds no whole state of {name}: {error} is missing. Was it made by another version?"
             ) from error
         return self
+
+
+def _sum_of_squares(x: Float[Tensor, "token d_out"]) -> float:
+    return float(x.square().sum(1).sum(dtype=torch.float64))
