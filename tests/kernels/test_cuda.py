@@ -129,7 +129,8 @@ def check_step(device, kernels, given_step, atol: float, dense_share: float = 1.
 
 def _check_step(device, kernels, given_step, atol: float) -> None:
     entries, W_dec, acts, target, layout = given_step
-    wanted = twins.decode(entries, W_dec, target, layout)
+    W_dec = W_dec.bfloat16()
+    wanted = twins.decode(entries, W_dec.float(), target, layout)
     there = on(device, entries, W_dec, target, layout)
     error, pull, back = kernels.decode(*there)
     near((error, pull, back), wanted, atol)
@@ -167,7 +168,7 @@ def test_dense_codes_go_through_dense_products(device, kernels, kind, monkeypatc
 @pytest.mark.gpu
 def test_a_step_repeats_bit_for_bit(device, always_sparse):
     entries, W_dec, acts, target, layout = twins.step("nested", 64, 40, 70, 0.5, 3)
-    there, acts = on(device, entries, W_dec, target, layout), acts.to(device)
+    there, acts = on(device, entries, W_dec.bfloat16(), target, layout), acts.to(device)
     runs = []
     for _ in range(3):
         _, pull, back = always_sparse.decode(*there)

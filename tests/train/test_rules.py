@@ -92,7 +92,7 @@ def loss(trainer: SaeTrainer, w: dict[str, Tensor], x: Tensor, y: Tensor) -> Ten
     def error(codes: Tensor, W_dec: Tensor, base: Tensor) -> Tensor:
         total = torch.zeros(())
         for end in (*config.prefixes, M):
-            total = total + (codes[:, :end] @ W_dec[:end] + base - y).square().mean() / (len(config.prefixes) + 1)
+            total = total + (codes[:, :end] @ rounded(W_dec[:end]) + base - y).square().mean() / (len(config.prefixes) + 1)
         return total
 
     kind, norms = config.architecture, w["W_dec"].norm(dim=1)

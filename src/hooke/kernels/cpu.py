@@ -70,7 +70,7 @@ def _ordered(bits: np.ndarray) -> np.ndarray:
 
 
 def decode(
-    entries: Entries, W_dec: Float[Tensor, "d_sae d_out"], target: Float[Tensor, "token d_out"], layout: Layout
+    entries: Entries, W_dec: BFloat16[Tensor, "d_sae d_out"], target: Float[Tensor, "token d_out"], layout: Layout
 ) -> tuple[Float[Tensor, "token d_out"], Float[Tensor, "group token d_out"], Float[Tensor, " nnz"]]:
     """Errors and how they pull at the codes.
 
@@ -82,8 +82,9 @@ def decode(
     pull = torch.empty(len(layout.ends), *target.shape)
     error = pull[-1] if len(pull) == 1 else torch.empty_like(target)
     back = torch.empty_like(entries.value)
-    arrays = (entries.indptr, entries.feature, entries.value, W_dec, target, layout.ends, layout.weights, layout.group, layout.writes)
-    _decode(*[array.numpy() for array in (*arrays, error, pull, back)])
+    places = (layout.ends, layout.weights, layout.group, layout.writes)
+    codes = [array.numpy() for array in entries]
+    _decode(*codes, _bits(W_dec), *(array.numpy() for array in (target, *places, error, pull, back)))
     return error, pull, back
 
 
@@ -98,7 +99,7 @@ def add_gradients(
 ) -> None:
     """Add to `into`, times `scale`: ``W_dec[i] += Σ value · pull``, ``W_enc[i] += Σ back · acts``, ``b_enc[i] += Σ back``.
 
-    Two rows are read for every entry, and memory is what that waits for: hence their bfloat16. Sums are float32.
+    Two rows are read for every entry, and memory is what that waits for: hence bfloat16 here and in `decode`. Sums are float32.
     """
     if dense.suits(entries, len(into.W_dec), _DENSE_SHARE):
         dense.add_gradients(entries, back, acts, pull, layout, scale, into)
@@ -244,6 +245,12 @@ def _cut(indptr, feature, found, cut, ties):
     return kept_ptr, kept[:at].copy(), value[:at].copy().view(np.float32)
 
 
+@njit(inline="always")
+@no_type_check
+def _wide(bits):
+    return np.uint32(np.uint32(bits) << np.uint32(16)).view(np.float32)
+
+
 @njit(**_OPTIONS)
 @no_type_check
 def _decode(indptr, feature, value, W_dec, target, ends, weights, group, writes, error, pull, back):
@@ -269,7 +276,7 @@ def _decode(indptr, feature, value, W_dec, target, ends, weights, group, writes,
                 )
                 f0, f1, f2, f3 = value[e], value[e + 1], value[e + 2], value[e + 3]
                 for j in range(part.shape[0]):
-                    part[j] += f0 * w0[j] + f1 * w1[j] + f2 * w2[j] + f3 * w3[j]
+                    part[j] += f0 * _wide(w0[j]) + f1 * _wide(w1[j]) + f2 * _wide(w2[j]) + f3 * _wide(w3[j])
                 e += 4
             while e < end:
                 i = feature[e]
@@ -277,7 +284,7 @@ def _decode(indptr, feature, value, W_dec, target, ends, weights, group, writes,
                 part = row[writes[i] :]
                 f = value[e]
                 for j in range(w.shape[0]):
-                    part[j] += f * w[j]
+                    part[j] += f * _wide(w[j])
                 e += 1
             if groups > 1:
                 for j in range(d):
@@ -291,7 +298,7 @@ def _decode(indptr, feature, value, W_dec, target, ends, weights, group, writes,
             p = pull[group[i], t, writes[i] :]
             total = np.float32(0.0)
             for j in range(w.shape[0]):
-                total += p[j] * w[j]
+                total += p[j] * _wide(w[j])
             back[e] = total
 
 
@@ -314,12 +321,6 @@ def _by_feature(indptr, feature, d_sae):
             entry[at] = e
             row[at] = t
     return start, entry, row
-
-
-@njit(inline="always")
-@no_type_check
-def _wide(bits):
-    return np.uint32(np.uint32(bits) << np.uint32(16)).view(np.float32)
 
 
 @njit(**_OPTIONS)

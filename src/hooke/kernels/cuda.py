@@ -67,7 +67,7 @@ def above(pre: BFloat16[Tensor, "token d_sae"], floor: Float[Tensor, " d_sae"]) 
 
 
 def decode(
-    entries: Entries, W_dec: Float[Tensor, "d_sae d_out"], target: Float[Tensor, "token d_out"], layout: Layout
+    entries: Entries, W_dec: BFloat16[Tensor, "d_sae d_out"], target: Float[Tensor, "token d_out"], layout: Layout
 ) -> tuple[Float[Tensor, "token d_out"], Float[Tensor, "group token d_out"], Float[Tensor, " nnz"]]:
     """Errors and how they pull at the codes.
 
@@ -106,7 +106,7 @@ def add_gradients(
 ) -> None:
     """Add to `into`, times `scale`: ``W_dec[i] += Σ value · pull``, ``W_enc[i] += Σ back · acts``, ``b_enc[i] += Σ back``.
 
-    Two rows are read for every entry, and memory is what that waits for: hence their bfloat16. Sums are float32.
+    Two rows are read for every entry, and memory is what that waits for: hence bfloat16 here and in `decode`. Sums are float32.
     """
     d_sae = len(into.b_enc)
     if dense.suits(entries, d_sae, _DENSE_SHARE):

@@ -17,15 +17,15 @@ def suits(entries: Entries, d_sae: int, share: float) -> bool:
 
 
 def decode(
-    entries: Entries, W_dec: Float[Tensor, "d_sae d_out"], target: Float[Tensor, "token d_out"], layout: Layout
+    entries: Entries, W_dec: BFloat16[Tensor, "d_sae d_out"], target: Float[Tensor, "token d_out"], layout: Layout
 ) -> tuple[Float[Tensor, "token d_out"], Float[Tensor, "group token d_out"], Float[Tensor, " nnz"]]:
     """What the kernels' `decode` gives, from bfloat16 products."""
-    codes, weights = _scattered(entries, entries.value, len(W_dec)), W_dec.bfloat16()
+    codes = _scattered(entries, entries.value, len(W_dec))
     errors, ends = -target[None].repeat(len(layout.ends), 1, 1), [0, *layout.ends.tolist()]
     for g, (start, end) in enumerate(itertools.pairwise(ends)):
-        errors[g:] += codes[:, start:end] @ weights[start:end]
+        errors[g:] += codes[:, start:end] @ W_dec[start:end]
     pull = (errors * layout.weights[:, None, None]).flip(0).cumsum(0).flip(0) if len(errors) > 1 else errors
-    products = torch.cat([pull[g].bfloat16() @ weights[a:b].T for g, (a, b) in enumerate(itertools.pairwise(ends))], 1)
+    products = torch.cat([pull[g].bfloat16() @ W_dec[a:b].T for g, (a, b) in enumerate(itertools.pairwise(ends))], 1)
     return errors[-1], pull, products[entries.rows(), entries.feature.long()].float()
 
 

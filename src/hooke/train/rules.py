@@ -62,7 +62,7 @@ def _batchtopk(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
         sae.floor = max(1, sae.kernels.largest(few, sae.config.l0 * len(few))[1] - _FLOOR_BELOW)
     entries, cut = sae.kernels.largest(pre, sae.config.l0 * len(pre), sae.floor)
     sae.floor = max(1, cut - _FLOOR_BELOW)
-    error, pull, back = sae.kernels.decode(entries, sae.W_dec, target, sae.layout)
+    error, pull, back = sae.kernels.decode(entries, sae.decoder, target, sae.layout)
     return Outcome(entries, error, [Pass(entries, back, pull)])
 
 
@@ -70,7 +70,7 @@ def _topk(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
     if sae.config.multi:
         return _multi_topk(sae, pre, target)
     entries, sae.floor = sae.kernels.largest_per_token(pre, sae.config.l0, sae.floor)
-    error, pull, back = sae.kernels.decode(entries, sae.W_dec, target, sae.layout)
+    error, pull, back = sae.kernels.decode(entries, sae.decoder, target, sae.layout)
     return Outcome(entries, error, [Pass(entries, back, pull)])
 
 
@@ -78,15 +78,15 @@ def _multi_topk(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
     """``L(l0) + L(4 · l0) / 8`` (arXiv 2406.04093, appendix A)."""
     inner, _ = sae.kernels.largest_per_token(pre, sae.config.l0, sae.floor)
     outer, sae.floor = sae.kernels.largest_per_token(pre, min(_MULTI * sae.config.l0, pre.shape[1]), sae.floor)
-    error, pull, back = sae.kernels.decode(inner, sae.W_dec, target, sae.layout)
-    _, far_pull, far_back = sae.kernels.decode(outer, sae.W_dec, target, sae.layout)
+    error, pull, back = sae.kernels.decode(inner, sae.decoder, target, sae.layout)
+    _, far_pull, far_back = sae.kernels.decode(outer, sae.decoder, target, sae.layout)
     return Outcome(inner, error, [Pass(inner, back, pull), Pass(outer, far_back * _MULTI_WEIGHT, far_pull * _MULTI_WEIGHT)])
 
 
 def _relu(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
     """``‖error‖² + λ Σ f ‖W_dec‖`` with free decoder norms (Anthropic, April 2024)."""
     entries = sae.kernels.above(pre, torch.full_like(sae.b_enc, _TINY))
-    error, pull, back = sae.kernels.decode(entries, sae.W_dec, target, sae.layout)
+    error, pull, back = sae.kernels.decode(entries, sae.decoder, target, sae.layout)
     norms, feature = sae.W_dec.norm(dim=1), entries.feature.long()
     sae.push_norms(sae.sparsity * _per_feature(sae, entries, entries.value) / len(pre), norms)
     return Outcome(entries, error, [Pass(entries, back + sae.half * sae.sparsity * norms[feature], pull)])
@@ -99,7 +99,7 @@ def _jumprelu(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
     ``λ/(2·l0) (L0 − l0)²``, which equals the linear penalty's at twice the target (Gemma Scope 2, equation 5, batch mean).
     """
     entries, active, window = _candidates(sae, pre)
-    error, pull, back = sae.kernels.decode(entries, sae.W_dec, target, sae.layout)
+    error, pull, back = sae.kernels.decode(entries, sae.decoder, target, sae.layout)
     theta, n = sae.threshold[entries.feature.long()], len(pre)
     weight = torch.full_like(sae.threshold, sae.sparsity)
     if sae.config.architecture == "jumprelu":
@@ -116,7 +116,7 @@ def _jumprelu(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
 def _jumprelu_tanh(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
     """``‖error‖² + λ Σ tanh(4 f ‖W_dec‖) + λ_P Σ ReLU(θ − z) ‖W_dec‖``; the window's gradient reaches the encoder as well."""
     entries, active, window = _candidates(sae, pre)
-    error, pull, back = sae.kernels.decode(entries, sae.W_dec, target, sae.layout)
+    error, pull, back = sae.kernels.decode(entries, sae.decoder, target, sae.layout)
     feature, norms, n = entries.feature.long(), sae.W_dec.norm(dim=1), len(pre)
     theta, norm = sae.threshold[feature], norms[feature]
     steep = _TANH_SCALE / torch.cosh((_TANH_SCALE * entries.value * norm).clamp_max(40)).square()
@@ -149,8 +149,8 @@ def _gated(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
     magnitude = stretch * u + sae.b_mag[feature]
     positive = magnitude > 0
     entries = Entries(opened.indptr, opened.feature, magnitude * positive)
-    error, pull, back = sae.kernels.decode(entries, sae.W_dec, target, sae.layout)
-    _, gate_pull, gate_back = sae.kernels.decode(opened, sae.W_dec, target, sae.layout)
+    error, pull, back = sae.kernels.decode(entries, sae.decoder, target, sae.layout)
+    _, gate_pull, gate_back = sae.kernels.decode(opened, sae.decoder, target, sae.layout)
     value_slope = back * positive
     unit = 1 / (n * sae.half)
     sae.push("r_mag", _per_feature(sae, entries, value_slope * stretch * u) * unit)

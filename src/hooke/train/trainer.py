@@ -161,6 +161,7 @@ class SaeTrainer:
         y = x if self.writes == self.reads else self.normalised(acts, self.writes)
         n = len(x)
         self._mean_input = x.mean(0)
+        self.decoder = self.W_dec.bfloat16()  # as the kernels read it, all through this step
         rounded = x.bfloat16()
         pre = self._pre(rounded)
         target = y - self.b_dec
@@ -220,7 +221,7 @@ class SaeTrainer:
         x, left = x[rows].contiguous(), -error[rows]
         found, _ = self.kernels.largest(pre[rows][:, dead].contiguous(), k * len(x))
         entries = Entries(found.indptr, dead[found.feature.long()].int(), found.value)
-        _, pull, back = self.kernels.decode(entries, self.W_dec, left.contiguous(), self._aux_layout)
+        _, pull, back = self.kernels.decode(entries, self.decoder, left.contiguous(), self._aux_layout)
         weight = self.config.aux_weight * k / self.config.aux_k / (len(x) * self.half)
         self._learn(Pass(entries, back, pull), x, weight, self._aux_layout)
 
