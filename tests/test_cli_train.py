@@ -231,6 +231,7 @@ def test_a_loss_that_is_no_number(hooke, tmp_path, monkeypatch):
         (("suite.toml", "--d-sae", "64"), 2, "--d-sae is for runs without a suite"),
         (("suite.toml", "--tokens", "50"), 2, "tokens=50 do not fill one batch of 100"),
         (("suite.toml", "--corpus", "nowhere.jsonl"), 4, "nowhere.jsonl"),
+        (("suite.toml", "--device", "cuda:99"), 2, "cannot compute on 'cuda:99'"),
         (("--model", "tiny", "--corpus", "news.jsonl", "--site", "resid_post.7"), 4, "resid_post.7"),
         (
             ("--model", "tiny", "--corpus", "news.jsonl", "--site", "resid_post.0", "--architecture", "topk2"),

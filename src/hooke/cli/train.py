@@ -41,6 +41,7 @@ def train(
     epochs: Annotated[int | None, Parameter(help="How often a corpus or the shards may be read again.")] = None,
     seed: Annotated[int | None, Parameter(help="Of the order of documents and draws.")] = None,
     checkpoint: Annotated[float, Parameter(help="Minutes between checkpoints.")] = 10.0,
+    device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
     dry_run: Annotated[bool, Parameter(negative="", help="Only say what the run would take.")] = False,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
 ) -> None:
@@ -62,7 +63,7 @@ def train(
     with console.status("Loading") as status:
         from hooke.cli.train_stream import Feed
 
-        feed = Feed(plan, folder, lambda text: say(console, status, text))
+        feed = Feed(plan, folder, lambda text: say(console, status, text), device)
         sheet = None
         if dry_run or not folder.step:
             feed.cost(timed=False).refuse(out)

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from hooke.devices import usable_device
 from hooke.errors import LimitReached
 from hooke.files import read_safetensors, write_safetensors
 from hooke.harvest import harvest
@@ -30,8 +31,8 @@ _TIMED, _PATIENCE = 3, 15.0
 class Feed:
     """Activations for a plan."""
 
-    def __init__(self, plan: Plan, folder: RunFolder, progress: Callable[[str], None]) -> None:
-        self._plan, self._folder, self._progress = plan, folder, progress
+    def __init__(self, plan: Plan, folder: RunFolder, progress: Callable[[str], None], device: str = "cpu") -> None:
+        self._plan, self._folder, self._progress, self._device = plan, folder, progress, str(usable_device(device))
         self._shards = Shards.open(plan.shards) if plan.shards is not None else None
         self._model: Model | None = None
         if self._shards is not None:
@@ -41,7 +42,7 @@ class Feed:
             self.widths, self.context = {site: self._shards.sites[site] for site in plan.sites}, self._shards.facts.context
         else:
             self._corpora = parse_corpora(plan.corpus, field=plan.field)
-            self._model = Model.load(plan.model, progress=progress)
+            self._model = Model.load(plan.model, device=device, progress=progress)
             self.widths, self.context = {site: self._model.width(site) for site in plan.sites}, plan.context
 
     def _check_enough(self, tokens: int) -> None:
@@ -57,7 +58,7 @@ class Feed:
     def source(self) -> Source:
         """The stream to train on."""
         plan = self._plan
-        draw: dict[str, Any] = {"capacity": plan.capacity, "batch": plan.batch, "reuse": plan.reuse, "seed": plan.seed}
+        draw: dict[str, Any] = {"capacity": plan.capacity, "batch": plan.batch, "reuse": plan.reuse, "seed": plan.seed, "device": self._device}
         if self._shards is not None:
             return ShardStream(self._rest, plan.sites, epochs=plan.epochs, **draw)
         assert self._model is not None
@@ -74,7 +75,7 @@ class Feed:
         kept = self._folder.path / _HELD_OUT
         if kept.is_file():
             found, _ = read_safetensors(kept)
-            return {site: found[str(site)] for site in self._plan.sites}
+            return {site: found[str(site)].to(self._device) for site in self._plan.sites}
         self._progress("Reading held-out text")
         parts: dict[Site, list[Tensor]] = {site: [] for site in self._plan.sites}
         tokens = 0
@@ -87,8 +88,8 @@ class Feed:
         if not tokens:
             raise LimitReached("no text was left to hold out. Give more documents: one in fifty is kept from training.")
         held = {site: torch.cat(found)[: self._plan.held_out] for site, found in parts.items()}
-        write_safetensors(kept, {str(site): value for site, value in held.items()}, {})
-        return held
+        write_safetensors(kept, {str(site): value.cpu() for site, value in held.items()}, {})
+        return {site: value.to(self._device) for site, value in held.items()}
 
     def _held_parts(self) -> Iterator[Mapping[Site, Tensor]]:
         if self._shards is not None:
@@ -150,7 +151,7 @@ class Feed:
 
     def _timed(self, name: str, config: TrainConfig) -> float:
         """Tokens per second of one SAE, on random numbers."""
-        acts = {site: torch.randn(self._plan.batch, width) for site, width in self.widths.items()}
+        acts = {site: torch.randn(self._plan.batch, width, device=self._device) for site, width in self.widths.items()}
         trainer = SaeTrainer(name, config, acts)
         trainer.step(acts)  # compiles
         times = []

@@ -15,9 +15,11 @@ from torch import Tensor
 from transformers import AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from hooke.devices import usable_device
 from hooke.errors import BadConfig, BadFile, HookeError, LimitReached, Missing, unknown
 from hooke.model.architectures import Architecture, architecture_of, verify
 from hooke.model.carried import CARRIED, carried_folder
+from hooke.model.fetched import checked_downloads, not_found
 from hooke.model.hooks import editing, run_until
 from hooke.model.sampling import generate
 from hooke.names import Site
@@ -60,12 +62,15 @@ class Model:
             raise unknown("dtype", dtype, _DTYPES)
         if dtype == "float16" and ref in CARRIED and "gemma" in ref:  # others are told from their configuration, once loaded
             raise BadConfig("Gemma's residual stream overflows float16. Use dtype='bfloat16' or 'float32'.")
+        place = usable_device(device)
         folder = carried_folder(ref, progress) if ref in CARRIED else ref
         if isinstance(folder, str) and "/" not in folder and not os.path.isdir(folder):
             raise unknown("model", ref, CARRIED, "A model is a name from this list, a folder, or org/name on a model hub.")
-        hf = _load_hf(folder, _DTYPES[dtype], ref)
-        torch.nn.Module.to(hf, device)
-        return cls(hf, _load_tokenizer(folder, hf), ref if ref in CARRIED else ref.rstrip("/").rpartition("/")[2])
+        with checked_downloads(folder):
+            hf = _load_hf(folder, _DTYPES[dtype], ref)
+            tokenizer = _load_tokenizer(folder, hf)
+        torch.nn.Module.to(hf, place)
+        return cls(hf, tokenizer, ref if ref in CARRIED else ref.rstrip("/").rpartition("/")[2])
 
     @property
     def n_layers(self) -> int:
@@ -167,8 +172,7 @@ def _load_hf(folder: str | Path, dtype: torch.dtype, ref: str) -> PreTrainedMode
     except OSError as error:
         if Path(folder).is_dir():
             raise BadFile(f"cannot load the model {ref!r}: {_first_line(error)}") from error
-        offline = " The hub is switched off (HF_HUB_OFFLINE)." if os.environ.get("HF_HUB_OFFLINE") else ""
-        raise Missing(f"cannot find the model {ref!r}: {_first_line(error)}{offline} Carried models: {', '.join(CARRIED)}.") from error
+        raise not_found(ref, error) from error
     except (ValueError, KeyError, TypeError, AttributeError, RuntimeError, SafetensorError, StrictDataclassError) as error:
         raise BadFile(f"cannot load the model {ref!r}: {_first_line(error)}") from error
     if absent := sorted(report["missing_keys"]):  # the library would go on with random numbers in their place
