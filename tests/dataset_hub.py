@@ -2,13 +2,13 @@
 
 import hashlib
 import json
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from loopback import Quiet, listening, turn_client
 
 
 class DatasetHub:
@@ -58,7 +58,7 @@ class DatasetHub:
 def running(monkeypatch: pytest.MonkeyPatch, cache: str) -> Iterator[DatasetHub]:
     """A hub that the client uses, with an empty cache at `cache`, for as long as this lasts."""
 
-    class Handler(BaseHTTPRequestHandler):
+    class Handler(Quiet):
         def do_GET(self) -> None:
             token = self.headers.get("Authorization", "").removeprefix("Bearer ")
             status, headers, body = hub.answer(self.command, self.path, token)
@@ -69,29 +69,7 @@ def running(monkeypatch: pytest.MonkeyPatch, cache: str) -> Iterator[DatasetHub]
             if self.command == "GET":
                 self.wfile.write(body)
 
-        def do_HEAD(self) -> None:
-            self.do_GET()
-
-        def log_message(self, *arguments: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    hub = DatasetHub(f"http://127.0.0.1:{server.server_port}")
-    from huggingface_hub import constants
-
-    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
-    monkeypatch.setattr(constants, "ENDPOINT", hub.url)
-    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
-    monkeypatch.setattr(constants, "HF_HUB_CACHE", cache)
-    monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
-    monkeypatch.delenv("HF_TOKEN", raising=False)
-    monkeypatch.setattr(constants, "HF_TOKEN_PATH", cache + "/no-token")
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-    thread.start()
-    try:
+    with listening(Handler) as url:
+        hub = DatasetHub(url)
+        turn_client(url, Path(cache), monkeypatch)
         yield hub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()

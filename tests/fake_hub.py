@@ -9,15 +9,14 @@ import contextlib
 import hashlib
 import json
 import re
-import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import pytest
+from loopback import Quiet, listening, turn_client
 
 LARGE = (".safetensors", ".npz", ".pt", ".bin")
 
@@ -75,12 +74,9 @@ class Hub:
         return self.repos[repo]
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(Quiet):
     protocol_version = "HTTP/1.1"
     hub: Hub
-
-    def log_message(self, format: str, *arguments: Any) -> None:  # noqa: A002 (the base class' name)
-        pass
 
     def _json(self, value: Any, status: int = 200, **headers: str) -> None:
         self._send(json.dumps(value).encode(), status, **{"Content-Type": "application/json", **headers})
@@ -113,9 +109,6 @@ class _Handler(BaseHTTPRequestHandler):
         if (repo := self.hub.repos.get(name)) is None:
             self._refuse(404, "RepoNotFound", "Repository not found")
         return repo
-
-    def do_HEAD(self) -> None:
-        self.do_GET()
 
     def do_GET(self) -> None:
         self._note()
@@ -252,31 +245,13 @@ class _Handler(BaseHTTPRequestHandler):
 def serving() -> Iterator[Hub]:
     """A hub that listens while inside."""
     hub = Hub()
-    server = ThreadingHTTPServer(("127.0.0.1", 0), type("Handler", (_Handler,), {"hub": hub}))
-    server.daemon_threads = True
-    hub.url = f"http://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
-    thread.start()
-    try:
+    with listening(type("Handler", (_Handler,), {"hub": hub})) as hub.url:
         yield hub
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
 
 
 def connect(hub: Hub, cache: Path, patch: pytest.MonkeyPatch) -> None:
     """Turn the client of this process to `hub`, with a cache of its own and no token."""
-    from huggingface_hub import constants
-
-    for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH"):
-        patch.delenv(name, raising=False)
-    patch.setattr(constants, "HF_HUB_OFFLINE", False)
-    patch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # another service, which this hub does not play
-    patch.setattr(constants, "ENDPOINT", hub.url)
-    patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", hub.url + "/{repo_id}/resolve/{revision}/{filename}")
-    patch.setattr(constants, "HF_HUB_CACHE", str(cache / "hub"))
-    patch.setattr(constants, "HF_TOKEN_PATH", str(cache / "token"))
+    turn_client(hub.url, cache / "hub", patch)
     patch.setenv("HOOKE_HOME", str(cache / "hooke"))
     patch.setattr("time.sleep", lambda seconds: None)  # the client waits before it tries again
 

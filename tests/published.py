@@ -149,8 +149,8 @@ def gemma_scope_2(root: Path, kind: str = "resid_post", affine: bool = False, co
 
 def gemma_scope_2_many(root: Path, kind: str = "clt") -> Published:
     """Every layer's encoder on its own, decoders into all: the sum written out."""
-    count, each = 3, [weights(seed) for seed in range(3)]
-    name = "clt/width_262k_l0_small_affine" if kind == "clt" else "crosscoder/layer_5_9_12_width_65k_l0_medium"
+    count, name = (3, "clt/width_262k_l0_medium_affine") if kind == "clt" else (4, "crosscoder/layer_7_13_17_22_width_65k_l0_medium")
+    each = [weights(seed) for seed in range(count)]
     folder = root / "gemma-scope-2-1b-it" / name
     decoders = [torch.randn(F, count, D, generator=torch.Generator().manual_seed(9 + i)) for i in range(count)]
     for i, w in enumerate(each):
@@ -166,7 +166,7 @@ def gemma_scope_2_many(root: Path, kind: str = "clt") -> Published:
             out.append(y + parts[j] @ w["W_skip"] if kind == "clt" else y)
         return torch.cat(codes, 1), torch.cat(out, 1)
 
-    site = "mlp_in.0" if kind == "clt" else "resid_post.5"
+    site = "mlp_in.0" if kind == "clt" else "resid_post.7"
     return Published(folder, formula, site, "google/gemma-3-1b-it", dialect="gemma-scope-2")
 
 

@@ -21,6 +21,12 @@ def folder(tmp_path_factory) -> Path:
     tiny.sae().save(root / "planted.safetensors")
     reading.identity("resid_post.1").save(root / "identity.safetensors")
     replace(tiny.sae(), facts=replace(tiny.sae().facts, model="gemma-9")).save(root / "foreign.safetensors")
+    made = tiny.sae()
+    encoder, decoder = 0.05 * made.W_enc, 20 * made.W_dec
+    swapped = replace(made, W_enc=decoder.T.contiguous(), W_dec=encoder.T.contiguous(), threshold=0.05 * made.threshold)
+    swapped.save(root / "swapped.safetensors")
+    poor = replace(made, W_dec=made.W_dec.flip(0), facts=replace(made.facts, name="tiny/resid_post.0/poor", metrics={}))
+    poor.save(root / "poor.safetensors")
     concepts = list(tiny.concepts.items())[:3]
     lines = []
     for i in range(150):
@@ -93,6 +99,13 @@ def test_a_run_that_was_broken_off_goes_on(hooke, folder, monkeypatch):
     assert out == again
 
 
+def test_a_poor_sae_is_judged_with_a_note(hooke):
+    code, out, err = hooke("poor.safetensors", *COMMON, "--suite", "geometry", "--json")
+    assert code == 0, err
+    assert json.loads(out)["saes"][0]["sae"] == "tiny/resid_post.0/poor"
+    assert "note: tiny/resid_post.0/poor explains 0%" in err
+
+
 def test_probing_alone(hooke):
     code, out, err = hooke("planted.safetensors", *COMMON, "--suite", "probing", "--labels", "category", "--json")
     assert code == 0, err
@@ -117,6 +130,7 @@ def test_probing_alone(hooke):
             2,
             "the corpus is shorter than asked for",
         ),
+        (("swapped.safetensors", *COMMON), 3, "Its encoder and decoder are swapped: changed back it explains"),
         (("foreign.safetensors", *COMMON), 3, "was trained on gemma-9, not on tiny"),
         (("planted.safetensors", "foreign.safetensors", "--corpus", "news.jsonl"), 2, "of different models (gemma-9, tiny)"),
     ],

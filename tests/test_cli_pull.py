@@ -52,7 +52,7 @@ def gemma_2(folder: Path) -> dict[str, bytes]:
 def gemma_scope(folder: Path) -> bytes:
     """An SAE that rebuilds the layer of that model: every direction and its opposite, four times each, of which half fire on a token;
     and beside them 256 features that write nothing and fire on one token in fifty."""
-    from hooke.analysis.gate import Neutral
+    from hooke.evals.gate import Neutral
     from hooke.model import Model
     from hooke.names import Site
 
@@ -198,3 +198,58 @@ def test_the_articles_example_in_this_process(hub: fake_hub.Hub, command: Comman
     code, _, err = command("analyze", "--model", str(folder), "--sae", f"{SAE[:-2]}9", *TEXTS)
     assert code == 3
     assert "features a token (said to be 9)" in err
+
+
+REF = ("analyze", "--model", "google/gemma-2-2b", "--sae", SAE, *TEXTS)
+
+
+def test_the_articles_example_over_a_bad_line(hub: fake_hub.Hub, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Transfers of model and SAE that break are gone on with, and a model that moved is followed."""
+    monkeypatch.setattr("huggingface_hub.constants.DOWNLOAD_CHUNK_SIZE", 4096)  # what came of an unfinished one does not count
+    hub.faults |= {"model.safetensors": ["cut", "cut"], "params.npz": ["cut"]}
+    code, out, err = command(*REF, "--json")
+    assert code == 0, err
+    assert json.loads(out)["saes"][0]["explained"] > 0.9
+    assert sum(" from " in line for line in hub.seen) == 3
+    assert all(line.startswith("GET /cdn/google/gemma") for line in hub.seen if " from " in line)  # by the hub's redirect
+
+
+@pytest.mark.parametrize(
+    ("repo", "file"), [("google/gemma-2-2b", "model.safetensors"), ("google/gemma-2-2b", "tokenizer.json"), (REPO, "params.npz")]
+)
+def test_damaged_bytes_are_named_and_fetched_again(repo: str, file: str, hub: fake_hub.Hub, command: Command) -> None:
+    hub.faults[file] = ["flip"]
+    code, out, err = command(*REF, "--json")
+    assert (code, out) == (5, "")
+    assert f"{file} arrived damaged: its digest is" in err
+    code, _, err = command(*REF, "--json")
+    assert code == 0, err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--model", "google/gemma-2-2b", "--sae", f"{SAE[:-2]}70"), "Beside it on the hub: average_l0_71, average_l0_9"),
+        (("--model", "google/gemma-2-3b", "--sae", SAE), "cannot find the model 'google/gemma-2-3b'"),
+    ],
+)
+def test_what_is_not_there_is_said(arguments: tuple[str, ...], said: str, hub: fake_hub.Hub, command: Command) -> None:
+    code, out, err = command("analyze", *arguments, *TEXTS)
+    assert (code, out) == (4, "")
+    assert said in " ".join(err.split())
+    assert "HF_HUB_OFFLINE" not in err
+
+
+@pytest.mark.parametrize(("repo", "said"), [(REPO, f"{REPO} is gated"), ("google/gemma-2-2b", "the model 'google/gemma-2-2b' is gated")])
+def test_what_is_gated_says_where_to_accept(
+    repo: str, said: str, hub: fake_hub.Hub, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hub.repos[repo].gated = True
+    code, out, err = command(*REF)
+    assert (code, out) == (4, "")
+    assert said in err
+    assert f"Accept them at {hub.url}/{repo}, then set HF_TOKEN" in " ".join(err.split())
+    assert "HF_HUB_OFFLINE" not in err
+    monkeypatch.setenv("HF_TOKEN", "hf_" + "x" * 34)
+    code, _, err = command(*REF, "--json")
+    assert code == 0, err

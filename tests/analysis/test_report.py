@@ -271,3 +271,30 @@ def test_the_same_analysis_makes_the_same_bytes(analysis: Analysis) -> None:
     assert page(analysis) == page(analysis)
     assert analysis._repr_html_() == fragment(analysis)
     json.dumps(analysis.to_json())
+
+
+def unlabelled(analysis: Analysis) -> Analysis:
+    """What is found where no atlas knows the SAE: no labels, no topics."""
+    texts = [
+        dataclasses.replace(
+            text,
+            topic=None,
+            topics=[],
+            features=[dataclasses.replace(hit, label=None, label_score=None, label_method=None, label_evidence=0) for hit in text.features],
+        )
+        for text in analysis.texts
+    ]
+    return dataclasses.replace(
+        analysis, saes=[{**sae, "labelled": False} for sae in analysis.saes], texts=texts, topics=[], limits=["no atlas"]
+    )
+
+
+@pytest.mark.parametrize("render", [page, fragment])
+def test_without_an_atlas_nothing_is_said_of_labels_or_topics(render, analysis: Analysis) -> None:
+    said = [re.sub(r"<style.*?</style>", "", render(one), flags=re.DOTALL) for one in (analysis, unlabelled(analysis))]
+    known, unknown = (" ".join(assert_safe(source).text) for source in said)
+    assert "topic" in known.lower()
+    assert "held-out examples" in known
+    assert "topic" not in unknown.lower()
+    assert "held-out examples" not in unknown
+    assert unknown.count("no label") == sum(len(text.features) for text in analysis.texts)

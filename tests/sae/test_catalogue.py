@@ -10,9 +10,10 @@ from hooke.names import SaeName
 from hooke.sae.catalogue import KnownSae, find, find_path, near, reads_at, releases, repository, search
 
 # Written down from the published repositories, not from the table.
-GEMMA_SCOPE_1 = re.compile(r"(?:layer_\d+)/width_(?:4k|16k|32k|65k|131k|262k|524k|1m)/average_l0_(?:\d+|\*)")
+GEMMA_SCOPE_1 = re.compile(r"(?:layer_\d+|embedding)/width_(?:4k|16k|32k|65k|131k|262k|524k|1m)/average_l0_(?:\d+|\*)")
 GEMMA_SCOPE_2 = re.compile(
     r"(?:resid_post|attn_out|mlp_out|transcoder)(?:_all)?/layer_\d+_width_(?:16k|65k|262k|1m)_l0_(?:small|medium|big)(?:_seed_\d+)?(?:_affine)?"
+    r"|crosscoder/layer(?:_\d+){4}_width_(?:65k|262k|524k|1m)_l0_(?:medium|big)|clt/width_(?:262k|524k)_l0_(?:medium|big)(?:_affine)?"
 )
 LAYERS = {"270m": 18, "1b": 26, "4b": 34, "12b": 48, "27b": 62}
 
@@ -54,6 +55,30 @@ def known(ref: str) -> KnownSae:
         ("gpt2-small-res-jb/blocks.9.hook_resid_pre", "jbloom/GPT2-Small-SAEs-Reformatted", "blocks.9.hook_resid_pre"),
         ("gpt2-small/9-res-jb", "jbloom/GPT2-Small-SAEs-Reformatted", "blocks.9.hook_resid_pre"),
         ("llama_scope_lxr_8x/l19r_8x", "fnlp/Llama3_1-8B-Base-LXR-8x", "Llama3_1-8B-Base-L19R-8x"),
+        ("llama3.1-8b/3-llamascope-mlp-131k", "fnlp/Llama3_1-8B-Base-LXM-32x", "Llama3_1-8B-Base-L3M-32x"),
+        ("llama_scope_lxtc_8x/l8tc_8x", "fnlp/Llama3_1-8B-Base-LXTC-8x", "Llama3_1-8B-Base-L8TC-8x"),
+        (
+            "deepseek-r1-distill-llama-8b/15-llamascope-slimpj-openr1-res-32k",
+            "fnlp/Llama-Scope-R1-Distill",
+            "400M-Slimpajama-400M-OpenR1-Math-220k/L15R",
+        ),
+        ("llama_scope_r1_distill/l0r_800m_slimpajama", "fnlp/Llama-Scope-R1-Distill", "800M-Slimpajama-0-OpenR1-Math-220k/L0R"),
+        ("gemma-scope-2b-pt-res/embedding/width_4k/average_l0_44", "google/gemma-scope-2b-pt-res", "embedding/width_4k/average_l0_44"),
+        (
+            "gemma-scope-2-1b-it-crosscoder/layer_7_13_17_22_width_262k_l0_medium",
+            "google/gemma-scope-2-1b-it",
+            "crosscoder/layer_7_13_17_22_width_262k_l0_medium",
+        ),
+        ("gemma-scope-2-270m-pt-clt/width_262k_l0_big", "google/gemma-scope-2-270m-pt", "clt/width_262k_l0_big"),
+        ("gpt2-small/3-res_post_32k-oai", "jbloom/GPT2-Small-OAI-v5-32k-resid-post-SAEs", "v5_32k_layer_3.pt"),
+        ("gpt2-small-attn-out-v5-128k/blocks.0.hook_attn_out", "jbloom/GPT2-Small-OAI-v5-128k-attn-out-SAEs", "v5_128k_layer_0"),
+        ("pythia-70m-deduped/5-att-sm", "ctigges/pythia-70m-deduped__att-sm_processed", "5-att-sm"),
+        (
+            "gemma-2-2b-res-snap-matryoshka-dc/blocks.24.hook_resid_post",
+            "chanind/gemma-2-2b-batch-topk-matryoshka-saes-w-32k-l0-40",
+            "snap/blocks.24.hook_resid_post",
+        ),
+        ("SAE-Res-Qwen3.5-27B-W80K-L0_100/layer63", "Qwen/SAE-Res-Qwen3.5-27B-W80K-L0_100", ""),
     ],
 )
 def test_names_lead_to_the_published_folders(ref: str, repo: str, path: str) -> None:
@@ -69,6 +94,10 @@ def test_names_lead_to_the_published_folders(ref: str, repo: str, path: str) -> 
         "gemma-scope-9b-pt-att/layer_20/width_16k/canonical",  # nothing says which
         "gemma-scope-2-270m-pt-res/layer_6_width_16k_l0_small",
         "gemma-scope-2-270m-pt-res/layer_5_width_16k_l0_small_seed_1",
+        "gemma-scope-2-4b-pt-clt/width_262k_l0_medium",  # only of 270m and 1b
+        "gemma-scope-2b-pt-res/embedding/width_4k/average_l0_45",
+        "gemma-2-2b-res-matryoshka-dc/blocks.25.hook_resid_post",
+        "llama_scope_r1_distill/l0r",
         "gemma-2-2b/20-gemmascope-res-16k__l0-x",
         "gemma-2-2b/20-nothing-16k",
         "gemma-3-270m/resid_post.12/4k",
@@ -128,6 +157,20 @@ def test_a_row_says_what_it_is() -> None:
     wide = known("llama_scope_lxr_32x/l0r_32x")
     assert (wide.d_sae, wide.files) == (131072, ("hyperparams.json", "checkpoints/final.safetensors"))
     assert known("gemma-3-4b-it/3-gemmascope-2-transcoder-16k").writes == "mlp_out.3"
+    assert (known("gemma-scope-9b-pt-res/embedding/width_4k/average_l0_14").site, wide.reads) == ("resid_pre.0", ("resid_post.0",))
+
+
+def test_a_row_of_many_layers() -> None:
+    """Widths, features and L0 as two published configuration files say them."""
+    joint = known("gemma-scope-2-270m-pt-crosscoder/layer_5_9_12_15_width_1m_l0_big")
+    assert joint.reads == ("resid_post.5", "resid_post.9", "resid_post.12", "resid_post.15")
+    assert (joint.address, joint.site, joint.d_in) == ("gemma-scope-2-270m-pt-crosscoder/resid_post.5/1m-l0-big", "resid_post.5", 4 * 640)
+    assert (joint.d_sae, joint.l0, joint.files[0], joint.files[4]) == (1048576, 150, "config.json", "params_layer_3.safetensors")
+    clt = known("gemma-scope-2-270m-pt-clt/width_262k_l0_big")
+    assert (clt.d_sae, clt.l0, len(clt.files), clt.reads[17], clt.writes) == (262080, 150, 19, "mlp_in.17", "mlp_out.0")
+    assert clt in search(model="gemma-3-270m", site="mlp_in.7")
+    assert joint in search(model="gemma-3-270m", site="resid_post.12", width="1m")
+    assert joint.to_json()["reads"] == list(joint.reads)
 
 
 def test_searching() -> None:

@@ -47,16 +47,54 @@ def test_inspect_says_the_same_without_reading_weights(case: str, tmp_path: Path
     assert json.loads(json.dumps(found.to_json()))["kind"] == found.kind
 
 
-@pytest.mark.parametrize("kind", ["clt", "crosscoder"])
+MANY = {
+    "clt": published.gemma_scope_2_many,
+    "crosscoder": lambda root: published.gemma_scope_2_many(root, "crosscoder"),
+    "circuit-tracer": published.circuit_tracer_cross,
+    "openmoss": published.openmoss_cross,
+}
+
+
+@pytest.mark.parametrize("kind", MANY)
 def test_the_shares_of_many_layers_add_up_to_the_whole(kind: str, tmp_path: Path) -> None:
-    made = published.gemma_scope_2_many(tmp_path, kind)
-    members = inspect(made.path).members
-    assert members == ["params_layer_0", "params_layer_1", "params_layer_2"]
-    x = acts(3 * D)
+    made = MANY[kind](tmp_path)
+    whole, members = open_sae(made.path), inspect(made.path).members
+    x = acts(whole.d_in)
     parts = [open_sae(made.path, member=member) for member in members]
-    rebuilt = sum(part.reconstruct(block.contiguous()) for part, block in zip(parts, x.split(D, 1), strict=True))
-    torch.testing.assert_close(rebuilt, made.formula(x)[1], atol=1e-4, rtol=1e-5)
-    assert [str(part.site) for part in parts] == [str(site) for site in open_sae(made.path).facts.input_sites]
+    assert [str(part.site) for part in parts] == [str(site) for site in whole.facts.input_sites]
+    places = {site: torch.zeros(len(x), D) for site in whole.facts.output_sites}
+    for part, block in zip(parts, x.split(D, 1), strict=True):
+        for site, share in zip(part.facts.output_sites, part.reconstruct(block.contiguous()).split(D, 1), strict=True):
+            places[site] += share
+    torch.testing.assert_close(torch.cat(list(places.values()), 1), made.formula(x)[1], atol=1e-4, rtol=1e-5)
+
+
+@pytest.mark.parametrize("kind", ["clt", "crosscoder", "circuit-tracer"])
+def test_a_share_is_read_though_the_others_are_not_here(kind: str, tmp_path: Path) -> None:
+    made = MANY[kind](tmp_path)
+    member = inspect(made.path).members[1]
+    before = open_sae(made.path, member=member)
+    own = {member, member.replace("W_enc", "W_dec")}
+    for file in made.path.glob("*.safetensors"):
+        if file.stem not in own:
+            file.unlink()
+    after = open_sae(made.path, member=member)
+    assert after.facts == before.facts
+    assert torch.equal(after.W_dec, before.W_dec)
+    with pytest.raises(BadFile, match="numbered from 0 without a gap"):
+        open_sae(made.path)
+
+
+def test_a_set_that_cannot_be_is_refused(tmp_path: Path) -> None:
+    made = published.gemma_scope_2_many(tmp_path)
+    path = made.path / "params_layer_2.safetensors"
+    path.rename(made.path / "params_layer_7.safetensors")
+    with pytest.raises(BadFile, match=r"params_layer_7\.safetensors is file 7 of a set that writes 3 layers"):
+        open_sae(made.path, member="params_layer_7")
+    wide = {"w_enc": torch.ones(900, 1), "w_dec": torch.ones(1, 900, 900), "affine_skip_connection": torch.ones(900, 900)}
+    put(made.path / "params_layer_0.safetensors", wide | {"b_enc": torch.ones(1), "threshold": torch.ones(1), "b_dec": torch.ones(900)})
+    with pytest.raises(BadFile, match=r"a skip of shape \[900, 900\] does not go with w_dec \[1, 900, 900\]"):
+        open_sae(made.path, member="params_layer_0")
 
 
 # golden files

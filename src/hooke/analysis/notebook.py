@@ -18,6 +18,11 @@ _READING = (
     " its peak as a share of its maximum, the token it peaked on, its address. Tokens are coloured by the first."
 )
 
+_UNLABELLED = (
+    "Each line: a feature without a label, its peak as a share of the text's strongest feature, the token it peaked on, its address."
+    " Tokens are coloured by the first."
+)
+
 
 def fragment(analysis: Analysis) -> str:
     """The analysis as HTML that any notebook keeps: every text, its tokens coloured by its top feature, and its features."""
@@ -32,9 +37,11 @@ def fragment(analysis: Analysis) -> str:
         "div",
         tag("p", tag("b", f"{count(len(analysis.texts), 'text')} through {stripped(analysis.model)}"), style="margin:0"),
         tag("p", " · ".join(saes), style=f"margin:0;{_SOFT}"),
-        tag("p", tag("b", "Topics: "), topics or "none", f" · fit none {none}" if none else None, style="margin:.4em 0"),
-        tag("p", _READING, style=f"margin:.4em 0;{_SOFT}"),
-        [_text(text, len(shown) <= MAX_OPEN) for text in shown],
+        tag("p", tag("b", "Topics: "), topics or "none", f" · fit none {none}" if none else None, style="margin:.4em 0")
+        if analysis.topical
+        else None,
+        tag("p", _READING if analysis.topical else _UNLABELLED, style=f"margin:.4em 0;{_SOFT}"),
+        [_text(text, len(shown) <= MAX_OPEN, analysis.topical) for text in shown],
         tag("p", f"{count(left, 'more text')} in the analysis; the HTML report shows them.", style=_SOFT) if left else None,
         tag("ul", [tag("li", limit) for limit in analysis.limits], style=f"margin:.6em 0 0;padding-left:1.2em;{_SOFT}")
         if analysis.limits
@@ -43,15 +50,15 @@ def fragment(analysis: Analysis) -> str:
     )
 
 
-def _text(text: TextResult, opened: bool) -> Markup:
-    topic = "fits no topic" if text.topic is None else stripped(text.topic)
+def _text(text: TextResult, opened: bool, topical: bool) -> Markup:
+    topic = "" if not topical else "fits no topic · " if text.topic is None else f"{stripped(text.topic)} · "
     rows = [_row(hit) for hit in text.features]
     return tag(
         "details",
         tag(
             "summary",
             tag("bdi", _tokens(text), dir="auto", style="font-size:1.1em"),
-            tag("span", f" {topic} · {explained(text.explained)}", style=_SOFT),
+            tag("span", f" {topic}{explained(text.explained)}", style=_SOFT),
             style="cursor:pointer",
         ),
         tag("table", tag("tbody", rows), style="border-collapse:collapse;margin:.2em 0 .6em 1.2em;font-size:.92em")

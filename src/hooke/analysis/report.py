@@ -43,7 +43,9 @@ def page(analysis: Analysis) -> str:
         style,
         tag("a", "Skip to the texts", class_="skip", href="#texts"),
         _header(analysis),
-        tag("main", _topics(analysis), _texts(analysis), class_="body"),
+        tag("main", _topics(analysis), _texts(analysis), class_="body")
+        if analysis.topical
+        else tag("main", _texts(analysis), class_="body alone"),
     )
 
 
@@ -58,7 +60,7 @@ def _rules(analysis: Analysis) -> str:
     tints = "".join(f".f0s{s}{{--t:var(--s{s})}}" for s in range(1, STEPS + 1))
     rules.append(f"@supports not selector(:has(a)){{{tints}}}")
     rules += [f".legend .l{s}{{--t:var(--s{s});--w:{s}px}}" for s in range(1, STEPS + 1)]
-    for k in [*range(len(analysis.topics)), "x"]:
+    for k in [*range(len(analysis.topics)), "x"] if analysis.topical else []:
         rules.append(f"body:has(#only-{k}:checked) .text:not(.in-{k}):not(:target){{display:none}}")
     return "\n".join(rules) + "\n"
 
@@ -69,9 +71,9 @@ def _header(analysis: Analysis) -> Markup:
         masthead(
             [f"{count(len(analysis.texts), 'text')}, seen through ", tag("bdi", stripped(analysis.model))],
             "The model read each text. What it computed on the way was taken apart into features; here are those that stand out in each"
-            " text, and the broader topics they make up.",
+            f" text{', and the broader topics they make up' if analysis.topical else '. Nothing is known of what they mean'}.",
         ),
-        tag("div", _saes(analysis), _limits(analysis), _reading(), class_="facts"),
+        tag("div", _saes(analysis), _limits(analysis), _reading(analysis.topical), class_="facts"),
     )
 
 
@@ -92,16 +94,22 @@ def _saes(analysis: Analysis) -> Markup:
     return tag("section", tag("h2", "Looked through"), table)
 
 
-def _reading() -> Markup:
+def _reading(topical: bool) -> Markup:
     edges = [tag("span", f"{20 * step - 20}–{20 * step}\u202f%", class_=f"l{step}") for step in range(1, STEPS + 1)]
+    named = " and well named" if topical else ""
+    guess = (
+        "A label is a guess. Its score says how well it tells, on n held-out examples, where the feature fires: 1 is always,"
+        " 0.5 is chance. The word after it is how the label was made."
+    )
     said = (
         "Point at a feature to colour its tokens; click, tap or use the arrow keys to keep it. The underlined token is its peak.",
-        "Features stand in order of how specific, strong and well named they are, against background text. Strength is the peak's tint.",
-        "A label is a guess. Its score says how well it tells, on n held-out examples, where the feature fires: 1 is always,"
-        " 0.5 is chance. The word after it is how the label was made.",
+        f"Features stand in order of how specific{',' if topical else ' and'} strong{named} they are, against background text. "
+        "Strength is the peak's tint.",
+        *([guess] if topical else []),
         "Explained is the share of the model's activity on a text that the features account for. The rest is not shown.",
     )
-    tint = "Tint is how strongly the chosen feature fires on a token, as a share of the strongest it was ever seen to fire."
+    most = "the strongest it was ever seen to fire" if topical else "the strongest of the features that the text shows"
+    tint = f"Tint is how strongly the chosen feature fires on a token, as a share of {most}."
     return tag(
         "section",
         tag("h2", "How to read this"),
@@ -174,13 +182,14 @@ def _texts(analysis: Analysis) -> Markup:
         tag("h2", "Texts", id="texts"),
         tag("p", f"The first {MAX_TEXTS} texts are shown; {left} more are in the JSON output.", class_="soft") if left > 0 else None,
         tag("div", [tag("span", column) for column in columns], class_="cols", aria_hidden="true"),
-        [_text(i, text, place) for i, text in enumerate(analysis.texts[:MAX_TEXTS])],
+        [_text(i, text, place if analysis.topical else None) for i, text in enumerate(analysis.texts[:MAX_TEXTS])],
         class_="texts",
     )
 
 
-def _text(i: int, text: TextResult, place: dict[str, int]) -> Markup:
-    where = place.get(text.topic) if text.topic is not None else None
+def _text(i: int, text: TextResult, place: dict[str, int] | None) -> Markup:
+    """One text; `place` numbers the topics, None where nothing is known of any."""
+    where = place.get(text.topic) if place and text.topic is not None else None
     kind = "x" if text.topic is None else where
     rows = [_row(i, f, hit, text.tokens) for f, hit in enumerate(text.features)]
     return tag(
@@ -188,7 +197,9 @@ def _text(i: int, text: TextResult, place: dict[str, int]) -> Markup:
         tag(
             "header",
             tag("a", str(i + 1), class_="num", href=f"#text-{i}", aria_label=f"Link to text {i + 1}"),
-            tag("span", "fits no topic", class_="chip none")
+            None
+            if place is None
+            else tag("span", "fits no topic", class_="chip none")
             if text.topic is None
             else tag("a", tag("bdi", stripped(text.topic)), class_="chip", href=None if where is None else f"#topic-{where}"),
             _shares(text),

@@ -61,7 +61,7 @@ class TextResult:
     features: list[Hit]
     """The features that stand out, most specific first."""
     topic: str | None
-    """The topic it belongs to; None when it fits none."""
+    """The topic it belongs to; None when it fits none, or when no atlas says anything of topics."""
     topics: list[TopicScore]
     """All topics with some evidence, strongest first."""
     explained: float | None
@@ -89,13 +89,18 @@ class Analysis:
     model: str
     """Name of the model."""
     saes: list[dict[str, Any]]
-    """Each SAE used: ``name``, ``site``, ``d_sae``, ``l0``, ``explained`` (over all texts), ``expected`` (on its card)."""
+    """Each SAE used: ``name``, ``site``, ``d_sae``, ``l0``, ``explained`` (over all texts), ``expected`` (on its card), ``labelled``."""
     texts: list[TextResult]
     """In the order they came."""
     topics: list[TopicResult]
     """Largest first."""
     limits: list[str]
     """Sentences that must stand beside the result: what this analysis cannot say."""
+
+    @property
+    def topical(self) -> bool:
+        """Whether anything is known of labels and topics: whether an atlas knows one of the SAEs."""
+        return any(sae.get("labelled", True) for sae in self.saes)
 
     def to_json(self) -> dict[str, Any]:
         """The JSON document of ``hooke analyze --json``."""

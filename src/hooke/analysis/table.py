@@ -30,15 +30,14 @@ def print_table(analysis: Analysis, console: Console, top: int) -> None:
     widths = [min(max((part(hit).cell_len for hit in hits), default=0), WIDE // 3) for part in (_score, _peak, _address)]
     left = console.width - _INDENT - 15 - sum(width + 2 for width in widths) - 2
     widths.insert(0, max(12, min(left, max((_label(hit.label).cell_len for hit in hits), default=0))))
-    topical = any(sae.get("labelled", True) for sae in analysis.saes)  # without an atlas nothing is known of topics
     for number, text in enumerate(analysis.texts, 1):
-        _text(console, number, text, topical)
+        _text(console, number, text, analysis.topical)
         if not text.features[:top]:
             rows: Table | Text = Text("no feature stands out", style="dim italic")
         else:
             rows = _wide(text.features[:top], widths) if console.width >= WIDE else _narrow(text.features[:top])
         console.print(Padding(rows, (0, 0, 1, _INDENT), expand=False))
-    if topical:
+    if analysis.topical:
         _topics(console, analysis)
     _limits(console, analysis)
 
@@ -171,10 +170,11 @@ def _limits(console: Console, analysis: Analysis) -> None:
         name, where = stripped(str(sae.get("name"))), stripped(site(sae.get("site")))
         shares = f"explains {percent(sae.get('explained'))} here, {percent(sae.get('expected'))} on its card"
         lines.append(f"{stripped(analysis.model)} through {name} ({where}): {shares}")
-    lines.append(
-        "Bar: peak activation over the feature's maximum. Score: how well the label tells, on n held-out examples, where the feature"
-        " fires; 0.5 is chance."
-    )
+    if analysis.topical:
+        lines.append(
+            "Bar: peak activation over the feature's maximum. Score: how well the label tells, on n held-out examples, where the feature"
+            " fires; 0.5 is chance."
+        )
     grid = Table.grid()
     grid.add_column(width=2, no_wrap=True)
     grid.add_column(overflow="fold")

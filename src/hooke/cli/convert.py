@@ -6,17 +6,19 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from hooke.cli.output import talk
 from hooke.errors import BadConfig
 
 
 def convert(
-    source: Annotated[Path, Parameter(help="A file or folder, in any published SAE format.")],
+    source: Annotated[str, Parameter(help="A file or folder, in any published SAE format; or a name, as `hooke pull` takes.")],
     target: Annotated[Path, Parameter(help="Where to write.")],
     *,
     to: Annotated[
         Literal["native", "saelens", "gemma-scope", "gemma-scope-2", "sparsify"], Parameter(help="The format to write.")
     ] = "native",
     member: Annotated[str | None, Parameter(help="Which of several SAEs in the folder.")] = None,
+    revision: Annotated[str | None, Parameter(help="Branch, tag or commit on the hub.")] = None,
     site: Annotated[str | None, Parameter(help="The site to take where the files do not say theirs, as resid_post.12.")] = None,
     model: Annotated[str | None, Parameter(help="The model to take in place of what the files say.")] = None,
     allow_pickle: Annotated[
@@ -24,10 +26,12 @@ def convert(
     ] = False,
 ) -> None:
     """Write an SAE in another format."""
-    from hooke.sae.formats import open_sae, write_sae
+    from hooke.sae.formats import write_sae
+    from hooke.sae.resolve import resolve
 
-    if target.resolve() in (source.resolve(), *source.resolve().parents):
+    found = resolve(source, revision=revision, member=member, progress=talk)
+    if target.resolve() in (found.path.resolve(), *found.path.resolve().parents):
         raise BadConfig(f"{target} holds {source}; write to another place.")
-    sae = open_sae(source, member=member, site=site, model=model, allow_pickle=allow_pickle)
+    sae = found.open(site=site, model=model, allow_pickle=allow_pickle)
     written = write_sae(sae, target, to)
     sys.stderr.write(f"Wrote {written} ({sae.name}, {sae.d_in:,} x {sae.d_sae:,}).\n")

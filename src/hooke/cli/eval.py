@@ -14,6 +14,8 @@ from hooke.errors import BadConfig, unknown
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from rich.console import Console
+
     from hooke.evals import EvalConfig, Evaluation
     from hooke.model import Model
     from hooke.sae import Sae
@@ -57,6 +59,7 @@ def eval(  # noqa: A001 (the command's name)
         saes = [Sae.from_pretrained(ref) for ref in sae]
         loaded = Model.load(model or _model_of(saes), dtype=dtype, device=device, progress=lambda text: say(console, status, text))
         saes = [one.to(device) for one in saes]
+        _try(console, loaded, saes)
         context = context or _context(saes, loaded)
         text = windows(corpora, loaded.tokenizer, length=context, seed=seed, held_out=not all_documents)
         settings = {"context": context, "all_documents": all_documents, "dtype": dtype, "seed": seed}
@@ -107,6 +110,16 @@ def _check(
         raise BadConfig(f"cannot write to {saebench}: it is a file, and --saebench wants a folder.")
     if saebench is not None and not {"core", "geometry"} <= set(suites):
         raise BadConfig("--saebench writes SAEBench's core file, which needs --suite core,geometry.")
+
+
+def _try(console: "Console", model: "Model", saes: "Sequence[Sae]") -> None:
+    """Refuse SAEs that were read wrongly, and say which do not do what they promise."""
+    from hooke.evals.gate import doubts
+    from hooke.evals.run import check
+
+    check(model, saes)
+    for doubt in doubts(model, saes):
+        console.print(f"note: {doubt}", highlight=False, markup=False, soft_wrap=True)
 
 
 def _model_of(saes: "Sequence[Sae]") -> str:

@@ -1,28 +1,28 @@
-"""`hooke inspect`: what an SAE's file or folder is."""
+"""`hooke inspect`: what an SAE is, and what is in its files."""
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from hooke.cli.output import console_for, print_line
+from hooke.cli.output import console_for, print_line, talk
 
 if TYPE_CHECKING:
     from hooke.sae.formats import Inspection
 
 
 def inspect(
-    path: Annotated[Path, Parameter(help="A file or folder, in any published SAE format.")],
+    ref: Annotated[str, Parameter(help="A file or folder, in any published SAE format; or a name, as `hooke pull` takes.")],
     *,
     member: Annotated[str | None, Parameter(help="Which of several SAEs in the folder.")] = None,
+    revision: Annotated[str | None, Parameter(help="Branch, tag or commit on the hub.")] = None,
     site: Annotated[str | None, Parameter(help="The site to take where the files do not say theirs, as resid_post.12.")] = None,
     model: Annotated[str | None, Parameter(help="The model to take in place of what the files say.")] = None,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
 ) -> None:
-    """Say what an SAE's file or folder is, without reading its weights."""
-    from hooke.sae import formats
+    """Say what an SAE is, without reading its weights; what is not on this machine is fetched."""
+    from hooke.sae.resolve import resolve
 
-    found = formats.inspect(path, member=member, site=site, model=model)
+    found = resolve(ref, revision=revision, member=member, progress=talk).inspect(site=site, model=model)
     if json:
         print_line(found.to_json())
     else:

@@ -25,6 +25,11 @@ def console_for(*, stderr: bool = False) -> "Console":
     return Piped(stderr=stderr)
 
 
+def talk(text: str) -> None:
+    """Say `text` on standard error, as a line of its own."""
+    console_for(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 def say(console: "Console", status: Any, text: str) -> None:
     """Show `text` in the running status line; where there is no terminal, as a line of its own."""
     status.update(text)

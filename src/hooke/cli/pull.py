@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from hooke.cli.output import console_for, print_line
+from hooke.cli.output import console_for, print_line, talk
 
 if TYPE_CHECKING:
     from hooke.sae.resolve import Resolved
@@ -21,13 +21,8 @@ def pull(
 
     if not refs:
         raise BadConfig("nothing to pull. Name an SAE: hooke pull gemma-scope-2b-pt-res/layer_20/width_16k/canonical")
-    talk = console_for(stderr=True)
-
-    def say(text: str) -> None:
-        talk.print(text, highlight=False, markup=False, soft_wrap=True)
-
     for ref in refs:
-        found = resolve(ref, revision=revision, refresh=True, progress=say)
+        found = resolve(ref, revision=revision, refresh=True, progress=talk)
         row = _row(ref, found)
         if json:
             print_line(row)

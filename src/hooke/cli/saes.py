@@ -73,7 +73,8 @@ def _published(console: "Console", rows: Sequence["KnownSae"]) -> None:
         return
     table = Table("published", "site", "features", "L0", box=None, header_style="bold")
     for row in rows[:_SHOWN]:
-        transcoder = "" if row.writes == row.site else f" → {row.writes}"
+        several = "" if len(row.reads) == 1 else f" and {len(row.reads) - 1} more"
+        transcoder = several if row.writes == row.site else f"{several} → {row.writes}{several}"
         l0 = "any (* is a number)" if row.l0_label == "*" else "not stated" if row.l0 is None else f"{row.l0:.0f}"
         table.add_row(row.name, row.site + transcoder, f"{row.d_sae:,}", l0)
     console.print()

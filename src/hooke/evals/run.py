@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hooke.errors import BadConfig, BadFile, ShapeMismatch
+from hooke.errors import BadConfig, BadFile
 from hooke.evals.baselines import Calibration, baselines_for, mean_l0
+from hooke.evals.gate import check_shapes
 from hooke.evals.geometry import geometry
 from hooke.evals.judge import Judge
 from hooke.evals.passes import Passes
@@ -22,7 +23,7 @@ from hooke.files import read_safetensors, write_safetensors
 from hooke.harvest import pad
 from hooke.model import Model, length_batches
 from hooke.names import Site
-from hooke.sae import Sae, check_fits
+from hooke.sae import Sae
 from hooke.text.corpus import Window
 
 SCHEMA = 1
@@ -127,15 +128,7 @@ def check(model: Model, saes: Sequence[Sae]) -> None:
     if not saes:
         raise BadConfig("no SAE to judge.")
     for sae in saes:
-        inputs, outputs = (sum(model.width(site) for site in sites) for sites in (sae.facts.input_sites, sae.facts.output_sites))
-        check_fits(sae, model.name, inputs)
-        if len(sae.b_dec) != outputs:
-            raise ShapeMismatch(f"{sae.name} writes {len(sae.b_dec)} values; {', '.join(map(str, sae.facts.output_sites))} hold {outputs}.")
-        if sae.facts.model.rpartition("/")[2] != model.name:
-            raise ShapeMismatch(
-                f"{sae.name} was trained on {sae.facts.model}, not on {model.name}: figures from there would say nothing about it. "
-                f"Use --model {sae.facts.model}, or an SAE of {model.name} (see hooke saes)."
-            )
+        check_shapes(sae, model)
     names = [sae.name for sae in saes]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadConfig(f"{twice[0]} was given twice; figures are told apart by name.")

@@ -14,8 +14,8 @@ from typing import Any
 from hooke.errors import BadConfig, UnknownName, unknown
 from hooke.names import SITE_KINDS, SaeName, Site
 
-_THOUSANDS = {"1k": 1024, "4k": 4096, "16k": 16384, "24k": 24576, "32k": 32768, "65k": 65536, "131k": 131072, "262k": 262144}
-WIDTHS = _THOUSANDS | {"524k": 524288, "1m": 1048576}
+_THOUSANDS = {"1k": 1024, "4k": 4096, "16k": 16384, "24k": 24576, "32k": 32768, "65k": 65536, "80k": 81920, "131k": 131072}
+WIDTHS = _THOUSANDS | {"128k": 131072, "262k": 262144, "524k": 524288, "1m": 1048576}
 """Features behind a width's label; ``8x`` means eight times the width of the activations."""
 # What an axis may look like in a path.
 _AXES = {"layer": r"\d{1,4}", "width": r"[0-9a-z]+", "l0": r"[0-9a-z]+", "variant": r"[0-9a-z_]*"}
@@ -34,13 +34,15 @@ class KnownSae:
     model: str
     """The model it was trained on, as `Model` calls it."""
     site: str
-    """Where it reads."""
+    """Where it reads; the first place of several."""
     writes: str
-    """Where what it rebuilds is; the same as `site` unless it is a transcoder."""
+    """Where what it rebuilds is, of several the first; the same as `site` unless it is a transcoder."""
+    reads: tuple[str, ...]
+    """Everywhere it reads: more than one place in crosscoders and cross-layer transcoders."""
     width: str
     """Label of its width, such as ``16k``."""
     d_in: int
-    """Width of the activations it reads."""
+    """Width of the activations it reads, of several places side by side."""
     d_sae: int
     """Number of features."""
     l0: float | None
@@ -64,7 +66,8 @@ class KnownSae:
         """The row of ``hooke saes --json``."""
         about = {"name": self.name, "model": self.model, "site": self.site, "d_in": self.d_in, "d_sae": self.d_sae, "l0": self.l0}
         where = {"repo": self.repo, "path": self.path, "files": list(self.files), "format": self.format}
-        return {**about, "installed": False, "width": self.width, "writes": self.writes, "neuronpedia": self.neuronpedia or None, **where}
+        sites = {"reads": list(self.reads), "writes": self.writes}
+        return {**about, "installed": False, "width": self.width, **sites, "neuronpedia": self.neuronpedia or None, **where}
 
 
 @dataclass(frozen=True)
@@ -120,7 +123,9 @@ class Release:
         axes = {"layer": layer, "width": width, "l0": l0, "variant": variant}
         grammar, model = self.grammar, _table()["models"][self.model]
         site = grammar["site"].format(**axes)
-        d_in = model["d_attn"] if site.startswith("attn_z.") else model["d_model"]
+        joint = {"all": range(model["layers"]), "deep": model.get("deep", [])}.get(grammar.get("joint", ""), [])
+        reads = tuple(grammar["site"].format(layer=one) for one in joint) or (site,)
+        d_in = len(reads) * (model["d_attn"] if site.startswith("attn_z.") else model["d_model"])
         detail = [width, *(["l0-" + l0] if l0 and "{l0}" in grammar["path"] else []), *variant.strip("_").replace("_", "-").split()]
         meant = l0 == grammar.get("neuronpedia_l0", l0) and variant == grammar.get("neuronpedia_variant", "")
         other = f"__l0-{l0}" if self.counted and self.canonical.get((layer, width)) != l0 else ""
@@ -131,15 +136,16 @@ class Release:
             model=self.model,
             site=site,
             writes=grammar.get("writes", grammar["site"]).format(**axes),
+            reads=reads,
             width=width,
             d_in=d_in,
-            d_sae=int(width[:-1]) * d_in if width.endswith("x") else WIDTHS[width],
+            d_sae=grammar.get("features", {}).get(width) or (int(width[:-1]) * d_in if width.endswith("x") else WIDTHS[width]),
             l0=_l0(l0, grammar.get("l0"), layer, model["layers"]),
             l0_label=l0,
             canonical=self.canonical.get((layer, width)) == l0,
             repo=self.repo,
             path=grammar["path"].format(**axes),
-            files=tuple(file.format(**axes) for file in grammar["files"]),
+            files=tuple(file.format(**axes, part=part) for file in grammar["files"] for part in _parts(file, reads)),
             format=self.format,
             neuronpedia=grammar["neuronpedia"].format(**axes) + other if "neuronpedia" in grammar and meant and l0 != "*" else "",
         )
@@ -164,9 +170,12 @@ class Release:
         usual["variant"] = self.grammar.get("neuronpedia_variant", "")
         return self._with(**{**usual, **found.groupdict(), **({"l0": l0} if l0 else {})})
 
-    def _with(self, layer: str, width: str = "", l0: str = "", variant: str = "") -> KnownSae | None:
+    def _with(self, layer: str = "", width: str = "", l0: str = "", variant: str = "") -> KnownSae | None:
         """The SAE with these axes (an axis that the name leaves out is the only one there is)."""
-        rows = [row for row in self.saes if Site.parse(row.site).layer == int(layer) and width in ("", row.width)]
+        layers, variants = self.grammar.get("layer", []), self.grammar.get("variant", [""])
+        layer = layer or (str(layers[0]) if len(layers) == 1 else "")
+        variant = variant or (variants[0] if len(variants) == 1 else "")
+        rows = [row for row in self.saes if layer.isdigit() and Site.parse(row.site).layer == int(layer) and width in ("", row.width)]
         if not rows:
             return None
         if self.counted:
@@ -175,6 +184,11 @@ class Release:
         name = {"layer": layer, "width": rows[0].width, "l0": l0, "variant": variant}
         path = f"{self.name}/{self.grammar.get('id', self.grammar['path']).format(**name)}"
         return next((row for row in rows if row.name == path), None)
+
+
+def _parts(file: str, reads: Sequence[str]) -> range:
+    """How often `file` is there: once, or for each place that is read."""
+    return range(len(reads) if "{part}" in file else 1)
 
 
 def _pattern(template: str) -> str:
@@ -206,14 +220,22 @@ def releases() -> tuple[Release, ...]:
     for row in _table()["release"]:
         for model in _models(row["models"]):
             facts = _table()["models"][model]
-            layer = row.get("layer", [])
             words = row.get("l0_words") or list(_table()["l0"].get(row.get("l0"), {}))
-            grammar = {**row, "layer": list(range(facts["layers"])) if layer == "all" else facts["deep"] if layer == "deep" else layer}
+            grammar = {**row, "layer": _layers(row, facts)}
             grammar |= {"l0_words": words} if words else {}
-            names = {"suite": facts.get("suite", ""), "np": facts.get("np", ""), "model": model}
+            deep = "_".join(map(str, facts.get("deep", [])))
+            names = {"suite": facts.get("suite", ""), "np": facts.get("np", ""), "model": model, "deep": deep}
             grammar |= {key: _fill(value, names) for key, value in grammar.items() if isinstance(value, str)}
             found += _split(grammar, model, facts["hub"])
     return tuple(found)
+
+
+def _layers(row: Mapping[str, Any], facts: Mapping[str, Any]) -> Sequence[int]:
+    """The layers of a row: a list, or a word for those of the model."""
+    said = row["joint"] if "joint" in row else row.get("layer", [])
+    known = {"all": range(facts["layers"]), "but the last": range(facts["layers"] - 1), "deep": facts.get("deep", [])}
+    layers = list(known[said]) if isinstance(said, str) else said
+    return layers[:1] if "joint" in row else layers
 
 
 def _models(named: str | Sequence[str]) -> Sequence[str]:
@@ -226,7 +248,8 @@ def _split(grammar: dict[str, Any], model: str, hub: str) -> Iterator[Release]:
     for axis, key in (("width", "width"), ("l0", "l0_words")):
         if "{" + axis + "}" in grammar["name"]:
             for value in grammar[key]:
-                fixed = {k: _fill(v, {axis: value}) for k, v in grammar.items() if isinstance(v, str)}
+                words = {axis: value, "np_width": grammar.get("np_width", {}).get(value, value)}
+                fixed = {k: _fill(v, words) for k, v in grammar.items() if isinstance(v, str)}
                 yield Release(fixed["name"], model, hub, fixed["repo"], grammar["format"], {**grammar, **fixed, key: [value]})
             return
     yield Release(grammar["name"], model, hub, grammar["repo"], grammar["format"], grammar)
@@ -301,7 +324,7 @@ def search(*, model: str | None = None, site: str | None = None, width: str | No
     wanted = model.rpartition("/")[2] if model else None
     chosen = [release for release in releases() if wanted in (None, release.model, release.hub_model)]
     rows = itertools.chain.from_iterable(release.saes for release in chosen)
-    return [row for row in rows if reads_at(row.site, site) and width in (None, row.width, str(row.d_sae))]
+    return [row for row in rows if any(reads_at(one, site) for one in row.reads) and width in (None, row.width, str(row.d_sae))]
 
 
 def reads_at(site: str, wanted: str | None) -> bool:

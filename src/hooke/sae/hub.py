@@ -1,7 +1,6 @@
 """Hub: files from a model hub through `huggingface_hub` and its cache, each checked against the digest that the hub promised."""
 
 import contextlib
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,7 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from hooke.errors import BadConfig, DigestMismatch, HookeError, Missing, UnknownName
-from hooke.files import sha256, write_error
+from hooke.files import promised_digest, write_error
 
 _PART = r"[A-Za-z0-9][\w.-]{0,95}"
 _PLAIN = re.compile(rf"(?P<repo>{_PART}/{_PART})(?:@(?P<revision>[^/]+))?(?:/(?P<path>.*))?")
@@ -28,6 +27,8 @@ class HubPath:
     """The file or folder; empty is everything."""
     revision: str = "main"
     """Branch, tag or commit."""
+    member: str = ""
+    """One of several SAEs in the folder, or one share of a set; empty is all."""
 
     @classmethod
     def parse(cls, text: str) -> "HubPath | None":
@@ -54,7 +55,7 @@ class HubPath:
 
     def __str__(self) -> str:
         revision = "" if self.revision == "main" else f"@{self.revision}"
-        return f"{self.repo}{revision}" + (f"/{self.path}" if self.path else "")
+        return f"{self.repo}{revision}" + (f"/{self.path}" if self.path else "") + (f"#{self.member}" if self.member else "")
 
 
 def offline() -> bool:
@@ -124,18 +125,12 @@ def fetch(where: HubPath, file: str) -> Path:
 
 
 def _check_digest(path: Path, where: HubPath, file: str) -> None:
-    """The cache keeps a file under the digest the hub gave: SHA-256 of large files, Git's of small ones. A damaged copy is removed."""
+    """The cache keeps a file under the digest the hub gave. A damaged copy is removed."""
     blob = path.resolve()
-    if re.fullmatch(r"[0-9a-f]{64}", blob.name):
-        found = sha256(blob)
-    elif re.fullmatch(r"[0-9a-f]{40}", blob.name):
-        found = hashlib.sha1(b"blob %d\0" % blob.stat().st_size + blob.read_bytes(), usedforsecurity=False).hexdigest()
-    else:
-        return  # a cache without links, or a mirror that gives no digests
-    if found != blob.name:
+    if said := promised_digest(blob):
         path.unlink()
         blob.unlink(missing_ok=True)
-        raise DigestMismatch(f"{where.repo}: {file} arrived damaged: its digest is {found}, the hub promised {blob.name}. Fetch it again.")
+        raise DigestMismatch(f"{where.repo}: {file} arrived damaged: {said}. Fetch it again.")
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ import torch
 
 from hooke.errors import BadConfig, BadFile, HookeError, Missing, UnknownName, unknown
 from hooke.files import atomic_write, cache_dir
+from hooke.names import SaeName, Site
 from hooke.sae import Sae, buckets, catalogue, hub
 from hooke.sae.catalogue import KnownSae
 from hooke.sae.hub import HubPath
@@ -51,29 +52,42 @@ class Resolved:
         whole = self.files or ((self.path,) if self.path.is_file() else tuple(p for p in self.path.rglob("*") if p.is_file()))
         return sum(file.stat().st_size for file in whole)
 
-    @property
-    def _options(self) -> dict[str, Any]:
-        """What readers are told that the files do not say."""
+    def _options(self, said: dict[str, str | None]) -> dict[str, Any]:
+        """What readers are told that the files do not say; what the caller has `said` comes first."""
         if self.known is None:
-            return {"member": self.member}
+            return {"member": self.member, **said}
         among = self.known.name.partition("/")[2] if not self.known.path and self.path.is_dir() else None  # one of several in one folder
-        return {"member": self.member or among, "site": self.known.site, "model": self.known.model}
+        own = {"member": self.member or among, "site": self.known.site, "model": self.known.model}
+        return own | {key: value for key, value in said.items() if value is not None}
 
-    def inspect(self) -> "Inspection":
-        """What it is, told without reading its weights."""
+    def inspect(self, *, site: str | None = None, model: str | None = None) -> "Inspection":
+        """What it is, told without reading its weights; `site` and `model` as in `hooke.sae.formats.inspect`."""
         from hooke.sae.formats import inspect
 
-        return inspect(self.path, **self._options)
+        seen = inspect(self.path, **self._options({"site": site, "model": model}))
+        return seen if self.known is None or not seen.name else replace(seen, name=self._address(Site.parse(seen.reads[0])))
 
-    def open(self) -> Sae:
-        """The SAE, with what only its place says (name, model, L0) among its facts."""
+    def open(self, *, site: str | None = None, model: str | None = None, allow_pickle: bool = False) -> Sae:
+        """The SAE, with what only its place says (name, model, L0) among its facts; arguments as in `hooke.sae.formats.open_sae`."""
         from hooke.sae.formats import open_sae
 
-        sae, known = open_sae(self.path, **self._options), self.known
+        sae, known = open_sae(self.path, allow_pickle=allow_pickle, **self._options({"site": site, "model": model})), self.known
         if known is None:
             return sae
-        metrics = sae.facts.metrics if known.l0 is None else {"l0": known.l0, **sae.facts.metrics}
-        return replace(sae, facts=replace(sae.facts, name=known.address, model=known.model, metrics=metrics))
+        whole = {} if known.l0 is None or self._share else {"l0": known.l0}
+        facts = {"name": self._address(sae.site), "model": model or known.model, "metrics": whole | sae.facts.metrics}
+        return replace(sae, facts=replace(sae.facts, **facts))
+
+    @property
+    def _share(self) -> bool:
+        """Whether it is one layer's part of an SAE of many layers."""
+        return self.known is not None and len(self.known.reads) > 1 and self.member is not None
+
+    def _address(self, site: Site) -> str:
+        """Its own name; a part of an SAE of many layers is called after the layer it reads."""
+        assert self.known is not None
+        named = SaeName.parse(self.known.address)
+        return str(SaeName(named.collection, site, f"{named.variant}.{self.member}") if self._share else named)
 
 
 def from_pretrained(
@@ -81,6 +95,7 @@ def from_pretrained(
     *,
     revision: str | None = None,
     subfolder: str | None = None,
+    member: str | None = None,
     device: str = "cpu",
     dtype: str | torch.dtype = "float32",
     progress: Progress = lambda _: None,
@@ -88,28 +103,36 @@ def from_pretrained(
     """The SAE that `ref` names, in Hooke's form; fetched first if it is not on this machine.
 
     `ref` is an installed pack's name, a file or folder, a name in the catalogue, an id at Neuronpedia, ``org/repo[@revision]/path`` on the
-    hub (also behind ``hf://``), or ``s3://bucket/folder``. Nothing that is here already opens a connection. `dtype` can only be float32:
-    codes are computed in it, because a threshold crossed by rounding is a feature invented.
+    hub (also behind ``hf://``), or ``s3://bucket/folder``. `member` (or ``#member`` behind `ref`) is one of several in a folder, or one
+    layer's share of a set, of which no more is fetched. Nothing that is here already opens a connection. `dtype` can only be float32: codes
+    are computed in it, because a threshold crossed by rounding is a feature invented.
     """
     if dtype not in ("float32", torch.float32):
         raise BadConfig(f"dtype {dtype!s} is not possible: codes are computed in float32, where no threshold is crossed by rounding.")
-    return resolve(str(ref), revision=revision, subfolder=subfolder, progress=progress).open().to(device)
+    return resolve(str(ref), revision=revision, subfolder=subfolder, member=member, progress=progress).open().to(device)
 
 
 def resolve(
-    ref: str, *, revision: str | None = None, subfolder: str | None = None, refresh: bool = False, progress: Progress = lambda _: None
+    ref: str,
+    *,
+    revision: str | None = None,
+    subfolder: str | None = None,
+    member: str | None = None,
+    refresh: bool = False,
+    progress: Progress = lambda _: None,
 ) -> Resolved:
     """The files of the SAE that `ref` names, fetched where they are not on this machine; with `refresh`, the hub is asked for newer ones.
 
-    `revision` and `subfolder` may be given here instead of within `ref`. Raises `UnknownName` or `Missing` with every place that was tried.
+    `revision`, `subfolder` and `member` may be given here instead of within `ref`. Raises `UnknownName` or `Missing` with every place that
+    was tried.
     """
-    bare, _, member = ref.strip().partition("#")
+    bare, _, behind = ref.strip().partition("#")
     tail = f"/{subfolder.strip('/')}" if subfolder else ""
-    found = _resolve(bare + tail, revision, refresh, progress)
-    return replace(found, member=member) if member else found
+    found = _resolve(bare + tail, member or behind, revision, refresh, progress)
+    return replace(found, member=member or behind or None)
 
 
-def _resolve(ref: str, revision: str | None, refresh: bool, progress: Progress) -> Resolved:
+def _resolve(ref: str, member: str, revision: str | None, refresh: bool, progress: Progress) -> Resolved:
     if buckets.is_bucket(ref):
         _only_for_the_hub(ref, revision)
         return _from_bucket(ref, refresh, progress)
@@ -118,7 +141,7 @@ def _resolve(ref: str, revision: str | None, refresh: bool, progress: Progress) 
         if where is None:
             schemes = ", ".join(f"{scheme}://" for scheme in buckets.DRIVERS)
             raise BadConfig(f"cannot read {ref!r}. Known are hf://org/repo/path, pages of the hub, and {schemes}.")
-        return _from_hub(_at(where, revision), None, refresh, progress)
+        return _from_hub(_at(where, revision, member), None, refresh, progress)
     if pack := next((row for row in installed_saes() if row.facts.name == ref), None):
         _only_for_the_hub(ref, revision)
         return Resolved(pack.path, "pack")
@@ -129,8 +152,8 @@ def _resolve(ref: str, revision: str | None, refresh: bool, progress: Progress) 
     if ref.startswith((".", "/", "~")) or "\\" in ref:
         raise Missing(f"there is no file or folder {ref!r}.")
     if known := catalogue.find(ref):
-        return _from_hub(_at(HubPath(known.repo, known.path), revision), known, refresh, progress)
-    return _from_hub(_at(_hub_path(ref), revision), None, refresh, progress)
+        return _from_hub(_at(HubPath(known.repo, known.path), revision, member), known, refresh, progress)
+    return _from_hub(_at(_hub_path(ref), revision, member), None, refresh, progress)
 
 
 def _only_for_the_hub(ref: str, revision: str | None) -> None:
@@ -138,17 +161,15 @@ def _only_for_the_hub(ref: str, revision: str | None) -> None:
         raise BadConfig(f"{ref!r} is not on the hub, so it has no revision {revision!r}.")
 
 
-def _at(where: HubPath, revision: str | None) -> HubPath:
-    return where if revision is None else replace(where, revision=revision)
+def _at(where: HubPath, revision: str | None, member: str) -> HubPath:
+    return replace(where, revision=revision or where.revision, member=member)
 
 
 def _hub_path(ref: str) -> HubPath:
     """The place on the hub that `ref` names; `UnknownName` where it is rather a mistyped name, so that no typo opens a connection."""
     head, _, rest = ref.partition("/")
-    if repo := catalogue.repository(head):
-        releases = {release.name for release in catalogue.releases()}
-        if head not in releases or rest.split("/")[0] == "embedding":
-            return HubPath(repo, rest)
+    if (repo := catalogue.repository(head)) and head not in {release.name for release in catalogue.releases()}:
+        return HubPath(repo, rest)
     where = HubPath.parse(ref)
     packs = [row.facts.name for row in installed_saes()]
     collections = {name.partition("/")[0] for name in packs} | {release.name for release in catalogue.releases()}
@@ -173,7 +194,8 @@ def _from_bucket(ref: str, refresh: bool, progress: Progress) -> Resolved:
 
 
 def _from_hub(where: HubPath, known: KnownSae | None, refresh: bool, progress: Progress) -> Resolved:
-    known = known or catalogue.find_path(where.repo, where.path)
+    if (known := known or catalogue.find_path(where.repo, where.path)) is not None:
+        known = replace(known, files=tuple(own_files(known.files, where.member)))
     if known is not None and (pickles := [file for file in known.files if Path(file).suffix in _PICKLES]):
         file = "/".join(filter(None, [known.repo, known.path, *pickles]))
         raise BadConfig(
@@ -208,7 +230,19 @@ def _wanted(where: HubPath, known: KnownSae | None, progress: Progress) -> list[
             )
         parent = PurePosixPath(where.path).parent
         return [*(file for file in beside if PurePosixPath(file).parent == parent and PurePosixPath(file).name in _CONFIGS), where.path]
-    return choose(hub.listing(where), str(where), root=where.path)
+    return own_files(choose(hub.listing(where), str(where), root=where.path), where.member)
+
+
+def own_files(files: Sequence[str], member: str) -> list[str]:
+    """Those of `files` that the share `member` of a set is read from, with the configurations; all, where none is called so.
+
+    >>> own_files(["config.json", "params_layer_0.safetensors", "params_layer_1.safetensors"], "params_layer_1")
+    ['config.json', 'params_layer_1.safetensors']
+    """
+    stems = {member, member.replace("W_enc_", "W_dec_", 1)}  # a layer of circuit-tracer's is two files
+    weights = [file for file in files if Path(file).suffix in _WEIGHTS]
+    others = {file for file in weights if Path(file).stem not in stems}
+    return [file for file in files if file not in others or len(others) == len(weights)]
 
 
 def _fetch(where: HubPath, file: str, progress: Progress) -> Path | None:
@@ -264,7 +298,7 @@ def _cached(where: HubPath, known: KnownSae | None) -> Resolved | None:
         return _cached_files(where, [*(name for name in beside if hub.cached(where, name)), where.path], None)
     if hub.offline() and (root / where.path).is_dir():  # what another program fetched; whether it is all, nobody can say
         sizes = {path.relative_to(root).as_posix(): path.stat().st_size for path in (root / where.path).rglob("*") if path.is_file()}
-        return _cached_files(where, choose(sizes, str(where), root=where.path), None)
+        return _cached_files(where, own_files(choose(sizes, str(where), root=where.path), where.member), None)
     return None
 
 
@@ -274,7 +308,7 @@ def _cached_files(where: HubPath, names: list[str], known: KnownSae | None) -> R
     if root is None or not names or None in paths:
         return None
     folder = root / where.path
-    entry = folder if folder.is_file() else _entry(folder, [name.removeprefix(where.path).strip("/") for name in names])
+    entry = folder if folder.is_file() or where.member else _entry(folder, [name.removeprefix(where.path).strip("/") for name in names])
     return Resolved(entry, "hub", tuple(path for path in paths if path is not None), known or catalogue.find_path(where.repo, where.path))
 
 
@@ -289,7 +323,7 @@ def _record(where: HubPath) -> Path | None:
     root = hub.snapshot(where)
     if root is None:
         return None
-    key = hashlib.sha256(f"{where.repo}\n{root.name}\n{where.path}".encode()).hexdigest()
+    key = hashlib.sha256(f"{where.repo}\n{root.name}\n{where.path}\n{where.member}".encode()).hexdigest()
     return cache_dir() / "hub" / f"{key[:32]}.json"
 
 

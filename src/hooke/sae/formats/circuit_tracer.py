@@ -30,9 +30,9 @@ def sniff(source: Source) -> bool:
 
 
 def sniff_cross(source: Source) -> bool:
-    """``W_enc_0.safetensors`` beside a `config.yaml`."""
-    named = bool(_CROSS.fullmatch(source.file)) if source.file else "W_enc_0.safetensors" in source.names
-    return named and CONFIG in source.names
+    """``W_enc_{L}.safetensors`` beside a `config.yaml`."""
+    named = [source.file] if source.file else source.names
+    return CONFIG in source.names and any(map(_CROSS.fullmatch, named))
 
 
 def members(source: Source) -> list[str]:
@@ -94,31 +94,34 @@ def _threshold(source: Source, found: dict[str, Tensor], key: str, b_enc: Tensor
 
 
 def _cross(source: Source, config: dict[str, Any], files: list[str], facts: dict[str, Any]) -> Sae:
-    count = len(files)
-    if files != [f"W_enc_{i}" for i in range(count)]:
+    m = _CROSS.fullmatch(source.file)
+    if m is None and files != [f"W_enc_{i}" for i in range(len(files))]:
         raise BadFile(f"{source.where} holds {', '.join(files)[:200]}; the files of a set are numbered from 0 without a gap.")
     if facts["k"]:
         raise BadFile(f"{source.where}: a top-k over several layers; Hooke has no faithful form for it.")
     model = facts["model"]
-    m = _CROSS.fullmatch(source.file)
-    chosen = [int(m[1])] if m else list(range(count))
-    parts = [_cross_part(source, i, count) for i in chosen]
+    chosen = [int(m[1])] if m else list(range(len(files)))
+    parts = [_cross_part(source, i, None if m else len(files)) for i in chosen]
     reads = [place(_hook(source, config, "feature_input_hook", i), model) for i in chosen]
-    writes = [place(_hook(source, config, "feature_output_hook", i), model).site for i in range(count)]
+    targets = range(chosen[0], chosen[0] + len(parts[0].b_dec) // parts[0].W_enc.shape[0])
+    writes = [place(_hook(source, config, "feature_output_hook", i), model).site for i in targets]
     variant = source.folder.name if m is None else f"{source.folder.name}.layer_{chosen[0]}"
     if m:
-        source.warn(f"this is the share of layer {chosen[0]}; reconstructions of all {count} shares add up to the whole.")
+        source.warn(f"this is the share of layer {chosen[0]}, which writes from there on; what all layers write at a site adds up.")
     return finish(source, joined(source, parts), reads, model.rpartition("/")[2] or "circuit-tracer", variant, writes, **facts)
 
 
-def _cross_part(source: Source, i: int, count: int) -> Parts:
+def _cross_part(source: Source, i: int, count: int | None) -> Parts:
+    """Layer `i`, with decoders into all `count` layers, or (None) into those from `i` on, as they are stored."""
     found = source.tensors(f"W_enc_{i}.safetensors") | source.tensors(f"W_dec_{i}.safetensors")
-    W_dec, b_enc = weight(source, found, f"W_dec_{i}", 3), weight(source, found, f"b_enc_{i}", 1)
-    bias = weight(source, found, f"b_dec_{i}", 1)
-    if list(W_dec.shape) != [len(b_enc), count - i, len(bias)]:
-        raise BadFile(f"{source.where}: W_dec_{i} has shape {list(W_dec.shape)}; it must be {[len(b_enc), count - i, len(bias)]}.")
-    if i:
-        W_dec = torch.cat([W_dec.new_zeros(len(b_enc), i, len(bias)), W_dec], dim=1)
+    W_enc, W_dec = weight(source, found, f"W_enc_{i}", 2).T, weight(source, found, f"W_dec_{i}", 3)
+    b_enc, bias = weight(source, found, f"b_enc_{i}", 1), weight(source, found, f"b_dec_{i}", 1)
+    later = W_dec.shape[1] if count is None else count - i
+    if list(W_dec.shape) != [len(b_enc), later, len(bias)] or W_enc.shape[0] != len(bias):
+        said = f"W_enc_{i} has shape {list(W_enc.T.shape)} and W_dec_{i} {list(W_dec.shape)}"
+        raise BadFile(f"{source.where}: {said}; they must be {[len(b_enc), len(bias)]} and {[len(b_enc), later, len(bias)]}.")
+    first = i if count is not None else 0
+    if first:
+        W_dec = torch.cat([W_dec.new_zeros(len(b_enc), first, len(bias)), W_dec], dim=1)
     threshold = _threshold(source, found, f"threshold_{i}", b_enc)
-    W_enc = weight(source, found, f"W_enc_{i}", 2).T
-    return Parts(W_enc, b_enc, W_dec.flatten(1), at_target(bias[None], i, count)[0], threshold)
+    return Parts(W_enc, b_enc, W_dec.flatten(1), at_target(bias[None], first, first + later)[0], threshold)

@@ -35,20 +35,23 @@ _HOOKS = {
     "mlp_out": ("model.layers.{}.post_feedforward_layernorm.output",) * 2,
     "transcoder": ("model.layers.{}.pre_feedforward_layernorm.output", "model.layers.{}.post_feedforward_layernorm.output"),
 }
+_PART = re.compile(r"params_layer_(\d{1,4})(?:\.safetensors)?")
 # Values that a joint SAE of many layers may take where each layer's encoder stands in a block of its own.
 _MAX_JOINT = 1 << 31
+# A skip to one of many layers is laid out over all of them: no larger than the decoder beside it, or than 64 MiB.
+_SMALL = 1 << 24
 
 
 def sniff(source: Source) -> bool:
     """A config with `hf_hook_point_in`, or the parameter files by name."""
     if source.file:
-        return source.file == FILE or bool(re.fullmatch(r"params_layer_\d{1,4}\.safetensors", source.file))
-    return FILE in source.names or "params_layer_0.safetensors" in source.names
+        return source.file == FILE or bool(_PART.fullmatch(source.file))
+    return FILE in source.names or bool(members(source))
 
 
 def members(source: Source) -> list[str]:
     """The files of a crosscoder or cross-layer transcoder."""
-    found = [int(m[1]) for name in source.names if (m := re.fullmatch(r"params_layer_(\d{1,4})\.safetensors", name))]
+    found = [int(m[1]) for name in source.names if name.endswith(".safetensors") and (m := _PART.fullmatch(name))]
     return [f"params_layer_{i}" for i in sorted(found)]
 
 
@@ -130,8 +133,8 @@ def _layers(source: Source, hook: str, count: int) -> list[str]:
 
 
 def _read_many(source: Source) -> Sae:
-    files = members(source)
-    if files != [f"params_layer_{i}" for i in range(len(files))]:
+    files, named_file = members(source), _PART.fullmatch(source.file)
+    if named_file is None and files != [f"params_layer_{i}" for i in range(len(files))]:
         raise BadFile(f"{source.where} holds {', '.join(files)}; the files of a set are numbered from 0 without a gap.")
     config = _config(source)
     model = _model(source, config)
@@ -141,37 +144,41 @@ def _read_many(source: Source) -> Sae:
         hook_in, hook_out = (hook.format("{all}") for hook in _HOOKS["transcoder"])
     elif not hook_in and named:
         hook_in = "model.layers.{" + named["layers"].strip("_").replace("_", ",") + "}.output"
-    reads = [place(hook, model) for hook in _layers(source, hook_in, len(files))]
-    writes = [place(hook, model).site for hook in _layers(source, hook_out or hook_in, len(files))]
-    chosen = files.index(source.file.removesuffix(".safetensors")) if source.file else None
-    parts = [_part(source, i, len(files)) for i in range(len(files)) if chosen in (None, i)]
+    chosen = int(named_file[1]) if named_file else None
+    parts = [_part(source, i, None if named_file else len(files)) for i in (range(len(files)) if chosen is None else [chosen])]
+    count = parts[0].W_dec.shape[1] // parts[0].W_enc.shape[0]
+    reads = [place(hook, model) for hook in _layers(source, hook_in, count)]
+    writes = [place(hook, model).site for hook in _layers(source, hook_out or hook_in, count)]
     variant = _variant(named[0] if named else source.folder.name)
     facts: dict[str, Any] = {"model": model, "context": CONTEXT, "bos": True, "training": {"format": "gemma-scope-2"}}
     if chosen is not None:
-        reads, variant = [reads[chosen]], f"{variant}.{files[chosen]}"
-        source.warn(f"this is the share of layer file {chosen}; reconstructions of all {len(files)} shares add up to the whole.")
+        reads, variant = [reads[chosen]], f"{variant}.params_layer_{chosen}"
+        source.warn(f"this is the share of layer file {chosen}; reconstructions of all {count} shares add up to the whole.")
+    elif "l0" in config:
+        facts["metrics"] = {"l0": number(source, config, "l0")}
     return finish(source, joined(source, parts), reads, _collection(source), variant, writes, **facts)
 
 
-def _part(source: Source, i: int, count: int) -> Parts:
-    """File `i`: features that read one layer and write all; its bias and skip belong to the ``i``-th layer that is written."""
+def _part(source: Source, i: int, count: int | None) -> Parts:
+    """File `i`: features that read one layer and write all `count` (as many as it says); its bias and skip belong to the ``i``-th."""
+    where = f"{source.folder}/params_layer_{i}.safetensors"
     found = source.tensors(f"params_layer_{i}.safetensors")
-    w_dec, b_dec = weight(source, found, "w_dec", 3), weight(source, found, "b_dec", 1)
-    if list(w_dec.shape[1:]) != [count, len(b_dec)]:
-        said = f"w_dec has shape {list(w_dec.shape)}; it must be [features, {count}, {len(b_dec)}]"
-        raise BadFile(f"{source.folder}/params_layer_{i}.safetensors: {said}.")
+    W_enc, w_dec, b_dec = weight(source, found, "w_enc", 2), weight(source, found, "w_dec", 3), weight(source, found, "b_dec", 1)
+    count = count or w_dec.shape[1]
+    if list(w_dec.shape[1:]) != [count, len(b_dec)] or W_enc.shape[0] != len(b_dec):
+        said = f"w_enc has shape {list(W_enc.shape)} and w_dec {list(w_dec.shape)}"
+        raise BadFile(f"{where}: {said}; they must be [{len(b_dec)}, features] and [features, {count}, {len(b_dec)}].")
+    if i >= count:
+        raise BadFile(f"{where} is file {i} of a set that writes {count} layers; they are numbered from 0.")
     skip = None
     if "affine_skip_connection" in found:
-        skip = at_target(weight(source, found, "affine_skip_connection", 2), i, count)
+        square = weight(source, found, "affine_skip_connection", 2)
+        if square.numel() * count > w_dec.numel() + _SMALL:
+            raise BadFile(f"{where}: a skip of shape {list(square.shape)} does not go with w_dec {list(w_dec.shape)}.")
+        skip = at_target(square, i, count)
     bias = at_target(b_dec[None], i, count)[0]
-    return Parts(
-        weight(source, found, "w_enc", 2),
-        weight(source, found, "b_enc", 1),
-        w_dec.flatten(1),
-        bias,
-        weight(source, found, "threshold", 1),
-        skip,
-    )
+    b_enc, threshold = weight(source, found, "b_enc", 1), weight(source, found, "threshold", 1)
+    return Parts(W_enc, b_enc, w_dec.flatten(1), bias, threshold, skip)
 
 
 def at_target(rows: Tensor, i: int, count: int) -> Tensor:

@@ -63,6 +63,16 @@ class Fit:
         return f"explains {max(self.explained, 0):.0%}{card} with {self.l0:,.0f} features a token{usual}"
 
 
+@dataclass(frozen=True)
+class Fault:
+    """That an SAE does not do on ordinary text what it promises."""
+
+    said: str
+    """What it does, and what is wrong with it."""
+    known: bool
+    """Whether its weights do as promised once the fault is mended. If not, they may be another model's, or those of a poor SAE."""
+
+
 def check_shapes(sae: Sae, model: Model) -> None:
     """Raise `ShapeMismatch` unless `model` has the sites that `sae` reads and writes, at its widths, and is the model it was made for."""
     for verb, sites, width in (("reads", sae.facts.input_sites, sae.d_in), ("writes", sae.facts.output_sites, len(sae.b_dec))):
@@ -88,24 +98,44 @@ def measure(sae: Sae, acts: Activations) -> Fit:
     return _measure(sae, *_in_and_out(sae, acts))
 
 
-def check(sae: Sae, acts: Activations, sites: Sequence[Site] = (), progress: Callable[[str], None] = lambda _: None) -> Fit:
-    """How `sae` does on the tokens that `acts` gives; raises `ShapeMismatch` with what is wrong with it where it does not do.
+def check(sae: Sae, acts: Activations, sites: Sequence[Site] = (), progress: Callable[[str], None] = lambda _: None) -> None:
+    """Raise `ShapeMismatch` with what is wrong with `sae` unless it does what it should on the tokens that `acts` gives; see `fault`."""
+    if (found := fault(sae, acts, sites, progress)) is not None:
+        raise ShapeMismatch(found.said)
 
-    `sites` are where else its weights might belong: they are tried, as are other scales and orientations.
+
+def doubts(model: Model, saes: Sequence[Sae], progress: Callable[[str], None] = lambda _: None) -> list[str]:
+    """What is to be doubted of `saes` after they were tried on ordinary text; raises `ShapeMismatch` where their fault is known.
+
+    For those who judge SAEs: a poor one is let through, one that was read wrongly is not.
     """
+    neutral = Neutral(model)
+    found = [fault(sae, neutral.acts, neutral.alternatives(sae), progress) for sae in saes]
+    for one in found:
+        if one is not None and one.known:
+            raise ShapeMismatch(one.said)
+    return [one.said for one in found if one is not None]
+
+
+def fault(sae: Sae, acts: Activations, sites: Sequence[Site] = (), progress: Callable[[str], None] = lambda _: None) -> Fault | None:
+    """What is wrong with `sae`, judged by the tokens that `acts` gives; None if it does what it should.
+
+    `sites` are where else its weights might belong: they are tried, as are other scales and orientations. One layer's share of a
+    crosscoder or cross-layer transcoder rebuilds nothing alone, so that nothing can be said of it.
+    """
+    if len(sae.facts.input_sites) < len(sae.facts.output_sites):
+        return None
     fit = measure(sae, acts)
     if fit.good:
-        return fit
+        return None
     progress(f"{sae.name} does not fit; looking for what is wrong")
     said = f"{sae.name} {fit} at {_places(sae)} on ordinary text."
     likely = [guess for guess in _guesses(sae, acts, sites) if guess[1].sure]
     if not likely:
-        raise ShapeMismatch(
-            f"{said} No other layer, site, scale or orientation makes it fit: its weights belong to another model than "
-            f"{sae.facts.model}, or are damaged."
-        )
+        why = f"its weights belong to another model than {sae.facts.model}, or are damaged"
+        return Fault(f"{said} No other layer, site, scale or orientation makes it fit: {why}.", known=False)
     best = max(likely, key=lambda guess: _rank(guess[1]))  # the first of equals: the simplest to put right
-    raise ShapeMismatch(f"{said} {best[0]} it {best[1]}.")
+    return Fault(f"{said} {best[0]} it {best[1]}.", known=True)
 
 
 def _places(sae: Sae) -> str:
@@ -222,4 +252,4 @@ class Neutral:
 
 @cache
 def _sentences() -> list[str]:
-    return (files("hooke.analysis") / "neutral.txt").read_text("utf-8").splitlines()
+    return (files("hooke.evals") / "neutral.txt").read_text("utf-8").splitlines()
