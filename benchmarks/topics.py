@@ -2,7 +2,7 @@
 
     python benchmarks/topics.py bbc-news-dev.jsonl.zst [--sae NAME ...] [--n 1118]
 
-Reads titles only. Everything is trained on the headlines written for the topics (`hooke/analysis/topics.toml`), nothing on the data set:
+Reads titles only. Everything is trained on the headlines written for the topics (`hooke/topics.toml`), nothing on the data set:
 ours through SAE features, TF-IDF with logistic regression on their words, the same on the residual stream's mean. "supervised" rows are
 trained on half of the data set itself and tested on the other half, to show what the categories allow. Intervals are 95 % bootstrap.
 """
@@ -22,9 +22,9 @@ from sklearn.preprocessing import StandardScaler
 
 from hooke.analysis import Options, Reader
 from hooke.analysis.reader import default_sae
-from hooke.analysis.topics import NONE, load_topics
 from hooke.harvest import harvest
 from hooke.text.corpus import Window
+from hooke.topics import NONE, load_topics
 
 # Which of the news industry's topics each category of the data set covers.
 CATEGORIES = {

@@ -32,6 +32,16 @@ def test_it_is_the_formula_however_the_tokens_come(sizes: list[int], width: int,
     assert math.isclose(sums.fvu, fvu(acts, reconstruction), rel_tol=1e-6)
 
 
+@given(st.lists(st.integers(0, 9), min_size=1, max_size=6).filter(lambda sizes: sum(sizes) > 1), st.integers(0, 999))
+def test_sums_of_parts_add_up_as_numbers(sizes: list[int], seed: int) -> None:
+    acts = torch.randn(sum(sizes), 3, generator=torch.Generator().manual_seed(seed)) + 5
+    parts = [streamed(part, part * 0.9, [len(part)]).numbers() for part in acts.split(sizes) if len(part)]
+    sums = VarianceSum.of(torch.stack(parts).sum(0))
+    assert sums.tokens == len(acts)
+    assert math.isclose(sums.fvu, fvu(acts, acts * 0.9), rel_tol=1e-6)
+    torch.testing.assert_close(sums.mean, acts.mean(0))
+
+
 def test_a_perfect_reconstruction_is_0_and_the_mean_is_1() -> None:
     acts = torch.randn(50, 3, generator=torch.Generator().manual_seed(0))
     assert streamed(acts, acts, [20, 30]).fvu == 0

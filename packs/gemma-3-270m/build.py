@@ -9,15 +9,13 @@ Everything runs on a CPU: about an hour and a half on two cores.
 
 import argparse
 import contextlib
-import itertools
 import json
 import platform
 import shutil
 import sysconfig
 import time
-import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -27,16 +25,11 @@ import torch
 from card import write_card
 from safetensors.torch import load_file, save_file
 
-from hooke.analysis.topics import NONE, fit, load_topics, topic_rules, topic_vectors
-from hooke.atlas import Atlas, Feature, FeatureRow, SaeEntry, relative_to
-from hooke.atlas.build import Events, background_counts, output_tokens, pooled_max, top_examples
-from hooke.codes import Codes
-from hooke.explain import Reading, label_feature
-from hooke.explain.label import MIN_EVIDENCE, MIN_SCORE, STRONG
+from hooke.atlas import Atlas
+from hooke.explain.survey import SurveySettings, survey
 from hooke.files import atomic_write
 from hooke.harvest import harvest
 from hooke.harvest.stream import LiveStream
-from hooke.metrics import VarianceSum
 from hooke.model import Model
 from hooke.names import SaeName, Site
 from hooke.sae import Sae
@@ -69,6 +62,7 @@ BATCH = 1024
 HELD_OUT_TOKENS = 60_000
 ATLAS_TOKENS = 400_000
 BACKGROUND = 4000
+EXAMPLES = 4
 LOSS_WINDOWS = 128
 NEWS = ("reuters-21578", "abc-news")
 NAMES = {site: str(SaeName(MODEL, site, "4k")) for site in SITES}
@@ -153,164 +147,20 @@ def training(model: Model, mix: list[Corpus], work: Path) -> None:
     save_file({str(site): value for site, value in held_out.items()}, work / "held_out.safetensors")
 
 
-@dataclass
-class Read:
-    """What the model and the SAEs made of some text."""
-
-    reading: Reading
-    codes: dict[str, Codes]
-    window: np.ndarray
-    ids: np.ndarray
-    sources: list[str]
-    explained: dict[str, float]
-
-
-def read(model: Model, saes: list[Sae], stream: Iterator[Window], tokens: int) -> Read:
-    """Codes of all `saes` on about `tokens` tokens, with the words around every token."""
-    reading, sources = Reading(), []
-    codes: dict[str, list[Codes]] = {sae.name: [] for sae in saes}
-    sums = {sae.name: VarianceSum() for sae in saes}
-    window, ids, n = [], [], 0
-    for part in harvest(model, stream, [sae.site for sae in saes], drop_sinks=False):
-        for i, own in enumerate(part.windows):
-            mine = part.ids[part.window == i]
-            reading.add(model.tokenizer.pieces(mine.tolist()), zlib.crc32(f"{own.corpus}:{own.doc}".encode()))
-            sources.append(own.corpus)
-        window.append(part.window.numpy() + len(sources) - len(part.windows))
-        ids.append(part.ids.numpy())
-        for sae in saes:
-            acts = part.acts[sae.site].float()
-            codes[sae.name].append(sae.encode(acts))
-            sums[sae.name].add(acts, sae.decode(codes[sae.name][-1]))
-        n += len(part.pos)
-        if n >= tokens:
-            break
-    reading.close()
-    explained = {name: 1 - total.fvu for name, total in sums.items()}
-    return Read(reading, {k: Codes.cat(v) for k, v in codes.items()}, np.concatenate(window), np.concatenate(ids), sources, explained)
-
-
-def background_texts(mix: list[Corpus], model: Model, count: int) -> Iterator[Window]:
-    """Neutral text in pieces as long as headlines: every second window of 8 to 24 tokens, no newswire."""
-    neutral = [corpus for corpus in mix if corpus.name not in NEWS]
-    long = windows(neutral, model.tokenizer, length=CONTEXT, seed=3)
-    rng = np.random.default_rng(3)
-    for own in itertools.islice(long, count):
-        length = int(rng.integers(8, 25))
-        start = int(rng.integers(1, max(2, len(own.ids) - length)))
-        yield Window(own.corpus, own.doc, own.ids[:1] + own.ids[start : start + length])
-
-
-def pooled_on(model: Model, saes: list[Sae], texts: list[Window]) -> dict[str, tuple[torch.Tensor, torch.Tensor, float]]:
-    """For each SAE: every text's largest activations (in the order given), the mean activation, and the share explained."""
-    place = {id(own): i for i, own in enumerate(texts)}
-    pooled = {sae.name: torch.zeros(len(texts), sae.d_sae) for sae in saes}
-    sums = {sae.name: VarianceSum() for sae in saes}
-    total, n = {sae.name: torch.zeros(sae.d_in, dtype=torch.float64) for sae in saes}, 0
-    for part in harvest(model, texts, [sae.site for sae in saes], drop_sinks=False):
-        order = torch.tensor([place[id(own)] for own in part.windows])
-        n += len(part.pos)
-        for sae in saes:
-            acts = part.acts[sae.site].float()
-            codes = sae.encode(acts)
-            sums[sae.name].add(acts, sae.decode(codes))
-            total[sae.name] += acts.double().sum(0)
-            pooled[sae.name][order] = pooled_max(codes, part.window.numpy(), len(part.windows))
-    return {sae.name: (pooled[sae.name], (total[sae.name] / n).float(), 1 - sums[sae.name].fvu) for sae in saes}
-
-
-def exemplars(model: Model) -> tuple[list[Window], torch.Tensor, list[str]]:
-    """The headlines written for each topic, their topics, and all topics' names with "none" last."""
-    topics, none = load_topics()
-    texts = [(text, i) for i, topic in enumerate(topics) for text in topic.examples] + [(text, len(topics)) for text in none]
-    encoded = model.tokenizer.encode([text for text, _ in texts])
-    own = [Window("topics", i, ids) for i, ids in enumerate(encoded)]
-    return own, torch.tensor([label for _, label in texts]), [topic.name for topic in topics] + [NONE]
-
-
-def describe(
-    model: Model, sae: Sae, got: Read, counts: np.ndarray, facts: dict[str, Any], mean: torch.Tensor
-) -> tuple[SaeEntry, list[FeatureRow]]:
-    """One SAE's part of the atlas; topics come later."""
-    events = Events.of(got.codes[sae.name])
-    maximum = events.max()
-    hf: Any = model.hf
-    outputs = output_tokens(sae, hf.get_output_embeddings().weight, 1 + hf.model.norm.weight.float(), model.tokenizer, 6)
-    rows = []
-    for index, (where, values) in enumerate(events):
-        label = label_feature(got.reading, where, values)
-        examples = top_examples(where, values, got.window, got.ids, got.sources, model.tokenizer, 4)
-        feature = Feature(
-            f"{sae.name}/{index}",
-            len(where) / len(got.ids),
-            float(maximum[index]),
-            label.text,
-            label.rule,
-            None if label.score is None else round(label.score, 4),
-            label.evidence,
-            label.words,
-            examples,
-            outputs[index],
-        )
-        rows.append(FeatureRow(feature, index, counts[index], np.zeros(0)))
-    facts = facts | {"tokens": len(got.ids), "explained": got.explained[sae.name]}
-    say(f"{sae.name}: described {len(rows):,} features, {facts}")
-    return SaeEntry(0, sae.name, facts, mean.numpy()), rows
-
-
 def atlas(model: Model, mix: list[Corpus], work: Path) -> None:
-    """Statistics, examples and labels of every feature, and what the topics are fitted on."""
+    """Statistics, examples, labels and topics of every feature; few examples, since the file is installed with the pack."""
     saes = [Sae.load(PACKAGE / f"{site}.safetensors") for site in SITES]
-    background, (own, _, _) = list(background_texts(mix, model, BACKGROUND)), exemplars(model)
-    neutral, headlines = pooled_on(model, saes, background), pooled_on(model, saes, own)
-    say(f"read {len(background):,} neutral texts and {len(own)} headlines")
-    got = read(model, saes, windows(mix, model.tokenizer, length=CONTEXT, seed=1, epochs=2), ATLAS_TOKENS)
-    say(f"read {len(got.ids):,} tokens")
-    parts = []
-    for sae in saes:
-        pooled, mean, explained = neutral[sae.name]
-        counts = background_counts(pooled, Events.of(got.codes[sae.name]).max())
-        facts = {"background_texts": len(background), "explained_background": explained, "explained_headlines": headlines[sae.name][2]}
-        parts.append(describe(model, sae, got, counts, facts, mean))
-    facts = {"model": MODEL, "tokens": len(got.ids), "corpora": {corpus.name: corpus.weight for corpus in mix}, "topics": []}
-    Atlas.write(work / "atlas-without-topics.sqlite", facts, parts)
-    save_file({name: torch.cat([headlines[name][0], neutral[name][0]]).half() for name in neutral}, work / "short.safetensors")
+    read = {"tokens": ATLAS_TOKENS, "context": CONTEXT, "seed": 1, "epochs": 2}
+    small = {"examples": EXAMPLES, "kept_examples": EXAMPLES, "contexts": False}
+    settings = SurveySettings(**read, **small, background=BACKGROUND, background_without=NEWS)
+    last = [0.0, ""]
 
+    def report(stage: str, done: int, total: int) -> None:
+        if stage != last[1] or time.monotonic() > float(last[0]) + 30:
+            last[:] = time.monotonic(), stage
+            say(f"{stage}: {done:,} of {total:,}")
 
-def renamed(feature: Feature, topic: int, score: float, evidence: int) -> Feature:
-    """`feature` named after the topic of the texts that drive it, where that predicts it clearly and better than any rule over words."""
-    better = score > (feature.score or 0) if feature.rule != "none" else True
-    if score < MIN_SCORE or evidence < MIN_EVIDENCE or not better:
-        return feature
-    short = load_topics()[0][topic].short
-    return replace(feature, label=f"texts on {short}", rule="topic", score=round(score, 4), evidence=evidence, words=[short])
-
-
-def with_topics(model: Model, work: Path) -> None:
-    """The finished atlas: each SAE's features weighed for topics, and the background that specificity compares with.
-
-    Topics are fitted on the headlines written for them and the neutral texts. The background is both, the headlines (of all subjects)
-    repeated so that they weigh as much: a feature that any headline would fire is not specific to one.
-    """
-    plain, short = Atlas(work / "atlas-without-topics.sqlite"), load_file(work / "short.safetensors")
-    _, labels, names = exemplars(model)
-    parts = []
-    for entry in plain.saes.values():
-        table, pooled = plain.table(entry.name), short[entry.name].float()
-        vectors = topic_vectors(torch.from_numpy(relative_to(pooled.numpy(), table.max)))
-        neutral = len(pooled) - len(labels)
-        everything = torch.cat([labels, torch.full((neutral,), len(names) - 1)])
-        topics = fit(vectors, everything, len(names)).numpy()
-        headlines = pooled[: len(labels)][labels < len(names) - 1]
-        counts = table.background + np.round(background_counts(headlines, table.max) * (neutral / len(headlines)))
-        rules = topic_rules(
-            torch.from_numpy(relative_to(headlines.numpy(), table.max)), labels[: len(headlines)], len(names) - 1, strong=STRONG
-        )
-        features = [renamed(plain.feature(f"{entry.name}/{i}"), *rule) for i, rule in enumerate(rules)]
-        rows = [FeatureRow(feature, i, counts[i], topics[i]) for i, feature in enumerate(features)]
-        parts.append((replace(entry, facts=entry.facts | {"background_texts": 2 * neutral}), rows))
-        say(f"{entry.name}: topics fitted")
-    Atlas.write(work / "atlas.sqlite", plain.facts | {"topics": names}, parts)
+    survey(model, saes, mix, work / "atlas.sqlite", settings, progress=report)
 
 
 def fidelity(model: Model, saes: list[Sae], means: dict[str, np.ndarray], own: list[Window]) -> dict[str, dict[str, float]]:
@@ -370,9 +220,8 @@ def main() -> None:
     if not all((work / f"{site}.safetensors").is_file() for site in SITES):
         training(model, mix, work)
     publish(work)
-    if not (work / "atlas-without-topics.sqlite").is_file():
+    if not (work / "atlas.sqlite").is_file():
         atlas(model, mix, work)
-    with_topics(model, work)
     shutil.copyfile(work / "atlas.sqlite", PACKAGE / "atlas.sqlite")
     if not (work / "losses.json").is_file():
         saes, means = [Sae.load(PACKAGE / f"{site}.safetensors") for site in SITES], Atlas(work / "atlas.sqlite").saes

@@ -7,6 +7,7 @@ import glob
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -29,6 +30,15 @@ def cache_dir() -> Path:
     import platformdirs
 
     return Path(platformdirs.user_cache_dir("hooke", appauthor=False))
+
+
+def data_dir() -> Path:
+    """Where what a person wrote lives: ``$HOOKE_HOME``, else the user's data folder. Not to be deleted."""
+    if home := os.environ.get("HOOKE_HOME"):
+        return Path(home)
+    import platformdirs
+
+    return Path(platformdirs.user_data_dir("hooke", appauthor=False))
 
 
 def write_error(error: OSError, path: Path) -> HookeError:
@@ -71,17 +81,22 @@ def atomic_write(path: Path) -> Iterator[IO[bytes]]:
             yield file
             file.flush()
             os.fsync(file.fileno())
-        # mkstemp makes files only their owner may read; give what the user's mask allows, as open() does.
-        mask = os.umask(0)
-        os.umask(mask)
-        os.chmod(name, 0o666 & ~mask)
-        os.replace(name, path)
-        _sync(path.parent)
+        move_into_place(Path(name), path)
     except OSError as error:
         raise write_error(error, path) from error
     finally:
         with contextlib.suppress(OSError):  # the first error is the one to tell
             os.unlink(name)
+
+
+def move_into_place(written: Path, path: Path) -> None:
+    """Give a file that is written and synced its own name beside it, for good; what stood there is replaced."""
+    # mkstemp makes files only their owner may read; give what the user's mask allows, as open() does.
+    mask = os.umask(0)
+    os.umask(mask)
+    os.chmod(written, 0o666 & ~mask)
+    os.replace(written, path)
+    _sync(path.parent)
 
 
 @contextlib.contextmanager
@@ -129,6 +144,24 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def sole_file(path: Path) -> Iterator[int]:
+    """An empty file at `path`, held open for this process alone; `Busy` if another holds it. What a killed one left is overwritten."""
+    while True:
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            # Whoever held it may have moved it into place between our opening it and our holding it; then it is not ours to empty.
+            if os.path.exists(path) and os.path.samestat(os.fstat(handle), os.stat(path)):
+                os.ftruncate(handle, 0)
+                yield handle
+                return
+        except BlockingIOError as error:
+            raise Busy(f"another process is writing {path}. Wait for it to end, or choose another name.") from error
+        finally:
+            os.close(handle)
+
+
+@contextlib.contextmanager
 def sole_writer(folder: Path) -> Iterator[None]:
     """Hold `folder`, made if need be, for this process alone; `Busy` if another has it. What killed writers left half-written goes."""
     try:
@@ -150,6 +183,20 @@ def sha256(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def promised_digest(blob: Path) -> str | None:
+    """What is wrong with a file that a hub's cache keeps under its digest; None where nothing is, or the name is no digest.
+
+    The hub names large files by their SHA-256, small ones by Git's digest.
+    """
+    if re.fullmatch(r"[0-9a-f]{64}", blob.name):
+        found = sha256(blob)
+    elif re.fullmatch(r"[0-9a-f]{40}", blob.name):
+        found = hashlib.sha1(b"blob %d\0" % blob.stat().st_size + blob.read_bytes(), usedforsecurity=False).hexdigest()
+    else:
+        return None  # a cache without links, or a mirror that gives no digests
+    return None if found == blob.name else f"its digest is {found}, the hub promised {blob.name}"
 
 
 def safetensors_header(path: Path) -> tuple[dict[str, tuple[str, list[int]]], dict[str, str]]:

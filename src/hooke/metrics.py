@@ -1,5 +1,6 @@
 """Metrics: pure functions on tensors, and streamed sums."""
 
+import torch
 from jaxtyping import Float
 from torch import Tensor
 
@@ -29,6 +30,25 @@ class VarianceSum:
         self._error += float(e.square().sum())
         self._square += float(x.square().sum())
         self._total = x.sum(0) if self._total is None else self._total + x.sum(0)
+
+    def numbers(self) -> Float[Tensor, " n"]:
+        """The sums as one row (float64): tokens, error, squares, then the total of each column. Rows of several parts add up."""
+        total = torch.zeros(0) if self._total is None else self._total.cpu()
+        return torch.cat([torch.tensor([self.tokens, self._error, self._square], dtype=torch.float64), total.double()])
+
+    @classmethod
+    def of(cls, numbers: Float[Tensor, " n"]) -> "VarianceSum":
+        """The sums that such a row, or the sum of several, stands for."""
+        sums = cls()
+        sums.tokens, sums._error, sums._square = int(numbers[0]), float(numbers[1]), float(numbers[2])
+        sums._total = numbers[3:] if sums.tokens else None
+        return sums
+
+    @property
+    def mean(self) -> Float[Tensor, " d_in"]:
+        """The mean of what was added (float32)."""
+        assert self._total is not None
+        return (self._total / self.tokens).float()
 
     @property
     def fvu(self) -> float:

@@ -1,106 +1,134 @@
-"""An atlas file: what is written is what is read, the same input gives the same bytes, and what is no atlas says so."""
+"""An atlas file: what is written is what is read, old files open, and what is no atlas or is spoilt says so."""
 
+import contextlib
+import json
 import os
+import re
 import sqlite3
 import stat
+from dataclasses import replace
 from pathlib import Path
 
+import handmade
 import numpy as np
+import planted
 import pytest
-import zstandard
-from hypothesis import given, settings
+from handmade import FACTS, FIRST, SECOND
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from hooke.atlas import BACKGROUND_STEPS, Atlas, Example, Feature, FeatureRow, SaeEntry, schema
-from hooke.errors import BadConfig, BadFile, Missing, UnknownName
-
-FIRST, SECOND = "tiny/resid_post.0/64", "tiny/resid_post.1/64"
-FACTS = {"model": "tiny", "topics": ["sport", "none"], "tokens": 1234, "corpora": {"b": 0.5, "a": 0.5}}
-
-
-def rows(sae: str, n: int = 5) -> list[FeatureRow]:
-    rng = np.random.default_rng(len(sae))
-    out = []
-    for index in range(n):
-        examples = [Example("the ", f"bänk{k}", "\n‮ \0 \"'", 9.5 - k, "stories") for k in range(index)]
-        label, rule, score = (None, None, None) if index == 0 else (f"label {index}", "word", 0.5 + index / 16)
-        feature = Feature(
-            f"{sae}/{index}", index / 8, index * 1.5, label, rule, score, 10 * index, ["w"] * index, examples, ["out"] * index
-        )
-        out.append(FeatureRow(feature, index, rng.integers(0, 6000, BACKGROUND_STEPS), rng.integers(-8, 8, 2) / 4))
-    return out
-
-
-def entries() -> list[tuple[SaeEntry, list[FeatureRow]]]:
-    return [
-        (SaeEntry(0, FIRST, {"background_texts": 6000, "a": [1, None]}, np.linspace(-1, 1, 4, dtype=np.float32)), rows(FIRST)),
-        (SaeEntry(0, SECOND, {"background_texts": 10}, np.zeros(4, np.float32)), rows(SECOND, 2)),
-    ]
+from hooke import tiny
+from hooke.analysis.lens import Lens
+from hooke.atlas import Atlas, schema
+from hooke.atlas.integrity import problems
+from hooke.errors import BadConfig, BadFile, DigestMismatch, HookeError, Missing, UnknownName
 
 
 @pytest.fixture
 def path(tmp_path) -> Path:
-    Atlas.write(tmp_path / "atlas.sqlite", FACTS, entries())
-    return tmp_path / "atlas.sqlite"
+    return handmade.write(tmp_path / "atlas.sqlite")
 
 
-def test_round_trip(path):
+def test_the_table_is_what_was_written(path):
     atlas = Atlas(path)
     assert atlas.facts == FACTS
     assert atlas.topics == ["sport", "none"]
-    assert list(atlas.saes) == [FIRST, SECOND]
-    for entry, written in entries():
-        found, table = atlas.saes[entry.name], atlas.table(entry.name)
-        assert found.facts == entry.facts
-        np.testing.assert_array_equal(found.mean, entry.mean)
-        np.testing.assert_array_equal(table.background, [row.background for row in written])
-        np.testing.assert_array_equal(table.topics, [row.topics for row in written])
-        assert table.density.tolist() == [row.feature.density for row in written]
-        assert table.max.tolist() == [row.feature.max for row in written]
-        assert (table.label, table.rule) == ([r.feature.label for r in written], [r.feature.rule for r in written])
-        assert table.score == [r.feature.score for r in written]
-        assert table.evidence.tolist() == [r.feature.evidence for r in written]
-        for row in written:
-            assert atlas.feature(row.feature.name) == row.feature
+    assert {name: (e.digest, e.d_sae, e.facts) for name, e in atlas.saes.items()} == {
+        FIRST: ("ab" * 32, 8, {"background_texts": 6000, "a": [1, None]}),
+        SECOND: ("", 4, {}),
+    }
+    np.testing.assert_array_equal(atlas.saes[FIRST].mean, np.linspace(-1, 1, 4, dtype=np.float32))
+    for name, count in ((FIRST, 8), (SECOND, 4)):
+        table, written = atlas.table(name), [handmade.record(i) for i in range(count)]
+        np.testing.assert_array_equal(table.background, [np.minimum(w.background, 65535) for w in written])
+        np.testing.assert_array_equal(table.topics, [w.topics for w in written])
+        assert table.density.tolist() == [w.density for w in written]
+        assert table.max.tolist() == [w.max for w in written]
+        assert table.label == [w.label.text or None for w in written]
+        assert table.rule == [w.label.kind if w.label.text else None for w in written]
+        assert table.score == [w.label.token and w.label.token.value for w in written]
+        assert table.evidence.tolist() == [w.label.token.positives if w.label.token else 0 for w in written]
     atlas.close()
 
 
-words = st.lists(st.text(max_size=8).filter(lambda text: text.isprintable() or text.isspace() or text == ""), max_size=4)
+def test_a_feature_comes_back_with_texts_for_ids(path):
+    wanted = handmade.record(1)
+    found = Atlas(path).feature(f"{FIRST}/1")
+    same = ("count", "density", "max", "mean", "documents", "persistence", "commonest", "label", "output")
+    assert [getattr(found, name) for name in same] == [getattr(wanted, name) for name in same]
+    assert found.quantiles == wanted.quantiles.tolist()
+    assert found.histogram == wanted.histogram.tolist()
+    assert tuple(found.purity) == wanted.purity
+    assert [(t.text, t.count, t.share, t.enrichment) for t in found.tokens] == [(" rocket", 40, 0.4, 3.5), (" space", 20, 0.2, -0.5)]
+    assert [(t.text, t.weight) for t in found.promoted] == [(" rocket", 1.5), (" oil", 0.5)]
+    assert [(t.text, t.weight) for t in found.suppressed] == [(" wind", -2.0)]
+    assert [(r.name, r.label, r.value) for r in found.neighbours] == [
+        (f"{FIRST}/2", "no consistent meaning found", 0.75),
+        (f"{FIRST}/3", handmade.record(3).label.text, 0.5),
+    ]
+    assert found.topics == {"sport": 0.0, "none": 0.25}
+    top = found.top[0]
+    assert "".join(top.tokens) == f" {handmade.TEXTS[0]}"
+    assert (top.peak, top.tokens[top.peak], top.values[:4]) == (1, " rocket", [0.0, 12.5, 3.25, 0.0])
+    assert (top.corpus, top.doc, top.start) == ("news", 10, 0)
+    assert [len(part) for part in found.intervals] == [0, 1, 0, 0, 1]
+    assert found.stretch(4) == (10.0, 12.5)
+    miss = found.misses[0]
+    assert (miss.tokens[miss.peak], miss.activation, sum(miss.values)) == (" prices", 0.0, 0.0)
 
 
-@settings(max_examples=25, deadline=None)
-@given(
-    words=words,
-    outputs=words,
-    number=st.floats(0, 2.0**90, width=32),
-    evidence=st.integers(0, 1 << 40),
-    label=st.none() | st.text(max_size=9),
-)
-def test_any_feature_comes_back(tmp_path_factory, words, outputs, number, evidence, label):
-    text = (label or "").encode("utf-8", "ignore").decode()
-    example = Example(text, text, text, number, "corpus")
-    feature = Feature(f"{FIRST}/3", 0.25, number, None if label is None else text, "word", number, evidence, words, [example], outputs)
-    path = tmp_path_factory.mktemp("any") / "atlas.sqlite"
-    row = FeatureRow(feature, 3, np.zeros(BACKGROUND_STEPS), np.zeros(2))
-    Atlas.write(path, FACTS, [(SaeEntry(0, FIRST, {}, np.zeros(4, np.float32)), [row])])
-    assert Atlas(path).feature(feature.name) == feature
+def test_bytes_of_one_character_are_put_together(path):
+    last = Atlas(path).feature(f"{FIRST}/1").intervals[4][0]
+    assert "".join(last.tokens).endswith(" café opened😀")
+    assert len(last.tokens) == len(handmade.windows()[1].ids)
 
 
-def test_counts_past_sixteen_bits_stay_at_the_most_they_hold(tmp_path):
-    row = FeatureRow(rows(FIRST)[1].feature, 1, np.array([70_000, *range(7)]), np.zeros(2))
-    Atlas.write(tmp_path / "a", FACTS, [(entries()[0][0], [row])])
-    assert Atlas(tmp_path / "a").table(FIRST).background[0].tolist() == [65535, *range(7)]
+def test_only_so_much_text_around_the_peak(path):
+    passage = Atlas(path).feature(f"{FIRST}/1", around=1).intervals[1][0]
+    assert (passage.tokens, passage.peak, passage.start, passage.values) == ([" rocket", " launch", " into"], 1, 1, [0.0, 4.5, 0.0])
+    assert passage.near(0, 1).tokens == [" launch", " into"]
+    assert passage.near(0, 1).start == 2
 
 
-def test_same_input_same_bytes(path, tmp_path):
-    Atlas.write(tmp_path / "again", dict(reversed(FACTS.items())), iter(entries()))
-    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+def test_text_that_nothing_uses_is_left_out(path):
+    with sqlite3.connect(path) as db:
+        assert [i for (i,) in db.execute("SELECT id FROM window")] == [0, 1, 2]
+        used = {i for (i,) in db.execute("SELECT id FROM piece")}
+    assert 92 not in used
+    assert handmade.token("nobody") not in used
 
 
-def test_nothing_is_left_behind_when_writing_fails(tmp_path):
-    with pytest.raises(ZeroDivisionError):
-        Atlas.write(tmp_path / "atlas.sqlite", FACTS, ((entry, (1 / 0 for _ in written)) for entry, written in entries()))
-    assert list(tmp_path.iterdir()) == []
+def test_a_small_file_keeps_the_strongest_examples_and_no_index_of_text(tmp_path):
+    atlas = Atlas(handmade.write(tmp_path / "small", examples=1, contexts=False))
+    found = atlas.feature(f"{FIRST}/1")
+    assert [len(found.top), found.misses, found.intervals] == [1, [], []]
+    assert atlas.search("wind", where=("context",)).hits == []
+    assert atlas.search("rockets").hits
+    assert problems(tmp_path / "small") == []
+
+
+def test_same_input_same_bytes_and_whole(path, tmp_path):
+    assert handmade.write(tmp_path / "again").read_bytes() == path.read_bytes()
+    assert problems(path) == []
+
+
+def test_an_old_file_opens_with_what_it_knows(tmp_path):
+    path = handmade.write_old(tmp_path / "old")
+    before = path.read_bytes()
+    atlas = Atlas(path)
+    assert {name: (e.digest, e.d_sae) for name, e in atlas.saes.items()} == {FIRST: ("", 3), SECOND: ("", 2)}
+    assert atlas.table(SECOND).label == [None, "rockets"]
+    found = atlas.feature(f"{SECOND}/1")
+    assert (found.label.text, found.label.kind, found.label.rule) == ("rockets", "word", {"words": ["rocket"]})
+    assert (found.label.token.value, found.label.token.positives) == (0.875, 12)
+    assert ["".join(p.tokens) for p in found.top] == ["the rocket into space", "x"]
+    assert (found.count, found.histogram, [t.text for t in found.promoted]) == (None, [], [" oil"])
+    assert [h.name for h in atlas.search("space rocket*")] == [f"{FIRST}/1", f"{SECOND}/1"]
+    assert atlas.search("oil").hits[0].found_in == ("output",)
+    assert json.loads(json.dumps(found.to_json(), allow_nan=False))["label"]["token"]["low"] is None
+    assert problems(path) == []
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_opens_in_a_folder_that_cannot_be_written(path):
@@ -109,7 +137,7 @@ def test_opens_in_a_folder_that_cannot_be_written(path):
     try:
         before = path.stat().st_mtime_ns, os.listdir(path.parent)
         atlas = Atlas(path)
-        assert atlas.feature(f"{FIRST}/1").label == "label 1"
+        assert atlas.feature(f"{FIRST}/1").title == "rockets and space"
         with pytest.raises(sqlite3.OperationalError, match="readonly"):
             atlas._db.execute("DELETE FROM fact")
         assert (path.stat().st_mtime_ns, os.listdir(path.parent)) == before
@@ -120,25 +148,35 @@ def test_opens_in_a_folder_that_cannot_be_written(path):
 
 def test_unknown_names(path):
     atlas = Atlas(path)
-    with pytest.raises(UnknownName, match=rf"unknown SAE 'tiny/resid_post.0/65'.*Did you mean '{FIRST}'"):
-        atlas.table("tiny/resid_post.0/65")
-    with pytest.raises(UnknownName, match="unknown feature 99"):
-        atlas.feature(f"{FIRST}/99")
+    with pytest.raises(UnknownName, match=r"unknown SAE 'tiny/resid_post.3/9'.*Did you mean 'tiny/resid_post.3/8'"):
+        atlas.table("tiny/resid_post.3/9")
+    with pytest.raises(UnknownName, match=r"unknown feature 8 of tiny/resid_post.3/8: the atlas knows 8, counted from 0"):
+        atlas.feature(f"{FIRST}/8")
     with pytest.raises(BadConfig, match="cannot read"):
         atlas.feature("nonsense")
 
 
-def test_no_file(tmp_path):
+def test_no_file_and_a_newer_file(path, tmp_path):
     with pytest.raises(Missing, match="no atlas at"):
         Atlas(tmp_path / "none.sqlite")
-
-
-def test_a_newer_file_is_refused(path):
     with sqlite3.connect(path) as db:
         db.execute(f"PRAGMA user_version = {schema.VERSION + 1}")
-    db.close()
-    with pytest.raises(BadFile, match=rf"schema {schema.VERSION + 1}; this version of Hooke reads {schema.VERSION}"):
+    with pytest.raises(
+        BadFile, match=rf"schema {schema.VERSION + 1}; this version of Hooke reads {schema.VERSION} and older. Update Hooke"
+    ):
         Atlas(path)
+
+
+def test_an_atlas_of_other_weights(tmp_path, monkeypatch):
+    sae, path = tiny.sae(), planted.write(tmp_path / "atlas", sealed=True)
+    other = replace(sae, b_dec=sae.b_dec + 1)
+    Atlas(path).check(sae)
+    with pytest.raises(DigestMismatch, match=r"describes another tiny.*hooke atlas build"):
+        Atlas(path).check(other)
+    Atlas(planted.write(tmp_path / "unsealed")).check(other)  # as files of schema 1, which cannot tell
+    monkeypatch.setattr("hooke.analysis.lens.atlas_file", lambda _: path)
+    with pytest.raises(DigestMismatch, match="describes another tiny"):
+        Lens(other)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"SQLite format 3\0" + b"\xff" * 500, b"\0" * 8192])
@@ -148,52 +186,98 @@ def test_what_is_no_atlas(tmp_path, content):
         Atlas(tmp_path / "file")
 
 
-def read_all(path: Path) -> None:
-    atlas = Atlas(path)
-    for entry, written in entries():
-        atlas.table(entry.name)
-        for row in written:
-            atlas.feature(row.feature.name)
-
-
-def test_a_file_cut_short_or_spoilt_is_bad_or_whole(path):
-    """Whatever is wrong with the bytes, nothing but `BadFile` (or, of a row that is gone, `UnknownName`) comes out."""
-    whole = path.read_bytes()
-    refused = 0
-    rng = np.random.default_rng(0)
-    for trial in range(120):
-        spoilt = bytearray(whole)
-        if trial % 3 == 0:
-            del spoilt[int(rng.integers(1, len(whole))) :]
-        else:
-            start = int(rng.integers(0, len(whole)))
-            spoilt[start : start + 64] = rng.bytes(len(spoilt[start : start + 64]))
-        path.write_bytes(bytes(spoilt))
-        try:
-            read_all(path)
-        except (BadFile, UnknownName):
-            refused += 1
-    assert refused > 30
+@pytest.mark.parametrize(
+    "change",
+    [
+        "DROP TABLE detail; CREATE VIEW detail AS SELECT 1 AS id, 2 AS form, zeroblob(1000000000) AS content",
+        "CREATE TRIGGER t AFTER INSERT ON fact BEGIN DELETE FROM sae; END",
+        "CREATE TABLE more (a)",
+        "ALTER TABLE feature ADD COLUMN more",
+    ],
+)
+def test_a_file_brings_no_tables_or_views_of_its_own(path, change):
+    with sqlite3.connect(path) as db:
+        db.executescript(change)
+    with pytest.raises(BadFile, match="its tables are not those of schema 2"):
+        Atlas(path)
 
 
 @pytest.mark.parametrize(
-    "blob",
+    ("spoil", "said"),
     [
-        b"not compressed",
-        zstandard.compress(b"[]"),
-        zstandard.compress(b"{}"),
-        zstandard.compress(b'{"words": [], "examples": [[1]], "outputs": []}'),
-        zstandard.compress(b" " * (1 << 24)),
-        None,
+        ("UPDATE detail SET content = x'00'", "content size"),
+        ("UPDATE detail SET content = zeroblob(40)", "content size"),
+        ("UPDATE window SET ids = zeroblob(9)", "content size"),
+        ("DELETE FROM window", "no window"),
+        ("DELETE FROM piece", "no text for token"),
+        ("UPDATE piece SET content = 7", "no text for token"),
+        ("UPDATE feature SET background = 7", "buffer|bytes"),
+        ("UPDATE feature SET topics = x'0000'", "argument 2 is|shorter"),
     ],
 )
-def test_a_spoilt_profile_is_bad(path, blob):
+def test_a_spoilt_part_is_told(path, spoil, said):
     with sqlite3.connect(path) as db:
-        db.execute("PRAGMA writable_schema = ON")
-        db.execute("UPDATE sqlite_schema SET sql = replace(sql, 'profile BLOB NOT NULL', 'profile BLOB') WHERE name = 'feature'")
-    db.close()
-    with sqlite3.connect(path) as db:
-        db.execute("UPDATE feature SET profile = ? WHERE idx = 1", (blob,))
-    db.close()
-    with pytest.raises(BadFile, match="damaged"):
+        db.execute(spoil)
+    with pytest.raises(BadFile, match=f"damaged: .*{said}"):
         Atlas(path).feature(f"{FIRST}/1")
+    assert any("seal" in line for line in problems(path))
+
+
+def read_all(path: Path) -> None:
+    atlas = Atlas(path)
+    try:
+        for name, entry in atlas.saes.items():
+            atlas.table(name)
+            for index in range(min(entry.d_sae, 9)):
+                atlas.feature(f"{name}/{index}")
+        for query in ("rocket space", "pri*", "", "café"):
+            atlas.search(query)
+    finally:
+        atlas.close()
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory) -> list[bytes]:
+    folder = tmp_path_factory.mktemp("whole")
+    return [make(folder / name).read_bytes() for name, make in (("new", handmade.write), ("old", handmade.write_old))]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_a_file_cut_short_or_spoilt_is_bad_or_whole(tmp_path_factory, whole, data):
+    """Whatever is wrong with the bytes, nothing but errors of ours comes out."""
+    path = tmp_path_factory.getbasetemp() / "spoilt.sqlite"
+    spoilt = bytearray(data.draw(st.sampled_from(whole)))
+    if data.draw(st.booleans()):
+        del spoilt[data.draw(st.integers(1, len(spoilt) - 1)) :]
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(spoilt) - 1))
+        junk = data.draw(st.one_of(st.binary(min_size=1, max_size=64), st.sampled_from([b"\0" * 64, b"\xff" * 9, b"\x7f\xff\xff\xff"])))
+        spoilt[at : at + len(junk)] = junk
+    path.write_bytes(bytes(spoilt))
+    with contextlib.suppress(HookeError):
+        read_all(path)
+
+
+def test_hostile_text_is_only_ever_marked(path):
+    from io import StringIO
+
+    from rich.console import Console
+
+    from hooke.atlas.page import fragment, page, results
+    from hooke.atlas.terminal import print_feature, print_found
+
+    atlas = Atlas(path)
+    feature = atlas.feature(f"{FIRST}/3")
+    out = StringIO()
+    console = Console(file=out, width=100, color_system=None)
+    print_feature(feature, console, everything=True)
+    print_found(atlas.search("hostile"), console)
+    print_found(atlas.search("evil"), console)
+    assert not re.search("[\0-\x09\x0b-\x1f\x7f\u202e]", out.getvalue())
+    assert "⟨ESC⟩[31mred ⟨RLO⟩ evil ⟨NUL⟩" in out.getvalue()
+    for html in (page(feature), fragment(feature), results(atlas.search("evil"))):
+        assert "<b>bold</b>" not in html
+        assert "<b>hostile" not in html
+        assert not re.search("[\0-\x09\x0b-\x1f\x7f\u202e]", html)
+    assert "<script" not in page(feature)

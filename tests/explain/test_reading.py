@@ -1,65 +1,66 @@
-"""A reading holds, for every token, its word and the words around it."""
+"""A reading holds, for every token, its piece, its word's place, its marks, its window and its document."""
 
 import numpy as np
+import pytest
 
-from hooke.explain.reading import BACK, Reading
-from hooke.text.words import TOKEN_KINDS
+from hooke.explain.passage import passage
+from hooke.explain.reading import Numbering, Reading
+
+TEXTS = [["The", " mini", "ster", " won"], [" Won", "!"], ["le", " chat", " est", " sur", " la", " table", " de", " la", " maison"]]
 
 
 def read(*texts: list[str]) -> Reading:
     reading = Reading()
     for doc, pieces in enumerate(texts):
-        reading.add(pieces, doc)
+        reading.add(pieces, doc, doc)
     reading.close()
     return reading
 
 
-def words(reading: Reading, numbers: np.ndarray) -> list[str | None]:
-    return [None if n < 0 else reading.vocabulary[n] for n in numbers]
+def test_arrays_say_what_the_passages_say():
+    reading = read(*TEXTS)
+    assert len(reading) == sum(map(len, TEXTS))
+    row = 0
+    for window, pieces in enumerate(TEXTS):
+        found = passage(pieces)
+        start = reading.word_start[window]
+        assert [reading.vocabulary.texts[n] for n in reading.words[start : reading.word_start[window + 1]]] == found.words
+        for token, piece in enumerate(pieces):
+            assert reading.pieces.texts[reading.piece[row]] == piece
+            assert reading.at[row] - start == found.index[token]
+            assert (reading.marks[row], reading.window[row], reading.doc[row]) == (found.marks[token], window, window)
+            row += 1
+    assert reading.token_start.tolist() == [0, 4, 6, 15]
 
 
-def test_words_around_each_token():
-    reading = read(["The", " mini", "ster", " won"], [" Won", "!"])
-    assert words(reading, reading.word) == ["the", "minister", "minister", "won", "won", "!"]
-    assert words(reading, reading.previous) == [None, "the", "the", "minister", None, "won"]
-    assert words(reading, reading.next) == ["minister", "won", "won", None, "!", None]
-    assert len(reading) == 6
+def test_odd_documents_are_the_score_half():
+    reading = read(*TEXTS)
+    assert reading.score_half.tolist() == [False] * 4 + [True] * 2 + [False] * 9
 
 
-def test_context_is_the_token_and_what_came_before_in_its_own_window():
-    long = [f" w{chr(97 + i)}" for i in range(BACK + 3)]
-    reading = read([" other"], long)
-    assert words(reading, reading.context[1]) == ["wa"] + [None] * (BACK - 1)
-    assert words(reading, reading.context[-1]) == [piece.strip() for piece in long[: -BACK - 1 : -1]]
-
-
-def test_halves_are_documents_and_disjoint():
-    reading = read(*([f" word{chr(97 + n)}"] * (n + 1) for n in range(6)))
-    assert reading.sizes == [1 + 3 + 5, 2 + 4 + 6]
-    label, score = (set(rows.tolist()) for rows in reading.sample)
-    assert not label & score
-    assert all(not reading.score_half[row] for row in label)
-    assert all(reading.score_half[row] for row in score)
-    for half in (False, True):
-        counts = np.bincount(reading.word[reading.score_half == half], minlength=len(reading.vocabulary))
-        np.testing.assert_array_equal(reading.totals["word"][half], counts)
-
-
-def test_kinds_and_first_words():
-    reading = read(["12", " Bank"], [" £"])
-    named = [[kind for kind, is_one in zip((*TOKEN_KINDS, "first"), row, strict=True) if is_one] for row in reading.kind]
-    assert named == [["numbers", "first"], ["capitalised words"], ["punctuation", "first"]]
-
-
-def test_context_share_counts_rows_not_words():
-    reading = read([" a", " a", " b"])
-    share = dict(zip(reading.vocabulary, reading.context_share, strict=True))
-    assert share == {"a": 1.0, "b": 1 / 3}
-
-
-def test_a_window_without_tokens_adds_nothing():
+def test_windows_are_counted_by_both_sides():
     reading = Reading()
-    reading.add([], 0)
-    reading.add([" bank"], 1)
-    reading.close()
-    assert words(reading, reading.word) == ["bank"]
+    with pytest.raises(ValueError, match="window 3 where 0 is next"):
+        reading.add([" a"], 0, 3)
+
+
+def test_a_window_without_tokens_and_a_reading_without_windows():
+    reading = read([], [" bank"])
+    assert (len(reading), reading.window.tolist()) == (1, [1])
+    assert len(read()) == 0
+
+
+def test_numbering():
+    numbers = Numbering(["a"])
+    assert [numbers.add(text) for text in "abab"] == [0, 1, 0, 1]
+    assert (numbers.find("b"), numbers.find("c"), numbers.texts, len(numbers)) == (1, -1, ["a", "b"], 2)
+
+
+def test_word_tables_are_by_number():
+    reading = read([" walking", " Paris"])
+    walking = reading.vocabulary.find("walking")
+    assert reading.endings.texts[reading.ending[walking]] == "ing"
+    assert reading.beginnings.texts[reading.beginning[walking]] == "walk"
+    paris = reading.vocabulary.find("paris")
+    assert reading.class_start[paris + 1] - reading.class_start[paris] >= 2
+    assert np.all(np.diff(reading.class_start) >= 0)

@@ -8,8 +8,17 @@ import pytest
 import torch
 
 from hooke.errors import BadFile, UnknownName
-from hooke.sae import Sae, SaeFacts
-from hooke.sae.packs import GROUP, atlas_file, find_sae, installed_saes, pack_folders
+from hooke.sae import Sae, SaeFacts, digest
+from hooke.sae.packs import (
+    GROUP,
+    atlas_file,
+    atlas_files,
+    default_atlas,
+    find_sae,
+    installed_saes,
+    pack_folders,
+    register_atlas,
+)
 
 
 def save_sae(path: Path, name: str, model: str, **metrics: float) -> None:
@@ -90,3 +99,26 @@ def test_a_point_into_a_package_does_not_run_the_package(packs: Path, monkeypatc
     point = importlib.metadata.EntryPoint("inner", "hooke_pack_one.inner", GROUP)
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: [point])
     assert pack_folders() == {}
+
+
+def test_an_atlas_made_here_comes_before_the_packs(packs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOKE_HOME", str(packs / "home"))
+    sae = Sae.from_pretrained("m/resid_post.5/4k")
+    shipped, own = packs / "hooke_pack_one" / "atlas.sqlite", packs / "own.sqlite"
+    register_atlas(own, {sae.name: digest(sae), "m/resid_post.12/4k": "of other weights"})
+    assert atlas_file(sae) == shipped, "what is gone is passed over"
+    own.write_bytes(b"")
+    assert atlas_file(sae) == atlas_file(sae.name) == own
+    assert atlas_file(Sae.from_pretrained("m/resid_post.12/4k")) == shipped
+    assert atlas_files() == [own, shipped]
+    register_atlas(own, {sae.name: digest(sae)})  # made again, without the other
+    assert atlas_file("m/resid_post.12/4k") == shipped
+
+
+def test_an_index_that_cannot_be_read_says_which(packs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOKE_HOME", str(packs / "home"))
+    assert default_atlas("m/resid_post.5/4k") == packs / "home" / "atlases" / "m.sqlite"
+    (packs / "home" / "atlases").mkdir(parents=True)
+    (packs / "home" / "atlases" / "index.json").write_text('{"a": 1}')
+    with pytest.raises(BadFile, match=r"index.json, the list of atlases made here, cannot be read .* Delete it"):
+        atlas_file("m/resid_post.5/4k")

@@ -182,7 +182,7 @@ def test_windows_of_a_small_corpus_are_what_they_always_were(mix: list[Corpus]) 
             cut = []
             for number, text in texts[start : start + 32]:
                 body = TOKENIZER.encode([text])[0][1:]
-                cut += [Window("short", number, [2, *body[at : at + 15]]) for at in range(0, len(body), 15)]
+                cut += [Window("short", number, [2, *body[at : at + 15]], start=at) for at in range(0, len(body), 15)]
             order.shuffle(cut)
             expected += cut
     assert every([mix[1]], seed=3, epochs=2) == expected

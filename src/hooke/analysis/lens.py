@@ -102,10 +102,12 @@ class Lens:
 
     def __init__(self, sae: Sae) -> None:
         self.sae = sae
-        path = atlas_file(sae.name)
+        path = atlas_file(sae)
         self.atlas = Atlas(path) if path else None
         if self.atlas is not None and sae.name not in self.atlas.saes:
             self.atlas = None
+        if self.atlas is not None:
+            self.atlas.check(sae)
         self.table: FeatureTable | None = self.atlas.table(sae.name) if self.atlas else None
         self.entry: SaeEntry | None = self.atlas.saes[sae.name] if self.atlas else None
 

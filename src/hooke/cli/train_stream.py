@@ -58,7 +58,13 @@ class Feed:
     def source(self) -> Source:
         """The stream to train on."""
         plan = self._plan
-        draw: dict[str, Any] = {"capacity": plan.capacity, "batch": plan.batch, "reuse": plan.reuse, "seed": plan.seed, "device": self._device}
+        draw: dict[str, Any] = {
+            "capacity": plan.capacity,
+            "batch": plan.batch,
+            "reuse": plan.reuse,
+            "seed": plan.seed,
+            "device": self._device,
+        }
         if self._shards is not None:
             return ShardStream(self._rest, plan.sites, epochs=plan.epochs, **draw)
         assert self._model is not None

@@ -1,161 +1,217 @@
-"""Labels by rule: the rule that best tells a feature's tokens from others on half of the documents, scored on the other half.
+"""Labels: for every feature the rule that best tells where it fires, worded, and scored on documents that the rule was not made from."""
 
-A rule is a set of words and a place to look for them (the token's own word, the word before, the word after, the words up to it), or a
-kind of token. Its score is the balanced accuracy (TPR + TNR) / 2 on the score half, which for a yes-or-no rule is its AUROC: 0.5 is
-chance. Positives are tokens where the feature is above a quarter of its maximum, negatives are tokens where it is silent.
-"""
-
-from dataclasses import dataclass, field
+import os
+import zlib
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from threading import local
 
 import numpy as np
 
-from hooke.atlas import NO_MEANING
+from hooke.atlas.events import Events
+from hooke.atlas.records import NO_MEANING, TOO_RARE, Label, Score
 from hooke.explain.reading import Reading
-from hooke.text.words import TOKEN_KINDS
+from hooke.explain.rule import Rule, Test
+from hooke.explain.score import balanced, near_only
+from hooke.explain.search import NEAR_MISS, POSITIVE, RANDOM, Candidate, Places, find
+from hooke.explain.signs import SLOTS, Scratch, Signs
+from hooke.explain.wording import worded
 
 STRONG = 0.25
 """Above this share of its maximum a feature counts as clearly active."""
-_WORDS, _CONTEXT_WORDS, _SHOWN = 16, 8, 4
 MIN_SCORE = 0.7
-"""A label that scores less is none."""
+"""A label that scores less is none, and so is one whose interval reaches down to `CHANCE`."""
+CHANCE = 0.55
 MIN_EVIDENCE = 5
-"""Fewer held-out examples than this give no score."""
-_POSITIVES = 600
-_KINDS = (*TOKEN_KINDS, "the first word of a text")
-# A rule that looks at many words has to beat one that looks at the token itself by this much to be preferred.
-_CONTEXT_HANDICAP = 0.02
-# Words tried for the context rule, and tokens that stand for all others while they are compared.
-_CONTEXT_CANDIDATES, _CONTEXT_SAMPLE = 20, 4000
+"""Fewer clearly active places in either half than this give no label, or no score."""
+POSITIVES, _RANDOM = 600, 1000
+"""At most so many clearly active places of each half, and random ones, are looked at."""
+_TEXTS = 24
+"""Texts of each kind that the document score is measured on."""
+_ASKED = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32)
+"""How many tokens of a text a rule may ask for."""
+_CONTROL_EVERY = 16
+"""The shuffled search is made for one feature in so many."""
+
+
+def label_features(
+    reading: Reading,
+    events: Events,
+    misses: Sequence[np.ndarray],
+    *,
+    outputs: Sequence[Sequence[str]] | None = None,
+    workers: int = 0,
+    progress: Callable[[int, int], None] | None = None,
+) -> Iterator[tuple[Label, Label | None]]:
+    """For each feature of `events`, in order, its label and what it makes likelier.
+
+    `misses` holds each feature's near misses (tokens of `reading`, of both halves), `outputs` the texts of the tokens that it promotes,
+    most first. `workers` threads share the work (0: one a core); what comes out is the same for any number, and depends for a feature on
+    its own events and near misses alone. `progress` hears how many are done, of how many.
+    """
+    labeller = Labeller(reading)
+    n = len(events)
+
+    def one(feature: int) -> tuple[Label, Label | None]:
+        rows, values = events[feature]
+        return labeller.label(rows, values, misses[feature], () if outputs is None else outputs[feature])
+
+    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
+    try:
+        for done, labels in enumerate(pool.map(one, range(n)), 1):
+            yield labels
+            if progress is not None:
+                progress(done, n)
+    finally:  # whoever stops listening waits for no more than what is being done
+        pool.shutdown(cancel_futures=True)
 
 
 @dataclass(frozen=True)
-class Label:
-    """A name for a feature, and how far to trust it."""
+class _Seen:
+    """Where one feature fired, in one half."""
 
-    text: str
-    """Short wording."""
-    rule: str
-    """``word``, ``previous``, ``next``, ``context``, ``kind``, or ``none``."""
-    score: float | None
-    """Balanced accuracy on the score half; None where there was too little to measure."""
-    evidence: int
-    """Tokens of the score half on which the feature was clearly active."""
-    words: list[str] = field(default_factory=list)
-    """The words (or the kind) that the rule looks for."""
+    places: Places
+    fired: np.ndarray
+    """Windows in which it fired at all."""
+    clear: np.ndarray
+    """Windows in which it was clearly active."""
 
 
-def label_feature(reading: Reading, rows: np.ndarray, values: np.ndarray) -> Label:
-    """The best label for a feature that fired on the tokens `rows` of `reading` with `values`."""
-    fired = [rows[reading.score_half[rows] == half] for half in (False, True)]
-    clear = rows[values >= STRONG * values.max()] if len(rows) else rows
-    strong = [_thin(clear[reading.score_half[clear] == half]) for half in (False, True)]
-    evidence = len(strong[1])
-    if len(strong[0]) < MIN_EVIDENCE:
-        return Label("too rare to name", "none", None, evidence)
-    rules = [_word_rule(reading, name, strong[0], fired[0]) for name in ("word", "previous", "next")]
-    rules += [_context_rule(reading, strong[0]), _kind_rule(reading, strong[0], fired[0])]
-    name, chosen, _ = max((rule for rule in rules if len(rule[1])), key=lambda rule: rule[2])
-    words = _names(reading, name, chosen)
-    if evidence < MIN_EVIDENCE:
-        return Label(_wording(name, words), name, None, evidence, words)
-    score = _score(reading, name, chosen, strong[1], fired[1])
-    if score < MIN_SCORE:
-        return Label(NO_MEANING, "none", score, evidence, words)
-    return Label(_wording(name, words), name, score, evidence, words)
+class Labeller:
+    """Labels for features that fired on the tokens of one reading."""
+
+    def __init__(self, reading: Reading) -> None:
+        """Numbers the signs of `reading` and draws the tokens that stand for any token."""
+        self.reading, self.signs = reading, Signs(reading)
+        self._own = local()
+        rng = np.random.default_rng(0)
+        halves = [np.flatnonzero(reading.score_half == half) for half in (False, True)]
+        self._random = [np.sort(rng.choice(half, min(_RANDOM, len(half)), replace=False)) for half in halves]
+        owned = reading.doc_of_window % 2 == 1
+        self._windows = [rng.permutation(np.flatnonzero(owned == half)) for half in (False, True)]
+
+    @property
+    def _scratch(self) -> Scratch:
+        if not hasattr(self._own, "scratch"):
+            self._own.scratch = Scratch(self.signs)
+        return self._own.scratch
+
+    def label(self, rows: np.ndarray, values: np.ndarray, misses: np.ndarray, outputs: Sequence[str] = ()) -> tuple[Label, Label | None]:
+        """The label of a feature that fired on the tokens `rows` with `values`, and, given `outputs`, that of its output side."""
+        strong = rows[values >= STRONG * values.max()] if len(rows) else rows
+        seen = [self._seen(rows, strong, misses, half) for half in (0, 1)]
+        own = [int((half.places.kind == POSITIVE).sum()) for half in seen]
+        output = self._output(outputs, seen[1].places) if outputs else None
+        if own[0] < MIN_EVIDENCE:
+            return Label(TOO_RARE, "none"), output
+        best = find(self.signs, seen[0].places, self._scratch) if own[0] < len(seen[0].places) else None
+        control = self._control([half.places for half in seen], rows)
+        if best is None:
+            return Label(NO_MEANING, "none", control=control), output
+        texts = self._asked(best.test, seen[0])
+        rule = Rule.of(best.test, self.signs, texts)
+        text, kind = worded(rule, self._coverage(best.test, seen[0].places)), _kind(best)
+        if own[1] < MIN_EVIDENCE or own[1] == len(seen[1].places):
+            return Label(text, kind, rule.json(), control=control), output
+        places = seen[1].places
+        holds = best.test.matches(self.signs, places.rows, self._scratch)
+        token, near = balanced(holds, places.kind, places.doc), near_only(holds, places.kind)
+        document = self._document(best.test, texts, seen[1])
+        if token.value < MIN_SCORE or token.low <= CHANCE:
+            return Label(NO_MEANING, "none", rule.json(), token, document, near, control), output
+        return Label(text, kind, rule.json(), token, document, near, control), output
+
+    def _seen(self, rows: np.ndarray, strong: np.ndarray, misses: np.ndarray, half: int) -> _Seen:
+        reading = self.reading
+        own = strong[reading.score_half[strong] == bool(half)]
+        near = np.unique(misses[reading.score_half[misses] == bool(half)]) if len(misses) else misses.astype(np.int64)
+        parts = [_thin(own, POSITIVES), _silent(near, rows), _silent(self._random[half], rows)]
+        everywhere = np.concatenate(parts).astype(np.int64)
+        kinds = np.repeat((POSITIVE, NEAR_MISS, RANDOM), [len(part) for part in parts])
+        return _Seen(Places(everywhere, kinds, reading.doc[everywhere]), np.unique(reading.window[rows]), np.unique(reading.window[own]))
+
+    def _control(self, places: list[Places], rows: np.ndarray) -> float | None:
+        """What the search finds once it is shuffled what each place is; measured for one feature in some, chosen by where it fired."""
+        seed = zlib.crc32(rows.astype(np.int64).tobytes())
+        if seed % _CONTROL_EVERY or min((own.kind == POSITIVE).sum() for own in places) < MIN_EVIDENCE:
+            return None
+        rng = np.random.default_rng(seed)
+        made, scored = (Places(own.rows, rng.permutation(own.kind), own.doc) for own in places)
+        if not (scored.kind != POSITIVE).any():
+            return None
+        best = find(self.signs, made, self._scratch)
+        if best is None:
+            return 0.5
+        return balanced(best.test.matches(self.signs, scored.rows, self._scratch), scored.kind, scored.doc).value
+
+    def _coverage(self, test: Test, places: Places) -> dict[tuple[str, str], float]:
+        """Share of the clearly active places that have each sign of a rule."""
+        rows, out = places.rows[places.kind == POSITIVE], {}
+        for group in test.groups:
+            share = self.signs.present(rows, group, self._scratch).mean(0)
+            out |= {self.signs.name(int(sign)): float(own) for sign, own in zip(group, share, strict=True)}
+        return out
+
+    def _texts(self, seen: _Seen, half: int) -> tuple[np.ndarray, np.ndarray]:
+        """Windows to try a rule on, and whether the feature was clearly active in each: some of those, and some it was silent in.
+
+        Half of the silent ones hold near misses, as far as there are such.
+        """
+        near = np.unique(self.reading.window[seen.places.rows[seen.places.kind == NEAR_MISS]])
+        near = _thin(np.setdiff1d(near, seen.fired), _TEXTS // 2)
+        silent = self._windows[half][: 8 * _TEXTS]
+        silent = silent[~np.isin(silent, seen.fired) & ~np.isin(silent, near)][: _TEXTS - len(near)]
+        active = _thin(seen.clear, _TEXTS)
+        return np.concatenate([active, near, silent]), np.repeat((True, False), (len(active), len(near) + len(silent)))
+
+    def _matching(self, test: Test, windows: np.ndarray) -> np.ndarray:
+        """How many tokens of each window match."""
+        start = self.reading.token_start
+        rows = np.concatenate([np.arange(*start[window : window + 2].tolist()) for window in windows.tolist()])
+        number = np.repeat(np.arange(len(windows)), start[windows + 1] - start[windows])
+        return np.bincount(number, test.matches(self.signs, rows, self._scratch), minlength=len(windows))
+
+    def _asked(self, test: Test, seen: _Seen) -> int:
+        """How many tokens of a text had best be asked for, by the label half."""
+        windows, active = self._texts(seen, 0)
+        if active.all():
+            return 1
+        count = self._matching(test, windows)
+        gains = [(count[active] >= asked).mean() - (count[~active] >= asked).mean() for asked in _ASKED]
+        return _ASKED[int(np.argmax(gains))]
+
+    def _document(self, test: Test, texts: int, seen: _Seen) -> Score | None:
+        windows, active = self._texts(seen, 1)
+        if active.all():
+            return None
+        holds = self._matching(test, windows) >= texts
+        return balanced(holds, np.where(active, POSITIVE, RANDOM), self.reading.doc_of_window[windows])
+
+    def _output(self, outputs: Sequence[str], places: Places) -> Label:
+        """The output side: whether the next token is one of those promoted."""
+        rule = Rule((tuple(("next", text) for text in dict.fromkeys(outputs)),), (1,), 1)
+        text = "promotes " + worded(rule, {("next", text): 1 / (1 + rank) for rank, text in enumerate(outputs)}).removeprefix("before ")
+        positives = (places.kind == POSITIVE).sum()
+        if positives < MIN_EVIDENCE or positives == len(places):
+            return Label(text, "output", rule.json())
+        holds = rule.on(self.signs).matches(self.signs, places.rows, self._scratch)
+        return Label(text, "output", rule.json(), balanced(holds, places.kind, places.doc), near=near_only(holds, places.kind))
 
 
-Rule = tuple[str, np.ndarray, float]
-"""Kind, the numbers of its words (none: there is no such rule), its balanced accuracy on the label half."""
+def _thin(rows: np.ndarray, most: int) -> np.ndarray:
+    """At most so many of `rows`, evenly spread."""
+    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
 
 
-def _thin(rows: np.ndarray) -> np.ndarray:
-    return rows if len(rows) <= _POSITIVES else rows[np.linspace(0, len(rows) - 1, _POSITIVES).astype(np.int64)]
+def _silent(rows: np.ndarray, fired: np.ndarray) -> np.ndarray:
+    """Those of `rows` that are not among the ascending `fired`."""
+    if len(fired) == 0:
+        return rows
+    at = np.minimum(np.searchsorted(fired, rows), len(fired) - 1)
+    return rows[fired[at] != rows]
 
 
-def _word_rule(reading: Reading, name: str, strong: np.ndarray, fired: np.ndarray) -> Rule:
-    """The best set of words: balanced accuracy is a sum over words, so every word that gains belongs to it."""
-    values = getattr(reading, name)
-    found, count = _counts(values[strong])
-    hit = count / len(strong)
-    silent = reading.totals[name][0][found] - _at(values[fired], found)
-    false = silent / max(1, reading.sizes[0] - len(fired))
-    gain = hit - false
-    best = np.argsort(-gain, kind="stable")[:_WORDS]
-    # A word seen once proves nothing, unless the feature was hardly seen at all.
-    best = best[(gain[best] > 0) & (count[best] >= min(2, len(strong) // 10 + 1))]
-    return name, found[best], 0.5 + gain[best].sum() / 2
-
-
-def _context_rule(reading: Reading, strong: np.ndarray) -> Rule:
-    """Up to eight words one of which stands at or shortly before the token, added one by one while they help."""
-    context = reading.context[strong]
-    found, count = _counts(np.concatenate([np.unique(row) for row in context]))
-    gain = count / len(strong) - reading.context_share[found]
-    order = np.argsort(-gain, kind="stable")[:_CONTEXT_CANDIDATES]
-    candidates = found[order[(gain[order] > 0) & (count[order] >= 3)]]
-    others = reading.context[reading.sample[0][:_CONTEXT_SAMPLE]]
-    covered, false = np.zeros(len(strong), bool), np.zeros(len(others), bool)
-    chosen: list[int] = []
-    best = 0.0
-    has = {word: ((context == word).any(1), (others == word).any(1)) for word in candidates}
-    while len(chosen) < _CONTEXT_WORDS:
-        gains = {w: (covered | h).mean() - (false | f).mean() for w, (h, f) in has.items() if w not in chosen}
-        word = max(gains, key=lambda w: gains[w], default=None)
-        if word is None or gains[word] < best + 0.005:
-            break
-        best = gains[word]
-        chosen.append(int(word))
-        covered, false = covered | has[word][0], false | has[word][1]
-    return "context", np.array(chosen, np.int64), 0.5 + best / 2 - _CONTEXT_HANDICAP
-
-
-def _kind_rule(reading: Reading, strong: np.ndarray, fired: np.ndarray) -> Rule:
-    hit = reading.kind[strong].mean(0)
-    false = (reading.kind_totals[0] - reading.kind[fired].sum(0)) / max(1, reading.sizes[0] - len(fired))
-    best = int(np.argmax(hit - false))
-    return "kind", np.array([best]), 0.5 + float(hit[best] - false[best]) / 2
-
-
-def _score(reading: Reading, name: str, chosen: np.ndarray, strong: np.ndarray, fired: np.ndarray) -> float:
-    others = np.setdiff1d(reading.sample[1], fired)
-    if len(others) == 0:  # silent nowhere: there is nothing that a rule could tell its tokens from
-        return 0.5
-    return float((_matches(reading, name, chosen, strong).mean() + 1 - _matches(reading, name, chosen, others).mean()) / 2)
-
-
-def _matches(reading: Reading, name: str, chosen: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    if name == "kind":
-        return np.any(reading.kind[rows][:, chosen], axis=1)
-    if name == "context":
-        return np.any(np.isin(reading.context[rows], chosen), axis=1)
-    return np.isin(getattr(reading, name)[rows], chosen)
-
-
-def _counts(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    return np.unique(values[values >= 0], return_counts=True)
-
-
-def _at(values: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """How often each of the (ascending) numbers `wanted` occurs in `values`."""
-    ordered = np.sort(values)
-    return np.searchsorted(ordered, wanted, "right") - np.searchsorted(ordered, wanted, "left")
-
-
-def _names(reading: Reading, name: str, chosen: np.ndarray) -> list[str]:
-    return [_KINDS[i] for i in chosen] if name == "kind" else [reading.vocabulary[i] for i in chosen]
-
-
-def _wording(name: str, words: list[str]) -> str:
-    if name == "kind":
-        return words[0]
-    # Marks, breaks and single letters belong to the rule, but tell a reader little beside a word.
-    telling = [word for word in words if len(word) > 1 and word[0].isalnum()] or words
-    shown = [_shown(word) for word in telling[:_SHOWN]]
-    listed = ", ".join(shown) + (" …" if len(words) > _SHOWN else "")
-    return {"word": listed, "previous": f"after {listed}", "next": f"before {listed}", "context": f"near {listed}"}[name]
-
-
-def _shown(word: str) -> str:
-    if word.strip() == "":
-        return "line break" if "\n" in word else "spaces"
-    return word if word.isalnum() and len(word) > 1 else f"“{word.strip()}”"
+def _kind(best: Candidate) -> str:
+    """The kind of rule, as labels show it."""
+    return SLOTS[best.slots[0]] if best.family == "one" else best.family

@@ -1,78 +1,99 @@
-"""Reading: the tokens a model read, with the words around each, as arrays that rules can be tried on."""
+"""Reading: the tokens a model read, with the words and marks of each, as arrays that rules can be tried on."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from hooke.text.words import TOKEN_KINDS, kinds, words_of
+from hooke.explain.passage import passage
+from hooke.explain.vocabulary import ENDING, SHORT_ENDING, beginning, classes_of, ending, language_of
 
-BACK = 12
-"""How many words back, the token's own included, count as the context of a token."""
+
+class Numbering:
+    """Texts numbered from 0 in the order they came."""
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        """Begins with `texts`, all different."""
+        self.texts = list(texts)
+        self._number = {text: number for number, text in enumerate(self.texts)}
+
+    def add(self, text: str) -> int:
+        """The number of `text`, a new one where it was not seen before."""
+        number = self._number.setdefault(text, len(self.texts))
+        if number == len(self.texts):
+            self.texts.append(text)
+        return number
+
+    def find(self, text: str) -> int:
+        """The number of `text`; -1 where it was never seen."""
+        return self._number.get(text, -1)
+
+    def __len__(self) -> int:
+        return len(self.texts)
 
 
 @dataclass
 class Reading:
-    """Tokens in reading order; build it window by window with `add`, then `close` it."""
+    """Tokens in reading order; build it window by window with `add`, then `close` it.
 
-    vocabulary: list[str] = field(default_factory=list)
-    """The words, by number."""
-    _number: dict[str, int] = field(default_factory=dict)
-    _parts: list[dict[str, np.ndarray]] = field(default_factory=list)
+    After that these arrays are there, one entry a token unless said otherwise: ``piece`` and ``at`` (its number in `pieces`, its word's
+    place in ``words``), ``marks`` (bits of `hooke.explain.passage.MARKS`), ``window`` (number of its window, from 0), ``doc`` (the key
+    given). ``words`` holds the number in `vocabulary` of each word of the text, ``word_start`` and ``token_start`` where each window
+    begins (one more entry than windows), ``language`` each window's language (-1: unknown). Halves are by document: odd keys score.
+    """
 
-    def add(self, pieces: Sequence[str], doc: int) -> None:
-        """One window of text, as its tokens' pieces, from document `doc`."""
-        words, index = words_of(pieces)
-        ids = np.array([self._id(word) for word in words] + [-1])
-        at = np.array(index, np.int64)
-        back = at[:, None] - np.arange(BACK)
-        self._parts.append(
-            {
-                "word": ids[at],
-                "previous": np.where(at > 0, ids[at - 1], -1),
-                "next": ids[at + 1],
-                "context": np.where(back >= 0, ids[np.maximum(back, 0)], -1),
-                "kind": np.array([kinds(piece) for piece in pieces], bool).reshape(-1, len(TOKEN_KINDS)),
-                "first": np.arange(len(at)) == 0,
-                "score_half": np.full(len(at), doc % 2 == 1),
-            }
-        )
+    pieces: Numbering = field(default_factory=Numbering)
+    """The tokens' texts."""
+    vocabulary: Numbering = field(default_factory=Numbering)
+    """The words."""
+    _parts: list[tuple[np.ndarray, ...]] = field(default_factory=list)
 
-    def _id(self, word: str) -> int:
-        number = self._number.get(word)
-        if number is None:
-            number = self._number[word] = len(self.vocabulary)
-            self.vocabulary.append(word)
-        return number
+    def add(self, pieces: Sequence[str], doc: int, window: int | None = None) -> None:
+        """The next window of text, as its tokens' pieces, from the document with key `doc` (``crc32("corpus:number")``, say).
+
+        `window`, if given, must be the number of windows added so far: a check that the caller counts alike.
+        """
+        if window is not None and window != len(self._parts):
+            raise ValueError(f"window {window} where {len(self._parts)} is next")
+        found = passage(pieces)
+        words = np.array([self.vocabulary.add(word) for word in found.words], np.int32)
+        own = np.array([self.pieces.add(piece) for piece in pieces], np.int32)
+        counts = (np.int64(doc), np.int16(language_of(found.words)))
+        self._parts.append((own, np.array(found.index, np.int32), np.array(found.marks, np.int64), words, *map(np.asarray, counts)))
 
     def close(self) -> None:
-        """No more text; the arrays below are there from now on."""
-        join = {key: np.concatenate([part[key] for part in self._parts]) for key in self._parts[0]}
-        self.word, self.previous, self.next = (join[key].astype(np.int32) for key in ("word", "previous", "next"))
-        self.context = join["context"].astype(np.int32)
-        self.kind = np.concatenate([join["kind"], join["first"][:, None]], 1)
-        self.score_half = join["score_half"]
+        """No more text; the arrays are there from now on."""
+        own, index, marks, words, doc, language = zip(*self._parts, strict=True) if self._parts else ([np.zeros(0, np.int32)],) * 6
+        tokens = np.array([len(part) for part in own], np.int64)
+        self.token_start = np.concatenate([[0], np.cumsum(tokens)])
+        self.word_start = np.concatenate([[0], np.cumsum([len(part) for part in words])]).astype(np.int32)
+        self.window = np.repeat(np.arange(len(tokens), dtype=np.int32), tokens)
+        self.piece = np.concatenate(own)
+        self.at = np.concatenate(index).astype(np.int32) + self.word_start[self.window]
+        self.marks = np.concatenate(marks).astype(np.int64)
+        self.words = np.concatenate(words)
+        self.doc_of_window = np.array(doc, np.int64).ravel()[: len(tokens)]
+        self.language = np.array(language, np.int16).ravel()[: len(tokens)]
+        self.doc = self.doc_of_window[self.window]
+        self.score_half = self.doc % 2 == 1
         self._parts.clear()
-        # A random sample of each half stands for "any token" where rules are compared.
-        rng = np.random.default_rng(0)
-        halves = [np.flatnonzero(self.score_half == half) for half in (False, True)]
-        self.sample = [rng.choice(half, min(20_000, len(half)), replace=False) for half in halves]
-        size = len(self.vocabulary)
-        self.totals = {
-            name: [np.bincount(values[half][values[half] >= 0], minlength=size) for half in halves]
-            for name, values in (("word", self.word), ("previous", self.previous), ("next", self.next))
-        }
-        self.context_share = _context_share(self.context[self.sample[0]], size)
-        self.kind_totals = [self.kind[half].sum(0) for half in halves]
-        self.sizes = [len(half) for half in halves]
+        self._by_word()
+
+    def _by_word(self) -> None:
+        """What each word of the vocabulary is by itself: its classes (in compressed rows), endings and beginning."""
+        self.endings, self.beginnings = Numbering(), Numbering()
+        texts = self.vocabulary.texts
+        classes = [classes_of(word) for word in texts]
+        self.class_start = np.concatenate([[0], np.cumsum([len(own) for own in classes])]).astype(np.int32)
+        self.classes = np.array([number for own in classes for number in own], np.int16)
+        self.ending, self.short_ending, self.beginning = (
+            np.array([-1 if part is None else table.add(part) for part in parts], np.int32)
+            for table, parts in (
+                (self.endings, [ending(word, ENDING) for word in texts]),
+                (self.endings, [ending(word, SHORT_ENDING) for word in texts]),
+                (self.beginnings, [beginning(word) for word in texts]),
+            )
+        )
 
     def __len__(self) -> int:
-        return len(self.word)
-
-
-def _context_share(context: np.ndarray, size: int) -> np.ndarray:
-    """Share of the rows in which each word occurs."""
-    row = np.repeat(np.arange(len(context)), context.shape[1])
-    flat = context.ravel()
-    pairs = np.unique(row[flat >= 0].astype(np.int64) * size + flat[flat >= 0])
-    return np.bincount(pairs % size, minlength=size) / max(1, len(context))
+        return len(self.piece)

@@ -64,7 +64,7 @@ def facts_of(model: Model, corpora: Sequence[Corpus], sites: Sequence[Site], con
         model=model.name,
         dtype=str(model.hf.dtype).removeprefix("torch."),
         sites={str(site): model.width(site) for site in sites},
-        corpora=[_described(corpus) for corpus in corpora],
+        corpora=[described(corpus) for corpus in corpora],
         tokens=config.tokens,
         shard_tokens=config.shard_tokens,
         context=config.context,
@@ -79,7 +79,7 @@ def facts_of(model: Model, corpora: Sequence[Corpus], sites: Sequence[Site], con
     )
 
 
-def _described(corpus: Corpus) -> dict[str, Any]:
+def described(corpus: Corpus) -> dict[str, Any]:
     """What tells a corpus from another. Files here are known by their size and not their folder, so that they can be moved."""
     here = isinstance(corpus.path, Path) or "://" not in corpus.path
     size = sum(Path(file.name).stat().st_size for file in files_of(corpus.path)) if here else None

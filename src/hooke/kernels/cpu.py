@@ -83,8 +83,8 @@ def decode(
     error = pull[-1] if len(pull) == 1 else torch.empty_like(target)
     back = torch.empty_like(entries.value)
     places = (layout.ends, layout.weights, layout.group, layout.writes)
-    codes = [array.numpy() for array in entries]
-    _decode(*codes, _bits(W_dec), *(array.numpy() for array in (target, *places, error, pull, back)))
+    arrays = (*entries, target, *places, error, pull, back)
+    _decode(_bits(W_dec), *[array.numpy() for array in arrays])
     return error, pull, back
 
 
@@ -107,11 +107,11 @@ def add_gradients(
     grouped = _by_feature(entries.indptr.numpy(), entries.feature.numpy(), len(into.b_enc))
     rows = (_bits(acts), _bits(pull))
     arrays = (layout.group, layout.reads, layout.writes, *into)
-    _add_gradients(*grouped, entries.value.numpy(), back.numpy(), *rows, *(array.numpy() for array in arrays), np.float32(scale))
+    _add_gradients(*[*grouped, entries.value.numpy(), back.numpy(), *rows, *(array.numpy() for array in arrays), np.float32(scale)])
 
 
-def _bits(value: BFloat16[Tensor, "*shape"]) -> np.ndarray:
-    """The bits that `_wide` reads."""
+def _bits(value: Tensor) -> np.ndarray:
+    """The bits of bfloat16 numbers, as `_wide` reads them."""
     return value.view(torch.int16).numpy().view(np.uint16)
 
 
@@ -253,7 +253,7 @@ def _wide(bits):
 
 @njit(**_OPTIONS)
 @no_type_check
-def _decode(indptr, feature, value, W_dec, target, ends, weights, group, writes, error, pull, back):
+def _decode(W_dec, indptr, feature, value, target, ends, weights, group, writes, error, pull, back):
     groups = pull.shape[0]
     d = target.shape[1]
     for t in prange(target.shape[0]):

@@ -1,5 +1,6 @@
 """Sae: a sparse autoencoder's weights and facts; encode, decode, reconstruct, save, load. Knows no model."""
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -183,6 +184,16 @@ def _largest_of_groups(pre: Float[Tensor, "token d_sae"], k: int) -> tuple[Tenso
 def weights_of(sae: Sae) -> dict[str, Tensor]:
     """The tensors of `sae` by name."""
     return {name: tensor for name in (*_WEIGHTS, "W_skip") if (tensor := getattr(sae, name)) is not None}
+
+
+def digest(sae: Sae) -> str:
+    """Hex SHA-256 of the tensors of `sae`: names, dtypes, shapes and values, wherever they were read from."""
+    total = hashlib.sha256()
+    for name, tensor in sorted(weights_of(sae).items()):
+        values = tensor.detach().cpu().contiguous()
+        total.update(f"{name} {values.dtype} {list(values.shape)}\n".encode())
+        total.update(values.reshape(-1).view(torch.uint8).numpy().data)
+    return total.hexdigest()
 
 
 def check_shapes(weights: Mapping[str, Tensor], where: str) -> None:

@@ -1,4 +1,4 @@
-"""Packs: installed distributions that carry SAEs and their atlas, found through the entry point group ``hooke.packs``.
+"""Packs: installed distributions that carry SAEs and their atlas, found through the entry point group ``hooke.packs``; atlases made here.
 
 A pack's entry point names a package; its folder holds ``*.safetensors`` (one SAE each) and ``atlas.sqlite``. The files are read as
 data; the package's code is not imported.
@@ -6,14 +6,19 @@ data; the package's code is not imported.
 
 import importlib.metadata
 import importlib.util
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from hooke.errors import unknown
-from hooke.sae import Sae, SaeFacts
+from hooke.errors import BadFile, unknown
+from hooke.files import atomic_write, data_dir, sole_writer
+from hooke.names import SaeName
+from hooke.sae import Sae, SaeFacts, digest
 
 GROUP = "hooke.packs"
+_INDEX = "index.json"
 
 
 @dataclass(frozen=True)
@@ -73,10 +78,57 @@ def find_sae(name: str) -> InstalledSae:
     return rows[name]
 
 
-def atlas_file(sae_name: str) -> Path | None:
-    """The atlas of the pack that carries the SAE called `sae_name`, or None."""
+def atlas_file(sae: str | Sae) -> Path | None:
+    """The atlas to use for an SAE, given by name or itself: the one made here, else the one of the pack that carries it, or None.
+
+    Of an SAE given itself, an atlas made here of other weights under the same name is passed over.
+    """
+    name = sae if isinstance(sae, str) else sae.name
+    path, made_of = _own_atlases().get(name, (None, ""))
+    if path is not None and path.is_file() and (isinstance(sae, str) or made_of == digest(sae)):
+        return path
     for row in installed_saes():
-        if row.facts.name == sae_name:
+        if row.facts.name == name:
             path = row.path.parent / "atlas.sqlite"
             return path if path.is_file() else None
     return None
+
+
+def atlas_files() -> list[Path]:
+    """Every atlas at hand: those made here, then those of installed packs."""
+    own = dict.fromkeys(path for path, _ in _own_atlases().values())
+    found = [*own, *(folder / "atlas.sqlite" for folder in pack_folders().values())]
+    return [path for path in found if path.is_file()]
+
+
+def register_atlas(path: Path, digests: Mapping[str, str]) -> None:
+    """Remember that the atlas at `path` was made here of these SAEs: digest of the weights by name."""
+    folder = _own_folder()
+    with sole_writer(folder):
+        known = {name: [str(file), made_of] for name, (file, made_of) in _own_atlases().items() if file != path.absolute()}
+        known |= {name: [str(path.absolute()), made_of] for name, made_of in digests.items()}
+        with atomic_write(folder / _INDEX) as file:
+            file.write(json.dumps(known, indent=1, sort_keys=True).encode())
+
+
+def default_atlas(sae_name: str) -> Path:
+    """Where an atlas of this SAE goes unless another place is given: in Hooke's own folder, by the name of its collection."""
+    return _own_folder() / f"{SaeName.parse(sae_name).collection}.sqlite"
+
+
+def _own_folder() -> Path:
+    return data_dir() / "atlases"
+
+
+def _own_atlases() -> dict[str, tuple[Path, str]]:
+    """By SAE, the atlas made here and the digest of the weights it was made of."""
+    index = _own_folder() / _INDEX
+    if not index.is_file():
+        return {}
+    try:
+        found = json.loads(index.read_text("utf-8"))
+        return {str(name): (Path(file), str(made_of)) for name, (file, made_of) in found.items()}
+    except (ValueError, TypeError, AttributeError, OSError) as error:
+        raise BadFile(
+            f"{index}, the list of atlases made here, cannot be read ({error}). Delete it; the atlases themselves stay."
+        ) from error

@@ -46,6 +46,8 @@ class Window:
     """Token ids."""
     docs: tuple[tuple[int, int], ...] = ()
     """In a packed window ``(first position, document)`` for each document in it, the first at position 0; else empty."""
+    start: int = 0
+    """Token of the document at which the window begins; 0 in a packed window."""
 
     def doc_at(self, pos: int) -> int:
         """Number of the document that the token at position `pos` belongs to; an end-of-sequence token belongs to what it ends."""
@@ -224,7 +226,9 @@ class _Cutter:
         """The windows of `group`, in the order of its documents."""
         head, step = self._head, self._step
         return [
-            Window(self._name, doc, head + body[at : at + step]) for doc, body in self._bodies(group) for at in range(0, len(body), step)
+            Window(self._name, doc, head + body[at : at + step], start=at)
+            for doc, body in self._bodies(group)
+            for at in range(0, len(body), step)
         ]
 
     def _bodies(self, group: list[tuple[int, str]]) -> Iterator[tuple[int, list[int]]]:

@@ -60,7 +60,7 @@ class Tokenizer:
         A character spread over several tokens stands with the last of them; bytes that form no character become U+FFFD.
         """
         reader = codecs.getincrementaldecoder("utf-8")(errors="replace")
-        out = [reader.decode(self._bytes(i)) for i in ids]
+        out = [reader.decode(self.spelling(i)) for i in ids]
         if out:
             out[-1] += reader.decode(b"", final=True)
         return out
@@ -69,7 +69,8 @@ class Tokenizer:
         """The text of one token on its own."""
         return self.pieces([token])[0]
 
-    def _bytes(self, token: int) -> bytes:
+    def spelling(self, token: int) -> bytes:
+        """The bytes that one token adds to a text; on their own they may be part of a character."""
         piece = self.backend.id_to_token(token)
         if piece is None:
             return b""

@@ -34,7 +34,7 @@ class Topic:
 @cache
 def load_topics() -> tuple[tuple[Topic, ...], tuple[str, ...]]:
     """All topics, and lines that belong to none."""
-    data = tomllib.loads((resources.files("hooke.analysis") / "topics.toml").read_text("utf-8"))
+    data = tomllib.loads((resources.files("hooke") / "topics.toml").read_text("utf-8"))
     topics = tuple(Topic(t["name"], t["short"], t["code"], tuple(t["examples"])) for t in data["topic"])
     return topics, tuple(data["none"]["examples"])
 
@@ -69,23 +69,43 @@ def fit(
     return found - found.mean(1, keepdim=True)
 
 
-def topic_rules(
-    relative: Float[Tensor, "text d_sae"], labels: Int[Tensor, " text"], classes: int, *, strong: float
-) -> list[tuple[int, float, int]]:
-    """For each feature the topic whose texts it fires on, how well "the text is on that topic" predicts it, and on how much evidence.
+@dataclass(frozen=True)
+class TopicRule:
+    """That a text is on a topic, as a guess at whether it drives a feature."""
+
+    topic: int
+    """Number of the topic."""
+    hit: float
+    """Share of the texts that drive the feature that are on the topic."""
+    false: float
+    """Share of the texts that leave it silent that are on the topic."""
+    driven: int
+    """How many texts drive it."""
+    silent: int
+    """How many leave it silent."""
+
+    @property
+    def score(self) -> float:
+        """Balanced accuracy; 0.5 is chance."""
+        return 0.5 + (self.hit - self.false) / 2
+
+
+def topic_rules(relative: Float[Tensor, "text d_sae"], labels: Int[Tensor, " text"], classes: int, *, strong: float) -> list[TopicRule]:
+    """For each feature the topic whose texts it fires on, and how well "the text is on that topic" predicts it.
 
     The topic is chosen on every other text and scored on the rest: balanced accuracy of the rule at telling texts that drive the feature
-    above `strong` of its maximum from texts that leave it silent, as for all other labels (0.5 is chance).
+    above `strong` of its maximum from texts that leave it silent, as for all other labels.
     """
     is_topic = torch.nn.functional.one_hot(labels, classes).float()
 
-    def accuracy(half: slice) -> tuple[Tensor, Tensor]:
+    def shares(half: slice) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         driven, silent = (relative[half] >= strong).float(), (relative[half] == 0).float()
         hit = driven.T @ is_topic[half] / driven.sum(0).clamp_min(1)[:, None]
         false = silent.T @ is_topic[half] / silent.sum(0).clamp_min(1)[:, None]
-        return 0.5 + (hit - false) / 2, driven.sum(0)
+        return hit, false, driven.sum(0).int(), silent.sum(0).int()
 
-    chosen, scored = accuracy(slice(0, None, 2)), accuracy(slice(1, None, 2))
-    best = chosen[0].argmax(1)
-    scores = scored[0].gather(1, best[:, None])[:, 0]
-    return list(zip(best.tolist(), scores.tolist(), scored[1].int().tolist(), strict=True))
+    hit, false, _, _ = shares(slice(0, None, 2))
+    best = (hit - false).argmax(1)
+    hit, false, driven, silent = shares(slice(1, None, 2))
+    own = [share.gather(1, best[:, None])[:, 0].tolist() for share in (hit, false)]
+    return [TopicRule(*row) for row in zip(best.tolist(), *own, driven.tolist(), silent.tolist(), strict=True)]

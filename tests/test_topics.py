@@ -2,7 +2,7 @@
 
 import torch
 
-from hooke.analysis.topics import NONE, fit, load_topics, topic_rules, topic_vectors
+from hooke.topics import NONE, fit, load_topics, topic_rules, topic_vectors
 
 TOPICS, PER_TOPIC, FEATURES, BACKGROUND = 5, 12, 40, 600
 
@@ -67,7 +67,7 @@ def test_topic_rules_name_the_topic_and_score_it_on_texts_not_used_to_choose():
     relative[::2, 1] = 0.9  # fires on half of every topic
     relative[labels == 2, 2] = 0.1  # too weakly to count as driven, but not silent
     relative[1, 2] = 0.9
-    (topic, score, evidence), half, weak = topic_rules(relative, labels, 3, strong=0.25)
-    assert (topic, score, evidence) == (1, 1.0, 10)
-    assert half[1] <= 0.5
-    assert weak[2] == 1
+    clear, half, weak = topic_rules(relative, labels, 3, strong=0.25)
+    assert (clear.topic, clear.score, clear.driven, clear.silent) == (1, 1.0, 10, 20)
+    assert half.score <= 0.5
+    assert weak.driven == 1

@@ -1,0 +1,131 @@
+"""Time, memory and disk of building an atlas, against the bare forward pass over the same windows to the highest site.
+
+    python benchmarks/atlas.py CORPUS.jsonl.zst ... [--tokens 40000 80000] [--sae NAME ...] [--out FOLDER]
+
+One JSON line a number of tokens, each measured in a process of its own: seconds of the bare pass (the model cut off after the highest
+layer, ready-made batches), of the reading pass (model, codes, spool) and of everything after it by stage, the peak memory, and the file's
+bytes a feature. With --cpu the seconds are those of all threads together, for machines that do other things too. The last line gives,
+from the two longest, what each costs for a token more and what stays the same, and from these the whole for 2,000,000 tokens.
+"""
+
+import argparse
+import itertools
+import json
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from harvest import bare
+
+from hooke.explain.survey import SurveySettings, survey, work_folder
+from hooke.model import Model
+from hooke.sae import Sae
+from hooke.sae.packs import installed_saes
+from hooke.text.corpus import Corpus, Window, parse_corpora, windows
+
+GOAL = 2_000_000
+CONTEXT = 128
+CLOCK = time.process_time if "--cpu" in sys.argv else time.perf_counter
+
+
+def texts_of(corpora: list[Corpus], model: Model, tokens: int) -> list[Window]:
+    found, n = [], 0
+    for window in windows(corpora, model.tokenizer, length=CONTEXT, seed=0):
+        found.append(window)
+        n += len(window.ids) - 1
+        if n >= tokens:
+            break
+    return found
+
+
+def bare_seconds(model: Model, texts: list[Window], layer: int) -> float:
+    """Batches of equal length, as the model likes them best: windows are run together and cut anew."""
+    ids = list(itertools.chain.from_iterable(window.ids for window in texts))
+    rows = [Window("", 0, ids[at : at + CONTEXT]) for at in range(0, len(ids) - CONTEXT, CONTEXT)]
+    bare(model, rows[:32], layer)
+    began = CLOCK()
+    bare(model, rows, layer)
+    return CLOCK() - began
+
+
+def measured(options: argparse.Namespace) -> dict[str, Any]:
+    model, tokens = Model.load("gemma-3-270m"), options.tokens[0]
+    saes = [Sae.from_pretrained(name) for name in options.sae] or [Sae.load(row.path) for row in installed_saes()]
+    corpora = parse_corpora(options.corpus)
+    seconds: dict[str, float] = defaultdict(float)
+    spooled, stage, began = 0, "start", CLOCK()
+    path = Path(options.out or tempfile.mkdtemp()) / f"atlas-{tokens}.sqlite"
+
+    def report(name: str, done: int, total: int) -> None:
+        nonlocal stage, began, spooled
+        if name != stage:
+            now = CLOCK()
+            seconds[stage] += now - began
+            stage, began = name, now
+            spooled = max(spooled, sum(file.stat().st_size for file in work_folder(path).glob("*")))
+
+    survey(model, saes, corpora, path, SurveySettings(tokens, CONTEXT), progress=report)
+    report("end", 0, 0)
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    forward = bare_seconds(model, texts_of(corpora, model, tokens), max(sae.site.layer for sae in saes))
+    total, features = sum(seconds.values()), sum(sae.d_sae for sae in saes)
+    return {
+        "tokens": tokens,
+        "bare_s": round(forward, 2),
+        "total_s": round(total, 2),
+        "stages_s": {name: round(value, 2) for name, value in seconds.items()},
+        "times_bare": round(total / forward, 3),
+        "peak_memory": peak,
+        "spool_bytes": spooled,
+        "file_bytes": path.stat().st_size,
+        "bytes_a_feature": round(path.stat().st_size / features, 1),
+    }
+
+
+def slopes(short: dict[str, Any], long: dict[str, Any]) -> dict[str, Any]:
+    """The straight line through two measurements, carried on to `GOAL`."""
+    more = long["tokens"] - short["tokens"]
+    out: dict[str, Any] = {"goal": GOAL}
+    for name in ("bare_s", "total_s", "peak_memory", "spool_bytes", "bytes_a_feature"):
+        slope = (long[name] - short[name]) / more
+        at_goal = long[name] + slope * (GOAL - long["tokens"])
+        out[name] = {"for_a_token": slope, "fixed": long[name] - slope * long["tokens"], "at_goal": at_goal}
+    return out | {"times_bare": out["total_s"]["at_goal"] / out["bare_s"]["at_goal"]}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("corpus", nargs="+")
+    parser.add_argument("--tokens", type=int, nargs="+", default=[40_000, 80_000])
+    parser.add_argument("--sae", nargs="*", default=[])
+    parser.add_argument("--out")
+    parser.add_argument("--cpu", action="store_true")
+    options = parser.parse_args()
+    if len(options.tokens) == 1:
+        print(json.dumps({"threads": torch.get_num_threads()} | measured(options)), flush=True)
+        return
+    rows = []
+    for tokens in sorted(options.tokens):
+        again = [
+            sys.executable,
+            __file__,
+            *options.corpus,
+            "--tokens",
+            str(tokens),
+            *(["--out", options.out] if options.out else []),
+            *["--cpu"][: options.cpu],
+        ]
+        done = subprocess.run([*again, *(["--sae", *options.sae] if options.sae else [])], capture_output=True, text=True, check=True)
+        rows.append(json.loads(done.stdout.splitlines()[-1]))
+        print(json.dumps(rows[-1]), flush=True)
+    print(json.dumps(slopes(*rows[-2:])))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""What an atlas says of one feature, with every token as text: the record behind a feature's page."""
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from hooke.atlas.records import INTERVALS, Label, Score
+
+
+@dataclass(frozen=True)
+class Passage:
+    """A stretch of text around a place where a feature fired, or, of a near miss, where it might have and did not."""
+
+    tokens: list[str]
+    """What each token adds to the text; they concatenate to it."""
+    values: list[float]
+    """The feature's activation on each token; 0 where it is silent."""
+    peak: int
+    """Index in `tokens` of the strongest token (of a near miss: of the token in question)."""
+    corpus: str
+    """Name of the corpus."""
+    doc: int | None
+    """Number of the document there; None in files of schema 1."""
+    start: int | None
+    """Token of the document at which `tokens` begin; None in files of schema 1."""
+
+    @property
+    def activation(self) -> float:
+        """The activation at the peak; 0 for a near miss."""
+        return self.values[self.peak]
+
+    def near(self, before: int = 12, after: int = 12) -> "Passage":
+        """The same with at most so many tokens on each side of the peak."""
+        low, high = max(0, self.peak - before), self.peak + after + 1
+        start = None if self.start is None else self.start + low
+        return Passage(self.tokens[low:high], self.values[low:high], self.peak - low, self.corpus, self.doc, start)
+
+
+@dataclass(frozen=True)
+class TokenShare:
+    """A token of the vocabulary as one feature sees it."""
+
+    text: str
+    """The token."""
+    count: int
+    """Times the feature fired on it."""
+    share: float
+    """Share of the feature's summed activation that falls on it."""
+    enrichment: float
+    """Weighted log-odds of the token where the feature fires against everywhere."""
+
+
+@dataclass(frozen=True)
+class OutputToken:
+    """A token whose logit a feature moves."""
+
+    text: str
+    """The token."""
+    weight: float | None
+    """By how much its decoder row moves the logit, per unit of activation; None in files of schema 1."""
+
+
+@dataclass(frozen=True)
+class Relative:
+    """Another feature of the same SAE, and how it is related."""
+
+    name: str
+    """Its address."""
+    label: str | None
+    """Its label."""
+    value: float
+    """Cosine of the decoder rows, or Jaccard index of the tokens fired on."""
+
+
+@dataclass(frozen=True)
+class Written:
+    """What a person wrote about a feature."""
+
+    star: bool = False
+    """Whether it is starred."""
+    note: str = ""
+    """A note."""
+    label: str = ""
+    """A label of one's own, shown in place of the atlas'; empty where there is none."""
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One feature, in full. Files of schema 1 know fewer of these things; what they do not know is None or empty."""
+
+    name: str
+    """Address, ``sae/index``."""
+    density: float
+    """Share of tokens on which it fires."""
+    max: float
+    """Largest activation seen."""
+    label: Label | None
+    """The atlas' name for it; None where nobody looked."""
+    output: Label | None = None
+    """What it makes likelier, in words."""
+    count: int | None = None
+    """Tokens on which it fired."""
+    mean: float | None = None
+    """Mean activation where it fired."""
+    quantiles: list[float] = field(default_factory=list)
+    """Of its activations where it fired, at `hooke.atlas.records.QUANTILES`."""
+    histogram: list[int] = field(default_factory=list)
+    """Counts of its activations in equal bins from 0 to `max`."""
+    documents: int | None = None
+    """Documents in which it fired."""
+    persistence: float | None = None
+    """Mean share of a document's tokens on which it fires, over the documents in which it does."""
+    commonest: float | None = None
+    """Share of the tokens it fires on that are one and the same token."""
+    purity: list[float] = field(default_factory=list)
+    """Share of its summed activation on its first, its five and its twenty strongest tokens."""
+    tokens: list[TokenShare] = field(default_factory=list)
+    """The tokens it spends most of its activation on, most first."""
+    top: list[Passage] = field(default_factory=list)
+    """Where it fired most, strongest first."""
+    intervals: list[list[Passage]] = field(default_factory=list)
+    """Places from each of equal stretches of its range, weakest stretch first."""
+    misses: list[Passage] = field(default_factory=list)
+    """Near misses: places with the same token, or in the most alike text, on which it is silent."""
+    promoted: list[OutputToken] = field(default_factory=list)
+    """Tokens whose logits its decoder row raises most."""
+    suppressed: list[OutputToken] = field(default_factory=list)
+    """Tokens whose logits it lowers most."""
+    neighbours: list[Relative] = field(default_factory=list)
+    """Features with the most alike decoder rows."""
+    together: list[Relative] = field(default_factory=list)
+    """Features that fire on the same tokens."""
+    background: list[int] = field(default_factory=list)
+    """Background texts in which it reaches more than 0, 1/8, 2/8 ... 7/8 of its maximum."""
+    topics: dict[str, float] = field(default_factory=dict)
+    """Evidence for each topic, in nats, when it is fully active."""
+    written: Written = field(default_factory=Written)
+    """What a person wrote about it."""
+
+    @property
+    def title(self) -> str | None:
+        """The label to show: one's own, else the atlas'."""
+        return self.written.label or (self.label.text if self.label else None)
+
+    def stretch(self, interval: int) -> tuple[float, float]:
+        """The activations between which the examples ``intervals[interval]`` peak."""
+        return self.max * interval / INTERVALS, self.max * (interval + 1) / INTERVALS
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``hooke feature --json`` prints; a number that is not known is null."""
+        return {"name": self.name, "title": self.title, **_plain(asdict(self))}
+
+    def _repr_html_(self) -> str:
+        from hooke.atlas.page import fragment
+
+        return fragment(self)
+
+
+def old_score(value: float, evidence: int) -> Score:
+    """A score of schema 1, of which neither an interval nor the number of negatives was kept."""
+    return Score(value, math.nan, math.nan, evidence, 0)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(own) for key, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(own) for own in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

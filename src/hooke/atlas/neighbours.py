@@ -1,0 +1,147 @@
+"""Neighbours: features that write alike, features that fire together, and the tokens that each feature makes likelier or less likely."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import no_type_check
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float
+from numba import njit
+from torch import Tensor
+
+from hooke.atlas.events import Events
+from hooke.atlas.parallel import in_parts
+from hooke.codes import Codes
+
+_CELLS = 1 << 24
+_PAIRS = 1 << 29
+_DENSITY = (1e-6, 0.1)
+_TOGETHER = 2
+_CLOSER = 4
+_ROWS = 1 << 14
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """For each feature, what is nearest to it, nearest first."""
+
+    index: np.ndarray
+    """``[feature, count]``: numbers of features or tokens; -1 where there are no more."""
+    value: np.ndarray
+    """How near each is."""
+
+    def of(self, feature: int) -> list[tuple[int, float]]:
+        """What is nearest to one feature, and how near."""
+        pairs = zip(self.index[feature].tolist(), self.value[feature].tolist(), strict=True)
+        return [(index, value) for index, value in pairs if index >= 0]
+
+    @classmethod
+    def cat(cls, parts: "Sequence[tuple[Tensor, Tensor]]") -> "Ranked":
+        """One after the other the rows of several parts."""
+        return cls(torch.cat([index for index, _ in parts]).int().numpy(), torch.cat([value for _, value in parts]).float().numpy())
+
+
+@torch.inference_mode()
+def decoder_neighbours(W_dec: Float[Tensor, "d_sae d_out"], count: int) -> Ranked:
+    """For each feature the `count` others with the most alike decoder rows, and the cosine."""
+    rows = torch.nn.functional.normalize(W_dec.float(), dim=1)
+    parts, done = [], 0
+    for part in rows.split(max(1, _CELLS // len(rows))):
+        cosine = part @ rows.T
+        cosine[torch.arange(len(part)), done + torch.arange(len(part))] = -torch.inf
+        best = cosine.topk(min(count, len(rows) - 1))
+        parts.append((best.indices.cpu(), best.values.cpu()))
+        done += len(part)
+    return Ranked.cat(parts)
+
+
+def stride_for(counts: np.ndarray, tokens: int) -> int:
+    """Look at one token in so many, so that the work of `together` stays within bounds, whatever is read."""
+    l0 = counts.sum() / max(1, tokens)
+    return max(1, int(np.ceil(tokens * l0 * l0 / _PAIRS)))
+
+
+def together(sample: Codes, density: np.ndarray, count: int, workers: int = 1) -> Ranked:
+    """For each feature the `count` others that most often fire on the same tokens, and the Jaccard index, |both| / |either|.
+
+    Counted on the tokens of `sample`, among features whose `density` is from 1e-6 to 0.1: pairs seen together at least twice, the lower
+    number first of equals.
+    """
+    events = Events.of(sample)
+    allowed = (density >= _DENSITY[0]) & (density <= _DENSITY[1])
+    other, both = np.full((sample.d_sae, count), -1, np.int32), np.zeros((sample.d_sae, count), np.float32)
+    arrays = (events.start, events.rows, sample.indptr.numpy(), sample.feature.numpy(), allowed, other, both)
+    in_parts(events, workers, lambda low, high: _jaccard(low, high, arrays))
+    return Ranked(other, both)
+
+
+@dataclass(frozen=True)
+class LogitLens:
+    """What decoder rows do to the logits if nothing came after them: ``u_i = (W_dec,i ⊙ gain) W_U``, its mean over the vocabulary out."""
+
+    unembedding: Float[Tensor, "vocab d"]
+    """A row for each token."""
+    gain: Float[Tensor, " d"]
+    """What the final norm multiplies by."""
+    centred: bool
+    """Whether the final norm takes the mean off what it reads."""
+    shown: Bool[Tensor, " vocab"]
+    """Which tokens count and may be named."""
+
+    @torch.inference_mode()
+    def ends(self, W_dec: Float[Tensor, "d_sae d"], count: int) -> tuple[Ranked, Ranked]:
+        """For each feature the `count` tokens whose logits it raises most, and lowers most, with how much.
+
+        The tokens are found in bfloat16 and put in order in float32.
+        """
+        token = self.shown.nonzero()[:, 0]
+        rows = W_dec.float() - W_dec.float().mean(1, keepdim=True) if self.centred else W_dec.float()
+        rows = rows * self.gain.float()
+        mean = sum(self.unembedding[some].double().sum(0) for some in token.split(_ROWS)) / len(token)
+        mean = torch.as_tensor(mean).float()
+        small = torch.cat([(self.unembedding[some].float() - mean).bfloat16() for some in token.split(_ROWS)]).T
+        count = min(count, len(token))
+        ends: tuple[list[tuple[Tensor, Tensor]], ...] = ([], [])
+        for part in rows.split(max(1, _CELLS // len(token))):
+            rough = part.bfloat16() @ small
+            for found, sign in zip(ends, (1.0, -1.0), strict=True):
+                near = (rough if sign > 0 else -rough).topk(min(_CLOSER * count, len(token))).indices.sort(1).values
+                exact = torch.bmm(self.unembedding[token[near]].float() - mean, part[:, :, None])[:, :, 0]
+                best = (sign * exact).topk(count)
+                found.append((token[near.gather(1, best.indices)].cpu(), sign * best.values.cpu()))
+        return Ranked.cat(ends[0]), Ranked.cat(ends[1])
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _jaccard(low, high, arrays):
+    start, rows, indptr, feature, allowed, other, both = arrays
+    shared = np.zeros(allowed.shape[0], np.int64)
+    met = np.empty(allowed.shape[0], np.int64)
+    for i in range(low, high):
+        if not allowed[i]:
+            continue
+        n = 0
+        for row in rows[start[i] : start[i + 1]]:
+            for e in range(indptr[row], indptr[row + 1]):
+                j = feature[e]
+                if allowed[j] and j != i:
+                    if shared[j] == 0:
+                        met[n] = j
+                        n += 1
+                    shared[j] += 1
+        found = np.sort(met[:n])
+        index = np.zeros(n)
+        own = start[i + 1] - start[i]
+        for k in range(n):
+            j = found[k]
+            if shared[j] >= _TOGETHER:
+                index[k] = shared[j] / (own + start[j + 1] - start[j] - shared[j])
+            shared[j] = 0
+        order = np.argsort(-index, kind="mergesort")
+        for place in range(min(other.shape[1], n)):
+            k = order[place]
+            if index[k] > 0:
+                other[i, place] = found[k]
+                both[i, place] = index[k]

@@ -1,0 +1,222 @@
+"""Notes: stars, notes and labels of one's own, in a file apart from every atlas, so that they outlive a rebuild."""
+
+import contextlib
+import re
+import sqlite3
+from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from hooke.atlas import notes_schema as schema
+from hooke.atlas.feature import Written
+from hooke.atlas.records import SaeEntry
+from hooke.errors import BadConfig, BadFile, Busy
+from hooke.files import data_dir, write_error
+from hooke.text.marks import stripped
+
+MAX_NOTE, MAX_LABEL = 20_000, 200
+"""Characters of a note and of a label."""
+_WAIT = 5.0
+_FORMAT = "hooke notes"
+# Where a file may be open on two machines at once, which a write-ahead log cannot bear.
+_NETWORK = re.compile(r"nfs\d?|cifs|smb\d?|smbfs|9p|ceph|lustre|gpfs|glusterfs|afs|beegfs|fuse\..*|virtiofs")
+
+
+class Notes:
+    """What a person wrote about features, in one file for every SAE; a feature is known by its SAE's digest and its index.
+
+    Several processes may read while one writes. Nothing is made before something is written.
+    """
+
+    def __init__(self, path: Path | str | None = None) -> None:
+        """The notes at `path`; by default ``notes.sqlite`` in Hooke's own folder."""
+        self.path = data_dir() / "notes.sqlite" if path is None else Path(path)
+        self._db: sqlite3.Connection | None = None
+        self._frozen = False
+
+    def close(self) -> None:
+        """Let go of the file."""
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def get(self, sae: SaeEntry, index: int) -> Written:
+        """What is written about one feature."""
+        return next((written for _, written in self._rows(schema.GET, _key(sae) | {"idx": index})), Written())
+
+    def of(self, sae: SaeEntry) -> dict[int, Written]:
+        """Everything written about features of `sae`, by index."""
+        return dict(sorted(self._rows(schema.GET_ALL, _key(sae))))
+
+    def _rows(self, statement: str, values: Mapping[str, Any]) -> Iterator[tuple[int, Written]]:
+        with self._guard():
+            if (db := self._open(write=False)) is None:
+                return
+            rows = db.execute(statement, values).fetchall()
+        for index, star, note, label in rows:
+            yield index, Written(bool(star), note, label)
+
+    def put(self, sae: SaeEntry, index: int, *, star: bool | None = None, note: str | None = None, label: str | None = None) -> Written:
+        """Change what is given and keep the rest; an empty text takes a note or label away. What is then written about the feature."""
+        if not 0 <= index < sae.d_sae:
+            raise BadConfig(f"{sae.name} has no feature {index}; it has {sae.d_sae:,}, counted from 0.")
+        with self._guard():
+            db = self._open(write=True)
+            assert db is not None
+            with _transaction(db):
+                key = _key(sae) | {"idx": index}
+                row = db.execute(schema.GET, key).fetchone()
+                known = Written(bool(row[1]), row[2], row[3]) if row else Written()
+                new = Written(
+                    known.star if star is None else star,
+                    known.note if note is None else _checked(note.strip(), MAX_NOTE, "note"),
+                    known.label if label is None else _checked(stripped(label), MAX_LABEL, "label"),
+                )
+                db.execute(schema.DROP, key)
+                if new != Written():
+                    changed = datetime.now(UTC).isoformat(timespec="seconds")
+                    db.execute(schema.PUT, key | {"star": new.star, "note": new.note, "label": new.label, "changed": changed})
+        return new
+
+    def export(self) -> dict[str, Any]:
+        """Everything, as one JSON document that `load` reads."""
+        names = ("digest", "sae", "index", "star", "note", "label", "changed")
+        with self._guard():
+            db = self._open(write=False)
+            rows = [] if db is None else db.execute(schema.EXPORT).fetchall()
+        return {
+            "format": _FORMAT,
+            "version": schema.VERSION,
+            "notes": [dict(zip(names, row, strict=True)) | {"star": bool(row[3])} for row in rows],
+        }
+
+    def load(self, document: Any) -> int:
+        """Take in what `export` gave elsewhere; of two notes on one feature the later stays. How many were taken."""
+        if not isinstance(document, dict) or document.get("format") != _FORMAT or not isinstance(document.get("notes"), list):
+            raise BadFile("this is no document of notes: it should be what `hooke notes --export` wrote.")
+        rows = [_row(row) for row in document["notes"]]
+        taken = 0
+        with self._guard():
+            db = self._open(write=True)
+            assert db is not None
+            with _transaction(db):
+                for row in rows:
+                    known = db.execute(schema.CHANGED, row).fetchone()
+                    if known is None or known[0] < row["changed"]:
+                        db.execute(schema.PUT, row)
+                        taken += 1
+        return taken
+
+    def _open(self, *, write: bool) -> sqlite3.Connection | None:
+        """The file, made where `write` needs it; None while there is none to read."""
+        if self._db is not None and not (write and self._frozen):
+            return self._db
+        if not write and not self.path.is_file():
+            return None
+        if write:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.close()
+        db, self._frozen = _connect(self.path, write=write)
+        try:
+            (version,) = db.execute("PRAGMA user_version").fetchone()
+            if version > schema.VERSION:
+                raise BadFile(f"{self.path} has notes of schema {version}; this version of Hooke reads {schema.VERSION}. Update Hooke.")
+            if version < schema.VERSION and not write:
+                db.close()
+                return None
+            if version < schema.VERSION:
+                _set_up(db, self.path)
+        except BaseException:
+            db.close()
+            raise
+        self._db = db
+        return db
+
+    @contextlib.contextmanager
+    def _guard(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise write_error(error, self.path) from error
+        except sqlite3.OperationalError as error:
+            said = str(error)
+            if "locked" in said or "busy" in said:
+                raise Busy(f"another process is writing to the notes {self.path}; the same command works once it is done.") from error
+            if "readonly" in said or "unable to open" in said:
+                raise BadConfig(f"cannot write the notes {self.path}: {said}. Set HOOKE_HOME to a folder you may write to.") from error
+            raise BadFile(f"the notes {self.path} cannot be used: {said}.") from error
+        except sqlite3.Error as error:
+            raise BadFile(f"the notes {self.path} are damaged: {error}. Move the file away to begin new ones.") from error
+
+
+def _connect(path: Path, *, write: bool) -> tuple[sqlite3.Connection, bool]:
+    """A connection, and whether it sees the file as it was: so it is in a folder in which SQLite cannot put its log."""
+    db = sqlite3.connect(path, timeout=_WAIT, isolation_level=None, check_same_thread=False)
+    try:
+        db.execute("PRAGMA trusted_schema = OFF")
+        db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        return db, False
+    except sqlite3.OperationalError:
+        db.close()
+        if write:
+            raise
+    return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False), True
+
+
+@contextlib.contextmanager
+def _transaction(db: sqlite3.Connection) -> Iterator[None]:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+    except BaseException:
+        db.execute("ROLLBACK")
+        raise
+    db.execute("COMMIT")
+
+
+def _set_up(db: sqlite3.Connection, path: Path) -> None:
+    """Journal and tables of a file that is new or of an older version."""
+    mode = "DELETE" if on_network(path) else "WAL"
+    try:
+        db.execute(f"PRAGMA journal_mode = {mode}").fetchone()
+    except sqlite3.OperationalError:  # a file system without shared memory or locks of the kind
+        db.execute("PRAGMA journal_mode = DELETE").fetchone()
+    with _transaction(db):
+        (version,) = db.execute("PRAGMA user_version").fetchone()  # another process may have been quicker
+        for number, statements in enumerate(schema.MIGRATIONS[version:], version + 1):
+            for statement in filter(str.strip, statements.split(";")):
+                db.execute(statement)
+            db.execute(f"PRAGMA user_version = {number}")
+
+
+def on_network(path: Path) -> bool:
+    """Whether `path` lies on a file system that other machines may have open too, as far as the system tells."""
+    try:
+        mounts = [line.split()[1:3] for line in Path("/proc/self/mounts").read_text("utf-8", "replace").splitlines()]
+    except OSError:
+        return False
+    folders = {str(folder) for folder in (path.absolute(), *path.absolute().parents)}
+    inside = [(len(place), kind) for place, kind in mounts if place in folders]
+    return bool(inside) and _NETWORK.fullmatch(max(inside)[1]) is not None
+
+
+def _key(sae: SaeEntry) -> dict[str, Any]:
+    return {"digest": sae.digest, "sae": sae.name}
+
+
+def _checked(text: str, most: int, what: str) -> str:
+    if len(text) > most:
+        raise BadConfig(f"this {what} has {len(text):,} characters; it may have {most:,}.")
+    return text.encode("utf-8", "replace").decode()
+
+
+def _row(found: Any) -> dict[str, Any]:
+    """One note of a document, as the file's row."""
+    wanted = {"digest": str, "sae": str, "index": int, "star": bool, "note": str, "label": str, "changed": str}
+    if not isinstance(found, dict) or any(not isinstance(found.get(key), kind) for key, kind in wanted.items()):
+        raise BadFile(f"a note is spoilt: it needs {', '.join(wanted)}; nothing was taken in.")
+    if not 0 <= found["index"] < 1 << 40:
+        raise BadFile(f"a note is on feature {found['index']}, which cannot be; nothing was taken in.")
+    row = {key: found[key] for key in ("digest", "sae", "star", "changed")} | {"idx": found["index"]}
+    return row | {"note": _checked(found["note"], MAX_NOTE, "note"), "label": _checked(stripped(found["label"]), MAX_LABEL, "label")}

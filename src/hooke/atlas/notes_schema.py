@@ -1,0 +1,30 @@
+"""The notes file's table as numbered migrations, and every SQL statement that is run on it."""
+
+MIGRATIONS = (
+    """
+    CREATE TABLE note (
+        digest TEXT NOT NULL,
+        sae TEXT NOT NULL,
+        idx INTEGER NOT NULL,
+        star INTEGER NOT NULL,
+        note TEXT NOT NULL,
+        label TEXT NOT NULL,
+        changed TEXT NOT NULL,
+        PRIMARY KEY (digest, sae, idx)
+    ) WITHOUT ROWID;
+    """,
+)
+"""Migration ``n`` (from 1) brings a file from ``user_version`` n-1 to n."""
+VERSION = len(MIGRATIONS)
+
+# What was written while an atlas could not say which weights it describes (digest '') counts for the SAE of that name.
+_OF = "(digest = :digest AND :digest <> '' OR digest = '' AND sae = :sae)"
+GET = f"SELECT idx, star, note, label FROM note WHERE {_OF} AND idx = :idx ORDER BY digest DESC"
+GET_ALL = f"SELECT idx, star, note, label FROM note WHERE {_OF} ORDER BY digest"
+DROP = f"DELETE FROM note WHERE {_OF} AND idx = :idx"
+PUT = """
+    INSERT OR REPLACE INTO note (digest, sae, idx, star, note, label, changed)
+    VALUES (:digest, :sae, :idx, :star, :note, :label, :changed)
+"""
+EXPORT = "SELECT digest, sae, idx, star, note, label, changed FROM note ORDER BY sae, digest, idx"
+CHANGED = "SELECT changed FROM note WHERE digest = :digest AND sae = :sae AND idx = :idx"

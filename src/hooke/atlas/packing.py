@@ -1,0 +1,196 @@
+"""Packing: a feature's detail and a window's numbers as small blobs, and back, with distrust."""
+
+import json
+import math
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import zstandard
+
+from hooke.atlas.records import HISTOGRAM_BINS, INTERVALS, QUANTILES, Example, FeatureRecord, Label, Score, TokenCount
+
+MAX_DETAIL = 1 << 20
+"""Bytes that one feature's detail may unpack to."""
+MAX_NUMBERS = 1 << 24
+"""Bytes that a list of numbers may unpack to."""
+_LEVEL = 9
+_OWN = threading.local()  # to make a decompressor takes longer than most of these blobs take it
+
+
+def squeeze(data: bytes) -> bytes:
+    """`data` compressed, with a checksum; the same bytes give the same."""
+    return zstandard.ZstdCompressor(level=_LEVEL, write_checksum=True, write_content_size=True).compress(data)
+
+
+def unsqueeze(blob: bytes, most: int) -> bytes:
+    """What `squeeze` was given; `ValueError` where that would be more than `most` bytes."""
+    # A frame says how large it will be, and the library believes it, whatever limit it is given.
+    if not 0 <= zstandard.frame_content_size(blob) <= most:
+        raise ValueError(f"a compressed part does not say that it unpacks to {most} bytes or fewer")
+    if not hasattr(_OWN, "reader"):
+        _OWN.reader = zstandard.ZstdDecompressor()
+    return _OWN.reader.decompress(blob, max_output_size=most)
+
+
+def pack_numbers(numbers: np.ndarray) -> bytes:
+    """Whole numbers from 0 to 2³² − 1, first all their low bytes, then the next, then the next: what is alike stands together."""
+    planes = np.ascontiguousarray(numbers, "<u4").view(np.uint8).reshape(-1, 4).T
+    return squeeze(np.ascontiguousarray(planes).tobytes())
+
+
+def unpack_numbers(blob: bytes) -> np.ndarray:
+    """What `pack_numbers` was given."""
+    planes = np.frombuffer(unsqueeze(blob, MAX_NUMBERS), np.uint8)
+    return np.ascontiguousarray(planes.reshape(4, -1).T).view("<u4")[:, 0]
+
+
+def pack(record: FeatureRecord, most: int | None = None) -> bytes:
+    """The part of `record` that lists and filters do not need, with at most `most` of its strongest examples and no others if given."""
+    top = record.top if most is None else record.top[:most]
+    intervals, misses = (record.intervals, record.misses) if most is None else ([], [])
+    content = {
+        "mean": _digits(record.mean, 7),
+        "quantiles": [_digits(value, 7) for value in record.quantiles],
+        "histogram": [int(n) for n in record.histogram],
+        "documents": int(record.documents),
+        "spread": [_digits(value) for value in (record.persistence, record.commonest, *record.purity)],
+        "tokens": _columns([(t.token, t.count, _digits(t.share), _digits(t.enrichment)) for t in record.tokens], 4),
+        "top": _pack_examples(top),
+        "intervals": [_pack_examples(examples) for examples in intervals],
+        "misses": _pack_examples(misses),
+        "promoted": _pairs(record.promoted),
+        "suppressed": _pairs(record.suppressed),
+        "neighbours": _pairs(record.neighbours),
+        "together": _pairs(record.together),
+        "label": _pack_label(record.label),
+        "writes": None if record.output is None else _pack_label(record.output),
+    }
+    return squeeze(json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8", "replace"))
+
+
+def unpack(blob: bytes) -> dict[str, Any]:
+    """The fields of `FeatureRecord` that `pack` kept; `ValueError`, `TypeError` or `KeyError` where the blob is spoilt."""
+    found = json.loads(unsqueeze(blob, MAX_DETAIL), parse_constant=_no_constant)
+    persistence, commonest, *purity = _floats(found["spread"], 5)
+    tokens, counts, shares, enrichments = found["tokens"]
+    columns = _ints(tokens), _ints(counts), _floats(shares, len(tokens)), _floats(enrichments, len(tokens))
+    return {
+        "mean": _float(found["mean"]),
+        "quantiles": np.array(_floats(found["quantiles"], len(QUANTILES))),
+        "histogram": np.array(_ints(found["histogram"], HISTOGRAM_BINS), np.int64),
+        "documents": _int(found["documents"]),
+        "persistence": persistence,
+        "commonest": commonest,
+        "purity": tuple(purity),
+        "tokens": [TokenCount(*row) for row in zip(*columns, strict=True)],
+        "top": _unpack_examples(found["top"]),
+        "intervals": [_unpack_examples(examples) for examples in found["intervals"][:INTERVALS]],
+        "misses": _unpack_examples(found["misses"]),
+        **{key: list(zip(_ints(ids), _floats(values, len(ids)), strict=True)) for key in _PAIRS for ids, values in [found[key]]},
+        "label": _unpack_label(found["label"]),
+        "output": None if found["writes"] is None else _unpack_label(found["writes"]),
+    }
+
+
+_PAIRS = ("promoted", "suppressed", "neighbours", "together")
+
+
+def _pack_examples(examples: Sequence[Example]) -> list[Any]:
+    """Columns: windows, peaks, how many tokens each kept, then all their distances from the peak, then all their activations."""
+    return [
+        [int(e.window) for e in examples],
+        [int(e.peak) for e in examples],
+        [len(e.at) for e in examples],
+        [int(at) - int(e.peak) for e in examples for at in e.at],
+        [_digits(value) for e in examples for value in e.values],
+    ]
+
+
+def _unpack_examples(columns: Any) -> list[Example]:
+    windows, peaks, lengths, distances, values = columns
+    lengths = _ints(lengths, len(windows))
+    at, value = np.array(_ints(distances, sum(lengths)), np.int64), np.array(_floats(values, sum(lengths)))
+    out, low = [], 0
+    for window, peak, length in zip(_ints(windows), _ints(peaks, len(windows)), lengths, strict=True):
+        if length < 0:
+            raise ValueError("an example has a negative number of tokens")
+        out.append(Example(window, peak, at[low : low + length] + peak, value[low : low + length]))
+        low += length
+    return out
+
+
+def _pack_label(label: Label) -> list[Any]:
+    scores = [None if s is None else [_digits(s.value), _digits(s.low), _digits(s.high), s.positives, s.negatives] for s in _scores(label)]
+    near, control = (None if value is None else _digits(value) for value in (label.near, label.control))
+    return [label.text, label.kind, label.rule, *scores, near, control]
+
+
+def _scores(label: Label) -> tuple[Score | None, Score | None]:
+    return label.token, label.document
+
+
+def _unpack_label(found: Any) -> Label:
+    text, kind, rule, token, document, near, control = found
+    if not isinstance(text, str) or not isinstance(kind, str) or not isinstance(rule, dict):
+        raise TypeError("a label is not made of texts")
+    known = [None if value is None else _float(value) for value in (near, control)]
+    return Label(text, kind, rule, _unpack_score(token), _unpack_score(document), *known)
+
+
+def _unpack_score(found: Any) -> Score | None:
+    if found is None:
+        return None
+    value, low, high, positives, negatives = found
+    return Score(_float(value), _float(low), _float(high), _int(positives), _int(negatives))
+
+
+def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
+    return [[row[i] for row in rows] for i in range(width)]
+
+
+def _pairs(pairs: Sequence[tuple[int, float]]) -> list[list[Any]]:
+    return _columns([(int(i), _digits(value)) for i, value in pairs], 2)
+
+
+def _digits(value: Any, digits: int = 4) -> float | int:
+    """`value` to so many significant digits; without a fraction as a whole number, which is written shorter."""
+    rounded = float(f"{float(value):.{digits}g}")
+    return int(rounded) if rounded.is_integer() and abs(rounded) < 1e9 else rounded
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no number that an atlas holds")
+
+
+def _float(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise TypeError("a number is not one")
+    return float(value)
+
+
+def _int(value: Any) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or abs(value) >= 1 << 62:
+        raise TypeError("a whole number is not one")
+    return value
+
+
+def _floats(values: Any, length: int) -> list[float]:
+    found = _array(values, "if", length).astype(float)
+    if not np.isfinite(found).all():
+        raise ValueError("a number is not finite")
+    return found.tolist()
+
+
+def _ints(values: Any, length: int | None = None) -> list[int]:
+    return _array(values, "i", length).tolist()
+
+
+def _array(values: Any, kinds: str, length: int | None) -> np.ndarray:
+    found = np.asarray(values)
+    if found.ndim != 1 or (len(found) and found.dtype.kind not in kinds):
+        raise TypeError("a list of numbers is not one")
+    if length is not None and len(found) != length:
+        raise ValueError("a list of numbers has another length than it should")
+    return found

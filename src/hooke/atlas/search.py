@@ -1,0 +1,322 @@
+"""Search: features by words of their labels, of the texts they fire on and of the tokens they promote, by meaning, and by filters."""
+
+import json
+import sqlite3
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from hooke.atlas import schema
+from hooke.atlas.feature import Passage, Written
+from hooke.atlas.packing import unpack_numbers
+from hooke.atlas.query import Query
+from hooke.atlas.records import NO_MEANING, TOO_RARE
+from hooke.errors import BadConfig, unknown
+
+if TYPE_CHECKING:
+    from hooke.atlas import Atlas
+
+Where = Literal["label", "context", "output"]
+WHERE: tuple[Where, ...] = ("label", "context", "output")
+"""What a search looks through: labels, the text around examples, the tokens that are made likelier."""
+SORTS = ("match", *schema.ORDERS)
+"""What results may be sorted by; ``match`` is how well they fit the query."""
+_DEEP = 1000
+_WINDOWS = 2000
+_CLOSE = 30
+# Reciprocal rank fusion (Cormack, Clarke and Büttcher 2009): Σ weight / (60 + rank) over the lists a feature is in.
+_WEIGHT = {"label": 1.0, "context": 0.7, "output": 0.5}
+_DAMPING = 60
+
+
+@dataclass(frozen=True)
+class Filters:
+    """Which features a search may find."""
+
+    sae: tuple[str, ...] = ()
+    """Names of SAEs, sites (``resid_post.12``) or layers (``12``); empty: every SAE."""
+    kind: tuple[str, ...] = ()
+    """Kinds of rule behind the label; empty: every kind."""
+    min_score: float | None = None
+    """Label scores from here."""
+    min_density: float | None = None
+    """Shares of tokens fired on from here."""
+    max_density: float | None = None
+    """Shares of tokens fired on up to here."""
+    starred: bool = False
+    """Only features with a star."""
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A feature that a search found."""
+
+    name: str
+    """Address, ``sae/index``."""
+    title: str | None
+    """The label to show: one's own, else the atlas'."""
+    kind: str | None
+    """Kind of rule behind the atlas' label."""
+    score: float | None
+    """Its score; 0.5 is chance."""
+    evidence: int
+    """Held-out places where it fired, behind the score."""
+    density: float
+    """Share of tokens on which it fires."""
+    max: float
+    """Largest activation seen."""
+    found_in: tuple[str, ...] = ()
+    """Where the words were found: ``label``, ``context``, ``output``, ``meaning``."""
+    passage: Passage | None = None
+    """Text it fires on that has the words."""
+    written: Written = field(default_factory=Written)
+    """What a person wrote about it."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search found, best first."""
+
+    hits: list[Hit]
+    """The features."""
+    query: str
+    """What was asked."""
+    loosened: bool = False
+    """Whether no feature had all the words, and these have some of them."""
+
+    def __iter__(self) -> Iterator[Hit]:
+        return iter(self.hits)
+
+    def __len__(self) -> int:
+        return len(self.hits)
+
+    def to_json(self) -> dict[str, Any]:
+        """What ``hooke search --json`` prints."""
+        return asdict(self)
+
+    def _repr_html_(self) -> str:
+        from hooke.atlas.page import results
+
+        return results(self)
+
+
+class Search:
+    """One search of one atlas."""
+
+    def __init__(self, atlas: "Atlas", db: sqlite3.Connection, first: dict[str, int], filters: Filters) -> None:
+        """Over the open file `db`, in which the features of each SAE begin at `first`."""
+        self.atlas, self._db, self._first, self._filters = atlas, db, first, filters
+        self.saes = chosen(atlas.saes, filters.sae)
+        self._written = {
+            first[name] + i: w for name in self.saes for i, w in (atlas.notes.of(atlas.saes[name]) if atlas.notes else {}).items()
+        }
+        if filters.starred and atlas.notes is None:
+            raise BadConfig("stars are kept in the notes: open the atlas with them, Atlas(path, Notes()).")
+
+    def find(self, text: str, where: Sequence[str], sort: str, limit: int) -> Found:
+        """What `text` finds; all that pass the filters where it is empty; what has some of its words where nothing has all."""
+        if strange := [one for one in where if one not in WHERE]:
+            raise unknown("place to search", strange[0], WHERE)
+        if not text.strip():
+            return Found(self.listed(sort, limit), text)
+        query = Query.parse(text)
+        hits = self.words(query, where, sort, limit)
+        if hits or len(query.wanted) == 1:
+            return Found(hits, text)
+        return Found(self.words(query, where, sort, limit, every=False), text, loosened=True)
+
+    def listed(self, sort: str, limit: int) -> list[Hit]:
+        """Features that pass the filters, sorted."""
+        sort = "score" if sort == "match" else sort
+        rows = [row for span in self._ranges() for row in self._rows(sort, limit, span)]
+        return self._hits(sorted(rows, key=_KEYS[sort])[:limit])
+
+    def words(self, query: Query, where: Sequence[str], sort: str, limit: int, *, every: bool = True) -> list[Hit]:
+        """Features in whose labels, contexts or outputs the words are."""
+        deep = _DEEP if sort != "match" or self._narrow() else max(100, 3 * limit)
+        ranked: dict[str, _Ranked] = {}
+        passages: dict[int, Passage] = {}
+        if "label" in where:
+            own = [i for i, w in self._written.items() if w.label and query.hits(w.label) >= (len(query.wanted) if every else 1)]
+            ranked["label"] = _numbered([*own, *self._words(query.match("label", "output", every=every), deep)])
+        if "output" in where:
+            ranked["output"] = _numbered(self._words(query.match("promoted", every=every), deep))
+        if "context" in where:
+            ranked["context"] = self._contexts(query, deep, passages, every=every)
+        if set(where) != {"label"} and self._db.execute(schema.HAS_OLD).fetchone()[0]:
+            self._add_old(query, where, ranked, passages, every=every)
+        return self._joined(ranked, passages, sort, limit)
+
+    def near(self, score: Callable[[Sequence[str]], Any], sort: str, limit: int) -> list[Hit]:
+        """Features whose labels `score` puts highest; it is given the different labels and gives a number for each."""
+        rows = [row for span in self._ranges() for row in self._rows("index", -1, span)]
+        titled = [(row[0], title) for row in rows if (title := self._title(row)) not in (None, NO_MEANING, TOO_RARE)]
+        texts = sorted({title for _, title in titled if title})
+        value = dict(zip(texts, score(texts), strict=True))
+        best = sorted((-float(value[title]), feature) for feature, title in titled if title)[: limit if sort == "match" else _DEEP]
+        return self._joined({"meaning": best}, {}, sort, limit)
+
+    def _ranges(self) -> Iterator[tuple[int, int]]:
+        """First and last feature of each stretch of chosen SAEs."""
+        spans = sorted((self._first[name], self._first[name] + self.atlas.saes[name].d_sae - 1) for name in self.saes)
+        low, high = spans[0]
+        for start, end in spans[1:]:
+            if start > high + 1:
+                yield low, high
+                low = start
+            high = max(high, end)
+        yield low, high
+
+    def _narrow(self) -> bool:
+        return self._filters != Filters(sae=self._filters.sae)
+
+    def _rows(self, order: str, limit: int, span: tuple[int, int]) -> list[tuple[Any, ...]]:
+        """Rows of the features in `span` that pass the filters, in order."""
+        low, high = span
+        if self._filters.starred:
+            return self._among(order, limit, [feature for feature in self._written if low <= feature <= high])
+        return self._db.execute(schema.LIST[order], self._values(limit) | {"low": low, "high": high}).fetchall()
+
+    def _among(self, order: str, limit: int, features: Iterable[int]) -> list[tuple[Any, ...]]:
+        """Rows of those `features` that pass the filters, in order."""
+        if self._filters.starred:
+            features = [feature for feature in features if feature in self._written and self._written[feature].star]
+        values = self._values(limit) | {"among": json.dumps(sorted(features))}
+        return self._db.execute(schema.LIST_AMONG[order], values).fetchall()
+
+    def _values(self, limit: int) -> dict[str, Any]:
+        f = self._filters
+        kinds = json.dumps(f.kind) if f.kind else None
+        return {"most_density": f.max_density, "least_density": f.min_density, "score": f.min_score, "kinds": kinds, "limit": limit}
+
+    def _words(self, match: str, limit: int) -> list[int]:
+        found = []
+        for low, high in self._ranges():
+            found += self._db.execute(schema.FIND_WORDS, {"match": match, "low": low, "high": high, "limit": limit}).fetchall()
+        return [feature for (feature,) in found]
+
+    def _contexts(self, query: Query, limit: int, passages: dict[int, Passage], *, every: bool) -> "_Ranked":
+        """Features with many examples in windows that have the words; of the foremost, those first that have them near their peaks."""
+        rows = self._db.execute(schema.FIND_WINDOWS, {"match": query.match("body", every=every), "limit": _WINDOWS})
+        seen = np.concatenate([np.zeros(0, np.int64), *(unpack_numbers(features) for _, features in rows)])
+        inside = [seen[(low <= seen) & (seen <= high)] for low, high in self._ranges()]
+        tally = dict(zip(*(column.tolist() for column in np.unique(np.concatenate(inside), return_counts=True)), strict=True))
+        passing = {row[0] for row in self._among("index", -1, tally)} if self._narrow() else tally.keys()
+        found = sorted((-times, feature) for feature, times in tally.items() if feature in passing)[:limit]
+        close = sorted((-self._closeness(feature, query, passages), feature) for _, feature in found[:_CLOSE])
+        return [*close, *((_DAMPING + times / _DEEP, feature) for times, feature in found[_CLOSE:])]
+
+    def _closeness(self, feature: int, query: Query, passages: dict[int, Passage]) -> int:
+        """Words of the query near the peaks of a feature's strongest examples, summed; the first passage that has most is kept."""
+        total = best = 0
+        for passage in self.atlas.feature(self._name(feature), around=12).top:
+            hits = fit(query, passage)
+            total += hits
+            if hits > best:
+                best, passages[feature] = hits, passage
+        return total
+
+    def _add_old(
+        self, query: Query, where: Sequence[str], ranked: dict[str, "_Ranked"], passages: dict[int, Passage], *, every: bool
+    ) -> None:
+        """The same in a file of schema 1, where neither contexts nor outputs are in an index: by reading every profile."""
+        from hooke.atlas.profile import scan
+
+        wanted = len(query.wanted) if every else 1
+        lists: dict[str, _Ranked] = {"context": [], "output": []}
+        for low, high in self._ranges():
+            for feature, top, outputs in scan(self._db.execute(schema.GET_DETAILS, (low, high)), query, wanted):
+                if top:
+                    fits = [fit(query, passage) for passage in top]
+                    passages[feature] = top[fits.index(max(fits))]
+                    lists["context"].append((-sum(fits), feature))
+                if outputs:
+                    lists["output"].append((-outputs, feature))
+        for name in ("context", "output"):
+            if name in where:
+                ranked[name] = sorted(lists[name])[:_DEEP]
+
+    def _joined(self, ranked: dict[str, "_Ranked"], passages: dict[int, Passage], sort: str, limit: int) -> list[Hit]:
+        """The lists as one; of what fits as well, the better labelled first."""
+        points: dict[int, float] = defaultdict(float)
+        where: dict[int, tuple[str, ...]] = {}
+        for name, features in ranked.items():
+            rank = 0
+            for at, (distance, feature) in enumerate(features):
+                rank = at if at and distance > features[at - 1][0] else rank
+                points[feature] += _WEIGHT.get(name, 1.0) / (_DAMPING + rank)
+                where[feature] = (*where.get(feature, ()), name)
+        rows = self._among("score", -1, points)
+        rows.sort(key=(lambda row: -points[row[0]]) if sort == "match" else _KEYS[sort])
+        return self._hits(rows[:limit], where, passages)
+
+    def _hits(
+        self, rows: Iterable[tuple[Any, ...]], where: dict[int, tuple[str, ...]] | None = None, passages: dict[int, Passage] | None = None
+    ) -> list[Hit]:
+        hits = []
+        for row in rows:
+            feature, _, kind, score, evidence, density, largest = row
+            passage = (passages or {}).get(feature)
+            written = self._written.get(feature, Written())
+            hits.append(
+                Hit(
+                    self._name(feature),
+                    self._title(row),
+                    kind,
+                    score,
+                    int(evidence),
+                    float(density),
+                    float(largest),
+                    (where or {}).get(feature, ()),
+                    passage and passage.near(),
+                    written,
+                )
+            )
+        return hits
+
+    def _title(self, row: tuple[Any, ...]) -> str | None:
+        written = self._written.get(row[0])
+        return (written.label if written else "") or row[1]
+
+    def _name(self, feature: int) -> str:
+        name = max((name for name in self.atlas.saes if self._first[name] <= feature), key=lambda name: self._first[name])
+        return f"{name}/{feature - self._first[name]}"
+
+
+# Features by how far they are from what was asked, nearest first.
+_Ranked = list[tuple[float, int]]
+
+
+def fit(query: Query, passage: Passage) -> int:
+    """How well a passage fits a query: its words there, and those on the peak itself three times."""
+    words = query.hits("".join(passage.tokens))
+    return words and words + 2 * query.hits(passage.tokens[passage.peak])
+
+
+def _numbered(features: Iterable[int]) -> _Ranked:
+    return [(float(rank), feature) for rank, feature in enumerate(dict.fromkeys(features))]
+
+
+# Rows of `schema.LIST`, in the order in which the file sorts them, for lists that are put together here.
+_KEYS: dict[str, Callable[[tuple[Any, ...]], Any]] = {
+    "score": lambda row: (row[3] is None, -(row[3] or 0), -row[4], row[0]),
+    "dense": lambda row: (-row[5], row[0]),
+    "rare": lambda row: (row[5], row[0]),
+    "strong": lambda row: (-row[6], row[0]),
+    "index": lambda row: row[0],
+}
+
+
+def chosen(saes: Iterable[str], asked: Iterable[str]) -> list[str]:
+    """The names among `saes` that a name, a site or a layer in `asked` means; all where nothing is asked."""
+    names = list(saes)
+    found = set()
+    for want in asked:
+        own = {name for name in names if want in (name, name.split("/")[1], name.split("/")[1].rpartition(".")[2])}
+        if not own:
+            raise unknown("SAE", want, names, "Give a name, a site such as resid_post.12, or a layer such as 12.")
+        found |= own
+    return [name for name in names if name in found] if found else names

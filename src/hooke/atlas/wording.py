@@ -1,0 +1,95 @@
+"""How an atlas is put into words: the same in the terminal and on a page."""
+
+import math
+from collections.abc import Iterable, Iterator
+
+from hooke.atlas.feature import Feature, Passage
+from hooke.atlas.records import QUANTILES, Label, Score
+
+NO_LABEL = "no label"
+"""What stands where a label would, when nobody looked at the feature."""
+STEPS = 5
+"""Steps of the colour scale; each is a fifth of a feature's maximum."""
+APPROXIMATE = "direct effect on the logits, later layers left out"
+"""What the promoted and suppressed tokens are."""
+_THIN = "\u202f"
+
+
+def percent(share: float | int) -> str:
+    """A share with two significant digits, so that rare features do not all read 0 %.
+
+    >>> percent(0.00042)
+    '0.042\\u202f%'
+    """
+    value = 100 * share
+    text = f"{value:.0f}" if value >= 10 or value == 0 else f"{value:.2g}" if value >= 0.001 else f"{value:.0e}"
+    return f"{text}{_THIN}%"
+
+
+def number(value: float | int) -> str:
+    """Three significant digits, thousands apart."""
+    if not math.isfinite(value):
+        return "not known"
+    return f"{value:,.0f}".replace(",", _THIN) if abs(value) >= 1000 or value == int(value) else f"{value:.3g}".replace("-", "−")
+
+
+def score(found: Score) -> str:
+    """A score with its interval and what it was measured on.
+
+    >>> score(Score(0.934, 0.91, 0.95, 128, 256))
+    '0.93 [0.91, 0.95] · 128 places where it fires, 256 where not'
+    """
+    interval = f" [{found.low:.2f}, {found.high:.2f}]" if math.isfinite(found.low) and math.isfinite(found.high) else ""
+    against = f", {number(found.negatives)} where not" if found.negatives else ""
+    return f"{found.value:.2f}{interval} · {number(found.positives)} places where it fires{against}"
+
+
+def trust(label: Label) -> Iterator[tuple[str, str]]:
+    """How far a label is to be trusted: what was measured, and the figure."""
+    yield "kind of rule", label.kind if label.kind != "none" else "no name held up"
+    if label.token:
+        yield "score", score(label.token)
+    if label.document:
+        yield "by document", score(label.document).replace("places", "documents")
+    if label.near is not None:
+        yield "against near misses", f"{label.near:.2f}"
+    if label.control is not None:
+        yield "the same search, shuffled", f"{label.control:.2f} (0.5 is chance)"
+
+
+def facts(feature: Feature) -> Iterator[tuple[str, str]]:
+    """The figures of a feature that fit on a line each."""
+    where = f" · {number(feature.count)} tokens in {number(feature.documents)} documents" if feature.count and feature.documents else ""
+    yield "fires on", f"{percent(feature.density)} of tokens{where}"
+    mean = "" if feature.mean is None else f" · mean {number(feature.mean)} where it fires"
+    yield "activation", f"at most {number(feature.max)}{mean}"
+    if feature.quantiles and feature.count:
+        yield "quantiles", " · ".join(f"{percent(q)} {number(v)}" for q, v in zip(QUANTILES, feature.quantiles, strict=True))
+    if feature.persistence is not None and feature.count:
+        yield "in a document", f"{percent(feature.persistence)} of its tokens, once it fires there"
+    if feature.commonest is not None and feature.purity and feature.count:
+        shares = " / ".join(percent(share) for share in feature.purity)
+        yield "one token", f"{percent(feature.commonest)} of the places are one token; {shares} of the activation on 1 / 5 / 20 tokens"
+
+
+def topics(feature: Feature, most: int = 3) -> list[tuple[str, float]]:
+    """The topics it speaks for most, with the evidence in nats."""
+    ranked = sorted(feature.topics.items(), key=lambda item: (-item[1], item[0]))
+    return [(topic, nats) for topic, nats in ranked if nats > 0 and topic != "none"][:most]
+
+
+def step(value: float, maximum: float) -> int:
+    """Step 1 to `STEPS` of the colour scale; 0 where a feature is silent."""
+    return 0 if value <= 0 or maximum <= 0 else min(STEPS, math.ceil(STEPS * value / maximum - 1e-9) or 1)
+
+
+def source(passage: Passage) -> str:
+    """Where a passage comes from."""
+    return passage.corpus if passage.doc is None else f"{passage.corpus} {passage.doc}:{(passage.start or 0) + passage.peak}"
+
+
+def heights(histogram: Iterable[int]) -> list[float]:
+    """Heights of a histogram's bars in [0, 1], by the logarithm: most features fire weakly a thousand times as often as strongly."""
+    logs = [math.log1p(max(0, n)) for n in histogram]
+    top = max(logs, default=0.0)
+    return [value / top if top else 0.0 for value in logs]

@@ -1,0 +1,209 @@
+"""`hooke atlas build`: one reading of text made into what is known of every feature."""
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from hooke.cli.output import console_for, print_line, say
+from hooke.errors import BadConfig
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from rich.console import Console
+
+    from hooke.model import Model
+    from hooke.sae import Sae
+
+
+def build(
+    *sae: Annotated[str, Parameter(help="Names (see `hooke saes`) or files of SAEs, all of one model.")],
+    corpus: Annotated[
+        tuple[str, ...],
+        Parameter(negative="", help="What to read: a file, folder, address or dataset, perhaps with =WEIGHT."),
+    ] = (),
+    tokens: Annotated[str, Parameter(help="Tokens to read; 500k and 2M are understood.")] = "2M",
+    out: Annotated[
+        Path | None, Parameter(help="The file to write; by default one in Hooke's own folder, where `analyze` finds it.")
+    ] = None,
+    examples: Annotated[int, Parameter(help="Strongest examples kept of each feature.")] = 20,
+    model: Annotated[str | None, Parameter(help="A model's name, a folder, or org/name on a hub; by default what the SAEs name.")] = None,
+    field: Annotated[str | None, Parameter(help="The field or column that holds the text.")] = None,
+    context: Annotated[int | None, Parameter(help="Tokens in a window of text; by default what the SAEs were trained on.")] = None,
+    seed: Annotated[int, Parameter(help="Decides the order of documents.")] = 0,
+    batch_tokens: Annotated[int, Parameter(help="Tokens per forward pass.")] = 4096,
+    workers: Annotated[int, Parameter(help="Threads for the statistics; 0: one a core.")] = 0,
+    dtype: Annotated[str, Parameter(help="The model's number format, bfloat16 or float32.")] = "bfloat16",
+    device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
+    json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
+) -> None:
+    """Make the atlas of some SAEs: read text once, and find out what makes each feature fire. Stopped, the same command goes on."""
+    if not sae:
+        raise BadConfig(
+            "no SAE to make an atlas of. Name some (see `hooke saes`): hooke atlas build gemma-3-270m/resid_post.12/4k --corpus FILE"
+        )
+    if not corpus:
+        raise BadConfig("no text to read. Give --corpus FILE, JSON Lines with a 'text' (.zst too); several are mixed, FILE=WEIGHT.")
+    if examples < 1 or workers < 0 or batch_tokens < 1:
+        raise BadConfig(f"examples={examples} and batch-tokens={batch_tokens} must be at least 1, workers={workers} at least 0.")
+    count, began = _count(tokens), time.perf_counter()
+    console = console_for(stderr=True)
+    with console.status("Loading") as status:
+        from hooke.explain.survey import SurveySettings, spool_bytes, survey
+        from hooke.model import Model
+        from hooke.sae import Sae, digest
+        from hooke.sae.packs import register_atlas
+        from hooke.text.corpus import parse_corpora
+
+        corpora = parse_corpora(corpus, field=field)
+        saes = [Sae.from_pretrained(ref) for ref in sae]
+        path = _place(out, saes)
+        loaded = Model.load(model or saes[0].facts.model, dtype=dtype, device=device, progress=lambda text: say(console, status, text))
+        saes = [one.to(device) for one in saes]
+        length = context or _context(saes, loaded)
+    _announce(console, path, saes, count, spool_bytes(saes, count))
+    settings = SurveySettings(count, length, seed, examples=examples, batch_tokens=batch_tokens, workers=workers)
+    with _Bar(console) as bar:
+        survey(loaded, saes, corpora, path, settings, progress=bar.move)
+    register_atlas(path, {one.name: digest(one) for one in saes})
+    _summarize(path, count, time.perf_counter() - began, as_json=json)
+
+
+def _count(text: str) -> int:
+    """How many tokens a text such as ``500k`` or ``2M`` means."""
+    scale = {"k": 1_000, "M": 1_000_000}.get(text[-1:], 1)
+    try:
+        count = round(float(text.removesuffix("k").removesuffix("M").replace(",", "").replace("_", "")) * scale)
+    except (ValueError, OverflowError):
+        count = 0
+    if count < 1:
+        raise BadConfig(f"--tokens {text} is no number of tokens. Write one like 500000, 500k or 2M.")
+    return count
+
+
+def _place(out: Path | None, saes: "Sequence[Sae]") -> Path:
+    """Where the atlas goes. One there already is replaced, unless it knows SAEs that this one would not."""
+    from hooke.atlas import Atlas
+    from hooke.sae.packs import default_atlas
+
+    path = out or default_atlas(saes[0].name)
+    if path.is_dir():
+        raise BadConfig(f"cannot write {path}: it is a folder. Give a file's name: --out {path / 'atlas.sqlite'}")
+    if not path.is_file():
+        return path
+    there = Atlas(path)
+    lost = sorted(set(there.saes) - {one.name for one in saes})
+    there.close()
+    if lost:
+        raise BadConfig(
+            f"{path} holds an atlas that knows {', '.join(lost)} too, and would be replaced. "
+            "Name those as well, or give another place: --out FILE."
+        )
+    return path
+
+
+def _context(saes: "Sequence[Sae]", model: "Model") -> int:
+    known = [sae.facts.context for sae in saes if sae.facts.context > 1]
+    return min([*known, model.context] if known else [128, model.context])
+
+
+def _announce(console: "Console", path: Path, saes: "Sequence[Sae]", tokens: int, size: int) -> None:
+    features = sum(sae.d_sae for sae in saes)
+    console.print(
+        f"{tokens:,} tokens for {len(saes)} {'SAE' if len(saes) == 1 else 'SAEs'} with {features:,} features; until {path} is there, "
+        f"about {_bytes(size)} beside it.",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+
+
+class _Bar:
+    """How far the work is, how fast, and how long still: a bar on a terminal, else a line now and then."""
+
+    _EVERY_S = 10.0
+
+    def __init__(self, console: "Console") -> None:
+        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+        told = TextColumn("{task.percentage:.0f} %  {task.fields[rate]} ")
+        parts = (TextColumn("{task.description}", markup=False), BarColumn(), told, TimeRemainingColumn())
+        self._console = console
+        self._progress = Progress(*parts, console=console, disable=not console.is_terminal)
+        self._stage, self._task, self._began, self._first, self._said = "", None, 0.0, 0, 0.0
+
+    def __enter__(self) -> "_Bar":
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def move(self, stage: str, done: int, total: int) -> None:
+        """So much of the stage is done."""
+        now = time.perf_counter()
+        if self._task is None or stage != self._stage:
+            self._stage, self._began, self._first, self._said = stage, now, done, now
+            self._task = self._progress.add_task(stage, total=total, completed=done, rate="")
+            if not self._console.is_terminal:
+                self._console.print(stage, highlight=False, markup=False)
+        unit = "tokens" if stage == "Reading" else "features"
+        rate = f"{(done - self._first) / (now - self._began):,.0f} {unit}/s" if done > self._first and now > self._began else ""
+        self._progress.update(self._task, completed=min(done, total), rate=rate)
+        if not self._console.is_terminal and now - self._said > self._EVERY_S:
+            self._said = now
+            self._console.print(f"{stage}: {done:,} of {total:,}, {rate}", highlight=False, markup=False)
+
+
+def _summarize(path: Path, asked: int, seconds: float, *, as_json: bool) -> None:
+    from hooke.atlas import Atlas
+
+    made = Atlas(path)
+    tables = {name: made.table(name) for name in made.saes}
+    rows = [
+        {
+            "sae": name,
+            "features": len(table.max),
+            "fired": int((table.max > 0).sum()),
+            "labelled": sum(score is not None and rule != "none" for score, rule in zip(table.score, table.rule, strict=True)),
+            "clearly": sum(
+                score is not None and rule != "none" and score >= 0.8 for score, rule in zip(table.score, table.rule, strict=True)
+            ),
+            "explained": made.saes[name].facts["explained"],
+        }
+        for name, table in tables.items()
+    ]
+    size, features = path.stat().st_size, sum(row["features"] for row in rows)
+    summary: dict[str, Any] = {
+        "path": str(path),
+        "bytes": size,
+        "bytes_per_feature": round(size / features, 1),
+        "tokens": made.facts["tokens"],
+    }
+    summary |= {"asked": asked, "documents": made.facts["documents"], "seconds": round(seconds, 1), "saes": rows}
+    made.close()
+    if as_json:
+        print_line(summary)
+        return
+    console = console_for()
+    fewer = f", all there is of the {asked:,} asked for" if summary["tokens"] < asked else ""
+    console.print(
+        f"{path}: {features:,} features from {summary['tokens']:,} tokens{fewer}, {_bytes(size)}.",
+        highlight=False,
+        soft_wrap=True,
+        markup=False,
+    )
+    for row in rows:
+        console.print(
+            f"{row['sae']}: {row['fired']:,} of {row['features']:,} features fired, {row['labelled']:,} have a label, "
+            f"{row['clearly']:,} one that scores 0.8 or more.",
+            highlight=False,
+            soft_wrap=True,
+            markup=False,
+        )
+
+
+def _bytes(count: int) -> str:
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

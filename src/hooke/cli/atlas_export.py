@@ -1,0 +1,33 @@
+"""`hooke atlas export`: features in other tools' formats."""
+
+import sys
+from pathlib import Path
+from typing import Annotated, Literal
+
+from cyclopts import Parameter
+
+from hooke.cli.output import console_for
+from hooke.errors import BadConfig
+
+
+def export(
+    out: Annotated[Path, Parameter(help="The file to write; for neuronpedia and saedashboard a new folder.")],
+    *,
+    to: Annotated[Literal["jsonl", "parquet", "neuronpedia", "saedashboard"], Parameter(help="The format.")] = "jsonl",
+    sae: Annotated[tuple[str, ...], Parameter(negative="", help="Only these SAEs: a name, a site (resid_post.12) or a layer (12).")] = (),
+    atlas: Annotated[Path | None, Parameter(help="An atlas file; by default that of the installed pack.")] = None,
+) -> None:
+    """Write an atlas as JSON Lines or Parquet, or in Neuronpedia's or SAEDashboard's layout."""
+    from hooke.atlas import Atlas
+    from hooke.atlas.export import export as write
+    from hooke.atlas.search import chosen
+    from hooke.cli.atlases import atlas_files
+
+    files = atlas_files(atlas)
+    if len(files) > 1:
+        raise BadConfig(f"{len(files)} atlases are installed; say which with --atlas: {', '.join(map(str, files))}.")
+    opened, console = Atlas(files[0]), console_for(stderr=True)
+    with console.status("Reading") as status:
+        write(opened, to, out, saes=chosen(opened.saes, sae), progress=lambda text: status.update(text) if console.is_terminal else None)
+
+    sys.stderr.write(f"Wrote {out}\n")

@@ -1,0 +1,49 @@
+"""Which atlas a command means: a file that was given, or those of the installed packs."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hooke.errors import BadConfig, Missing, unknown
+
+if TYPE_CHECKING:
+    from hooke.atlas import Atlas
+
+_NONE = "no atlas is installed. The default pack brings one: pip install hooke-gemma-3-270m; or give a file: --atlas FILE."
+
+
+def atlas_files(given: Path | None) -> list[Path]:
+    """The file `given`, else those made here and those of installed packs; `Missing` where there is none."""
+    if given is not None:
+        return [given / "atlas.sqlite" if given.is_dir() else given]
+    from hooke.sae import packs
+
+    if not (found := packs.atlas_files()):
+        raise Missing(_NONE)
+    return found
+
+
+def open_atlases(given: Path | None) -> list["Atlas"]:
+    """The atlases, with the notes of whoever runs the command."""
+    from hooke.atlas import Atlas
+    from hooke.atlas.notes import Notes
+
+    notes = Notes()
+    return [Atlas(path, notes) for path in atlas_files(given)]
+
+
+def find_feature(name: str, atlases: list["Atlas"]) -> tuple["Atlas", str]:
+    """The atlas that knows the feature and its whole name; ``12/17`` is feature 17 of the only SAE at layer 12."""
+    from hooke.atlas.search import chosen
+    from hooke.names import FeatureName
+
+    known = list(dict.fromkeys(sae for atlas in atlases for sae in atlas.saes))
+    head, _, index = name.rpartition("/")
+    if head and "/" not in head:
+        if len(own := chosen(known, [head])) > 1:
+            raise BadConfig(f"{head!r} may be one of {', '.join(own)}. Give the whole name, for example {own[0]}/{index}.")
+        name = f"{own[0]}/{index}"
+    sae = str(FeatureName.parse(name).sae)
+    for atlas in atlases:
+        if sae in atlas.saes:
+            return atlas, name
+    raise unknown("SAE", sae, known, "An atlas elsewhere is given with --atlas FILE.")

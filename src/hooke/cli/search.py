@@ -1,0 +1,65 @@
+"""`hooke search`: features by what they are called, by the text they fire on, by what they write."""
+
+from itertools import chain, zip_longest
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+from cyclopts import Parameter
+
+from hooke.cli.output import console_for, print_line, say
+
+if TYPE_CHECKING:
+    from hooke.atlas.search import Found, Hit
+
+
+def search(
+    *query: Annotated[str, Parameter(help='Words that must be there; "a phrase", a beginn*, and -unwanted also work. None: list.')],
+    among: Annotated[
+        tuple[Literal["label", "context", "output"], ...],
+        Parameter(name="--in", negative="", help="Look only through labels, the text of examples, or the tokens it promotes."),
+    ] = (),
+    meaning: Annotated[bool, Parameter(negative="", help="Find labels that mean much the same; needs hooke[semantic].")] = False,
+    sae: Annotated[tuple[str, ...], Parameter(negative="", help="Only these SAEs: a name, a site (resid_post.12) or a layer (12).")] = (),
+    kind: Annotated[tuple[str, ...], Parameter(negative="", help="Only labels of this kind: token, word, context ...")] = (),
+    min_score: Annotated[float | None, Parameter(help="Only labels that score so much.")] = None,
+    min_density: Annotated[float | None, Parameter(help="Only features that fire on this share of tokens or more.")] = None,
+    max_density: Annotated[float | None, Parameter(help="Only features that fire on this share of tokens or less.")] = None,
+    starred: Annotated[bool, Parameter(negative="", help="Only features with your star.")] = False,
+    sort: Annotated[Literal["match", "score", "dense", "rare", "strong", "index"], Parameter(help="What comes first.")] = "match",
+    limit: Annotated[int, Parameter(help="Features shown.")] = 20,
+    atlas: Annotated[Path | None, Parameter(help="An atlas file; by default those of the installed packs.")] = None,
+    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
+) -> None:
+    """Find features by the words of their labels, of the text they fire on, or of what they write."""
+    from hooke.atlas.search import WHERE, Filters, chosen
+    from hooke.cli.atlases import open_atlases
+
+    filters = Filters(sae, kind, min_score, min_density, max_density, starred)
+    opened = open_atlases(atlas)
+    known = chosen([name for one in opened for name in one.saes], sae)
+    opened = [one for one in opened if set(known) & set(one.saes)]
+    text = " ".join(query)
+    if meaning:
+        console = console_for(stderr=True)
+        with console.status("Loading") as status:
+            options = {"sort": sort, "limit": limit, "progress": lambda text: say(console, status, text)}
+            found = [one.search_by_meaning(text, filters=filters, **options) for one in opened]
+    else:
+        found = [one.search(text, filters=filters, where=among or WHERE, sort=sort, limit=limit) for one in opened]
+    result = _together(found, limit)
+    if json:
+        print_line(result.to_json())
+    else:
+        from hooke.atlas.terminal import print_found
+
+        print_found(result, console_for())
+
+
+def _together(found: "list[Found]", limit: int) -> "Found":
+    """What several atlases found, the best of each by turns; those with every word before those with some."""
+    from hooke.atlas.search import Found
+
+    whole = [one for one in found if not one.loosened and one.hits] or found
+    rounds = zip_longest(*(one.hits for one in whole))
+    hits: list[Hit] = [hit for hit in chain.from_iterable(rounds) if hit is not None][:limit]
+    return Found(hits, found[0].query, all(one.loosened for one in whole))

@@ -1,0 +1,115 @@
+"""Spooling: one pass of a model over windows of text, the codes of several SAEs into a spool; goes on where it was stopped."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hooke.atlas.spool import Chunk, Spool
+from hooke.codes import Codes
+from hooke.harvest import Harvested, harvest
+from hooke.metrics import VarianceSum
+from hooke.model import Model
+from hooke.names import Site
+from hooke.sae import Sae
+from hooke.text.corpus import Window
+
+
+@dataclass(frozen=True)
+class Portions:
+    """How much is read, and how much at a time."""
+
+    tokens: int
+    """Tokens to read, special ones not counted; the window that reaches it is read to its end."""
+    chunk_tokens: int = 1 << 15
+    """Tokens in a chunk; what a stop can lose."""
+    batch_tokens: int = 4096
+    """Tokens of a forward pass."""
+
+
+def sites_of(saes: Sequence[Sae]) -> list[Site]:
+    """All sites that `saes` read or write."""
+    return list(dict.fromkeys(site for sae in saes for site in (*sae.facts.input_sites, *sae.facts.output_sites)))
+
+
+def side_by_side(part: Harvested, sites: Sequence[Site]) -> Float[Tensor, "token d"]:
+    """Activations at several sites as one row a token, float32."""
+    return torch.cat([part.acts[site].float() for site in sites], 1)
+
+
+def read_codes(
+    model: Model, saes: Sequence[Sae], windows: Iterable[Window], spool: Spool, portions: Portions, report: Callable[[int], None]
+) -> None:
+    """Read `windows` until there are enough tokens or no more text, chunk by chunk, from where the spool ends.
+
+    `report` hears how many tokens were read. Chunks are cut where the text says, not where batches end, so the rows are the same for any
+    `batch_tokens`.
+    """
+    if spool.complete:
+        return
+    special = model.tokenizer.special
+    numbered = ((window, sum(token not in special for token in window.ids)) for window in windows)
+    counted = ((window, count) for window, count in numbered if count)
+    for group in _groups(itertools.islice(counted, spool.windows, None), portions, spool.tokens):
+        spool.add(_chunk(model, saes, group, spool.corpora, portions, lambda n, before=spool.tokens: report(before + n)))
+        report(spool.tokens)
+    spool.finish()
+
+
+def _groups(counted: Iterator[tuple[Window, int]], portions: Portions, tokens: int) -> Iterator[list[Window]]:
+    """The windows of each chunk that is still to be read; `tokens` were read before."""
+    group, size = [], 0
+    while tokens + size < portions.tokens:
+        window, count = next(counted, (None, 0))
+        if window is None:
+            break
+        group.append(window)
+        size += count
+        if size >= portions.chunk_tokens:
+            yield group
+            tokens, group, size = tokens + size, [], 0
+    if group:
+        yield group
+
+
+def _chunk(
+    model: Model, saes: Sequence[Sae], group: list[Window], names: Sequence[str], portions: Portions, report: Callable[[int], None]
+) -> Chunk:
+    place = {id(window): number for number, window in enumerate(group)}
+    window, ids, n = [], [], 0
+    codes: dict[str, list[Codes]] = {sae.name: [] for sae in saes}
+    sums = {sae.name: VarianceSum() for sae in saes}
+    for part in harvest(model, group, sites_of(saes), batch_tokens=portions.batch_tokens, drop_sinks=False):
+        window.append(np.array([place[id(own)] for own in part.windows])[part.window.numpy()])
+        ids.append(part.ids.numpy())
+        for sae in saes:
+            acts = side_by_side(part, sae.facts.input_sites)
+            found = sae.encode(acts)
+            codes[sae.name].append(on_cpu(found))
+            target = acts if sae.facts.output_sites == sae.facts.input_sites else side_by_side(part, sae.facts.output_sites)
+            sums[sae.name].add(target, sae.decode(found, acts))
+        n += len(part.ids)
+        report(n)
+    owner = np.concatenate(window)
+    order = np.argsort(owner, kind="stable")  # as read: batches are of like length
+    counts = np.bincount(owner, minlength=len(group))
+    table = [(names.index(own.corpus), own.doc, own.start, count) for own, count in zip(group, counts.tolist(), strict=True)]
+    in_order = {name: reordered(Codes.cat(parts), order) for name, parts in codes.items()}
+    return Chunk(np.concatenate(ids)[order], np.array(table, np.int64), in_order, {name: s.numbers().numpy() for name, s in sums.items()})
+
+
+def reordered(codes: Codes, order: np.ndarray) -> Codes:
+    """The rows of `codes` in another order."""
+    l0 = codes.l0.numpy()[order]
+    indptr = np.concatenate([[0], np.cumsum(l0)])
+    entry = torch.from_numpy(np.repeat(codes.indptr.numpy()[order] - indptr[:-1], l0) + np.arange(indptr[-1]))
+    return Codes(torch.from_numpy(indptr), codes.feature[entry], codes.value[entry], codes.d_sae)
+
+
+def on_cpu(codes: Codes) -> Codes:
+    """`codes` in main memory."""
+    return Codes(codes.indptr.cpu(), codes.feature.cpu().int(), codes.value.cpu(), codes.d_sae)

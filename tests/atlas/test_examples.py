@@ -1,0 +1,83 @@
+"""Examples against a slow reading of their definition."""
+
+import numpy as np
+import pytest
+from atlas.readings import codes_of, long_reading, made, readings
+from hypothesis import given, settings
+
+from hooke.atlas.draw import drawn
+from hooke.atlas.events import Events
+from hooke.atlas.examples import AFTER, BEFORE, REACH, choose, example_at
+from hooke.atlas.records import INTERVALS
+
+
+def around(text, row):
+    window = text.window[row]
+    low, high = max(text.start[window], row - BEFORE), min(text.start[window + 1], row + AFTER + 1)
+    return row - low, tuple(text.ids[low:high].tolist())
+
+
+def first_fit(candidates, text, count):
+    kept = []
+    for row in candidates:
+        home = text.document[text.window[row]]
+        if sum(text.document[text.window[k]] == home for k in kept) < 2 and around(text, row) not in [around(text, k) for k in kept]:
+            kept.append(row)
+    return kept[:count]
+
+
+def by_hand(text, column, top, per_interval):
+    peaks = []
+    for window in range(text.windows):
+        own = column[text.start[window] : text.start[window + 1]]
+        if own.max() > 0:
+            peaks.append(int(text.start[window] + own.argmax()))
+    strongest = first_fit(sorted(peaks, key=lambda row: (-column[row], row)), text, top)
+    spread = []
+    for part in range(INTERVALS):
+        own = [r for r in peaks if min(int(np.float64(column[r]) / column.max() * INTERVALS), INTERVALS - 1) == part and r not in strongest]
+        spread.append(first_fit(sorted(own, key=lambda row: int(drawn(row, 0))), text, per_interval))
+    return strongest, spread
+
+
+def compare(text, dense, top, per_interval, workers=1):
+    found, spread = choose(Events.of(codes_of(dense)), text, top, per_interval, workers)
+    for i in range(dense.shape[1]):
+        wanted = by_hand(text, dense[:, i].numpy(), top, per_interval)
+        assert [row for row in found[i].tolist() if row >= 0] == wanted[0]
+        assert [[row for row in part if row >= 0] for part in spread[i].tolist()] == wanted[1]
+
+
+@settings(max_examples=60, deadline=None)
+@given(reading=readings())
+def test_examples_are_those_of_the_definition(reading):
+    compare(*made(reading), top=3, per_interval=2)
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_on_a_longer_text(workers):
+    compare(*long_reading(1), top=20, per_interval=4, workers=workers)
+
+
+@settings(max_examples=30, deadline=None)
+@given(reading=readings())
+def test_an_example_says_where_in_its_window_the_feature_fired(reading):
+    text, dense = made(reading)
+    for i, (rows, values) in enumerate(Events.of(codes_of(dense))):
+        for row in rows:
+            example = example_at(int(row), rows, values, text)
+            tokens = text.tokens_of(example.window)
+            assert tokens[example.peak] == text.ids[row]
+            own = dense[text.start[example.window] : text.start[example.window + 1], i].numpy()
+            np.testing.assert_array_equal(example.at, np.flatnonzero(own))
+            np.testing.assert_array_equal(example.values, own[example.at])
+
+
+def test_activations_far_from_the_peak_are_left_out():
+    text, dense = long_reading(2)
+    dense[:] = 1
+    window = int(np.argmax(np.diff(text.start)))
+    rows = np.arange(len(text))
+    row = int(text.start[window]) + 40
+    example = example_at(row, rows, dense[:, 0].numpy(), text)
+    assert (example.peak, example.at.min(), example.at.max()) == (40, 40 - REACH, min(40 + REACH, len(text.tokens_of(window)) - 1))
