@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 
 from hooke.atlas import Atlas, AtlasWriter, SaeEntry
 from hooke.atlas.packing import pack_numbers, squeeze, unpack_numbers, unsqueeze
+from hooke.atlas.records import Label, Score
 from hooke.atlas.store import join_pieces
 from hooke.errors import BadConfig, Busy
 
@@ -114,3 +115,14 @@ def test_a_text_cut_anywhere_into_pieces_is_that_text(text, data):
     found = join_pieces(pieces)
     assert len(found) == len(pieces)
     assert "".join(found) == text
+
+
+def test_a_label_of_whole_texts_shows_how_well_it_finds_them(tmp_path):
+    label = Label("texts on sport", "topic", document=Score(0.9, 0.8, 0.95, 12, 30))
+    with AtlasWriter(tmp_path / "a", FACTS) as writer:
+        writer.windows(handmade.windows())
+        writer.pieces(handmade.PIECES)
+        writer.sae(SAE, [replace(handmade.record(index), label=label) for index in range(8)])
+        writer.finish()
+    table = Atlas(tmp_path / "a").table(FIRST)
+    assert (table.label[1], table.score[1], int(table.evidence[1])) == ("texts on sport", 0.9, 12)

@@ -103,6 +103,11 @@ class Label:
     control: float | None = None
     """What the same search scores for this feature once its places are shuffled: chance, if the search is honest."""
 
+    @property
+    def score(self) -> Score | None:
+        """What stands beside the name: how well it finds the tokens; of a rule that only speaks of whole texts, the documents."""
+        return self.token or self.document
+
 
 @dataclass(frozen=True)
 class FeatureRecord:

@@ -103,7 +103,7 @@ class AtlasWriter:
             raise BadConfig(f"feature {record.index}: background has shape {background.shape}, topics {topics.shape}.")
         label, output = record.label, record.output
         text, kind = (_text(label.text), label.kind) if label.text else (None, None)
-        score, evidence = (label.token.value, label.token.positives) if label.token else (None, 0)
+        score, evidence = (label.score.value, label.score.positives) if label.score else (None, 0)
         numbers = (feature, int(record.count), float(record.density), float(record.max), text, kind, score, int(evidence))
         self._db.execute(schema.PUT_FEATURE, (*numbers, background.tobytes(), topics.tobytes()))
         try:

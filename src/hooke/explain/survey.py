@@ -53,7 +53,7 @@ class SurveySettings:
     """Strongest examples of each feature."""
     per_interval: int = 4
     """Examples drawn from each stretch of its range."""
-    misses: int = 8
+    misses: int = 32
     """Near misses of each of four kinds that labels are tested on (see `hooke.atlas.misses`)."""
     misses_kept: int = 2
     """How many of each kind are kept."""

@@ -35,7 +35,7 @@ class HubPath:
         """What `text` names: ``org/name[@revision]/path``, the same behind ``hf://``, or a page of the hub; None if it is none of these.
 
         >>> HubPath.parse("hf://org/name@v1/some/folder")
-        HubPath(repo='org/name', path='some/folder', revision='v1')
+        HubPath(repo='org/name', path='some/folder', revision='v1', member='')
         """
         bare, _, query = text.partition("?revision=")
         if "://" in bare and not bare.startswith("hf://"):
