@@ -18,7 +18,7 @@ import torch
 from hooke.evals import EvalConfig, evaluate
 from hooke.evals.run import padded
 from hooke.model import Model, length_batches
-from hooke.sae import Sae, load_sae
+from hooke.sae import Sae
 from hooke.sae.packs import installed_saes
 from hooke.text.corpus import Window, parse_corpora, windows
 
@@ -40,7 +40,7 @@ def bare(model: Model, saes: list[Sae], own: list[Window], batch_tokens: int) ->
 def cost(options: argparse.Namespace) -> None:
     torch.set_grad_enabled(False)
     model = Model.load(options.model)
-    saes = [load_sae(row.facts.name) for row in installed_saes() if row.facts.model == options.model]
+    saes = [Sae.from_pretrained(row.facts.name) for row in installed_saes() if row.facts.model == options.model]
     stream = windows(parse_corpora(options.corpus), model.tokenizer, length=128, seed=0, held_out=True)
     tenth = options.tokens // 10  # what the defaults come to at 100,000
     config = EvalConfig(options.tokens, ("core",), baseline_tokens=tenth, calibration_tokens=tenth)

@@ -40,10 +40,10 @@ def ours(options: argparse.Namespace) -> None:
     from hooke.evals import EvalConfig, evaluate
     from hooke.model import Model
     from hooke.model.carried import carried_folder
-    from hooke.sae import load_sae
+    from hooke.sae import Sae
     from hooke.text.corpus import parse_corpora, windows
 
-    sae, model = load_sae(options.sae), Model.load(options.model, dtype=DTYPE)
+    sae, model = Sae.from_pretrained(options.sae), Model.load(options.model, dtype=DTYPE)
     stream = windows(parse_corpora(options.corpus), model.tokenizer, length=LENGTH, seed=0, held_out=True)
     full = (window for window in stream if len(window.ids) == LENGTH)
     front, own = (list(itertools.islice(full, n)) for n in (2, options.windows))

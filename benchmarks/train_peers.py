@@ -106,7 +106,8 @@ def main() -> None:
     }
     for name, job in jobs.items():
         began = time.perf_counter()
-        job(options.out / name / "layers.9")
+        # sparsify's folders are named after the site, SAELens' after the SAE.
+        job(options.out / name / ("layers.9" if name.startswith("sparsify") else name))
         print(json.dumps({"sae": name, "tokens": options.tokens, "seconds": round(time.perf_counter() - began, 1)}), flush=True)
 
 

@@ -41,6 +41,7 @@ def listening(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
 def turn_client(url: str, cache: Path, patch: pytest.MonkeyPatch) -> None:
     """Turn the hub's client in this process to the hub at `url`, with its cache in `cache` and no token."""
     from huggingface_hub import constants, hf_api
+    from transformers.utils import hub
 
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HF_TOKEN_PATH"):
         patch.delenv(name, raising=False)
@@ -48,7 +49,8 @@ def turn_client(url: str, cache: Path, patch: pytest.MonkeyPatch) -> None:
     patch.setattr(constants, "HF_HUB_DISABLE_XET", True)  # another service, which these hubs do not play
     patch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
     patch.setattr(constants, "ENDPOINT", url)
-    patch.setattr(hf_api.api, "endpoint", url)  # which was made when the library was imported, perhaps by an earlier test
+    for client in (hf_api.api, hub.hf_api()):  # made once for the whole process, perhaps by an earlier test
+        patch.setattr(client, "endpoint", url)
     patch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", url + "/{repo_id}/resolve/{revision}/{filename}")
     patch.setattr(constants, "HF_HUB_CACHE", str(cache))
     patch.setattr(constants, "HF_TOKEN_PATH", str(cache / "no-token"))
