@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 
+from hooke.atlas import relative_to
 from hooke.atlas.records import BACKGROUND_STEPS
 from hooke.codes import Codes
 
@@ -20,8 +21,8 @@ def pooled(codes: Codes, text: np.ndarray, texts: int) -> Codes:
 
 def relative(texts: Codes, maximum: np.ndarray) -> Codes:
     """The same with every activation over its feature's `maximum`; 0 where that is 0: nothing is known of its scale."""
-    scale = torch.from_numpy(maximum)[texts.feature.long()]
-    return Codes(texts.indptr, texts.feature, torch.where(scale > 0, texts.value / scale.clamp_min(1e-30), 0), texts.d_sae)
+    shares = relative_to(texts.value.numpy(), maximum[texts.feature.numpy()])
+    return Codes(texts.indptr, texts.feature, torch.from_numpy(shares), texts.d_sae)
 
 
 def background_counts(texts: Codes, maximum: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from torch import Tensor
 from hooke.atlas.background import background_counts, columns, pooled, relative
 from hooke.atlas.records import Label, Score
 from hooke.codes import Codes
+from hooke.explain.label import MIN_EVIDENCE, MIN_SCORE, STRONG
 from hooke.explain.score import balanced
 from hooke.explain.search import POSITIVE, RANDOM
 from hooke.explain.spooling import on_cpu, reordered, side_by_side, sites_of
@@ -27,8 +28,6 @@ _SEED = 3
 _SHORTEST, _LONGEST = 8, 24
 _FEATURES = 4096
 _DENSE = 1 << 27
-# A feature is named after a topic if that predicts it at least so well, on so many texts that drive it above this share of its maximum.
-_MIN_SCORE, _MIN_EVIDENCE, _STRONG = 0.7, 5, 0.25
 
 
 @dataclass(frozen=True)
@@ -123,14 +122,14 @@ class TopicEvidence:
         share, rules = relative(subjects, maximum), list[TopicRule]()
         for low in range(0, len(maximum), _FEATURES):
             part = columns(share, low, min(low + _FEATURES, len(maximum)))
-            rules += topic_rules(part.dense(), headlines.topic[:own], classes - 1, strong=_STRONG)
+            rules += topic_rules(part.dense(), headlines.topic[:own], classes - 1, strong=STRONG)
         return cls(counts, 2 * n, weights, rules)
 
     def label(self, feature: int, label: Label) -> Label:
         """`label`, or the topic's name where that predicts the feature clearly, and better than the rule behind `label` does."""
         rule = self.rules[feature]
         other = 0.0 if label.kind == "none" or label.token is None else label.token.value
-        if rule.score < _MIN_SCORE or rule.driven < _MIN_EVIDENCE or not rule.silent or rule.score <= other:
+        if rule.score < MIN_SCORE or rule.driven < MIN_EVIDENCE or not rule.silent or rule.score <= other:
             return label
         short = load_topics()[0][rule.topic].short
         return Label(f"texts on {short}", "topic", {"topic": short}, document=_score(rule), control=label.control)

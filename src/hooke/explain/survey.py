@@ -114,10 +114,11 @@ def survey(
     _check(model, saes, corpora, settings)
     asked = {name: getattr(settings, name) for name in ("tokens", "context", "seed", "epochs")}
     portions = Portions(settings.tokens, settings.chunk_tokens, settings.batch_tokens)
+    digests = {sae.name: digest(sae) for sae in saes}
     identity = {
         "model": model.name,
         "dtype": str(model.hf.dtype).removeprefix("torch."),
-        "digests": {sae.name: digest(sae) for sae in saes},
+        "digests": digests,
         "read": [described(corpus) for corpus in corpora],
         **asked,
         **asdict(portions),
@@ -133,7 +134,7 @@ def survey(
                 read_codes(model, saes, texts, spool, portions, lambda done: report("Reading", done, settings.tokens))
             weights = {corpus.name: corpus.weight for corpus in corpora}
             facts = {"model": model.name, "tokens": spool.tokens, "asked": asked, "corpora": weights}
-            _Survey(model, saes, spool, settings, report).write(path, facts, corpora)
+            _Survey(model, digests, saes, spool, settings, report).write(path, facts, corpora)
             spool.remove()
     finally:
         with contextlib.suppress(OSError):  # what was read stays, to go on from
@@ -166,8 +167,10 @@ def _check_room(folder: Path, needed: int) -> None:
 class _Survey:
     """What all SAEs of an atlas share."""
 
-    def __init__(self, model: Model, saes: Sequence[Sae], spool: Spool, settings: SurveySettings, report: Report) -> None:
-        self.model, self.saes, self.spool, self.settings, self.report = model, saes, spool, settings, report
+    def __init__(
+        self, model: Model, digests: dict[str, str], saes: Sequence[Sae], spool: Spool, settings: SurveySettings, report: Report
+    ) -> None:
+        self.model, self.digests, self.saes, self.spool, self.settings, self.report = model, digests, saes, spool, settings, report
         self.workers = settings.workers or os.cpu_count() or 1
         self.text = spool.text()
         self.lens = logit_lens(model)
@@ -205,7 +208,7 @@ class _Survey:
             "explained_background": on_neutral.explained,
             "explained_headlines": on_headlines.explained,
         }
-        return SaeEntry(sae.name, digest(sae), sae.d_sae, facts, on_neutral.mean.numpy())
+        return SaeEntry(sae.name, self.digests[sae.name], sae.d_sae, facts, on_neutral.mean.numpy())
 
     def _records(self, sae: Sae, counts: np.ndarray, topics: TopicEvidence) -> Iterator[FeatureRecord]:
         """The features of one SAE in order, some at a time."""
