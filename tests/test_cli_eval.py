@@ -1,5 +1,7 @@
 """`hooke eval` as people run it: streams, formats, what is refused, and that a broken-off run goes on."""
 
+import io
+import itertools
 import json
 from dataclasses import replace
 from functools import partial
@@ -8,8 +10,10 @@ from pathlib import Path
 import pytest
 from commands import Command
 from evals import reading
+from rich.console import Console
 
 from hooke import tiny
+from hooke.cli.eval_table import print_tables
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +108,28 @@ def test_a_poor_sae_is_judged_with_a_note(hooke):
     assert code == 0, err
     assert json.loads(out)["saes"][0]["sae"] == "tiny/resid_post.0/poor"
     assert "note: tiny/resid_post.0/poor explains 0%" in err
+
+
+def test_probing_and_tpp_in_a_terminal_are_a_line_a_method():
+    figure = {"value": 0.8123, "low": 0.78, "high": 0.84}
+    facts = {"labels": "news[1].jsonl (topics)", "documents": 1200, "classes": {"a": 600, "b": 600}}
+    ways = [("sae", "mean", "difference", k) for k in (1, 2, 5, 10, 20, 50)]
+    ways += [("random_model_residual", "max", None, None), ("majority", None, None, None)]
+    probing = [dict(zip(("method", "pool", "selection", "k"), way, strict=True)) | {"balanced_accuracy": figure} for way in ways]
+    tpp = [{"method": "sae", "n": n, "tpp": figure, "on_target": figure, "off_target": figure} for n in (2, 5, 10, 20, 50, 100, 500)]
+    row = {"sae": "tiny/resid_post.0/64", "probing": facts | {"rows": probing}, "tpp": facts | {"rows": tpp}}
+    console = Console(file=io.StringIO(), width=80)
+    print_tables({"saes": [row, {"sae": "tiny/mlp_out.0/64", "tpp": {"skipped": "it writes elsewhere"}}]}, console)
+    lines = console.file.getvalue().splitlines()
+    assert max(map(len, lines)) <= 80
+    cells = [line.split() for line in lines]
+    assert ["sae", "mean", "difference", *["0.81"] * 6] in cells
+    assert ["random", "model", "residual", "max", "0.81"] in cells
+    assert ["majority", "0.81"] in cells
+    assert ["sae", "off", "target", *["0.812"] * 7] in cells
+    assert "probing: tiny/resid_post.0/64 on news[1].jsonl (topics), 1,200 documents of 2" in lines[1]
+    assert any("reach 0.030 to each side" in " ".join(pair) for pair in itertools.pairwise(lines))
+    assert "skipped, it writes elsewhere" in lines[-1]
 
 
 def test_probing_alone(hooke):

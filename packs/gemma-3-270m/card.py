@@ -1,6 +1,7 @@
 """The pack's card: its README, with every figure taken from the pack's own files."""
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -9,37 +10,76 @@ from hooke.files import atomic_write
 from hooke.names import Site
 from hooke.sae import Sae
 
+# Figures of the table of quality: key in the evaluation's ``core``, heading, form.
+_FIGURES = (
+    ("l0_mean", "L0", "{:.1f}"),
+    ("delta_loss", "Δ loss (nats)", "{:.3f}"),
+    ("loss_recovered_mean", "recovered (mean abl.)", "{:.3f}"),
+    ("kl", "KL", "{:.3f}"),
+    ("fvu", "FVU", "{:.4f}"),
+    ("ev_coordinates", "R² of a coordinate, mean", "{:.3f}"),
+)
 
-def write_card(file: Path, package: Path, sites: list[Site], losses: dict[str, dict[str, float]], loss_tokens: int) -> None:
-    """Write the card of the pack in `package`, every figure from its files."""
-    atlas, saes = Atlas(package / "atlas.sqlite"), [Sae.load(package / f"{site}.safetensors") for site in sites]
+
+def write_card(file: Path, package: Path, atlas_file: Path, sites: list[Site], quality: dict[str, Any]) -> None:
+    """Write the card of the pack in `package`, every figure from its files, its atlas and `quality`, what `hooke eval --json` printed."""
+    atlas, saes = Atlas(atlas_file), [Sae.load(package / f"{site}.safetensors") for site in sites]
     made = saes[0].facts.training
     text = (Path(__file__).parent / "card-template.md").read_text("utf-8")
     figures = {
-        "saes": _quality(saes, atlas, losses),
+        "saes": _quality(saes, quality),
+        "baselines": _baselines(quality),
+        "sparsity": _sparsity(saes, atlas),
         "labels": _labels(saes, atlas),
         "mix": _mix(made["tokens"]),
-        "total": f"{sum(made['tokens'].values()):,}",
         "left_out": f"{made['left_out']:,}",
         "batch": f"{made['batch']:,}",
         "steps": f"{made['steps']:,}",
         "held": f"{saes[0].facts.metrics['tokens']:,.0f}",
         "atlas_tokens": f"{atlas.facts['tokens']:,}",
         "background": f"{atlas.saes[saes[0].name].facts['background_texts']:,}",
-        "clean": f"{losses[saes[0].name]['loss']:.3f}",
-        "loss_tokens": f"{loss_tokens:,}",
+        "clean": f"{quality['saes'][0]['core']['clean_loss']['value']:.3f}",
+        "judged": f"{quality['tokens']:,}",
+        "fresh": f"{sum(made['tokens'].values()):,}",
     }
     with atomic_write(file) as out:
-        out.write(text.format(**figures, **{name: made[name] for name in ("reuse", "context", "lr", "l0")}).encode())
+        out.write(text.format(**figures, **{name: made[name] for name in ("epochs", "context")}).encode())
 
 
-def _quality(saes: list[Sae], atlas: Atlas, losses: dict[str, dict[str, float]]) -> str:
-    head = ["SAE", "features", "L0", "FVU", "FVU before int8", "dead", "denser than 10 %", "Δ loss (nats)", "recovered (mean abl.)"]
+def _quality(saes: list[Sae], quality: dict[str, Any]) -> str:
+    rows = [[f"`{sae.name}`", *_shown(found["core"])] for sae, found in zip(saes, quality["saes"], strict=True)]
+    return markdown(["SAE", *(heading for _, heading, _ in _FIGURES)], rows)
+
+
+def _baselines(quality: dict[str, Any]) -> str:
+    rows = []
+    for found in quality["saes"]:
+        for name in ("pca", "random"):
+            rows.append([f"`{found['sae']}`", name, *_shown(found["baselines"][name])])
+    return markdown(["beside", "baseline", *(heading for _, heading, _ in _FIGURES)], rows)
+
+
+def _shown(figures: dict[str, Any]) -> list[str]:
+    """The figures of `_FIGURES`, each with its interval where it has one; empty where there is none."""
+    cells = []
+    for key, _, form in _FIGURES:
+        found = figures.get(key) or {}
+        value, low, high = (found.get(part) for part in ("value", "low", "high"))
+        ends = f" [{form.format(low)}, {form.format(high)}]" if low is not None and high is not None else ""
+        cells.append("" if value is None else form.format(value) + ends)
+    return cells
+
+
+def _sparsity(saes: list[Sae], atlas: Atlas) -> str:
+    head = ["SAE", "features", "L0 asked for", "L0", "dead", "silent in the atlas", "denser than 10 %", "FVU", "FVU before int8"]
     rows = []
     for sae in saes:
-        m, loss, dense = sae.facts.metrics, losses[sae.name], float((atlas.table(sae.name).density > 0.1).mean())
-        row = [f"`{sae.name}`", f"{sae.d_sae:,}", f"{m['l0']:.1f}", f"{m['fvu']:.4f}", f"{m['fvu_float32']:.4f}", f"{m['dead']:.2%}"]
-        rows.append([*row, f"{dense:.2%}", f"{loss['delta_loss']:.3f}", f"{loss['recovered_mean']:.3f}"])
+        m, density = sae.facts.metrics, np.array(atlas.table(sae.name).density)
+        shares = [f"{m['dead']:.2%}", f"{(density == 0).mean():.2%}", f"{(density > 0.1).mean():.2%}"]
+        asked = sae.facts.training["l0"]
+        rows.append(
+            [f"`{sae.name}`", f"{sae.d_sae:,}", str(asked), f"{m['l0']:.1f}", *shares, f"{m['fvu']:.4f}", f"{m['fvu_float32']:.4f}"]
+        )
     return markdown(head, rows)
 
 

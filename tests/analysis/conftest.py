@@ -121,6 +121,15 @@ def model():
 
 
 @pytest.fixture
+def renamed(analysis: Analysis) -> Analysis:
+    """The same after its reader gave the first feature of the first text, which carries a topic, a label: wages."""
+    first, *rest = analysis.texts
+    texts = [replace(first, features=[replace(first.features[0], own_label="wages"), *first.features[1:]]), *rest]
+    carriers = [{**own, "own_label": "wages"} for own in analysis.topics[0].features]
+    return replace(analysis, texts=texts, topics=[replace(analysis.topics[0], features=carriers), *analysis.topics[1:]])
+
+
+@pytest.fixture
 def known(tmp_path, monkeypatch):
     """The planted SAE, known to an atlas and with the share it explains on its card; a second one beside it knows half as much."""
     import planted

@@ -1,5 +1,7 @@
 """A lens finds what a dense matrix of codes says, and ranks it by what the atlas knows."""
 
+from dataclasses import replace
+
 import numpy as np
 import planted
 import pytest
@@ -8,6 +10,7 @@ import torch
 from hooke import tiny
 from hooke.analysis.lens import Found, Lens
 from hooke.analysis.reader import Options
+from hooke.atlas.notes import Notes
 
 LENGTHS = (4, 0, 1, 6)
 
@@ -112,6 +115,18 @@ def test_hits_carry_what_the_atlas_knows(lens, acts):
         assert max(hit.activations, key=lambda pos: hit.activations[pos]) == hit.pos
 
 
+def test_your_own_label_is_shown_in_place_of_the_atlas(known, lens, acts, tmp_path):
+    notes, tokens = Notes(tmp_path / "notes.sqlite"), ["a", "b", "c", "d"]
+    found = look(lens, acts)[0]
+    first, second = lens.hits(found, tokens, Options(top=8))[:2]
+    notes.put(lens.entry, first.index, label="mine")
+    notes.put(lens.entry, second.index, note="no label", star=True)
+    hits = {hit.index: hit for hit in Lens(known[0], notes).hits(found, tokens, Options(top=8))}
+    assert hits[first.index] == replace(first, own_label="mine")
+    assert (hits[first.index].title, first.title) == ("mine", first.label)
+    assert hits[second.index] == second
+
+
 def test_without_an_atlas_nothing_is_claimed(monkeypatch, acts):
     monkeypatch.setattr("hooke.analysis.lens.atlas_file", lambda name: None)
     lens = Lens(tiny.sae())
@@ -126,7 +141,5 @@ def test_without_an_atlas_nothing_is_claimed(monkeypatch, acts):
 
 
 def test_an_atlas_of_other_saes_is_not_used(known, monkeypatch):
-    from dataclasses import replace
-
     stranger = replace(known[0], facts=replace(known[0].facts, name="tiny/resid_post.0/stranger"))
     assert Lens(stranger).table is None

@@ -12,6 +12,13 @@ def test_few_texts_are_open_and_many_are_folded(analysis: Analysis) -> None:
     assert "<details open" not in fragment(many)
 
 
+def test_your_own_label_stands_in_place_of_the_atlas_and_has_no_score(renamed: Analysis, analysis: Analysis) -> None:
+    source = fragment(renamed)
+    assert "<bdi>wages</bdi>" in source
+    assert source.count("<b>your label</b>") == 1
+    assert source.count("interest rates and central banks") < fragment(analysis).count("interest rates and central banks")
+
+
 def test_tokens_are_tinted_by_the_first_feature_without_any_class(analysis: Analysis) -> None:
     source = fragment(analysis)
     assert '<span style="background:rgba(230,159,0,0.55)">rates</span>' in source

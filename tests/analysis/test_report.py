@@ -73,9 +73,9 @@ class Page(HTMLParser):
 
 def outside(text: str) -> Analysis:
     """An analysis in which every string from outside is `text`."""
-    feature = Hit(text, text, 1, text, 0.9, text, 5, 1.0, 0.5, 1.0, text, 0, {0: 1.0})
+    feature = Hit(text, text, 1, text, 0.9, text, 5, 1.0, 0.5, 1.0, text, 0, {0: 1.0}, text)
     result = TextResult(text, [text], [feature], text, [TopicScore(text, 0.5, [text]), TopicScore(text + "2", 0.3, [])], 0.5)
-    carried = [{"feature": text, "label": text, "label_score": 0.9, "texts": 1}]
+    carried = [{"feature": text, "label": text, "label_score": 0.9, "own_label": text, "texts": 1}]
     sae = {"name": text, "site": text, "d_sae": 4, "l0": 1.0, "explained": 0.5, "expected": None}
     return Analysis(text, [sae], [result, dataclasses.replace(result, topic=None)], [TopicResult(text, [0], carried)], [text])
 
@@ -298,3 +298,10 @@ def test_without_an_atlas_nothing_is_said_of_labels_or_topics(render, analysis: 
     assert "topic" not in unknown.lower()
     assert "held-out examples" not in unknown
     assert unknown.count("no label") == sum(len(text.features) for text in analysis.texts)
+
+
+def test_your_own_label_stands_in_place_of_the_atlas_and_has_no_score(renamed: Analysis, analysis: Analysis) -> None:
+    source = page(renamed)
+    assert source.count("<bdi>wages</bdi>") == 1 + len(renamed.topics[0].features)
+    assert source.count("<b>your label</b> · not scored") == 1 + len(renamed.topics[0].features)
+    assert source.count("interest rates and central banks") < page(analysis).count("interest rates and central banks")

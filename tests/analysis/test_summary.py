@@ -5,6 +5,8 @@ import pytest
 
 from hooke import tiny
 from hooke.analysis import Analysis, Options, Reader, conclude
+from hooke.analysis.lens import Lens
+from hooke.atlas.notes import Notes
 
 TEXTS = [
     "bank profit and shares",
@@ -39,8 +41,19 @@ def test_a_topic_says_which_features_carried_it(found, known):
         "label_score": planted.score(0),
         "label_method": "word",
         "label_evidence": 50,
+        "own_label": None,
         "texts": 3,
     }
+
+
+def test_a_topics_carrier_bears_your_own_label(model, known, tmp_path):
+    notes = Notes(tmp_path / "notes.sqlite")
+    notes.put(Lens(known[0]).entry, 0, label="money")
+    reader = Reader(model, known[:1], Options(), notes=notes)
+    found = conclude(reader, list(reader.read(TEXTS)))
+    (carrier,) = found.topics[0].features
+    assert (carrier["own_label"], carrier["label"]) == ("money", "finance")
+    assert found.to_json()["texts"][0]["features"][0]["own_label"] == "money"
 
 
 def test_shares_are_of_all_the_evidence_and_none_is_no_topic(found):

@@ -44,6 +44,15 @@ def test_everything_that_must_stand_beside_a_result_stands_there(analysis: Analy
 
 
 @pytest.mark.parametrize("width", [140, 80])
+def test_your_own_label_stands_in_place_of_the_atlas_and_has_no_score(renamed: Analysis, analysis: Analysis, width: int) -> None:
+    out, before = (" ".join(printed(found, width).split()) for found in (renamed, analysis))
+    assert "your label · not scored" in out
+    assert "wages" in out.partition("Topics of")[0]
+    assert "wages your label" in out.partition("Topics of")[2]
+    assert out.count("interest rates and central banks") < before.count("interest rates and central banks")
+
+
+@pytest.mark.parametrize("width", [140, 80])
 def test_nothing_is_wider_than_the_terminal(analysis: Analysis, width: int) -> None:
     assert max(map(len, printed(analysis, width).splitlines())) <= width
 
@@ -69,9 +78,9 @@ def test_colour_only_where_it_is_wanted(analysis: Analysis, monkeypatch: pytest.
 
 def outside(text: str) -> Analysis:
     """An analysis in which every string from outside is `text`."""
-    feature = Hit(text, text, 1, text, 0.9, text, 5, 1.0, 0.5, 1.0, text, 0, {0: 1.0})
+    feature = Hit(text, text, 1, text, 0.9, text, 5, 1.0, 0.5, 1.0, text, 0, {0: 1.0}, text)
     result = TextResult(text, [text], [feature], text, [TopicScore(text, 0.5, [text])], 0.5)
-    carried = [{"feature": text, "label": text, "label_score": 0.9, "texts": 1}]
+    carried = [{"feature": text, "label": text, "label_score": 0.9, "own_label": text, "texts": 1}]
     sae = {"name": text, "site": text, "d_sae": 4, "l0": 1.0, "explained": 0.5, "expected": None}
     return Analysis(text, [sae], [result], [TopicResult(text, [0], carried)], [text])
 

@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 
 from hooke import tiny
 from hooke.analysis.lens import Lens
-from hooke.atlas import Atlas, schema
+from hooke.atlas import Atlas, Example, TokenCount, schema
 from hooke.atlas.integrity import problems
+from hooke.atlas.packing import pack, small, unpack
 from hooke.errors import BadConfig, BadFile, DigestMismatch, HookeError, Missing, UnknownName
 
 
@@ -105,6 +106,23 @@ def test_a_small_file_keeps_the_strongest_examples_and_no_index_of_text(tmp_path
     assert atlas.search("wind", where=("context",)).hits == []
     assert atlas.search("rockets").hits
     assert problems(tmp_path / "small") == []
+
+
+def test_what_a_small_file_keeps_of_a_feature():
+    at = np.arange(0, 60, 3)
+    example = Example(7, 30, at, at / 7)
+    pairs = [(i, i + 1 / 3) for i in range(10)]
+    tokens = [TokenCount(i, 9, 1 / 7, 2 / 3) for i in range(20)]
+    changed = {"promoted": pairs, "suppressed": pairs, "neighbours": pairs, "together": pairs, "tokens": tokens, "intervals": [[example]]}
+    record = replace(handmade.record(1), top=[example] * 6, misses=[example], **changed)
+    found = unpack(pack(small(record, 4)))
+    assert [len(found["top"]), found["intervals"], found["misses"]] == [4, [], []]
+    assert (found["top"][0].window, found["top"][0].peak, found["top"][0].at.tolist()) == (7, 30, [24, 27, 30, 33, 36])
+    assert found["top"][0].values.tolist() == [3.43, 3.86, 4.29, 4.71, 5.14]
+    assert found["promoted"] == found["together"] == [(0, 0.333), (1, 1.33), (2, 2.33), (3, 3.33), (4, 4.33)]
+    assert found["tokens"] == [TokenCount(i, 9, 0.143, 0.667) for i in range(8)]
+    assert found["label"] == record.label
+    assert found["histogram"].tolist() == list(record.histogram)
 
 
 def test_same_input_same_bytes_and_whole(path, tmp_path):

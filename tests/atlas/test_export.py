@@ -18,7 +18,7 @@ from hooke.errors import BadConfig, UnknownName
 def atlas(tmp_path) -> Atlas:
     notes = Notes(tmp_path / "notes.sqlite")
     atlas = Atlas(handmade.write(tmp_path / "atlas"), notes)
-    notes.put(atlas.saes[FIRST], 1, note="secret", label="secret", star=True)
+    notes.put(atlas.saes[FIRST], 1, note="secret", label="launches", star=True)
     return atlas
 
 
@@ -32,9 +32,10 @@ def test_json_lines(atlas, tmp_path):
     assert [row["name"] for row in found] == [f"{name}/{i}" for name, n in ((FIRST, 8), (SECOND, 4)) for i in range(n)]
     own = atlas.feature(f"{FIRST}/1")
     assert own.written != Written()
-    bare = own.to_json() | {"title": "rockets and space"}
-    del bare["written"]
-    assert found[1] == bare
+    shared = own.to_json() | {"own_label": "launches"}
+    del shared["written"]
+    assert found[1] == shared
+    assert (found[1]["title"], found[1]["label"]["text"], found[2]["own_label"]) == ("launches", "rockets and space", None)
     assert "secret" not in (tmp_path / "out.jsonl").read_text()
 
 
@@ -44,6 +45,8 @@ def test_parquet(atlas, tmp_path):
     assert [row["index"] for row in table] == list(range(8))
     row = table[1]
     assert (row["label"], row["score"], row["score_low"], row["positives"], row["control"]) == ("rockets and space", 0.625, 0.5, 40, 0.5)
+    assert (row["title"], row["own_label"]) == ("launches", "launches")
+    assert (table[2]["title"], table[2]["own_label"]) == (table[2]["label"], None)
     assert row["examples"][0]["values"][1] == 12.5
     assert row["promoted"][0] == {"text": " rocket", "weight": 1.5}
     assert sum(row["histogram"]) == row["count"] == 60
@@ -72,8 +75,11 @@ def test_neuronpedia(atlas, tmp_path):
     assert all(len(row["tokens"]) == len(row["values"]) for row in activations)
     assert own[0]["maxValueTokenIndex"] == own[0]["qualifyingTokenIndex"] == 1
     assert "\0" not in "".join(token for row in activations for token in row["tokens"])
-    assert (explanations[0]["index"], explanations[0]["description"]) == ("1", "rockets and space")
-    assert len(explanations) == 2  # what was named, not "no consistent meaning found"
+    said = [(row["index"], row["description"], row["typeName"], row["id"][-4:]) for row in explanations]
+    assert said[:2] == [("1", "launches", "hooke_own", "-own"), ("1", "rockets and space", "hooke_rule", "-8-1")]
+    assert len(explanations) == 3  # what was named, not "no consistent meaning found"
+    assert {row["name"] for row in rows(out / "v1" / "config" / "explanation_type.jsonl")} == {"hooke_rule", "hooke_own"}
+    assert "secret" not in json.dumps(explanations)
     assert {p.name for p in place.glob("*.jsonl")} == {"model.jsonl", "release.jsonl", "source.jsonl", "sourceset.jsonl"}
     (source,) = rows(place / "source.jsonl")
     assert (source["id"], source["modelId"], source["setName"], source["dataset"]) == ("3-hooke-res-8", "tiny", "hooke-res-8", "a, b")

@@ -62,7 +62,11 @@ def test_the_work_of_looking_for_pairs_stays_within_bounds():
     assert stride_for(np.zeros(3), 0) == 1
 
 
-def test_logit_lens_folds_the_gain_and_takes_out_the_mean():
+@pytest.mark.parametrize(("tokens", "features"), [(1 << 13, 2048), (7, 3)])
+def test_logit_lens_folds_the_gain_and_takes_out_the_mean(tokens, features, monkeypatch):
+    """However few tokens and features are looked at together."""
+    monkeypatch.setattr(neighbours, "_ROWS", tokens)
+    monkeypatch.setattr(neighbours, "_FEATURES", features)
     generator = torch.Generator().manual_seed(0)
     unembedding, gain = torch.randn(300, 8, generator=generator) + 2, torch.rand(8, generator=generator)
     shown = torch.arange(300) % 3 > 0

@@ -87,7 +87,8 @@ def test_edits_together_feed_those_above(model, batch):
 
 
 def test_losses_in_pieces_are_losses_at_once(model, batch, monkeypatch):
-    monkeypatch.setattr("hooke.evals.passes._LOGIT_VALUES", 7 * model.hf.config.vocab_size)
+    for limit, tokens in (("hooke.evals.passes._CLEAN_VALUES", 7), ("hooke.model._LOGIT_VALUES", 5), ("hooke.model._CACHED_VALUES", 2)):
+        monkeypatch.setattr(limit, tokens * model.hf.config.vocab_size)
     ids, keep = padded(model, batch)
     passes = Passes.clean(model, ids, keep, [Site(0, "resid_post")])
     clean = passes.hidden[keep]

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -26,9 +28,10 @@ def alone(model, sae, text, context):
 
 @pytest.mark.parametrize("batch_tokens", [8, 4096])
 @pytest.mark.parametrize("context", [4, 128])
-def test_every_text_as_if_it_were_alone(model, batch_tokens, context):
+def test_every_text_as_if_it_were_alone(model, batch_tokens, context, monkeypatch):
+    monkeypatch.setattr("hooke.evals.pooled._BATCH_TOKENS", batch_tokens)
     sae = tiny.sae()
-    found = pool_texts(model, [sae], TEXTS, context=context, batch_tokens=batch_tokens)
+    found = pool_texts(model, [sae], TEXTS, context=context)
     single = [alone(model, sae, text, context) for text in TEXTS]
     acts, codes = found.acts[sae.facts.input_sites], found.codes[0]
     for got, column in ((acts.mean, 0), (acts.max, 1), (codes.mean.toarray(), 2), (codes.max.toarray(), 3)):
@@ -43,8 +46,11 @@ def test_one_pass_serves_all_saes(model, monkeypatch):
     passes = []
     capture = model.capture
     monkeypatch.setattr(model, "capture", lambda ids, sites: passes.append(1) or capture(ids, sites))
-    found = pool_texts(model, [tiny.sae(), tiny.sae()], TEXTS)
+    one, told = tiny.sae(), []
+    other = replace(one, facts=replace(one.facts, name="tiny/resid_post.0/64b"))
+    found = pool_texts(model, [one, other], TEXTS, progress=told.append)
     assert len(passes) == 1
+    assert told == [f"Reading {len(TEXTS)} labelled texts"]
     assert (len(found.codes), len(found.random), len(found.acts)) == (2, 2, 1)
 
 

@@ -201,6 +201,19 @@ def test_weak_firing_is_neither_evidence_nor_silence():
     assert (found.text, found.token.value, found.token.positives) == ("bank", 1.0, READING.score_half[places("bank")].sum())
 
 
+def test_the_stronger_half_of_the_range_is_scored_beside():
+    """The feature fires fully on one word and a third as much at random: the rule is better for the stronger half."""
+    bank = places("bank")
+    chance = np.setdiff1d(np.random.default_rng(0).choice(len(WORDS), 25, replace=False), bank)
+    rows = np.sort(np.concatenate([bank, chance]))
+    found = label(rows, np.where(np.isin(rows, bank), 9.0, 3.0))
+    assert found.token is not None
+    assert found.strong is not None
+    assert found.token.value < 0.97 < found.strong
+    few = label(bank, [9.0] * 2 + [3.0] * (len(bank) - 2))
+    assert (few.token is not None, few.strong) == (True, None)
+
+
 def test_everywhere_has_no_meaning():
     found = label(np.arange(len(WORDS)))
     assert (found.text, found.token) == (NO_MEANING, None)

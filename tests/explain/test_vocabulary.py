@@ -2,7 +2,8 @@
 
 import pytest
 
-from hooke.explain.vocabulary import beginning, classes, classes_of, ending, grammatical, language_of, languages
+from hooke.explain.families import families
+from hooke.explain.vocabulary import beginning, classes, classes_of, ending, grammatical, language_of, languages, named_classes
 
 
 def test_classes_of_a_word_are_those_that_hold_it():
@@ -45,3 +46,8 @@ def test_language(text, expected):
 def test_endings_and_beginnings_of_words_long_enough():
     assert (ending("walking", 3), ending("walking", 2), beginning("walking")) == ("ing", "ng", "walk")
     assert (ending("king", 3), beginning("king"), ending("x1234567", 3)) == (None, None, None)
+
+
+def test_families_are_classes_beside_those_with_names():
+    assert classes().keys() - named_classes().keys() == families().keys()
+    assert not named_classes().keys() & families().keys()

@@ -2,8 +2,11 @@
 
 import pytest
 
+from hooke.explain.families import families
 from hooke.explain.rule import Rule
 from hooke.explain.wording import worded
+
+FAMILY = next(iter(families()))
 
 
 @pytest.mark.parametrize(
@@ -26,6 +29,9 @@ from hooke.explain.wording import worded
         ({"any": {"class": ["months"], "mark": ["years"]}}, "months or years"),
         ({"any": {"near": ["the", "bank"]}}, "near bank, the"),
         ({"any": {"text class": ["sport words"]}}, "in texts with sport words"),
+        ({"any": {"text class": [FAMILY]}}, f"in texts with words like {FAMILY}"),
+        ({"any": {"class before": [FAMILY, "months"]}}, f"after months or words like {FAMILY}"),
+        ({"any": {"subject": ["sport 0.30", "sport 0.35"]}}, "in texts on sport"),
         ({"all": [{"class": ["place names"]}, {"before": ["in"]}]}, "place names after in"),
         ({"all": [{"before": ["in"]}, {"class": ["place names"]}]}, "place names after in"),
         ({"all": [{"before": ["mr"]}, {"near": ["court"]}]}, "words after mr near court"),

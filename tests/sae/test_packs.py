@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import zstandard
 
 from hooke.errors import BadFile, UnknownName
 from hooke.sae import Sae, SaeFacts, digest
@@ -86,6 +87,38 @@ def test_the_atlas_lies_beside_the_sae(packs: Path) -> None:
     assert atlas_file("m/resid_post.5/4k") == packs / "hooke_pack_one" / "atlas.sqlite"
     assert atlas_file("a/mlp_out.0/1k") is None
     assert atlas_file("no/mlp_out.0/such") is None
+
+
+def test_a_compressed_atlas_is_unpacked_once(packs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOKE_HOME", str(packs / "home"))
+    content = b"SQLite format 3" + bytes(range(256)) * 9000
+    packed = packs / "hooke_pack_two" / "atlas.sqlite.zst"
+    packed.write_bytes(zstandard.compress(content))
+    found = atlas_file("a/mlp_out.0/1k")
+    assert found is not None
+    assert found.is_relative_to(packs / "home")
+    assert found.read_bytes() == content
+    before = found.stat().st_mtime_ns
+    assert atlas_file("a/mlp_out.0/1k") == found
+    assert atlas_files()[-1] == found
+    assert found.stat().st_mtime_ns == before
+    packed.write_bytes(zstandard.compress(content[::-1]))
+    other = atlas_file("a/mlp_out.0/1k")
+    assert other != found
+    assert other is not None
+    assert other.read_bytes() == content[::-1]
+
+
+def test_a_compressed_atlas_that_is_damaged_or_a_bomb_is_refused(packs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOOKE_HOME", str(packs / "home"))
+    packed = packs / "hooke_pack_two" / "atlas.sqlite.zst"
+    packed.write_bytes(b"no zstd")
+    with pytest.raises(BadFile, match=r"atlas\.sqlite\.zst is damaged"):
+        atlas_file("a/mlp_out.0/1k")
+    packed.write_bytes(zstandard.ZstdCompressor().compress(bytes(257 << 20)))
+    with pytest.raises(BadFile, match="unpacks to more than"):
+        atlas_file("a/mlp_out.0/1k")
+    assert not list((packs / "home").rglob("*.sqlite*"))
 
 
 def test_a_damaged_pack_is_named(packs: Path) -> None:

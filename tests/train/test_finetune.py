@@ -15,7 +15,7 @@ from hooke.model.hooks import capturing
 from hooke.names import Site
 from hooke.sae import Sae, SaeFacts
 from hooke.train import finetune as module
-from hooke.train.finetune import FinetuneConfig, FinetuneProgress, TextBatch, backward, finetune, spliced
+from hooke.train.finetune import FinetuneConfig, FinetuneProgress, TextBatch, backward, check, finetune, spliced
 
 MODEL, PLANTED = tiny.model(), tiny.sae()
 WINDOWS, LENGTH = 8, 20
@@ -106,6 +106,29 @@ def test_the_gradient_in_pieces_is_that_of_the_whole(sae, beta, monkeypatch):
     assert gradients.keys() == set(names)
     for name, gradient in gradients.items():
         torch.testing.assert_close(getattr(live, name).grad, gradient, rtol=1e-3, atol=1e-4 * float(gradient.abs().max()))
+
+
+def test_predictions_compared_at_some_positions_pull_from_there_alone():
+    batch, live = next(batches(992)), replace(PLANTED, b_dec=PLANTED.b_dec.clone().requires_grad_())
+    some = torch.tensor([0, 3, 10])
+    _, kl = backward(live, MODEL, batch, 1.0, compared=some)
+    with MODEL.edit(PLANTED.site, lambda x: torch.where(batch.keep[..., None], PLANTED.reconstruct(x), x)):
+        q = MODEL.hf(batch.ids).logits[batch.keep][some].log_softmax(-1)
+    p = MODEL.hf(batch.ids).logits[batch.keep][some].log_softmax(-1)
+    assert kl == pytest.approx(float((p.exp() * (p - q)).sum(-1).mean()), rel=1e-3)
+    assert live.b_dec.grad is not None
+    told: list[FinetuneProgress] = []
+    tuned = finetune(damaged(), MODEL, batches(), HELD, FinetuneConfig(15_000, share=0.25), told.append)
+    before, after = figures(tuned)
+    assert abs(after["kl"]) < before["kl"] / 2
+
+
+def test_an_sae_of_balanced_coordinates_is_mended_where_they_are_small():
+    facts = replace(PLANTED.facts, training={"balance": 1.0})
+    tuned = finetune(replace(damaged(), facts=facts), MODEL, batches(), HELD, FinetuneConfig(15_000))
+    before, after = figures(tuned)
+    assert abs(after["kl"]) < before["kl"] / 2
+    assert torch.allclose(tuned.W_dec.norm(dim=1), torch.ones(tuned.d_sae), atol=1e-5)
 
 
 def figures(sae: Sae) -> tuple[dict[str, float], dict[str, float]]:
@@ -220,8 +243,9 @@ def test_what_cannot_be_is_refused():
         finetune(replace(PLANTED, facts=replace(facts, model="org/gemma-9")), MODEL, batches(), HELD, FinetuneConfig(1))
     with pytest.raises(ShapeMismatch, match="reads width 8"):
         finetune(replace(PLANTED, W_enc=PLANTED.W_enc[:8]), MODEL, batches(), HELD, FinetuneConfig(1))
-    with pytest.raises(ShapeMismatch, match=r"writes 8 values; resid_post\.0 of tiny holds 32"):
+    with pytest.raises(ShapeMismatch, match=r"writes width 8 at resid_post\.0 \(trained on tiny\); tiny has width 32 there"):
         finetune(replace(PLANTED, W_dec=PLANTED.W_dec[:, :8], b_dec=PLANTED.b_dec[:8]), MODEL, batches(), HELD, FinetuneConfig(1))
+    check(replace(PLANTED, facts=replace(facts, model="")), MODEL)  # its files name no model: sites and widths have to do
     with pytest.raises(BadConfig, match="computed before it"):
         finetune(replace(PLANTED, facts=replace(facts, writes=["resid_pre.0"])), MODEL, batches(), HELD, FinetuneConfig(1))
     with pytest.raises(LimitReached, match="ended after 0 of 5 tokens"):
@@ -230,6 +254,8 @@ def test_what_cannot_be_is_refused():
         finetune(PLANTED, MODEL, batches(), HELD[:1], FinetuneConfig(5))
     with pytest.raises(BadConfig, match=r"beta=-1\.0"):
         FinetuneConfig(5, beta=-1.0)
+    with pytest.raises(BadConfig, match="share=0"):
+        FinetuneConfig(5, share=0.0)
 
 
 def test_a_loss_that_blows_up_is_told():

@@ -99,6 +99,43 @@ def test_l0_is_the_wanted_one_on_text_not_seen(trained):
     assert trained.facts.metrics["fvu"] == pytest.approx(found["fvu"], rel=0.2)
 
 
+@pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+def test_coordinates_are_brought_to_one_scale_as_far_as_asked(power):
+    spread = torch.logspace(-1, 2, D)
+    raw = {SITE: torch.randn(4096, D, generator=torch.Generator().manual_seed(1)) * spread + 7}
+    raw[SITE][:, 5] = 3.0  # never varies
+    trainer = SaeTrainer(NAME, replace(SHORT, balance=power).resolved(BATCH), raw)
+    found = trainer.normalised(raw, trainer.reads)
+    assert found.mean(0).abs().max() < 1e-3
+    assert float(found.square().mean()) == pytest.approx(1, rel=1e-3)
+    live = torch.arange(D) != 5
+    wanted = raw[SITE].std(0)[live] ** (1 - power)
+    assert torch.allclose(found.std(0)[live] / found.std(0)[0], wanted / wanted[0], rtol=1e-3)
+
+
+def test_a_balanced_sae_rebuilds_what_has_small_spread():
+    """Half of the planted directions live in coordinates a hundred times smaller than the others': only a balanced SAE sees them."""
+    small = torch.where(torch.arange(D) % 2 == 0, 1.0, 0.01)
+    chosen = {name: Made(SHORT.steps) for name in ("plain", "balanced")}
+    r2 = {}
+    for name, power in (("plain", 0.0), ("balanced", 1.0)):
+        stream = chosen[name]
+        make = stream.batches
+
+        def batches(position=None, make=make):
+            return (replace(batch, acts={SITE: batch.acts[SITE] * small}) for batch in make(position))
+
+        stream.batches = batches
+        stream.steps = 200
+        config = replace(CONFIG, steps=200, balance=power)
+        held = acts(2048, 99) * small
+        sae = train({NAME: config}, stream, {SITE: held}, model="toy", context=16)[NAME]
+        error = (sae.reconstruct(held) - held).square().sum(0) / (held - held.mean(0)).square().sum(0)
+        r2[name] = 1 - float(error[small < 1].mean())
+    assert r2["balanced"] > 0.9
+    assert r2["plain"] < r2["balanced"] - 0.2
+
+
 def test_facts_say_how_it_was_made(trained):
     training = trained.facts.training
     assert (trained.name, trained.facts.model, trained.facts.context) == (NAME, "toy", 16)
@@ -108,7 +145,10 @@ def test_facts_say_how_it_was_made(trained):
 
 
 def test_decoder_rows_have_length_one(trained):
-    assert float((trained.W_dec.norm(dim=1) - 1).abs().max()) < 1e-5
+    lengths = trained.W_dec.norm(dim=1)
+    if trained.facts.activation == "topk":  # of one scale, so that values keep their order
+        lengths = lengths.square().mean().sqrt()
+    assert float((lengths - 1).abs().max()) < 1e-5
 
 
 FORMS = {
@@ -147,7 +187,7 @@ def test_folding_gives_the_arithmetic_of_training(form):
     mean, scale = zip(*(trainer.moments[site] for site in trainer.writes), strict=True)
     wanted = torch.cat([part * s + m for part, m, s in zip(y.chunk(len(mean), 1), mean, scale, strict=True)], 1)
 
-    norms = (trainer.W_dec * torch.cat([torch.full_like(m, s) for m, s in zip(mean, scale, strict=True)])).norm(dim=1)
+    norms = (trainer.W_dec * torch.cat(scale)).norm(dim=1)
     threshold = torch.zeros(config.d_sae)
     if form == "jumprelu":
         threshold = norms * trainer.threshold
@@ -157,6 +197,18 @@ def test_folding_gives_the_arithmetic_of_training(form):
     found = open_sae.reconstruct(torch.cat([raw[site] for site in trainer.reads], 1))
     off = (found - wanted).abs().amax(1) > 1e-3 * float(wanted.abs().max())
     assert float(off.float().mean()) < 0.05  # rounding carries a few pre-activations over their threshold
+
+
+def test_topk_chooses_at_inference_what_it_chose_in_training():
+    """Coordinates of very different spread stretch features differently; the order of their values must not change."""
+    spread = torch.logspace(-2, 2, D)
+    raw = {SITE: acts(2048, 3) * spread}
+    trainer = SaeTrainer(NAME, replace(SHORT, architecture="topk").resolved(BATCH), raw)
+    sae = export(trainer, raw, model="toy", context=16)
+    pre = trainer.normalised(raw, trainer.reads) @ trainer.W_enc.T + trainer.b_enc
+    wanted = pre.topk(ACTIVE).indices.sort().values
+    found = sae.encode(raw[SITE]).feature.reshape(len(pre), -1)
+    assert float((found == wanted).all(1).float().mean()) > 0.99
 
 
 def test_unknown_settings_and_values_are_named():

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hooke.analysis.result import Hit
 from hooke.atlas import BACKGROUND_STEPS, Atlas, FeatureTable, SaeEntry, relative_to
+from hooke.atlas.notes import Notes
 from hooke.codes import Codes
 from hooke.sae import Sae
 from hooke.sae.packs import atlas_file
@@ -100,7 +101,8 @@ class Lens:
     background: Background | None = None
     """What stands in for the atlas, where there is none."""
 
-    def __init__(self, sae: Sae) -> None:
+    def __init__(self, sae: Sae, notes: Notes | None = None) -> None:
+        """With `notes`, features bear the labels that were given to them there."""
         self.sae = sae
         path = atlas_file(sae)
         self.atlas = Atlas(path) if path else None
@@ -110,6 +112,9 @@ class Lens:
             self.atlas.check(sae)
         self.table: FeatureTable | None = self.atlas.table(sae.name) if self.atlas else None
         self.entry: SaeEntry | None = self.atlas.saes[sae.name] if self.atlas else None
+        written = notes.of(self.entry) if notes and self.entry else {}
+        self.own_labels = {index: own.label for index, own in written.items() if own.label}
+        """Labels from the notes, by feature."""
 
     @property
     def expected(self) -> float | None:
@@ -243,4 +248,5 @@ class Lens:
             token=tokens[pos],
             pos=pos,
             activations=where,
+            own_label=self.own_labels.get(index),
         )

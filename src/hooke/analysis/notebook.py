@@ -1,7 +1,7 @@
 """An analysis in a notebook's cell: inline styles, no script, colours that sit on a light and on a dark page."""
 
 from hooke.analysis.result import Analysis, Hit, TextResult
-from hooke.analysis.wording import NO_LABEL, STEPS, clipped, count, explained, percent, score, site, steps
+from hooke.analysis.wording import NO_LABEL, STEPS, YOURS, clipped, count, explained, percent, score, site, steps
 from hooke.text.marks import stripped
 from hooke.text.markup import Markup, join, tag
 
@@ -80,8 +80,8 @@ def _tokens(text: TextResult) -> Markup:
 
 
 def _row(hit: Hit) -> Markup:
-    value, behind = score(hit.label_score, hit.label_evidence, hit.label_method)
-    label = tag("i", NO_LABEL, style="opacity:.75") if hit.label is None else tag("bdi", stripped(hit.label)[:200])
+    value, behind = YOURS if hit.own_label else score(hit.label_score, hit.label_evidence, hit.label_method)
+    label = tag("i", NO_LABEL, style="opacity:.75") if hit.title is None else tag("bdi", stripped(hit.title)[:200])
     bar = tag(
         "span",
         tag("span", style=f"display:block;height:100%;width:{100 * clipped(hit.relative):.0f}%;background:rgba(230,159,0,.9)"),

@@ -12,12 +12,14 @@ from torch import Tensor
 
 from hooke.analysis.lens import Background, Found, Lens, standing
 from hooke.analysis.result import Hit, TextResult, TopicScore
+from hooke.atlas.notes import Notes
 from hooke.errors import BadConfig, BadFile, unknown
 from hooke.evals import gate
 from hooke.harvest import pad
 from hooke.model import Model, length_batches
 from hooke.names import Site
 from hooke.sae import Sae
+from hooke.sae.fits import check_fits
 from hooke.sae.packs import installed_saes
 from hooke.sae.resolve import from_pretrained
 
@@ -53,15 +55,23 @@ class Options:
 class Reader:
     """Reads texts through one model and some SAEs."""
 
-    def __init__(self, model: Model, saes: Sequence[Sae], options: Options, progress: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        model: Model,
+        saes: Sequence[Sae],
+        options: Options,
+        progress: Callable[[str], None] = lambda _: None,
+        notes: Notes | None = None,
+    ) -> None:
         """Raises `ShapeMismatch` where an SAE was made for another model or width, or does not do what its header promises.
 
-        SAEs that no atlas knows are tried on ordinary text here; the others once they do badly on what they are given to read.
+        SAEs that no atlas knows are tried on ordinary text here; the others once they do badly on what they are given to read. With
+        `notes`, features bear the labels that were given to them there.
         """
         for sae in saes:
-            gate.check_shapes(sae, model)
+            check_fits(sae, model.name, model.width)
         self.model, self.options, self._progress = model, options, progress
-        self.lenses = [Lens(sae) for sae in saes]
+        self.lenses = [Lens(sae, notes) for sae in saes]
         self._special = torch.tensor(sorted(model.tokenizer.special))
         for lens in self.lenses:
             if lens.table is None:
@@ -96,9 +106,9 @@ class Reader:
 
     @classmethod
     def load(cls, model: str, saes: Sequence[str], options: Options, *, progress: Callable[[str], None] = lambda _: None) -> "Reader":
-        """The model and SAEs by name; without SAEs, the installed one for the model that reads news best."""
+        """The model and SAEs by name, with your notes; without SAEs, the installed one for the model that reads news best."""
         chosen = [from_pretrained(ref, progress=progress) for ref in (saes or [default_sae(model)])]
-        return cls(Model.load(model, progress=progress), chosen, options, progress)
+        return cls(Model.load(model, progress=progress), chosen, options, progress, Notes())
 
     def read(self, texts: Iterable[str]) -> Iterator[TextResult]:
         """A result for each text, in order."""

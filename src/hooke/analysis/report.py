@@ -8,6 +8,7 @@ from hooke.analysis.result import Analysis, Hit, TextResult
 from hooke.analysis.wording import (
     NO_LABEL,
     STEPS,
+    YOURS,
     clipped,
     count,
     explained,
@@ -169,8 +170,9 @@ def _carrier(feature: dict[str, Any], known: dict[str, Hit]) -> Markup:
     hit = known.get(str(feature.get("feature")))
     evidence = feature.get("label_evidence", hit.label_evidence if hit else None)
     method = feature.get("label_method", hit.label_method if hit else None)
-    about = join(_score(feature.get("label_score"), evidence, method), f" · {count(int(feature.get('texts') or 0), 'text')}")
-    return tag("li", _label(feature.get("label")), tag("span", about, class_="score"), title=str(feature.get("feature")))
+    own = feature.get("own_label")
+    about = join(_score(feature.get("label_score"), evidence, method, own), f" · {count(int(feature.get('texts') or 0), 'text')}")
+    return tag("li", _label(own or feature.get("label")), tag("span", about, class_="score"), title=str(feature.get("feature")))
 
 
 def _texts(analysis: Analysis) -> Markup:
@@ -271,8 +273,8 @@ def _row(i: int, f: int, hit: Hit, tokens: list[str]) -> Markup:
     return tag(
         "label",
         tag("input", type="radio", name=f"t{i}", checked=f == 0, autocomplete="off"),
-        tag("span", _label(hit.label), tag("bdi", stripped(hit.feature), class_="address"), class_="label"),
-        tag("span", _score(hit.label_score, hit.label_evidence, hit.label_method), class_="score"),
+        tag("span", _label(hit.title), tag("bdi", stripped(hit.feature), class_="address"), class_="label"),
+        tag("span", _score(hit.label_score, hit.label_evidence, hit.label_method, hit.own_label), class_="score"),
         tag("span", _bar(hit.relative), tag("span", percent(hit.relative)), class_="strength over" if past_maximum(hit) else "strength"),
         tag("bdi", _quoted(hit.token), class_="peak"),
         tag(
@@ -298,8 +300,8 @@ def _label(label: str | None) -> Markup:
     return tag("bdi", stripped(label)[:200], class_="vague" if label == NO_MEANING else None)
 
 
-def _score(value: float | int | None, evidence: int | None, method: str | None) -> Markup:
-    first, rest = score(value, evidence, method)
+def _score(value: float | int | None, evidence: int | None, method: str | None, own: str | None) -> Markup:
+    first, rest = YOURS if own else score(value, evidence, method)
     return join(tag("b", first), f" {rest}")
 
 

@@ -36,6 +36,13 @@ class Hit:
     """Index of that token in the text's tokens."""
     activations: dict[int, float] = field(default_factory=dict)
     """Activation at every position where it fired, by position."""
+    own_label: str | None = None
+    """The label you gave it in your notes, shown in place of `label`; what the score says is said of `label`."""
+
+    @property
+    def title(self) -> str | None:
+        """The label to show: your own, else the atlas'."""
+        return self.own_label or self.label
 
 
 @dataclass(frozen=True)
@@ -79,7 +86,7 @@ class TopicResult:
     texts: list[int]
     """Indices of the texts assigned to it."""
     features: list[dict[str, Any]]
-    """The features that carried it, strongest first: ``feature``, what is known of its label, and in how many ``texts``."""
+    """The features that carried it, strongest first: ``feature``, what is known of its label, ``own_label``, in how many ``texts``."""
 
 
 @dataclass(frozen=True)

@@ -64,11 +64,11 @@ def conclude(reader: "Reader", texts: Sequence[TextResult]) -> Analysis:
 def _carriers(reader: "Reader", topic: str, texts: Sequence[TextResult]) -> list[dict[str, object]]:
     """The features that most texts of a topic were assigned by."""
     votes = Counter(name for text in texts for score in text.topics if score.topic == topic for name in score.features)
-    tables = {lens.sae.name: lens.table for lens in reader.lenses}
+    lenses = {lens.sae.name: lens for lens in reader.lenses}
     out: list[dict[str, object]] = []
     for name, count in votes.most_common(_FEATURES):
         sae, _, index = name.rpartition("/")
-        table = tables[sae]
+        table = lenses[sae].table
         assert table is not None  # topics come from an atlas
         at = int(index)
         known = {
@@ -76,6 +76,7 @@ def _carriers(reader: "Reader", topic: str, texts: Sequence[TextResult]) -> list
             "label_score": table.score[at],
             "label_method": table.rule[at],
             "label_evidence": int(table.evidence[at]),
+            "own_label": lenses[sae].own_labels.get(at),
         }
         out.append({"feature": name, **known, "texts": count})
     return out

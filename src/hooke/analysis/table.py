@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult
-from hooke.analysis.wording import NO_LABEL, clipped, count, explained, past_maximum, percent, score, site, steps
+from hooke.analysis.wording import NO_LABEL, YOURS, clipped, count, explained, past_maximum, percent, score, site, steps
 from hooke.atlas import NO_MEANING
 from hooke.text.marks import marked, stripped
 
@@ -29,7 +29,7 @@ def print_table(analysis: Analysis, console: Console, top: int) -> None:
     hits = [hit for text in analysis.texts for hit in text.features[:top]]
     widths = [min(max((part(hit).cell_len for hit in hits), default=0), WIDE // 3) for part in (_score, _peak, _address)]
     left = console.width - _INDENT - 15 - sum(width + 2 for width in widths) - 2
-    widths.insert(0, max(12, min(left, max((_label(hit.label).cell_len for hit in hits), default=0))))
+    widths.insert(0, max(12, min(left, max((_label(hit.title).cell_len for hit in hits), default=0))))
     for number, text in enumerate(analysis.texts, 1):
         _text(console, number, text, analysis.topical)
         if not text.features[:top]:
@@ -82,7 +82,7 @@ def _wide(hits: Iterable[Hit], widths: Sequence[int]) -> Table:
     for width in widths:
         grid.add_column(width=width, overflow="fold")
     for hit in hits:
-        grid.add_row(_bar(hit.relative, 8), _strength(hit), _label(hit.label), _score(hit), _peak(hit), _address(hit))
+        grid.add_row(_bar(hit.relative, 8), _strength(hit), _label(hit.title), _score(hit), _peak(hit), _address(hit))
     return grid
 
 
@@ -91,7 +91,7 @@ def _narrow(hits: Iterable[Hit]) -> Table:
     grid = _bars(6, gap=1)
     grid.add_column(overflow="fold")
     for hit in hits:
-        first = Text.assemble(_label(hit.label), ("  on ", "dim"), _peak(hit))
+        first = Text.assemble(_label(hit.title), ("  on ", "dim"), _peak(hit))
         second = Text.assemble(_score(hit), (" · ", "dim"), _address(hit))
         grid.add_row(_bar(hit.relative, 6), _strength(hit), Text("\n").join([first, second]))
     return grid
@@ -123,7 +123,7 @@ def _label(label: str | None) -> Text:
 
 
 def _score(hit: Hit) -> Text:
-    value, behind = score(hit.label_score, hit.label_evidence, hit.label_method)
+    value, behind = YOURS if hit.own_label else score(hit.label_score, hit.label_evidence, hit.label_method)
     return Text.assemble((value, "bold"), (f" {behind}" if behind else "", "dim"))
 
 
@@ -157,9 +157,10 @@ def _topic(topic: TopicResult, known: dict[str, Hit]) -> Text:
         hit = known.get(str(feature.get("feature")))
         evidence = feature.get("label_evidence", hit.label_evidence if hit else None)
         method = feature.get("label_method", hit.label_method if hit else None)
-        value, behind = score(feature.get("label_score"), evidence, method)
+        own = feature.get("own_label")
+        value, behind = YOURS if own else score(feature.get("label_score"), evidence, method)
         about = f"  {value} {behind}".rstrip() + f" · {count(int(feature.get('texts') or 0), 'text')}"
-        lines.append(Text.assemble(_label(feature.get("label")), (about, "dim")))
+        lines.append(Text.assemble(_label(own or feature.get("label")), (about, "dim")))
     return Text("\n").join(lines)
 
 

@@ -9,6 +9,8 @@ from hooke.text.marks import stripped
 
 NO_LABEL = "no label"
 """What stands where a label would, when no atlas knows the feature."""
+YOURS = ("your label", "· not scored")
+"""What stands where a score would, when the label is a person's own: the atlas' score is of the atlas' label."""
 STEPS = 5
 """Steps of the colour scale; each is a fifth of a feature's maximum."""
 

@@ -223,7 +223,7 @@ class Atlas:
             fields |= unpack_profile(content)
             fields["label"] = old_label(label, kind, score, evidence, fields.pop("words"))
         else:
-            fields |= self._resolved(entry, unpack(content), around)
+            fields |= self._resolved(entry, unpack(content, plain=form == schema.PLAIN_FORM), around)
             fields["count"] = count
         return Feature(name=f"{entry.name}/{index}", density=float(density), max=float(largest), **fields)
 

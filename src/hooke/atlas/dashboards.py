@@ -20,6 +20,8 @@ _SETS = {"resid_post": "res", "resid_pre": "res-pre", "resid_mid": "res-mid", "a
 _HOOKS = {"resid_post": "hook_resid_post", "resid_pre": "hook_resid_pre", "resid_mid": "hook_resid_mid", "mlp_out": "hook_mlp_out"}
 _HOOKS |= {"attn_out": "hook_attn_out", "attn_z": "attn.hook_z", "mlp_in": "mlp.hook_in"}
 _CREATOR = "hooke"
+_RULE, _OWN = "hooke_rule", "hooke_own"
+_TYPES = {_RULE: "A rule that was run on held-out text.", _OWN: "A person's own label; it was not scored."}
 
 
 def write_neuronpedia(atlas: Atlas, sae: str, folder: Path, progress: Callable[[str], None]) -> None:
@@ -30,7 +32,7 @@ def write_neuronpedia(atlas: Atlas, sae: str, folder: Path, progress: Callable[[
         kinds = {
             "features": [about.feature(feature) for feature in features],
             "activations": [row for feature in features for row in about.activations(feature)],
-            "explanations": [about.explanation(feature) for feature in features if _named(feature)],
+            "explanations": [row for feature in features for row in about.explanations(feature)],
         }
         for kind, rows in kinds.items():
             (place / kind).mkdir(parents=True, exist_ok=True)
@@ -40,7 +42,7 @@ def write_neuronpedia(atlas: Atlas, sae: str, folder: Path, progress: Callable[[
         (place / f"{name}.jsonl").write_text(_line(row), "utf-8")
     config = folder / "v1" / "config"
     config.mkdir(exist_ok=True)
-    (config / "explanation_type.jsonl").write_text(_line({"name": "hooke_rule", "description": "A rule that was run on held-out text."}))
+    (config / "explanation_type.jsonl").write_text("".join(_line({"name": name, "description": said}) for name, said in _TYPES.items()))
 
 
 def write_saedashboard(atlas: Atlas, sae: str, folder: Path, progress: Callable[[str], None]) -> None:
@@ -150,19 +152,24 @@ class _About:
                 "qualifyingTokenIndex": passage.peak,
             }
 
-    def explanation(self, feature: Feature) -> dict[str, Any]:
-        """A row of ``explanations``, with the score in its notes."""
-        assert feature.label is not None
-        token = feature.label.token
-        note = "" if token is None else f"balanced accuracy {token.value:.3f} on {token.positives} places where it fires, held out"
+    def explanations(self, feature: Feature) -> Iterator[dict[str, Any]]:
+        """Rows of ``explanations``: a person's own label, then the atlas' with its score in the notes."""
+        if feature.written.label:
+            yield self._explanation(feature, feature.written.label, _OWN, "not scored", "-own")
+        if feature.label is not None and feature.label.text not in (NO_MEANING, TOO_RARE):
+            token = feature.label.token
+            note = "" if token is None else f"balanced accuracy {token.value:.3f} on {token.positives} places where it fires, held out"
+            yield self._explanation(feature, feature.label.text, _RULE, note)
+
+    def _explanation(self, feature: Feature, text: str, kind: str, note: str, suffix: str = "") -> dict[str, Any]:
         return {
-            "id": f"{self.model}-{self.source}-{feature.name.rpartition('/')[2]}",
+            "id": f"{self.model}-{self.source}-{feature.name.rpartition('/')[2]}{suffix}",
             **self._identity(feature),
-            "description": feature.label.text,
+            "description": text,
             "authorId": _CREATOR,
             "embedding": None,
             "triggeredByUserId": None,
-            "typeName": "hooke_rule",
+            "typeName": kind,
             "explanationModelName": None,
             "notes": note,
             "createdAt": self.created,
@@ -224,10 +231,6 @@ def _groups(feature: Feature) -> Iterator[tuple[Passage, float | int, float | in
 
 def _tokens(passage: Passage) -> list[str]:
     return [token.replace("\0", " ") for token in passage.tokens]  # their database cannot hold the character
-
-
-def _named(feature: Feature) -> bool:
-    return feature.label is not None and feature.label.text not in (NO_MEANING, TOO_RARE)
 
 
 def _round(value: float | int, digits: int = 5) -> float:

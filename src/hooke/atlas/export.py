@@ -26,7 +26,8 @@ def export(atlas: Atlas, to: str, out: Path, *, saes: Sequence[str] = (), progre
     """Write the features of `saes` (all of the atlas') to `out` in one of `FORMATS`, whole or not at all; returns `out`.
 
     ``jsonl`` and ``parquet`` are one file with a row a feature. ``neuronpedia`` is a folder in the layout of its bulk exports,
-    ``saedashboard`` one of batches in a folder for each SAE. Notes and labels of one's own stay at home.
+    ``saedashboard`` one of batches in a folder for each SAE. Of the notes that `atlas` was opened with, labels go along, beside the atlas'
+    and marked as such, where the format has labels (``saedashboard`` has none); notes and stars stay at home.
     """
     if to not in FORMATS:
         raise unknown("format", to, FORMATS)
@@ -46,7 +47,7 @@ def export(atlas: Atlas, to: str, out: Path, *, saes: Sequence[str] = (), progre
     if to == "jsonl":
         with atomic_write(out) as file:
             for feature in features:
-                file.write((json.dumps(_bare(feature), ensure_ascii=False) + "\n").encode("utf-8", "replace"))
+                file.write((json.dumps(_shared(feature), ensure_ascii=False) + "\n").encode("utf-8", "replace"))
     else:
         _write_parquet(out, features)
     return out
@@ -61,20 +62,21 @@ def features_of(atlas: Atlas, sae: str, progress: Progress, *, around: int = 32)
         yield atlas.feature(f"{sae}/{index}", around=around)
 
 
-def _bare(feature: Feature) -> dict[str, Any]:
-    """A feature without what a person wrote."""
+def _shared(feature: Feature) -> dict[str, Any]:
+    """A feature with no more of what a person wrote than the label."""
     found = feature.to_json()
-    del found["written"]
-    return found | {"title": found["label"] and found["label"]["text"]}
+    return found | {"own_label": found.pop("written")["label"] or None}
 
 
 def _row(feature: Feature) -> dict[str, Any]:
     label, token = feature.label, feature.label.token if feature.label else None
     sae, _, index = feature.name.rpartition("/")
-    known = _bare(feature)
+    known = _shared(feature)
     return {
         "sae": sae,
         "index": int(index),
+        "title": feature.title,
+        "own_label": known["own_label"],
         "label": label and label.text,
         "kind": label and label.kind,
         "score": token and token.value,
@@ -83,6 +85,7 @@ def _row(feature: Feature) -> dict[str, Any]:
         "positives": token and token.positives,
         "negatives": token and token.negatives,
         "near": label and label.near,
+        "strong": label and label.strong,
         "control": label and label.control,
         "output": feature.output and feature.output.text,
         **{key: known[key] for key in ("count", "density", "max", "mean", "documents", "persistence", "commonest", "histogram")},
@@ -102,8 +105,9 @@ def _schema(pa: Any) -> "pa.Schema":
         return pa.list_(pa.struct(list(fields.items())))
 
     relative, output = rows(name=text, label=text, value=real), rows(text=text, weight=real)
-    types = dict.fromkeys(("sae", "label", "kind", "output"), text) | dict.fromkeys(("index", "positives", "negatives"), whole)
-    types |= dict.fromkeys(("count", "documents"), whole) | {"histogram": pa.list_(whole), "neighbours": relative, "together": relative}
+    types = dict.fromkeys(("sae", "title", "own_label", "label", "kind", "output"), text)
+    types |= dict.fromkeys(("index", "positives", "negatives", "count", "documents"), whole)
+    types |= {"histogram": pa.list_(whole), "neighbours": relative, "together": relative}
     types |= {"promoted": output, "suppressed": output, "tokens": rows(text=text, count=whole, share=real, enrichment=real)}
     examples = {"tokens": pa.list_(text), "values": pa.list_(real), "peak": whole, "corpus": text, "doc": whole, "start": whole}
     types["examples"] = rows(**examples)

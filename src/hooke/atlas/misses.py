@@ -15,7 +15,7 @@ from hooke.atlas.readtext import ReadText
 _TOKENS, _TRIES = 8, 32
 _DIMENSIONS = 128
 _NEAREST = 4
-_CELLS = 1 << 23
+_CELLS = 1 << 21
 
 
 class NearMisses:

@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import no_type_check
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from numba import njit
 from torch import Tensor
 
@@ -19,7 +20,7 @@ _PAIRS = 1 << 29
 _DENSITY = (1e-6, 0.1)
 _TOGETHER = 2
 _CLOSER = 4
-_ROWS = 1 << 14
+_ROWS, _FEATURES = 1 << 13, 1024
 
 
 @dataclass(frozen=True)
@@ -95,22 +96,41 @@ class LogitLens:
 
         The tokens are found in bfloat16 and put in order in float32.
         """
-        token = self.shown.nonzero()[:, 0]
+        token, head = self.shown.nonzero()[:, 0], self.unembedding
         rows = W_dec.float() - W_dec.float().mean(1, keepdim=True) if self.centred else W_dec.float()
         rows = rows * self.gain.float()
-        mean = sum(self.unembedding[some].double().sum(0) for some in token.split(_ROWS)) / len(token)
-        mean = torch.as_tensor(mean).float()
-        small = torch.cat([(self.unembedding[some].float() - mean).bfloat16() for some in token.split(_ROWS)]).T
-        count = min(count, len(token))
+        count, near = min(count, len(token)), min(_CLOSER * count, len(token))
         ends: tuple[list[tuple[Tensor, Tensor]], ...] = ([], [])
-        for part in rows.split(max(1, _CELLS // len(token))):
-            rough = part.bfloat16() @ small
-            for found, sign in zip(ends, (1.0, -1.0), strict=True):
-                near = (rough if sign > 0 else -rough).topk(min(_CLOSER * count, len(token))).indices.sort(1).values
-                exact = torch.bmm(self.unembedding[token[near]].float() - mean, part[:, :, None])[:, :, 0]
-                best = (sign * exact).topk(count)
-                found.append((token[near.gather(1, best.indices)].cpu(), sign * best.values.cpu()))
+        for some in rows.split(_FEATURES):
+            for found, places, sign in zip(ends, self._nearest(some, near), (1.0, -1.0), strict=True):
+                for own, part in zip(places.split(64), some.split(64), strict=True):
+                    exact = torch.bmm(head[token[own]].float() - self._mean, part[:, :, None])[:, :, 0]
+                    best = (sign * exact).topk(count)
+                    found.append((token[own.gather(1, best.indices)].cpu(), sign * best.values.cpu()))
         return Ranked.cat(ends[0]), Ranked.cat(ends[1])
+
+    @cached_property
+    def _mean(self) -> Float[Tensor, " d"]:
+        """Mean unembedding of the tokens that count."""
+        some = self.shown.nonzero()[:, 0].split(_ROWS)
+        total = torch.stack([self.unembedding[part].double().sum(0) for part in some]).sum(0)
+        return (total / self.shown.sum()).float()
+
+    def _nearest(self, rows: Float[Tensor, "feature d"], count: int) -> tuple[Int[Tensor, "feature n"], Int[Tensor, "feature n"]]:
+        """For each row the places, ascending among `shown`, of the `count` tokens that it raises most, and lowers most, in bfloat16.
+
+        Taken from a part of the vocabulary after the other, so that no logits of all of it are ever held, nor a copy of it.
+        """
+        token, small = self.shown.nonzero()[:, 0], rows.bfloat16()
+        best = [(small.new_zeros(len(rows), 0), token.new_zeros(len(rows), 0)) for _ in range(2)]
+        for at in range(0, len(token), _ROWS):
+            rough = small @ (self.unembedding[token[at : at + _ROWS]].float() - self._mean).bfloat16().T
+            for end, toward in enumerate((rough, -rough)):
+                own = toward.topk(min(count, rough.shape[1]))
+                value, place = torch.cat([best[end][0], own.values], 1), torch.cat([best[end][1], own.indices + at], 1)
+                value, kept = value.topk(min(count, value.shape[1]))
+                best[end] = value, place.gather(1, kept)
+        return best[0][1].sort(1).values, best[1][1].sort(1).values
 
 
 @njit(cache=True, nogil=True)

@@ -4,6 +4,7 @@ import json
 import math
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,8 @@ MAX_DETAIL = 1 << 20
 MAX_NUMBERS = 1 << 24
 """Bytes that a list of numbers may unpack to."""
 _LEVEL = 9
+# What a small file keeps of each feature: tokens, and of each kind of relatives; activations so far from an example's peak; digits.
+_FEW_TOKENS, _FEW_PAIRS, _FEW_AROUND, _FEW_DIGITS = 8, 5, 8, 3
 _OWN = threading.local()  # to make a decompressor takes longer than most of these blobs take it
 
 
@@ -46,10 +49,8 @@ def unpack_numbers(blob: bytes) -> np.ndarray:
     return np.ascontiguousarray(planes.reshape(4, -1).T).view("<u4")[:, 0]
 
 
-def pack(record: FeatureRecord, most: int | None = None) -> bytes:
-    """The part of `record` that lists and filters do not need, with at most `most` of its strongest examples and no others if given."""
-    top = record.top if most is None else record.top[:most]
-    intervals, misses = (record.intervals, record.misses) if most is None else ([], [])
+def pack(record: FeatureRecord, *, plain: bool = False) -> bytes:
+    """The part of `record` that lists and filters do not need; `plain`, so that a whole file of them can be compressed at one go."""
     content = {
         "mean": _digits(record.mean, 7),
         "quantiles": [_digits(value, 7) for value in record.quantiles],
@@ -57,9 +58,9 @@ def pack(record: FeatureRecord, most: int | None = None) -> bytes:
         "documents": int(record.documents),
         "spread": [_digits(value) for value in (record.persistence, record.commonest, *record.purity)],
         "tokens": _columns([(t.token, t.count, _digits(t.share), _digits(t.enrichment)) for t in record.tokens], 4),
-        "top": _pack_examples(top),
-        "intervals": [_pack_examples(examples) for examples in intervals],
-        "misses": _pack_examples(misses),
+        "top": _pack_examples(record.top),
+        "intervals": [_pack_examples(examples) for examples in record.intervals],
+        "misses": _pack_examples(record.misses),
         "promoted": _pairs(record.promoted),
         "suppressed": _pairs(record.suppressed),
         "neighbours": _pairs(record.neighbours),
@@ -67,12 +68,32 @@ def pack(record: FeatureRecord, most: int | None = None) -> bytes:
         "label": _pack_label(record.label),
         "writes": None if record.output is None else _pack_label(record.output),
     }
-    return squeeze(json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8", "replace"))
+    data = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8", "replace")
+    return data if plain else squeeze(data)
 
 
-def unpack(blob: bytes) -> dict[str, Any]:
+def small(record: FeatureRecord, most: int) -> FeatureRecord:
+    """What a small file keeps of `record`: at most so many of its strongest examples and no others, and less of everything else."""
+    tokens = [replace(t, share=_short(t.share), enrichment=_short(t.enrichment)) for t in record.tokens[:_FEW_TOKENS]]
+    pairs = {key: [(i, _short(value)) for i, value in getattr(record, key)[:_FEW_PAIRS]] for key in _PAIRS}
+    top = [_around_peak(example) for example in record.top[:most]]
+    return replace(record, tokens=tokens, top=top, intervals=[], misses=[], **pairs)
+
+
+def _around_peak(example: Example) -> Example:
+    near = np.abs(example.at - example.peak) <= _FEW_AROUND
+    return Example(example.window, example.peak, example.at[near], np.array([_short(value) for value in example.values[near]]))
+
+
+def _short(value: float) -> float:
+    return float(_digits(value, _FEW_DIGITS))
+
+
+def unpack(blob: bytes, *, plain: bool = False) -> dict[str, Any]:
     """The fields of `FeatureRecord` that `pack` kept; `ValueError`, `TypeError` or `KeyError` where the blob is spoilt."""
-    found = json.loads(unsqueeze(blob, MAX_DETAIL), parse_constant=_no_constant)
+    if plain and len(blob) > MAX_DETAIL:
+        raise ValueError(f"a feature's detail has more than {MAX_DETAIL} bytes")
+    found = json.loads(blob if plain else unsqueeze(blob, MAX_DETAIL), parse_constant=_no_constant)
     persistence, commonest, *purity = _floats(found["spread"], 5)
     tokens, counts, shares, enrichments = found["tokens"]
     columns = _ints(tokens), _ints(counts), _floats(shares, len(tokens)), _floats(enrichments, len(tokens))
@@ -123,8 +144,8 @@ def _unpack_examples(columns: Any) -> list[Example]:
 
 def _pack_label(label: Label) -> list[Any]:
     scores = [None if s is None else [_digits(s.value), _digits(s.low), _digits(s.high), s.positives, s.negatives] for s in _scores(label)]
-    near, control = (None if value is None else _digits(value) for value in (label.near, label.control))
-    return [label.text, label.kind, label.rule, *scores, near, control]
+    others = [None if value is None else _digits(value) for value in (label.near, label.control, label.strong)]
+    return [label.text, label.kind, label.rule, *scores, *others]
 
 
 def _scores(label: Label) -> tuple[Score | None, Score | None]:
@@ -132,10 +153,10 @@ def _scores(label: Label) -> tuple[Score | None, Score | None]:
 
 
 def _unpack_label(found: Any) -> Label:
-    text, kind, rule, token, document, near, control = found
+    text, kind, rule, token, document, *others = found
     if not isinstance(text, str) or not isinstance(kind, str) or not isinstance(rule, dict):
         raise TypeError("a label is not made of texts")
-    known = [None if value is None else _float(value) for value in (near, control)]
+    known = [None if value is None else _float(value) for value in others[:3]]
     return Label(text, kind, rule, _unpack_score(token), _unpack_score(document), *known)
 
 

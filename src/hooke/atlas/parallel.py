@@ -1,13 +1,18 @@
 """Parallel: features shared out to threads. Each feature is worked out on its own, so how they are shared changes nothing."""
 
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 
 from hooke.atlas.events import Events
 
+T = TypeVar("T")
+
 _PARTS_EACH = 4
+_AHEAD = 8
 
 
 def in_parts(events: Events, workers: int, work: Callable[[int, int], object]) -> None:
@@ -21,3 +26,20 @@ def in_parts(events: Events, workers: int, work: Callable[[int, int], object]) -
     edges[0], edges[-1] = 0, len(events)
     with ThreadPoolExecutor(workers) as pool:
         list(pool.map(work, edges[:-1].tolist(), edges[1:].tolist()))
+
+
+def in_order(work: Callable[[int], T], count: int, workers: int) -> Iterator[T]:
+    """``work(0)``, ``work(1)`` ... of `count`, in order, from so many threads, which are never more than a few features ahead."""
+    if workers <= 1:
+        yield from map(work, range(count))
+        return
+    pool, waiting = ThreadPoolExecutor(workers), deque[Future[T]]()
+    try:
+        for number in range(count):
+            waiting.append(pool.submit(work, number))
+            if len(waiting) == workers * _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:  # whoever stops listening waits for no more than what is being done
+        pool.shutdown(cancel_futures=True)

@@ -102,6 +102,8 @@ class Label:
     """Balanced accuracy against near misses alone."""
     control: float | None = None
     """What the same search scores for this feature once its places are shuffled: chance, if the search is honest."""
+    strong: float | None = None
+    """Balanced accuracy where only activations above half the maximum count as active; `token` counts from a quarter up."""
 
     @property
     def score(self) -> Score | None:

@@ -85,8 +85,8 @@ MIGRATIONS = (
 """Migration ``n`` (from 1) brings a file from ``user_version`` n-1 to n."""
 
 VERSION = len(MIGRATIONS)
-OLD_FORM, FORM = 1, 2
-"""What ``detail.form`` says of its content: a profile of schema 1, or what `hooke.atlas.packing` packs."""
+OLD_FORM, FORM, PLAIN_FORM = 1, 2, 3
+"""What ``detail.form`` says of its content: a profile of schema 1, or what `hooke.atlas.packing` packs, compressed or plain."""
 _INDEXES = ("words", "context")
 _SHADOWS = ("config", "content", "data", "docsize", "idx")
 
@@ -95,7 +95,7 @@ PUT_SAE = "INSERT INTO sae (name, digest, first, d_sae, facts, mean) VALUES (?, 
 PUT_FEATURE = """
     INSERT INTO feature (id, count, density, max, label, kind, score, evidence, background, topics) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 """
-PUT_DETAIL = f"INSERT INTO detail (id, form, content) VALUES (?, {FORM}, ?)"
+PUT_DETAIL = "INSERT INTO detail (id, form, content) VALUES (?, ?, ?)"
 PUT_WORDS = "INSERT INTO words (rowid, label, output, promoted) VALUES (?, ?, ?, ?)"
 PUT_WINDOW = "INSERT INTO window (id, corpus, doc, start, ids, features) VALUES (?, ?, ?, ?, ?, x'')"
 PUT_PIECE = "INSERT OR REPLACE INTO piece (id, content) VALUES (?, ?)"

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from hooke.atlas import schema
-from hooke.atlas.packing import pack, pack_numbers, unpack_numbers
+from hooke.atlas.packing import pack, pack_numbers, small, unpack_numbers
 from hooke.atlas.records import BACKGROUND_STEPS, FeatureRecord, SaeEntry, TextWindow
 from hooke.errors import BadConfig
 from hooke.files import move_into_place, sole_file, write_error
@@ -31,8 +31,9 @@ class AtlasWriter:
     def __init__(self, path: Path | str, facts: Mapping[str, Any], *, examples: int | None = None, contexts: bool = True) -> None:
         """`facts` are of the whole atlas: ``model``, ``topics``, ``tokens``, ``corpora`` ...
 
-        For a small file: `examples` keeps so many of each feature's strongest examples and no others, and without `contexts` the text
-        around the examples cannot be searched. Raises `Busy` if another process is writing this atlas.
+        For a file that is small once it is compressed: `examples` keeps so many of each feature's strongest examples and no others, fewer
+        tokens and relatives, and fewer digits, and leaves them uncompressed; without `contexts` the text around the examples cannot be
+        searched. Raises `Busy` if another process is writing this atlas.
         """
         self.path = Path(path)
         self._most, self._contexts = examples, contexts
@@ -97,6 +98,8 @@ class AtlasWriter:
             self._next += entry.d_sae
 
     def _feature(self, feature: int, record: FeatureRecord, texts: Mapping[int, str | bytes]) -> None:
+        is_small = self._most is not None
+        kept = record if self._most is None else small(record, self._most)
         background = np.minimum(record.background, _MOST_COUNTED).astype("<u2")
         topics = np.asarray(record.topics).astype("<f2")
         if background.shape != (BACKGROUND_STEPS,) or topics.shape != (self._topics,):
@@ -107,16 +110,15 @@ class AtlasWriter:
         numbers = (feature, int(record.count), float(record.density), float(record.max), text, kind, score, int(evidence))
         self._db.execute(schema.PUT_FEATURE, (*numbers, background.tobytes(), topics.tobytes()))
         try:
-            detail = pack(record, self._most)
+            detail = pack(kept, plain=is_small)
         except ValueError as error:  # of json: there is no such number in it
             raise BadConfig(f"feature {record.index} has a number that is not finite.") from error
-        self._db.execute(schema.PUT_DETAIL, (feature, detail))
+        self._db.execute(schema.PUT_DETAIL, (feature, schema.PLAIN_FORM if is_small else schema.FORM, detail))
         promoted = " ".join(piece for token, _ in record.promoted if isinstance(piece := texts.get(token), str))
         self._db.execute(schema.PUT_WORDS, (feature, text, output and _text(output.text), promoted))
-        self._tokens.update(int(t.token) for t in record.tokens)
-        self._tokens.update(int(token) for pairs in (record.promoted, record.suppressed) for token, _ in pairs)
-        own = record.top[: self._most] if self._most is not None else [*record.top, *(e for part in record.intervals for e in part)]
-        near = record.misses if self._most is None else []
+        self._tokens.update(int(t.token) for t in kept.tokens)
+        self._tokens.update(int(token) for pairs in (kept.promoted, kept.suppressed) for token, _ in pairs)
+        own, near = [*kept.top, *(e for part in kept.intervals for e in part)], kept.misses
         if own or near:
             pairs = np.array([[e.window for e in (*own, *near)], [feature] * len(own) + [0] * len(near)], np.int64)
             self._seen.append(np.unique(pairs, axis=1).astype(np.uint32))

@@ -53,6 +53,8 @@ def trust(label: Label) -> Iterator[tuple[str, str]]:
         yield "by document", score(label.document).replace("places", "documents")
     if label.near is not None:
         yield "against near misses", f"{label.near:.2f}"
+    if label.strong is not None:
+        yield "where it is above half its maximum", f"{label.strong:.2f}"
     if label.control is not None:
         yield "the same search, shuffled", f"{label.control:.2f} (0.5 is chance)"
 

@@ -16,17 +16,19 @@ def export(
     to: Annotated[Literal["jsonl", "parquet", "neuronpedia", "saedashboard"], Parameter(help="The format.")] = "jsonl",
     sae: Annotated[tuple[str, ...], Parameter(negative="", help="Only these SAEs: a name, a site (resid_post.12) or a layer (12).")] = (),
     atlas: Annotated[Path | None, Parameter(help="An atlas file; by default that of the installed pack.")] = None,
+    own: Annotated[bool, Parameter(help="Take the labels along that you gave to features, beside the atlas'.")] = True,
 ) -> None:
     """Write an atlas as JSON Lines or Parquet, or in Neuronpedia's or SAEDashboard's layout."""
     from hooke.atlas import Atlas
     from hooke.atlas.export import export as write
+    from hooke.atlas.notes import Notes
     from hooke.atlas.search import chosen
     from hooke.cli.atlases import atlas_files
 
     files = atlas_files(atlas)
     if len(files) > 1:
         raise BadConfig(f"{len(files)} atlases are installed; say which with --atlas: {', '.join(map(str, files))}.")
-    opened, console = Atlas(files[0]), console_for(stderr=True)
+    opened, console = Atlas(files[0], Notes() if own else None), console_for(stderr=True)
     with console.status("Reading") as status:
         write(opened, to, out, saes=chosen(opened.saes, sae), progress=lambda text: status.update(text) if console.is_terminal else None)
 

@@ -53,11 +53,12 @@ def eval(  # noqa: A001 (the command's name)
         from hooke.evals import EvalConfig, evaluate
         from hooke.model import Model
         from hooke.sae import Sae
+        from hooke.sae.fits import model_of
         from hooke.text.corpus import parse_corpora, windows
 
         corpora = parse_corpora(corpus)
         saes = [Sae.from_pretrained(ref) for ref in sae]
-        loaded = Model.load(model or _model_of(saes), dtype=dtype, device=device, progress=lambda text: say(console, status, text))
+        loaded = Model.load(model or model_of(saes), dtype=dtype, device=device, progress=lambda text: say(console, status, text))
         saes = [one.to(device) for one in saes]
         _try(console, loaded, saes)
         context = context or _context(saes, loaded)
@@ -122,13 +123,6 @@ def _try(console: "Console", model: "Model", saes: "Sequence[Sae]") -> None:
         console.print(f"note: {doubt}", highlight=False, markup=False, soft_wrap=True)
 
 
-def _model_of(saes: "Sequence[Sae]") -> str:
-    names = sorted({sae.facts.model for sae in saes})
-    if len(names) != 1:
-        raise BadConfig(f"these SAEs are of different models ({', '.join(names)}); judge those of one model at a time.")
-    return names[0]
-
-
 def _context(saes: "Sequence[Sae]", model: "Model") -> int:
     known = [sae.facts.context for sae in saes if sae.facts.context > 1]
     return min([*known, model.context] if known else [128, model.context])
@@ -186,8 +180,7 @@ def _add_labelled(
     from hooke.evals.pooled import pool_texts
 
     labelled = read_labelled(*source, seed=seed)
-    progress(f"Reading {len(labelled):,} labelled texts")
-    pooled = pool_texts(model, saes, labelled.texts, seed=seed)
+    pooled = pool_texts(model, saes, labelled.texts, seed=seed, progress=progress)
     for name, module in (("probing", probing), ("tpp", tpp)):
         if name in suites:
             found = module.run(model, saes, labelled, seed=seed, progress=progress, pooled=pooled)

@@ -1,6 +1,6 @@
 """What `hooke eval` found as tables in a terminal."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +24,12 @@ _NAMES = {
     "pca": "PCA",
     "random": "random dictionary",
     "noise": "noise of equal size",
+}
+_SIZE = {"probing": "k", "tpp": "n"}
+_TPP = ("tpp", "on_target", "off_target")
+_SAID = {
+    "probing": "Balanced accuracy by features used; 0.5 is chance.",
+    "tpp": "Balanced accuracy lost by features taken out: tpp is on target (the probe of their own class) minus off target (the others).",
 }
 
 
@@ -50,11 +56,11 @@ def print_tables(result: Mapping[str, Any], console: "Console") -> None:
         if any(suite in row for row in result["saes"]):
             console.print()
             console.print(_suite_table(suite, result["saes"]))
-    for suite, figures in (("probing", ("balanced_accuracy", "auroc")), ("tpp", ("tpp", "on_target", "off_target"))):
+    for suite in ("probing", "tpp"):
         for row in result["saes"]:
             if suite in row:
                 console.print()
-                console.print(_labelled_table(suite, row, figures))
+                console.print(_labelled_table(suite, row), highlight=False)
 
 
 def written(figure: Mapping[str, float | None], decimals: int, *, percent: bool = False, spread: bool = True) -> str:
@@ -102,25 +108,37 @@ def _suite_table(suite: str, rows: list[Mapping[str, Any]]) -> Any:
     return table
 
 
-def _labelled_table(suite: str, row: Mapping[str, Any], figures: tuple[str, ...]) -> Any:
+def by_size(suite: str, rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], dict[int | None, Mapping[str, float | None]]]:
+    """Rows of ``probing`` or ``tpp`` as lines: by method and what the figure is of, then by the number of features (None: all).
+
+    Of probing that is the balanced accuracy, of TPP each of its three figures.
+    """
+    lines: dict[tuple[str, str], dict[int | None, Mapping[str, float | None]]] = {}
+    for row in rows:
+        way = " ".join(filter(None, (row.get("pool"), row.get("selection"))))
+        figures = {way: "balanced_accuracy"} if suite == "probing" else {name.replace("_", " "): name for name in _TPP}
+        for shown, name in figures.items():
+            lines.setdefault((row["method"].replace("_", " "), shown), {})[row.get(_SIZE[suite])] = row[name]
+    return lines
+
+
+def _labelled_table(suite: str, row: Mapping[str, Any]) -> Any:
+    from rich.console import Group
     from rich.table import Table
+    from rich.text import Text
 
     found = row[suite]
     if "skipped" in found:
         return f"{suite}, {row['sae']}: skipped, {found['skipped']}"
-    rows = found["rows"]
-    known = [name for name in figures if any(name in one for one in rows)]
-    size = "k" if suite == "probing" else "n"
-    title = f"{suite}: {row['sae']} on {found['labels']}, {found['documents']:,} documents"
-    table = Table(
-        "method", "pooled, selected", size, *known, box=None, header_style="bold", pad_edge=False, title=title, title_justify="left"
-    )
-    for one in rows:
-        cells = [written(one[name], 3) if isinstance(one.get(name), Mapping) else str(one.get(name, "")) for name in known]
-        table.add_row(
-            one["method"],
-            " ".join(filter(None, (one.get("pool"), one.get("selection")))),
-            "all" if one.get(size) is None else str(one[size]),
-            *cells,
-        )
-    return table
+    lines, digits = by_size(suite, found["rows"]), 2 if suite == "probing" else 3
+    sizes = sorted({size for line in lines.values() for size in line}, key=lambda size: (size is None, size))
+    title = f"{suite}: {row['sae']} on {found['labels']}, {found['documents']:,} documents of {len(found['classes'])} classes"
+    heads = ("method", "pooled, by" if suite == "probing" else "accuracy lost", *("all" if n is None else f"{n}" for n in sizes))
+    table = Table(*heads, box=None, header_style="bold", pad_edge=False)
+    for column in table.columns[2:]:
+        column.justify, column.no_wrap = "right", True
+    for (method, way), line in lines.items():
+        table.add_row(method, way, *(written(line[size], digits, spread=False) if size in line else "" for size in sizes))
+    halves = sorted(float(half) for line in lines.values() for figure in line.values() if (half := _half(figure, 3, percent=False)))
+    spread = f" 95 % intervals over documents reach {halves[len(halves) // 2]:.3f} to each side (median)." if halves else ""
+    return Group(Text(title), table, Text(_SAID[suite] + spread, style="dim"))

@@ -35,6 +35,7 @@ def finetune(
     held_out: Annotated[int, Parameter(help="Held-out tokens: half set the thresholds, half give the figures.")] = 8192,
     lr: Annotated[float | None, Parameter(help="Learning rate at the beginning; by default a tenth of training's.")] = None,
     beta: Annotated[float, Parameter(help="Weight of the divergence beside the error.")] = 1.0,
+    share: Annotated[float, Parameter(help="Share of the positions where predictions are compared; fewer cost less.")] = 1.0,
     dtype: Annotated[str, Parameter(help="The model's number format, bfloat16 or float32.")] = "bfloat16",
     device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
     seed: Annotated[int, Parameter(help="Decides the order of documents.")] = 0,
@@ -46,14 +47,15 @@ def finetune(
     with console.status("Loading") as status:
         from hooke.model import Model
         from hooke.sae import Sae
+        from hooke.sae.fits import model_of
         from hooke.text.corpus import parse_corpora, windows
         from hooke.train.finetune import FinetuneConfig, check
         from hooke.train.finetune import finetune as run
 
-        config = FinetuneConfig(tokens, lr, beta)
+        config = FinetuneConfig(tokens, lr, beta, share, seed)
         corpora = parse_corpora(corpus)
         found = Sae.from_pretrained(sae)
-        loaded = Model.load(model or found.facts.model, dtype=dtype, device=device, progress=lambda text: say(console, status, text))
+        loaded = Model.load(model or model_of([found]), dtype=dtype, device=device, progress=lambda text: say(console, status, text))
         check(found, loaded)
         text = (windows(corpora, loaded.tokenizer, length=context, seed=seed, held_out=held) for held in (True, False))
         spare, stream = (_batches(loaded, one, batch) for one in text)

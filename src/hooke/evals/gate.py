@@ -73,26 +73,6 @@ class Fault:
     """Whether its weights do as promised once the fault is mended. If not, they may be another model's, or those of a poor SAE."""
 
 
-def check_shapes(sae: Sae, model: Model) -> None:
-    """Raise `ShapeMismatch` unless `model` has the sites that `sae` reads and writes, at its widths, and is the model it was made for."""
-    for verb, sites, width in (("reads", sae.facts.input_sites, sae.d_in), ("writes", sae.facts.output_sites, len(sae.b_dec))):
-        found = sum(model.width(site) for site in sites)
-        if found != width:
-            where = ", ".join(map(str, sites)) if len(sites) < 4 else f"{len(sites)} sites"
-            raise ShapeMismatch(
-                f"{sae.name} {verb} width {width} at {where} (trained on {sae.facts.model}); {model.name} has width {found} there."
-            )
-    if _bare(sae.facts.model) not in ("", _bare(model.name)):
-        raise ShapeMismatch(
-            f"{sae.name} was trained on {sae.facts.model}, not on {model.name}: its features mean nothing there. "
-            f"Use --model {sae.facts.model}, or an SAE of {model.name} (see hooke saes)."
-        )
-
-
-def _bare(model: str) -> str:
-    return model.rstrip("/").rpartition("/")[2].lower()
-
-
 def measure(sae: Sae, acts: Activations) -> Fit:
     """How `sae` does on the tokens that `acts` gives."""
     return _measure(sae, *_in_and_out(sae, acts))

@@ -12,8 +12,8 @@ from hooke.model import Model
 from hooke.model.hooks import capturing, editing
 from hooke.names import Site
 
-# Logits held at a time: bounds them at 64 MiB in float32 for any vocabulary.
-_LOGIT_VALUES = 1 << 24
+# Probabilities of the clean pass held at a time: bounds them at 128 MiB for any vocabulary.
+_CLEAN_VALUES = 1 << 25
 
 Edit = Callable[[Float[Tensor, "token d_site"]], Float[Tensor, "token d_site"]]
 
@@ -141,25 +141,28 @@ class Losses:
 def losses(
     model: Model, clean: Float[Tensor, "token d_model"], others: Sequence[Float[Tensor, "token d_model"]], targets: Int[Tensor, " token"]
 ) -> Losses:
-    """Losses of passes from what their LM head reads; logits exist for a few tokens at a time. A target of -1 is none."""
-    step = max(1, _LOGIT_VALUES // model.hf.config.get_text_config().vocab_size)
+    """Losses of passes from what their LM head reads; probabilities exist for a few tokens at a time. A target of -1 is none."""
+    step = max(1, _CLEAN_VALUES // model.hf.config.get_text_config().vocab_size)
     out = torch.zeros(1 + 2 * len(others), len(clean), dtype=torch.float64)
     for start in range(0, len(clean), step):
-        rows = slice(start, start + step)
-        target = targets[rows]
-        logits = model.logits(clean[rows])
-        p, total = logits.softmax(-1), logits.logsumexp(-1)
-        out[0, rows] = _cross_entropy(logits, total, target)
-        # The clean entropy by the very operations of the cross term, so that equal logits give a divergence of exactly 0.
-        own = torch.linalg.vecdot(p, logits) - total
+        some = slice(start, start + step)
+        target, found = targets[some], out[:, some]
+        own = []
+        for rows, log_p in model.log_probs(clean[some]):
+            p = log_p.exp()
+            # The clean entropy by the very operations of the cross term, so that equal predictions give a divergence of exactly 0.
+            own.append((p, torch.linalg.vecdot(p, log_p)))
+            found[0, rows] = _cross_entropy(log_p, target[rows])
         for i, other in enumerate(others):
-            logits = model.logits(other[rows])
-            total = logits.logsumexp(-1)
-            out[1 + 2 * i, rows] = _cross_entropy(logits, total, target)
-            out[2 + 2 * i, rows] = (own - (torch.linalg.vecdot(p, logits) - total)).double().cpu()
+            if torch.equal(other[some], clean[some]):  # what changed nothing, as the identity, needs no logits of its own
+                found[1 + 2 * i] = found[0]
+                continue
+            for (rows, log_q), (p, entropy) in zip(model.log_probs(other[some]), own, strict=True):
+                found[1 + 2 * i, rows] = _cross_entropy(log_q, target[rows])
+                found[2 + 2 * i, rows] = (entropy - torch.linalg.vecdot(p, log_q)).double().cpu()
     return Losses(out[0], list(out[1::2]), list(out[2::2]))
 
 
-def _cross_entropy(logits: Tensor, total: Tensor, target: Tensor) -> Tensor:
-    picked = logits.gather(1, target.clamp_min(0)[:, None])[:, 0]
-    return torch.where(target >= 0, total - picked, 0).double().cpu()
+def _cross_entropy(log_p: Tensor, target: Tensor) -> Tensor:
+    picked = log_p.gather(1, target.clamp_min(0)[:, None])[:, 0]
+    return torch.where(target >= 0, -picked, 0).double().cpu()

@@ -1,6 +1,6 @@
 """Pooled texts: each text's activations and codes as one vector each, mean and largest, from one pass of the model for all SAEs."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from hooke.codes import Codes
 from hooke.errors import BadConfig
 from hooke.evals.probes import Vectors, require_sklearn
 from hooke.evals.randomised import random_dictionary
+from hooke.evals.run import check
 from hooke.harvest import harvest
 from hooke.model import Model
 from hooke.names import Site
@@ -20,6 +21,7 @@ from hooke.text.corpus import Window
 
 CONTEXT = 128
 """Tokens read of each text, the beginning-of-sequence token included (SAEBench, arXiv 2503.09532)."""
+_BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -65,15 +67,20 @@ def pool_texts(
     *,
     l0: Sequence[float] | None = None,
     context: int = CONTEXT,
-    batch_tokens: int = 4096,
     seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
 ) -> PooledTexts:
     """Vectors of `texts` (their first `context` tokens): activations, codes of `saes`, and codes of random dictionaries like them.
 
     One pass of the model serves all; only pooled vectors are kept. The random dictionaries are as sparse as the SAEs are on the first
     batch. With `l0` they have that many active features, and the SAEs themselves are left out: for a model they were not made for.
+
+    Raises `ShapeMismatch` for an SAE of another model, `BadConfig` where an SAE is given twice or the texts have no tokens.
     """
     require_sklearn()  # which brings scipy, for the sparse rows
+    if l0 is None:
+        check(model, saes)
+    progress(f"Reading {len(texts):,} labelled texts" + ("" if l0 is None else " with random weights"))
     ids = [row[:context] for row in model.tokenizer.encode(list(texts))]
     windows = (Window("texts", number, row) for number, row in enumerate(ids))
     gathered = {sae.facts.input_sites: _Gathered(len(ids)) for sae in saes}
@@ -82,7 +89,7 @@ def pool_texts(
     coded: list[_Gathered] = []
     tokens = 0
     sites = list(dict.fromkeys(site for group in gathered for site in group))
-    for part in harvest(model, windows, sites, batch_tokens=batch_tokens, drop_sinks=False):
+    for part in harvest(model, windows, sites, batch_tokens=_BATCH_TOKENS, drop_sinks=False):
         acts = {group: torch.cat([part.acts[site] for site in group], 1).float() for group in gathered}
         if not len(part.pos):
             continue

@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -20,12 +21,10 @@ from hooke.evals.probes import (
     fit_few,
     mean_difference,
     most_different,
-    require_sklearn,
     rotated,
     standardised,
 )
 from hooke.evals.randomised import randomised_model
-from hooke.evals.run import check
 from hooke.model import Model
 from hooke.sae import Sae
 
@@ -81,16 +80,10 @@ def run(
     on permuted labels; ``tfidf`` and ``tfidf_chars`` on the same stretch of text; ``majority``. `pooled` spares the pass, where
     `pool_texts` has been run for `saes`.
     """
-    require_sklearn()
     config = config or ProbingConfig()
-    check(model, saes)
-    if pooled is None:
-        progress(f"Reading {len(labelled):,} labelled texts")
-        pooled = pool_texts(model, saes, labelled.texts, context=config.context, seed=seed)
-    fresh = None
-    if config.randomised:
-        progress("Reading them with random weights")
-        fresh = pool_texts(randomised_model(model, seed=seed), saes, labelled.texts, l0=pooled.l0, context=config.context, seed=seed)
+    read = partial(pool_texts, saes=saes, texts=labelled.texts, context=config.context, seed=seed, progress=progress)
+    pooled = pooled or read(model)
+    fresh = read(randomised_model(model, seed=seed), l0=pooled.l0) if config.randomised else None
     suite = _Suite(labelled, Trials(labelled, seed, config.splits), config, pooled, fresh)
     progress("Probing the texts themselves")
     shared = [suite.majority(), *suite.tfidf()]

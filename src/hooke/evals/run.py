@@ -13,7 +13,6 @@ from torch import Tensor
 
 from hooke.errors import BadConfig, BadFile
 from hooke.evals.baselines import Calibration, baselines_for, mean_l0
-from hooke.evals.gate import check_shapes
 from hooke.evals.geometry import geometry
 from hooke.evals.judge import Judge
 from hooke.evals.passes import Passes
@@ -24,6 +23,7 @@ from hooke.harvest import pad
 from hooke.model import Model, length_batches
 from hooke.names import Site
 from hooke.sae import Sae
+from hooke.sae.fits import check_fits
 from hooke.text.corpus import Window
 
 SCHEMA = 1
@@ -124,11 +124,11 @@ def identity(sae: Sae) -> dict[str, Any]:
 
 
 def check(model: Model, saes: Sequence[Sae]) -> None:
-    """Raise `ShapeMismatch` unless every SAE was made for `model`, and `BadConfig` if one is named twice or none is."""
+    """Raise `ShapeMismatch` unless every SAE is one of `model`, and `BadConfig` if one is named twice or none is."""
     if not saes:
         raise BadConfig("no SAE to judge.")
     for sae in saes:
-        check_shapes(sae, model)
+        check_fits(sae, model.name, model.width)
     names = [sae.name for sae in saes]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise BadConfig(f"{twice[0]} was given twice; figures are told apart by name.")

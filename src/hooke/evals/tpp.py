@@ -10,8 +10,7 @@ from jaxtyping import Float, Int
 from hooke.errors import BadConfig
 from hooke.evals.labelled import Labelled
 from hooke.evals.pooled import CONTEXT, Pooled, PooledTexts, pool_texts
-from hooke.evals.probes import Trial, Trials, dense, figure, fit_weights, mean_difference, require_sklearn
-from hooke.evals.run import check
+from hooke.evals.probes import Trial, Trials, dense, figure, fit_weights, mean_difference
 from hooke.model import Model
 from hooke.sae import Sae
 
@@ -54,12 +53,8 @@ def run(
     Rows have ``method`` (``sae`` or ``random_dictionary``), ``n``, and the figures ``tpp``, ``on_target`` (its first mean) and
     ``off_target`` (its second). An SAE that writes another site than it reads has ``"skipped"`` with the reason in place of rows.
     """
-    require_sklearn()
     config = config or TppConfig()
-    check(model, saes)
-    if pooled is None:
-        progress(f"Reading {len(labelled):,} labelled texts")
-        pooled = pool_texts(model, saes, labelled.texts, context=config.context, seed=seed)
+    pooled = pooled or pool_texts(model, saes, labelled.texts, context=config.context, seed=seed, progress=progress)
     trials = Trials(labelled, seed, config.splits)
     probes: dict[Any, _Probes] = {}
     out = []

@@ -20,6 +20,8 @@ from hooke.explain.wording import worded
 
 STRONG = 0.25
 """Above this share of its maximum a feature counts as clearly active."""
+STRONGEST = 0.5
+"""Above this share it is in the stronger half of its range; how a label does there is a figure of its own."""
 MIN_SCORE = 0.7
 """A label that scores less is none, and so is one whose interval reaches down to `CHANCE`."""
 CHANCE = 0.55
@@ -99,7 +101,7 @@ class Labeller:
 
     def label(self, rows: np.ndarray, values: np.ndarray, misses: np.ndarray, outputs: Sequence[str] = ()) -> tuple[Label, Label | None]:
         """The label of a feature that fired on the tokens `rows` with `values`, and, given `outputs`, that of its output side."""
-        strong = rows[values >= STRONG * values.max()] if len(rows) else rows
+        strong, strongest = (rows[values >= share * values.max(initial=0)] for share in (STRONG, STRONGEST))
         seen = [self._seen(rows, strong, misses, half) for half in (0, 1)]
         own = [int((half.places.kind == POSITIVE).sum()) for half in seen]
         output = self._output(outputs, seen[1].places) if outputs else None
@@ -117,10 +119,10 @@ class Labeller:
         places = seen[1].places
         holds = best.test.matches(self.signs, places.rows, self._scratch)
         token, near = balanced(holds, places.kind, places.doc), near_only(holds, places.kind)
-        document = self._document(best.test, texts, seen[1])
+        document, upper = self._document(best.test, texts, seen[1]), self._upper(best.test, strongest, places, holds)
         if token.value < MIN_SCORE or token.low <= CHANCE:
-            return Label(NO_MEANING, "none", rule.json(), token, document, near, control), output
-        return Label(text, kind, rule.json(), token, document, near, control), output
+            text, kind = NO_MEANING, "none"
+        return Label(text, kind, rule.json(), token, document, near, control, upper), output
 
     def _seen(self, rows: np.ndarray, strong: np.ndarray, misses: np.ndarray, half: int) -> _Seen:
         reading = self.reading
@@ -130,6 +132,16 @@ class Labeller:
         everywhere = np.concatenate(parts).astype(np.int64)
         kinds = np.repeat((POSITIVE, NEAR_MISS, RANDOM), [len(part) for part in parts])
         return _Seen(Places(everywhere, kinds, reading.doc[everywhere]), np.unique(reading.window[rows]), np.unique(reading.window[own]))
+
+    def _upper(self, test: Test, strongest: np.ndarray, places: Places, holds: np.ndarray) -> float | None:
+        """The score once the positives are those of the stronger half of the feature's range; the negatives stay."""
+        rows = _thin(strongest[self.reading.score_half[strongest]], POSITIVES)
+        if len(rows) < MIN_EVIDENCE:
+            return None
+        silent = places.kind != POSITIVE
+        right = np.concatenate([test.matches(self.signs, rows, self._scratch), holds[silent]])
+        kind = np.concatenate([np.full(len(rows), POSITIVE), places.kind[silent]])
+        return balanced(right, kind, np.concatenate([self.reading.doc[rows], places.doc[silent]])).value
 
     def _control(self, places: list[Places], rows: np.ndarray) -> float | None:
         """What the search finds once it is shuffled what each place is; measured for one feature in some, chosen by where it fired."""

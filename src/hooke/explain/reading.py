@@ -1,11 +1,13 @@
 """Reading: the tokens a model read, with the words and marks of each, as arrays that rules can be tried on."""
 
+import itertools
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from hooke.explain.passage import passage
+from hooke.explain.subjects import Subjects
 from hooke.explain.vocabulary import ENDING, SHORT_ENDING, beginning, classes_of, ending, language_of
 
 
@@ -76,8 +78,17 @@ class Reading:
         self.language = np.array(language, np.int16).ravel()[: len(tokens)]
         self.doc = self.doc_of_window[self.window]
         self.score_half = self.doc % 2 == 1
+        self.subject_start, self.subjects = np.zeros(len(tokens) + 1, np.int64), np.zeros(0, np.int32)
         self._parts.clear()
         self._by_word()
+
+    def on_subjects(self, subjects: Subjects) -> None:
+        """Find what each window is on, so that rules may say it; once closed. Without this no window is on anything."""
+        pieces, start = self.pieces.texts, self.token_start.tolist()
+        texts = ["".join(pieces[own] for own in self.piece[low:high].tolist()) for low, high in itertools.pairwise(start)]
+        found = subjects.of(texts)
+        self.subject_start = np.concatenate([[0], np.cumsum([len(own) for own in found])]).astype(np.int64)
+        self.subjects = np.concatenate([np.zeros(0, np.int32), *found]).astype(np.int32)
 
     def _by_word(self) -> None:
         """What each word of the vocabulary is by itself: its classes (in compressed rows), endings and beginning."""

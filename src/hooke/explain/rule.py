@@ -9,6 +9,8 @@ import numpy as np
 from hooke.errors import BadFile
 from hooke.explain.reading import Reading
 from hooke.explain.signs import SLOTS, Scratch, Signs
+from hooke.explain.subjects import SentenceEncoder, Subjects
+from hooke.text.meaning import Encoder
 
 _MOST, _MOST_GROUPS = 512, 32
 """No rule has more signs, or groups, than this."""
@@ -92,19 +94,24 @@ class Rule:
         """The rule in the numbers of the reading of `signs`."""
         return Test(tuple(np.array([signs.find(*sign) for sign in group], np.int64) for group in self.groups), self.points, self.at_least)
 
-    def matches(self, pieces: Sequence[str]) -> np.ndarray:
-        """For each token of a text, given as its tokens' pieces, whether the rule holds: no model is run."""
+    def matches(self, pieces: Sequence[str], encoder: SentenceEncoder | None = None) -> np.ndarray:
+        """For each token of a text, given as its tokens' pieces, whether the rule holds: no language model is run.
+
+        A rule that speaks of subjects asks `encoder`, by default that of the ``[semantic]`` extra; `Missing` where it is not installed.
+        """
         if not pieces:
             return np.zeros(0, bool)
         reading = Reading()
         reading.add(pieces, 0)
         reading.close()
+        if any(slot == "subject" for group in self.groups for slot, _ in group):
+            reading.on_subjects(Subjects(encoder or Encoder()))
         signs = Signs(reading)
         return self.on(signs).matches(signs, np.arange(len(pieces)), Scratch(signs))
 
-    def matches_text(self, pieces: Sequence[str]) -> bool:
+    def matches_text(self, pieces: Sequence[str], encoder: SentenceEncoder | None = None) -> bool:
         """Whether the text as a whole matches: enough of its tokens do."""
-        return int(self.matches(pieces).sum()) >= self.texts
+        return int(self.matches(pieces, encoder).sum()) >= self.texts
 
 
 def _by_slot(group: Sequence[Sign]) -> dict[str, list[str]]:

@@ -38,6 +38,8 @@ _LONG = 0.002
 """The handicap of a rule of many signs: so much for every time their number doubles."""
 _LITTLE = 0.006
 """What a sign must add to belong to a small set."""
+_LEARNT, _CHECKED = 0.4, 1.8
+"""How much the places that a rule was learnt from count beside those it is checked on, and how many handicaps the sum is worth."""
 _FEW = 8
 """Fewer positives to check on than this, and the check says too little."""
 
@@ -93,8 +95,8 @@ def find(signs: Signs, places: Places, scratch: Scratch) -> Candidate | None:
     """The best rule for `places`, or None where no sign speaks for the feature.
 
     1. Two documents in three are learnt from: each family and slot proposes its best rule.
-    2. The rest is the check: the proposal that does best there, less a handicap for saying more than one thing, is the family chosen.
-       Where the check holds too few positives, the places learnt from decide.
+    2. The rest is the check: the proposal that does best there, and to a part where it was learnt, less a handicap for saying more than
+       one thing, is the family chosen. Where the check holds too few positives, the places learnt from decide.
     3. That family proposes again, from all places.
     """
     check = (places.doc >> 1) % 3 == 0
@@ -104,8 +106,8 @@ def find(signs: Signs, places: Places, scratch: Scratch) -> Candidate | None:
     proposals = propose(signs, places, learn, scratch)
     if not proposals:
         return None
-    weights = places.weights(check if enough else everything)
-    penalty = 1 if enough else 3
+    weights = places.weights(check) + _LEARNT * places.weights(~check) if enough else places.weights(everything)
+    penalty = _CHECKED if enough else 3
     worth = [float(weights[own.holds].sum()) / 2 - penalty * own.handicap() for own in proposals]
     best = proposals[int(np.argmax(worth))]
     if not enough:

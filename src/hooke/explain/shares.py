@@ -21,6 +21,8 @@ class Shares:
     """Share with a name."""
     good: float
     """Share with a name that scores at least `GOOD` on tokens."""
+    strong: float
+    """Share with a name that does so where only activations above half the maximum count as active."""
     mean: float | None
     """Mean token score of the features that were scored, named or not."""
     control: float | None
@@ -30,16 +32,17 @@ class Shares:
     def of(cls, labels: Iterable[Label]) -> "Shares":
         """The figures of `labels`: leave out those of features that never fired.
 
-        Labels of an SAE on a model of random weights (`hooke.evals.randomised`) give the other control: words alone can be labelled too.
+        `hooke.explain.control` makes the labels of the other control: words alone can be labelled too.
         """
         every = list(labels)
         named = [label for label in every if label.kind != "none"]
         good = [label for label in named if label.token is not None and label.token.value >= GOOD]
+        strong = [label for label in named if label.strong is not None and label.strong >= GOOD]
         scores = [label.token.value for label in every if label.token is not None]
         controls = [label.control for label in every if label.control is not None]
         rare = [label for label in every if label.text == TOO_RARE]
         n = max(1, len(every))
-        return cls(len(every), len(rare) / n, len(named) / n, len(good) / n, _mean(scores), _mean(controls))
+        return cls(len(every), len(rare) / n, len(named) / n, len(good) / n, len(strong) / n, _mean(scores), _mean(controls))
 
 
 def _mean(values: list[float]) -> float | None:

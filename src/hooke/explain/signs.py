@@ -8,6 +8,7 @@ from numba import njit
 
 from hooke.explain.passage import MARKS
 from hooke.explain.reading import Numbering, Reading
+from hooke.explain.subjects import subject_values
 from hooke.explain.vocabulary import classes, languages
 
 NEAR, TEXT = 8, 64
@@ -30,13 +31,14 @@ SLOTS = (
     "near class",
     "text",
     "text class",
+    "subject",
     "next",
 )
 """Where a sign is looked for; a slot and a value make a sign."""
 ONE_VALUED = frozenset({"token", "word", "before", "after", "language", "next"})
 """Slots of which a token has at most one value."""
 TOKEN, WORD, BEFORE, AFTER, ENDS, BEGINS, LANGUAGE, MARK, CLASS = range(9)
-CLASS_BEFORE, CLASS_AFTER, NEAR_WORD, NEAR_CLASS, TEXT_WORD, TEXT_CLASS, NEXT = range(9, len(SLOTS))
+CLASS_BEFORE, CLASS_AFTER, NEAR_WORD, NEAR_CLASS, TEXT_WORD, TEXT_CLASS, SUBJECT, NEXT = range(9, len(SLOTS))
 
 
 class _Arrays(NamedTuple):
@@ -55,6 +57,8 @@ class _Arrays(NamedTuple):
     beginning: np.ndarray
     class_start: np.ndarray
     classes: np.ndarray
+    subject_start: np.ndarray
+    subjects: np.ndarray
 
 
 class Signs:
@@ -67,7 +71,7 @@ class Signs:
         tables = {TOKEN: reading.pieces, NEXT: reading.pieces, ENDS: reading.endings, BEGINS: reading.beginnings}
         tables |= dict.fromkeys((WORD, BEFORE, AFTER, NEAR_WORD, TEXT_WORD), words)
         tables |= dict.fromkeys((CLASS, CLASS_BEFORE, CLASS_AFTER, NEAR_CLASS, TEXT_CLASS), kinds)
-        tables |= {LANGUAGE: Numbering(languages()), MARK: Numbering(MARKS)}
+        tables |= {LANGUAGE: Numbering(languages()), MARK: Numbering(MARKS), SUBJECT: Numbering(subject_values())}
         self._tables = [tables[slot] for slot in range(len(SLOTS))]
         sizes = [len(table) for table in self._tables]
         self.offset = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
@@ -149,9 +153,9 @@ class Scratch:
 
 @njit(inline="always")
 @no_type_check
-def _class_signs(word, base, class_start, classes, out, n):
-    for i in range(class_start[word], class_start[word + 1]):
-        out[n] = base + classes[i]
+def _listed_signs(row, base, start, numbers, out, n):
+    for i in range(start[row], start[row + 1]):
+        out[n] = base + numbers[i]
         n += 1
     return n
 
@@ -185,19 +189,21 @@ def _of(row, slots, out, counts, a):
             left >>= 1
             number += 1
     if slots[CLASS]:
-        n = _class_signs(word, a.offset[CLASS], a.class_start, a.classes, out, n)
+        n = _listed_signs(word, a.offset[CLASS], a.class_start, a.classes, out, n)
     if own > first and (slots[BEFORE] or slots[CLASS_BEFORE]):
         out[n] = a.offset[BEFORE] + a.words[own - 1]
-        n = _class_signs(a.words[own - 1], a.offset[CLASS_BEFORE], a.class_start, a.classes, out, n + 1)
+        n = _listed_signs(a.words[own - 1], a.offset[CLASS_BEFORE], a.class_start, a.classes, out, n + 1)
     if own + 1 < last and (slots[AFTER] or slots[CLASS_AFTER]):
         out[n] = a.offset[AFTER] + a.words[own + 1]
-        n = _class_signs(a.words[own + 1], a.offset[CLASS_AFTER], a.class_start, a.classes, out, n + 1)
+        n = _listed_signs(a.words[own + 1], a.offset[CLASS_AFTER], a.class_start, a.classes, out, n + 1)
     if slots[NEAR_WORD] or slots[NEAR_CLASS]:
         for place in range(max(first, own - NEAR), own):
             out[n] = a.offset[NEAR_WORD] + a.words[place]
             n += 1
             if slots[NEAR_CLASS]:
-                n = _class_signs(a.words[place], a.offset[NEAR_CLASS], a.class_start, a.classes, out, n)
+                n = _listed_signs(a.words[place], a.offset[NEAR_CLASS], a.class_start, a.classes, out, n)
+    if slots[SUBJECT]:
+        n = _listed_signs(a.window[row], a.offset[SUBJECT], a.subject_start, a.subjects, out, n)
     if slots[NEXT] and row + 1 < len(a.piece) and a.window[row + 1] == a.window[row]:
         out[n] = a.offset[NEXT] + a.piece[row + 1]
         n += 1
@@ -223,7 +229,7 @@ _ROOM = 2048
 @njit(cache=True, nogil=True)
 @no_type_check
 def _present(rows, out, column, slots, a):
-    signs, counts = np.empty(_ROOM, np.int64), np.zeros(256, np.int32)
+    signs, counts = np.empty(_ROOM, np.int64), np.zeros(a.offset[CLASS + 1] - a.offset[CLASS], np.int32)
     for i in range(len(rows)):
         n = _of(rows[i], slots, signs, counts, a)
         for j in range(n):
@@ -235,7 +241,7 @@ def _present(rows, out, column, slots, a):
 @njit(cache=True, nogil=True)
 @no_type_check
 def _groups(rows, out, bits, slots, a):
-    signs, counts = np.empty(_ROOM, np.int64), np.zeros(256, np.int32)
+    signs, counts = np.empty(_ROOM, np.int64), np.zeros(a.offset[CLASS + 1] - a.offset[CLASS], np.int32)
     for i in range(len(rows)):
         n = _of(rows[i], slots, signs, counts, a)
         for j in range(n):
@@ -246,7 +252,7 @@ def _groups(rows, out, bits, slots, a):
 @no_type_check
 def _tally(rows, weights, groups, sums, a):
     gain, support, group, stamp, seen = sums
-    signs, counts = np.empty(_ROOM, np.int64), np.zeros(256, np.int32)
+    signs, counts = np.empty(_ROOM, np.int64), np.zeros(a.offset[CLASS + 1] - a.offset[CLASS], np.int32)
     slots = np.ones(len(a.offset), np.bool_)
     slots[NEXT] = False  # what follows is for the output side to say
     found = 0

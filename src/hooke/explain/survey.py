@@ -16,13 +16,14 @@ from hooke.atlas.events import Events
 from hooke.atlas.examples import choose, example_at
 from hooke.atlas.misses import NearMisses
 from hooke.atlas.neighbours import LogitLens, Ranked, decoder_neighbours, stride_for, together
+from hooke.atlas.parallel import in_order
 from hooke.atlas.readtext import ReadText
 from hooke.atlas.records import Example
 from hooke.atlas.spool import Spool
 from hooke.atlas.statistics import statistics
 from hooke.errors import BadConfig, LimitReached
 from hooke.evals.run import check
-from hooke.explain import Reading, label_features
+from hooke.explain import Labeller, Reading
 from hooke.explain.logitlens import logit_lens
 from hooke.explain.short import Driven, Headlines, TopicEvidence, driven_by, neutral_texts
 from hooke.explain.spooling import Portions, read_codes
@@ -34,7 +35,7 @@ from hooke.sae import Sae, digest
 from hooke.text.corpus import Corpus, windows
 
 # Events held at a time, 8 bytes each.
-_EVENTS = 1 << 26
+_EVENTS = 1 << 24
 _KINDS_OF_MISSES = 4
 _UNKNOWN_L0 = 100
 
@@ -186,7 +187,7 @@ class _Survey:
         self.report("Taking stock of the words", 0, 1)
         pieces = {token: _piece(model.tokenizer.spelling(token)) for token in range(len(self.lens.shown))}
         self.names = {token: piece if isinstance(piece, str) else piece.decode("utf-8", "replace") for token, piece in pieces.items()}
-        self.reading = _reading(text, pieces)
+        self.labeller = Labeller(_reading(text, pieces))
         self.near = NearMisses(text)
         facts = facts | {"windows": text.windows, "documents": len(text.document_tokens), "topics": headlines.names}
         with AtlasWriter(path, facts, examples=settings.kept_examples, contexts=settings.contexts) as writer:
@@ -212,29 +213,30 @@ class _Survey:
 
     def _records(self, sae: Sae, counts: np.ndarray, topics: TopicEvidence) -> Iterator[FeatureRecord]:
         """The features of one SAE in order, some at a time."""
+        self.report(sae.name, 0, sae.d_sae)
         n, tokens = self.settings.nearest, len(self.text)
-        stride = stride_for(counts, tokens)
-        alike = decoder_neighbours(sae.W_dec, n)
-        both = together(self.spool.sample(sae.name, stride), counts / tokens, n, self.workers)
+        both = together(self.spool.sample(sae.name, stride_for(counts, tokens)), counts / tokens, n, self.workers)
+        near = _Near(*_ends(self.lens, sae, n), decoder_neighbours(sae.W_dec, n), both)
         edges = np.searchsorted(np.cumsum(counts) // _EVENTS, np.arange(counts.sum() // _EVENTS + 2))
         for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
             if low < high:
-                yield from self._block(sae, self.spool.events(sae.name, counts, low, high), low, (alike, both), topics)
+                for record in self._block(self.spool.events(sae.name, counts, low, high), low, near, topics):
+                    yield record
+                    self.report(sae.name, record.index + 1, sae.d_sae)
 
-    def _block(self, sae: Sae, events: Events, low: int, near: tuple[Ranked, Ranked], topics: TopicEvidence) -> Iterator[FeatureRecord]:
+    def _block(self, events: Events, low: int, near: "_Near", topics: TopicEvidence) -> Iterator[FeatureRecord]:
         """The features of `events`, the first of which is number `low` of the SAE."""
-        settings, text, done = self.settings, self.text, low
-        self.report(sae.name, done, sae.d_sae)
-        ends = _ends(self.lens, sae, low, low + len(events), settings.nearest)
+        settings, text = self.settings, self.text
         found = statistics(events, text, self.workers)
         top, spread = choose(events, text, settings.examples, settings.per_interval, self.workers)
         misses = self.near.find(events, found.token, top, settings.misses, self.workers)
-        outputs = [[self.names[token] for token, _ in ends[0].of(i)] for i in range(len(events))]
-        labels = label_features(self.reading, events, [row[row >= 0] for row in misses], outputs=outputs, workers=self.workers)
         kept = misses.reshape(len(events), _KINDS_OF_MISSES, -1)[:, :, : settings.misses_kept].reshape(len(events), -1)
-        for i, (label, output) in enumerate(labels):
+
+        def record(i: int) -> FeatureRecord:
             rows, values = events[i]
-            yield FeatureRecord(
+            promoted = near.promoted.of(low + i)
+            label, output = self.labeller.label(rows, values, misses[i][misses[i] >= 0], [self.names[token] for token, _ in promoted])
+            return FeatureRecord(
                 index=low + i,
                 count=int(found.count[i]),
                 density=float(found.count[i] / len(text)),
@@ -250,16 +252,27 @@ class _Survey:
                 top=[example_at(row, rows, values, text) for row in top[i].tolist() if row >= 0],
                 intervals=[[example_at(row, rows, values, text) for row in part if row >= 0] for part in spread[i].tolist()],
                 misses=[_miss(row, text) for row in kept[i].tolist() if row >= 0],
-                promoted=ends[0].of(i),
-                suppressed=ends[1].of(i),
-                neighbours=near[0].of(low + i),
-                together=near[1].of(low + i),
+                promoted=promoted,
+                suppressed=near.suppressed.of(low + i),
+                neighbours=near.neighbours.of(low + i),
+                together=near.together.of(low + i),
                 label=topics.label(low + i, label),
                 output=output,
                 background=topics.background[low + i],
                 topics=topics.weights[low + i],
             )
-            self.report(sae.name, low + i + 1, sae.d_sae)
+
+        return in_order(record, len(events), self.workers)
+
+
+@dataclass(frozen=True)
+class _Near:
+    """What is nearest to each feature of an SAE."""
+
+    promoted: Ranked
+    suppressed: Ranked
+    neighbours: Ranked
+    together: Ranked
 
 
 def _miss(row: int, text: ReadText) -> Example:
@@ -267,12 +280,12 @@ def _miss(row: int, text: ReadText) -> Example:
     return Example(window, int(row - text.start[window]), np.zeros(0, np.int64), np.zeros(0, np.float32))
 
 
-def _ends(lens: LogitLens, sae: Sae, low: int, high: int, count: int) -> tuple[Ranked, Ranked]:
-    """What the logit lens says of some features; nothing where they do not write to the residual stream."""
+def _ends(lens: LogitLens, sae: Sae, count: int) -> tuple[Ranked, Ranked]:
+    """What the logit lens says of an SAE's features; nothing where they do not write to the residual stream."""
     if sae.W_dec.shape[1] != lens.unembedding.shape[1]:
-        nothing = Ranked(np.zeros((high - low, 0), np.int32), np.zeros((high - low, 0), np.float32))
+        nothing = Ranked(np.zeros((sae.d_sae, 0), np.int32), np.zeros((sae.d_sae, 0), np.float32))
         return nothing, nothing
-    return lens.ends(sae.W_dec[low:high], count)
+    return lens.ends(sae.W_dec, count)
 
 
 def _piece(spelling: bytes) -> str | bytes:

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from functools import cache
 from importlib import resources
 
+from hooke.explain.families import families
+
 ENDING, SHORT_ENDING, BEGINNING = 3, 2, 4
 """Letters of a word's endings and of its beginning."""
 _MIN_LETTERS = 5
@@ -37,15 +39,21 @@ def _tables() -> tuple[dict[str, frozenset[str]], dict[str, frozenset[str]]]:
     return own, {row["name"]: frozenset(row["words"].split()) for row in data["language"]}
 
 
-def classes() -> dict[str, frozenset[str]]:
-    """The word classes by name, each with its words."""
+def named_classes() -> dict[str, frozenset[str]]:
+    """The word classes that somebody named, each with its words."""
     return _tables()[0]
+
+
+@cache
+def classes() -> dict[str, frozenset[str]]:
+    """All word classes, each with its words: those with a name of their own, and the `families`, called by some of their words."""
+    return named_classes() | families()
 
 
 @cache
 def grammatical() -> frozenset[str]:
     """Words of grammar: they say nothing of what a text is on."""
-    return frozenset().union(*(classes()[name] for name in _SMALL_WORDS))
+    return frozenset().union(*(named_classes()[name] for name in _SMALL_WORDS))
 
 
 def languages() -> list[str]:
@@ -56,7 +64,7 @@ def languages() -> list[str]:
 @cache
 def _by_word(table: int) -> dict[str, tuple[int, ...]]:
     """For each word the numbers of the sets of one of the tables that it is in."""
-    sets = _tables()[table]
+    sets = (classes(), _tables()[1])[table]
     out: dict[str, tuple[int, ...]] = {}
     for number, words in enumerate(sets.values()):
         for word in words:

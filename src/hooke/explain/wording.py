@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 
 from hooke.explain.rule import Rule, Sign
-from hooke.explain.vocabulary import classes, grammatical
+from hooke.explain.subjects import subject_of
+from hooke.explain.vocabulary import grammatical, named_classes
 
 _SHOWN = 3
 """Words shown of a set."""
@@ -20,6 +21,7 @@ _AROUND = {
     "near class": "near {}",
     "text": "in texts with {}",
     "text class": "in texts with {}",
+    "subject": "in texts on {}",
     "next": "before {}",
 }
 
@@ -52,7 +54,7 @@ def _by_class(slot: str, values: list[str], coverage: Mapping[Sign, float]) -> l
         return values
     total = sum(weight.values()) or 1
     fitting = []
-    for name, words in classes().items():
+    for name, words in named_classes().items():
         own = weight.keys() & words
         if len(own) >= _CLASS_SHARE * len(weight) and sum(weight[word] for word in own) > _CLASS_COVERS * total:
             fitting.append((len(words), name))
@@ -63,14 +65,20 @@ def _by_class(slot: str, values: list[str], coverage: Mapping[Sign, float]) -> l
 def _listed(slot: str, values: list[str], shown: int = _SHOWN) -> str:
     if values[0].endswith("\0"):
         return f"{values[0][:-1]} ({_listed(slot, values[1:], 2)})"
-    if slot in ("mark", "class", "class before", "class after", "near class", "text class"):
+    if slot == "mark":
         return " or ".join(values[:shown])
+    if slot in ("class", "class before", "class after", "near class", "text class"):
+        known = sorted(values[:shown], key=lambda value: value not in named_classes())
+        like = next((value for value in known if value not in named_classes()), None)
+        return " or ".join(f"words like {value}" if value == like else value for value in known)
     if slot == "ending":
         # "-ing" says all that "-ng" would.
         values = [value for value in values if not any(other != value and other.endswith(value) for other in values)]
         return "words ending in " + ", ".join(f"-{value}" for value in values[:shown]) + ("" if len(values) <= shown else " …")
     if slot == "beginning":
         return "words beginning with " + ", ".join(f"{value}-" for value in values[:shown]) + ("" if len(values) <= shown else " …")
+    if slot == "subject":
+        return " or ".join(dict.fromkeys(subject_of(value) for value in values))
     if slot == "language":
         return "text in " + " or ".join(values)
     seen = list(dict.fromkeys(_shown(value, slot) for value in values))

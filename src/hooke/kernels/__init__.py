@@ -2,6 +2,7 @@
 
 Each function exists once per kind of device, in `cpu` (Numba) and `cuda` (Triton), with a naive twin in the tests. Codes in training
 are `Entries`; encoder weights are held by feature (``[d_sae, d_in]``), so that one feature's gradient touches one row of each matrix.
+Outside of training, `active` finds the codes of a JumpReLU SAE.
 """
 
 import importlib
@@ -17,7 +18,7 @@ from hooke.errors import BadConfig
 if TYPE_CHECKING:
     from hooke.kernels import cpu
 
-__all__ = ["Entries", "Gradients", "Layout", "Parameter", "kernels_for"]
+__all__ = ["Entries", "Gradients", "Layout", "Parameter", "coordinate_units", "kernels_for"]
 
 
 class Entries(NamedTuple):
@@ -92,6 +93,16 @@ class Parameter:
     def of(cls, value: Tensor) -> "Parameter":
         """A fresh one."""
         return cls(value, torch.zeros_like(value), torch.zeros_like(value), torch.zeros_like(value))
+
+
+def coordinate_units(rows: Float[Tensor, "d_sae d"]) -> Float[Tensor, " d"]:
+    """A power of two for each coordinate, near what it weighs in `rows` of length about 1; dividing by it changes no digit.
+
+    Coordinates of a residual stream differ a hundredfold in spread, and weights that read or write them differ likewise.
+    """
+    tiny = torch.finfo(torch.float32).tiny
+    spread = (rows / rows.abs().amax(1, keepdim=True).clamp_min(tiny)).square().mean(0).sqrt()
+    return spread.clamp_min(2.0**-64).log2().round().exp2()
 
 
 def kernels_for(device: torch.device) -> "type[cpu]":  # pyright: ignore[reportInvalidTypeForm]

@@ -29,8 +29,10 @@ __all__ = ["Model", "length_batches"]
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
-# Logits computed at a time: bounds them at 64 MiB in float32 for any vocabulary.
-_LOGIT_VALUES = 1 << 24
+# Logits that the LM head gives at a time: 128 MiB in float32 for any vocabulary, and few readings of its weights.
+_LOGIT_VALUES = 1 << 25
+# Of these, how many each core of a CPU works on from there: its cache holds them, and memory is read and written once.
+_CACHED_VALUES = 1 << 18
 
 
 class Model:
@@ -119,19 +121,33 @@ class Model:
         ids = ids.to(self.hf.device)
         hidden = self.architecture.base(self.hf)(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
         flat, targets = hidden.flatten(0, 1), ids[:, 1:].flatten()
-        step = max(1, _LOGIT_VALUES // self.hf.config.get_text_config().vocab_size)
-        parts = [
-            torch.nn.functional.cross_entropy(self.logits(h), t, reduction="none")
-            for h, t in zip(flat.split(step), targets.split(step), strict=True)
-        ]
-        return torch.cat(parts).view(hidden.shape[:2])
+        out = torch.empty(len(flat), device=flat.device)
+        for rows, log_p in self.log_probs(flat):
+            out[rows] = -log_p.gather(1, targets[rows, None])[:, 0]
+        return out.view(hidden.shape[:2])
+
+    @torch.no_grad()
+    def log_probs(self, hidden: Float[Tensor, "token d_model"]) -> Iterator[tuple[slice, Float[Tensor, "row vocab"]]]:
+        """``ln p`` of every next token in float32, from what the LM head reads: which rows of `hidden`, and theirs, a few at a time."""
+        vocab = self.hf.config.get_text_config().vocab_size
+        cached = _CACHED_VALUES * torch.get_num_threads() if hidden.device.type == "cpu" else _LOGIT_VALUES
+        few, start = max(1, cached // vocab), 0
+        for some in hidden.split(max(1, _LOGIT_VALUES // vocab)):
+            for raw in self._head(some).split(few):
+                yield slice(start, start + len(raw)), self._finished(raw).log_softmax(-1)
+                start += len(raw)
 
     def logits(self, hidden: Float[Tensor, "token d_model"]) -> Float[Tensor, "token vocab"]:
         """What the LM head makes of what it reads, in float32; Gemma 2 squashes its logits, ``c · tanh(logits / c)``."""
+        return self._finished(self._head(hidden))
+
+    def _head(self, hidden: Tensor) -> Tensor:
         head = self.hf.get_output_embeddings()
         assert head is not None
-        cap = getattr(self.hf.config.get_text_config(), "final_logit_softcapping", None)
-        logits = head(hidden).float()
+        return head(hidden)
+
+    def _finished(self, raw: Tensor) -> Tensor:
+        cap, logits = getattr(self.hf.config.get_text_config(), "final_logit_softcapping", None), raw.float()
         return logits if cap is None else cap * torch.tanh(logits / cap)
 
     @torch.inference_mode()

@@ -4,7 +4,7 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from jaxtyping import Float
@@ -15,6 +15,9 @@ from hooke.errors import BadConfig, ShapeMismatch
 from hooke.names import Site
 from hooke.sae.facts import SaeFacts
 
+if TYPE_CHECKING:
+    from hooke.kernels.active import Encoder
+
 __all__ = ["Sae", "SaeFacts"]
 
 _WEIGHTS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
@@ -23,6 +26,9 @@ _LAYER_NORM_EPS = 1e-5
 _BROUGHT_BACK = ("centre", "layer_norm", "rms")
 # Dense pre-activations held at a time: bounds them at 64 MiB.
 _DENSE_VALUES = 1 << 24
+# From so many tokens at a time on it pays to lay the encoder out anew, where that takes no more than 384 MiB.
+_MANY_TOKENS = 2048
+_MOST_WEIGHTS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -84,9 +90,31 @@ class Sae:
         """Sparse codes of `acts`, computed in float32 (a threshold crossed by rounding is a feature invented)."""
         if acts.shape[-1] != self.d_in:
             raise ShapeMismatch(f"{self.name} reads activations of width {self.d_in} at {self.site}; these have width {acts.shape[-1]}.")
+        if self._suits_kernel(acts) and (found := self._encoder.codes(_normalized(acts.float(), self.facts)[0])) is not None:
+            return Codes(*found, self.d_sae)
         step = max(1, _DENSE_VALUES // self.d_sae)
         parts = [self._encode(block.float()) for block in acts.split(step)] if len(acts) else [self._encode(acts.float())]
         return Codes.cat(parts)
+
+    def _suits_kernel(self, acts: Float[Tensor, "token d_in"]) -> bool:
+        """Whether the kernel that computes little more than what is active is the faster way, and may be used."""
+        if self.facts.activation != "jumprelu" or len(acts) < _MANY_TOKENS or self.W_enc.numel() > _MOST_WEIGHTS:
+            return False
+        read = (acts, self.W_enc, self.b_enc, self.threshold)
+        wants_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in read)
+        own = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in read[1:])
+        return own and acts.device.type == "cpu" and not wants_gradient and _multiplies_bfloat16()
+
+    @property
+    def _encoder(self) -> "Encoder":
+        """The encoder laid out for that kernel; anew where the weights were changed in place."""
+        read = (self.W_enc, self.b_enc, self.threshold)
+        version = [None if tensor.is_inference() else tensor._version for tensor in read]
+        if self.__dict__.get("_laid_out", (None,))[0] != version:
+            from hooke.kernels.active import Encoder
+
+            object.__setattr__(self, "_laid_out", (version, Encoder.of(*(tensor.detach() for tensor in read))))
+        return self.__dict__["_laid_out"][1]
 
     def _encode(self, acts: Float[Tensor, "token d_in"]) -> Codes:
         pre = torch.addmm(self.b_enc, _normalized(acts, self.facts)[0], self.W_enc)
@@ -172,6 +200,11 @@ def _normalized(acts: Float[Tensor, "token d_in"], facts: SaeFacts) -> tuple[Ten
     return centred / (scale + _LAYER_NORM_EPS), mean, scale
 
 
+def _multiplies_bfloat16() -> bool:
+    """Whether this processor multiplies bfloat16 numbers faster than float32 ones."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 def _largest(pre: Float[Tensor, "token d_sae"], k: int) -> tuple[Tensor, Tensor]:
     return pre.topk(min(k, pre.shape[1]), dim=-1)
 
@@ -204,11 +237,3 @@ def check_shapes(weights: Mapping[str, Tensor], where: str) -> None:
         found = list(weights[name].shape) if name in weights else wanted
         if found != wanted:
             raise ShapeMismatch(f"{where}: {name} has shape {found}; with W_enc {[d_in, d_sae]} it must be {wanted}.")
-
-
-def check_fits(sae: Sae, model_name: str, width: int) -> None:
-    """Raise `ShapeMismatch` unless `sae` can read activations of `width` values from the model `model_name`."""
-    if sae.d_in != width:
-        raise ShapeMismatch(
-            f"{sae.name} reads width {sae.d_in} at {sae.site} (trained on {sae.facts.model}); {model_name} has width {width} there."
-        )

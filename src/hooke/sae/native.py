@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hooke.errors import BadFile
 from hooke.files import read_safetensors, safetensors_header, write_safetensors
+from hooke.kernels import coordinate_units
 from hooke.sae import Sae, check_shapes, weights_of
 from hooke.sae.facts import SCHEMA, SaeFacts
 
@@ -24,7 +25,7 @@ def save(sae: Sae, path: Path, weights: Literal["float32", "bfloat16", "int8"]) 
     tensors = {name: tensor for name, tensor in weights_of(sae).items() if name not in ("W_enc", "W_dec")}
     for name, by_feature in (("W_enc", sae.W_enc.T), ("W_dec", sae.W_dec)):
         if weights == "int8":
-            tensors[f"{name}.int8"], tensors[f"{name}.scale"] = _to_int8(by_feature)
+            tensors |= {f"{name}.{part}": tensor for part, tensor in _to_int8(by_feature).items()}
         else:
             tensors[name] = getattr(sae, name).to(getattr(torch, weights))
     facts = json.dumps({"schema": SCHEMA, **asdict(sae.facts)}, sort_keys=True)
@@ -38,7 +39,7 @@ def load(path: Path) -> Sae:
     loaded = {}
     for name in (*_WEIGHTS, *(["W_skip"] if "W_skip" in tensors else [])):
         if f"{name}.int8" in tensors:
-            by_feature = _from_int8(_tensor(tensors, f"{name}.int8", path), _tensor(tensors, f"{name}.scale", path), path)
+            by_feature = _from_int8(_tensor(tensors, f"{name}.int8", path), *_scales(tensors, name, path), path)
             loaded[name] = by_feature.T.contiguous() if name == "W_enc" else by_feature
         else:
             loaded[name] = _tensor(tensors, name, path).float()
@@ -78,12 +79,24 @@ def _tensor(tensors: Mapping[str, Tensor], name: str, path: Path) -> Tensor:
     return tensors[name]
 
 
-def _to_int8(rows: Float[Tensor, "d_sae d"]) -> tuple[Tensor, Tensor]:
-    scale = (rows.abs().amax(1) / 127).clamp_min(torch.finfo(torch.float32).tiny)
-    return (rows / scale[:, None]).round().clamp(-127, 127).to(torch.int8), scale.float()
+def _to_int8(rows: Float[Tensor, "d_sae d"]) -> dict[str, Tensor]:
+    """Integers, a scale for each feature, and one for each coordinate, without which small ones would be rounded away. The latter are
+    powers of two, so that what was read can be written again unchanged."""
+    tiny = torch.finfo(torch.float32).tiny
+    column = coordinate_units(rows)
+    even = rows / column
+    scale = (even.abs().amax(1) / 127).clamp_min(tiny)
+    return {"int8": (even / scale[:, None]).round().clamp(-127, 127).to(torch.int8), "scale": scale.float(), "column": column.float()}
 
 
-def _from_int8(rows: Tensor, scale: Tensor, path: Path) -> Float[Tensor, "d_sae d"]:
-    if rows.dtype != torch.int8 or rows.ndim != 2 or scale.shape != rows.shape[:1]:
-        raise BadFile(f"{path}: int8 rows of shape {list(rows.shape)} with scales of shape {list(scale.shape)} do not fit.")
-    return rows.float() * scale.float()[:, None]
+def _scales(tensors: Mapping[str, Tensor], name: str, path: Path) -> tuple[Tensor, Tensor]:
+    scale = _tensor(tensors, f"{name}.scale", path)
+    # The first files of this kind have no scales for coordinates.
+    return scale, tensors.get(f"{name}.column", torch.ones(tensors[f"{name}.int8"].shape[-1]))
+
+
+def _from_int8(rows: Tensor, scale: Tensor, column: Tensor, path: Path) -> Float[Tensor, "d_sae d"]:
+    if rows.dtype != torch.int8 or rows.ndim != 2 or (*scale.shape, *column.shape) != tuple(rows.shape):
+        shapes = f"{list(scale.shape)} and {list(column.shape)}"
+        raise BadFile(f"{path}: int8 rows of shape {list(rows.shape)} with scales of shape {shapes} do not fit.")
+    return rows.float() * scale.float()[:, None] * column.float()

@@ -1,7 +1,8 @@
 """Packs: installed distributions that carry SAEs and their atlas, found through the entry point group ``hooke.packs``; atlases made here.
 
-A pack's entry point names a package; its folder holds ``*.safetensors`` (one SAE each) and ``atlas.sqlite``. The files are read as
-data; the package's code is not imported.
+A pack's entry point names a package; its folder holds ``*.safetensors`` (one SAE each) and ``atlas.sqlite``, or that compressed as
+``atlas.sqlite.zst``, which is unpacked into the cache when it is first wanted. The files are read as data; the package's code is not
+imported.
 """
 
 import importlib.metadata
@@ -13,12 +14,15 @@ from pathlib import Path
 from typing import Any
 
 from hooke.errors import BadFile, unknown
-from hooke.files import atomic_write, data_dir, sole_writer
+from hooke.files import atomic_write, cache_dir, data_dir, sha256, sole_writer
 from hooke.names import SaeName
 from hooke.sae import Sae, SaeFacts, digest
 
 GROUP = "hooke.packs"
 _INDEX = "index.json"
+_ATLAS = "atlas.sqlite"
+# Bytes that a pack's atlas may unpack to, and that its compression may look back.
+_MOST_ATLAS, _MOST_WINDOW = 256 << 20, 128 << 20
 
 
 @dataclass(frozen=True)
@@ -89,16 +93,39 @@ def atlas_file(sae: str | Sae) -> Path | None:
         return path
     for row in installed_saes():
         if row.facts.name == name:
-            path = row.path.parent / "atlas.sqlite"
-            return path if path.is_file() else None
+            return _carried_atlas(row.path.parent)
     return None
 
 
 def atlas_files() -> list[Path]:
     """Every atlas at hand: those made here, then those of installed packs."""
     own = dict.fromkeys(path for path, _ in _own_atlases().values())
-    found = [*own, *(folder / "atlas.sqlite" for folder in pack_folders().values())]
-    return [path for path in found if path.is_file()]
+    found = [*own, *map(_carried_atlas, pack_folders().values())]
+    return [path for path in found if path is not None and path.is_file()]
+
+
+def _carried_atlas(folder: Path) -> Path | None:
+    """The atlas in a pack's folder, ready to be opened; None where it has none."""
+    plain, packed = folder / _ATLAS, folder / f"{_ATLAS}.zst"
+    if plain.is_file() or not packed.is_file():
+        return plain if plain.is_file() else None
+    path = cache_dir() / "atlases" / f"{folder.name}-{sha256(packed)[:16]}.sqlite"
+    if not path.is_file():
+        import zstandard
+
+        with packed.open("rb") as source, atomic_write(path) as out:
+            try:
+                reader = zstandard.ZstdDecompressor(max_window_size=_MOST_WINDOW).stream_reader(source)
+                left = _MOST_ATLAS
+                while part := reader.read(min(left, 1 << 20)):
+                    out.write(part)
+                    left -= len(part)
+                whole = left > 0
+            except zstandard.ZstdError as error:
+                raise BadFile(f"{packed} is damaged ({error}). Install the pack again.") from error
+            if not whole:
+                raise BadFile(f"{packed} unpacks to more than {_MOST_ATLAS:,} bytes; it is not read.")
+    return path
 
 
 def register_atlas(path: Path, digests: Mapping[str, str]) -> None:

@@ -52,6 +52,9 @@ class TrainConfig:
     """Share of the steps over which it falls to 0 at the end."""
     seed: int = 0
     """Of the initial weights."""
+    balance: float = 1.0
+    """Power of its spread by which each coordinate is divided before errors are counted: 1, all vary alike; 0, one scale for all. In
+    residual streams a few coordinates carry most of the variance and little of what the model goes on to use (docs/decisions/0009)."""
     prefixes: tuple[int, ...] = ()
     """Matryoshka: sizes of the nested dictionaries below the whole one."""
     reads: tuple[str, ...] = ()
@@ -68,6 +71,8 @@ class TrainConfig:
     """Width of the window around a JumpReLU threshold in which entries move it."""
     frequency: float = 0.0
     """Weight of the penalty on features that fire often: ``Σ ω² / 0.1``, ω being the share of tokens a feature fires on (JumpReLU)."""
+    densest: float = 1.0
+    """Largest share of tokens that a feature may fire on: the bias of one that fires on more comes down until it does not."""
     multi: bool = False
     """TopK: let the largest ``4 · l0`` reconstruct as well, at an eighth of the weight (Multi-TopK)."""
     aux_weight: float | None = None
@@ -78,11 +83,13 @@ class TrainConfig:
     """Tokens without firing after which a feature counts as dead; by default a 160th of the run, at least 4 batches, at most 10 million."""
 
     def __post_init__(self) -> None:
-        lowest = {"d_sae": 1, "l0": 1, "steps": 1, "warmup": 0, "decay": 0, "sparsity_warmup": 0, "frequency": 0, "aux_k": 1}
+        lowest = {"d_sae": 1, "l0": 1, "steps": 1, "warmup": 0, "decay": 0, "sparsity_warmup": 0, "frequency": 0, "balance": 0, "aux_k": 1}
         optional = {"lr": 0, "sparsity": 0, "aux_weight": 0, "dead_after": 1, "bandwidth": 1e-9}
         for name, low in (lowest | {name: low for name, low in optional.items() if getattr(self, name) is not None}).items():
             if not low <= getattr(self, name) < math.inf:
                 raise BadConfig(f"{name}={getattr(self, name)!r} must be at least {low}.")
+        if not 0 < self.densest <= 1:
+            raise BadConfig(f"densest={self.densest} must be above 0 and at most 1.")
         if self.l0 > self.d_sae:
             raise BadConfig(f"l0={self.l0} cannot exceed d_sae={self.d_sae}.")
         if list(self.prefixes) != sorted({*self.prefixes}) or any(not 0 < size < self.d_sae for size in self.prefixes):

@@ -26,24 +26,24 @@ def export(trainer: "SaeTrainer", held_out: Mapping[Site, Float[Tensor, "token d
 
     Half of `held_out` sets the thresholds so that the mean L0 there is the wanted one; the other half gives the metrics it carries.
     """
-    sae = _folded(trainer, model=model, context=context)
+    sae, units = _folded(trainer, model=model, context=context)
     acts = torch.cat([held_out[site].cpu() for site in trainer.reads], dim=1)
     target = torch.cat([held_out[site].cpu() for site in trainer.writes], dim=1)
     middle = len(acts) // 2
     if sae.facts.activation == "jumprelu" and (trainer.config.sparsity is None or trainer.config.architecture not in _WEIGHED):
-        offset = _offset(sae, acts[:middle], trainer.config.l0)
-        sae = replace(sae, threshold=(sae.threshold + offset).clamp_min(0))
+        offset = _offset(sae, units, acts[:middle], trainer.config.l0)
+        sae = replace(sae, threshold=(sae.threshold + offset * units).clamp_min(0))
     sae.facts.metrics.update(measure(sae, acts[middle:], target[middle:]))
     return sae
 
 
-def _folded(trainer: "SaeTrainer", *, model: str, context: int) -> Sae:
-    """Normalisation and free decoder norms folded into the weights (methods: 1.3, 1.7, 1.12).
+def _folded(trainer: "SaeTrainer", *, model: str, context: int) -> tuple[Sae, Float[Tensor, " d_sae"]]:
+    """Normalisation and free decoder norms folded into the weights (methods: 1.3, 1.7, 1.12); and each feature's unit, ``n``.
 
-    With ``x = (a − μ)/s`` and ``y = (b − ν)/t``: rows ``t·W_dec`` are brought to length 1, their lengths ``n`` taken over by what comes
-    before: ``W_enc' = n W_enc/s``, ``b_enc' = n (b_enc − (μ/s) W_enc)``, ``θ' = n θ``; ``W_skip' = W_skip t/s``,
-    ``b_dec' = t b_dec + ν − μ W_skip'``. A gated SAE is a JumpReLU one: ``n exp(r)`` in the place of ``n``, its threshold where its gate
-    opens.
+    With ``x = (a − μ)/s`` and ``y = (b − ν)/t``, coordinate by coordinate: rows ``t·W_dec`` are brought to length 1 (of TopK: to a
+    common scale), their lengths ``n`` taken over by what comes before: ``W_enc' = n W_enc/s``, ``b_enc' = n (b_enc − (μ/s) W_enc)``,
+    ``θ' = n θ``; ``W_skip' = W_skip t/s``, ``b_dec' = t b_dec + ν − μ W_skip'``. A gated SAE is a JumpReLU one: ``n exp(r)`` in the
+    place of ``n``, its threshold where its gate opens.
     """
     config, m = trainer.config, trainer.config.d_sae
     weights = SimpleNamespace(**{name: parameter.value.cpu() for name, parameter in trainer.parameters.items()})
@@ -63,6 +63,8 @@ def _folded(trainer: "SaeTrainer", *, model: str, context: int) -> Sae:
         b_enc = weights.b_mag / stretch
     W_dec = weights.W_dec * scale_out
     norms = W_dec.norm(dim=1).clamp_min(1e-12)
+    if config.architecture == "topk":  # its features are chosen by comparing their values, which must keep their proportions
+        norms = norms.square().mean().sqrt().expand(m)
     skip = weights.W_skip * scale_out / scale_in[:, None] if config.skip else None
     facts = SaeFacts(
         trainer.name,
@@ -75,7 +77,7 @@ def _folded(trainer: "SaeTrainer", *, model: str, context: int) -> Sae:
         writes=list(config.writes),
         training={"recipe": config.architecture, **{key: value for key, value in asdict(config).items() if value not in (None, ())}},
     )
-    return Sae(
+    sae = Sae(
         W_enc * (norms * stretch),
         norms * stretch * (b_enc - mean_in @ W_enc),
         W_dec / norms[:, None],
@@ -84,19 +86,20 @@ def _folded(trainer: "SaeTrainer", *, model: str, context: int) -> Sae:
         facts,
         skip,
     )
+    return sae, norms
 
 
 def _moments(trainer: "SaeTrainer", sites: tuple[Site, ...]) -> tuple[Tensor, Tensor]:
     """Mean and scale of every coordinate of `sites`, side by side."""
-    found = [(mean.cpu(), scale) for mean, scale in (trainer.moments[site] for site in sites)]
-    return torch.cat([mean for mean, _ in found]), torch.cat([torch.full_like(mean, scale) for mean, scale in found])
+    mean, scale = zip(*(trainer.moments[site] for site in sites), strict=True)
+    return torch.cat(mean).cpu(), torch.cat(scale).cpu()
 
 
-def _offset(sae: Sae, acts: Float[Tensor, "token d_in"], l0: int) -> float:
-    """What to add to all thresholds so that exactly ``l0`` pre-activations per token exceed theirs, on average."""
+def _offset(sae: Sae, units: Float[Tensor, " d_sae"], acts: Float[Tensor, "token d_in"], l0: int) -> float:
+    """How many `units` to add to all thresholds so that exactly ``l0`` pre-activations per token exceed theirs, on average."""
     values = []
     for block in acts.split(_BLOCK):
-        over = torch.addmm(sae.b_enc, block.float(), sae.W_enc) - sae.threshold
+        over = (torch.addmm(sae.b_enc, block.float(), sae.W_enc) - sae.threshold) / units
         # Each token's largest 8 · l0 are enough: the mean is l0, and hardly a token comes near that many.
         values.append(over.topk(min(8 * l0, sae.d_sae), dim=-1).values.flatten())
     ranked = torch.cat(values).sort(descending=True).values

@@ -10,12 +10,14 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hooke.errors import BadConfig, HookeError, LimitReached, ShapeMismatch
+from hooke.errors import BadConfig, HookeError, LimitReached
 from hooke.model import Model
 from hooke.model.hooks import capturing
 from hooke.names import Site
-from hooke.sae import Sae, check_fits, weights_of
+from hooke.sae import Sae
+from hooke.sae.fits import check_fits
 from hooke.train.export import measure
+from hooke.train.trainer import moments
 
 # Logits held at a time: bounds them at 64 MiB in float32 for any vocabulary.
 _LOGIT_VALUES = 1 << 24
@@ -35,10 +37,16 @@ class FinetuneConfig:
     ``3e-3 · √(4096 / d_sae)`` where that is not known. In units where the site's coordinates have mean square 1."""
     beta: float = 1.0
     """Weight of the divergence beside the error; 0 is plain reconstruction."""
+    share: float = 1.0
+    """Share of the positions, drawn anew at each step, where predictions are compared: with a large vocabulary logits cost most."""
+    seed: int = 0
+    """Decides which positions those are."""
 
     def __post_init__(self) -> None:
         if self.tokens < 1 or not 0 <= self.beta < math.inf or (self.lr is not None and not 0 < self.lr < math.inf):
             raise BadConfig(f"tokens={self.tokens} must be at least 1, lr={self.lr} above 0, and beta={self.beta} at least 0.")
+        if not 0 < self.share <= 1:
+            raise BadConfig(f"share={self.share} must be above 0 and at most 1.")
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ class FinetuneProgress:
     kl: float
     """Mean divergence of this step's predictions, in nats."""
     mse: float
-    """Mean squared error of this step's activations, in the site's own scale."""
+    """Mean squared error of this step's activations, in the units they were balanced to in training."""
 
 
 def finetune(
@@ -92,15 +100,18 @@ def finetune(
     before = _judge(sae, model, judged)
     lr = config.lr or _default_lr(sae)
     tuned = _Tuned(sae, spare, lr)
+    draw = torch.Generator().manual_seed(config.seed)
     seen, began = 0, time.monotonic()
     for batch in batches:
         if not bool(batch.keep.any()):
             continue
-        mse, kl = backward(tuned.sae, model, batch, config.beta)
+        count = int(batch.keep.sum())
+        compared = torch.randperm(count, generator=draw)[: math.ceil(config.share * count)].sort().values
+        mse, kl = backward(tuned.live(), model, batch, config.beta, scale=tuned.out, compared=compared)
         if not math.isfinite(mse + kl):
             raise HookeError(f"{sae.name}: the loss is no longer finite after {seen:,} tokens. Lower the learning rate (now {lr:g}).")
         tuned.step(1 - seen / config.tokens)
-        seen += int(batch.keep.sum())
+        seen += count
         report(FinetuneProgress(seen, config.tokens, seen / max(time.monotonic() - began, 1e-9), kl, mse))
         if seen >= config.tokens:
             break
@@ -108,7 +119,8 @@ def finetune(
         raise LimitReached(f"the text ended after {seen:,} of {config.tokens:,} tokens. Ask for fewer tokens or give more text.")
     done = _recalibrated(sae, tuned.frozen(), [clean.x for clean in spare])
     after = _judge(done, model, judged)
-    record: dict[str, Any] = {"tokens": seen, "lr": lr, "beta": config.beta, "before": before.figures, "after": after.figures}
+    asked = {"lr": lr, "beta": config.beta, "share": config.share}
+    record: dict[str, Any] = {"tokens": seen, **asked, "before": before.figures, "after": after.figures}
     if "finetuned" in sae.facts.training:
         record["earlier"] = sae.facts.training["finetuned"]
     training = {**sae.facts.training, "finetuned": record}
@@ -123,29 +135,34 @@ def check(sae: Sae, model: Model) -> None:
             f"{sae.name} reads {', '.join(map(str, reads))} and writes {', '.join(map(str, writes))}: "
             f"only an SAE or transcoder of one site can be fine-tuned, not a crosscoder."
         )
-    if sae.facts.model.rpartition("/")[2] != model.name:
-        raise ShapeMismatch(
-            f"{sae.name} was trained on {sae.facts.model}, not on {model.name}. "
-            f"Use the model {sae.facts.model}, or an SAE of {model.name} (see hooke saes)."
-        )
-    check_fits(sae, model.name, model.width(reads[0]))
-    if len(sae.b_dec) != model.width(writes[0]):
-        raise ShapeMismatch(f"{sae.name} writes {len(sae.b_dec)} values; {writes[0]} of {model.name} holds {model.width(writes[0])}.")
+    check_fits(sae, model.name, model.width)
     if model.architecture.order(writes[0]) < model.architecture.order(reads[0]):
         raise BadConfig(f"{sae.name} reads {reads[0]} and writes {writes[0]}, which is computed before it.")
 
 
-def backward(sae: Sae, model: Model, batch: TextBatch, beta: float) -> tuple[float, float]:
+def backward(
+    sae: Sae,
+    model: Model,
+    batch: TextBatch,
+    beta: float,
+    *,
+    scale: Float[Tensor, " d_out"] | None = None,
+    compared: Int[Tensor, " row"] | None = None,
+) -> tuple[float, float]:
     """Add the loss's gradient on `batch` to those weights of `sae` that want one; what MSE and KL are.
 
+    Errors are counted in units of `scale`; predictions are compared at the `compared` among the kept positions, by default at all.
     Logits exist for a few tokens at a time: each few give the gradient at what the LM head reads, and one pass back through the model
     takes it from there.
     """
     clean = _Clean.of(sae, model, batch)
     rebuilt = sae.decode(sae.encode(clean.x), clean.x)
-    mse = (clean.y - rebuilt).square().mean()
-    hidden = spliced(model, batch, sae.facts.output_sites[0], rebuilt)
-    kl, pull = _divergence(model, clean.hidden, hidden.detach())
+    off = clean.y - rebuilt
+    mse = (off if scale is None else off / scale).square().mean()
+    hidden, entry = spliced(model, batch, sae.facts.output_sites[0], rebuilt), clean.hidden
+    if compared is not None:
+        hidden, entry = hidden[compared], entry[compared]
+    kl, pull = _divergence(model, entry, hidden.detach())
     error = float(mse.detach())
     alpha = error / (kl + 1e-8)
     pull *= alpha * beta / (1 + beta) / len(pull)
@@ -263,44 +280,62 @@ def _default_lr(sae: Sae) -> float:
 
 
 class _Tuned:
-    """An SAE whose weights Adam moves."""
+    """An SAE whose weights Adam moves, held as they are in training: inputs and outputs of one scale, decoder rows of length 1.
+
+    There one learning rate means one thing. On raw activations a bias may be 10,000 where an encoder column is 0.001.
+    """
 
     def __init__(self, sae: Sae, held: Sequence[_Clean], lr: float) -> None:
-        weights = {name: value.detach().clone() for name, value in weights_of(sae).items() if name != "threshold"}
-        self.sae = replace(sae, **{name: value.requires_grad_() for name, value in weights.items()})
-        self._weights = weights
-        self._lengths = sae.W_dec.norm(dim=1, keepdim=True)
-        # One learning rate means one thing only where inputs, outputs and decoder rows have length 1. Here they have their own scales, so
-        # each weight moves in its own unit: a bias of 10,000 would stand still at the rate that suits an encoder column.
-        raw_in, raw_out = (_scale(torch.cat(parts)) for parts in ([clean.x for clean in held], [clean.y for clean in held]))
-        in_, out = (1.0 if sae.facts.normalize in kinds else raw for kinds, raw in ((_UNIT_INPUT, raw_in), (_UNIT_OUTPUT, raw_out)))
-        row = float(self._lengths.median())
-        units = {"W_enc": out / in_ / row, "b_enc": out / row, "W_dec": row, "b_dec": out, "W_skip": raw_out / raw_in}
-        self._rates = [lr * units[name] for name in weights]
-        groups = [{"params": [value], "lr": rate} for value, rate in zip(weights.values(), self._rates, strict=True)]
-        self._adam = torch.optim.Adam(groups, betas=_BETAS)
+        self._sae, self._lr = sae, lr
+        power = sae.facts.training.get("balance", 0.0)
+        power = power if isinstance(power, int | float) else 0.0
+        mean, spread = moments(torch.cat([clean.x for clean in held]), power)
+        self._mean, self._in = (mean, spread) if sae.facts.normalize not in _UNIT_INPUT else (torch.zeros_like(mean), torch.ones_like(mean))
+        raw = moments(torch.cat([clean.y for clean in held]), power)[1]
+        self.out = raw if sae.facts.normalize not in _UNIT_OUTPUT else torch.ones_like(raw)
+        """What the coordinates of the output are divided by."""
+        self._lengths = (sae.W_dec / self.out).norm(dim=1).clamp_min(1e-12)
+        self._weights = {
+            "W_enc": sae.W_enc * self._in[:, None] * self._lengths,
+            "b_enc": (sae.b_enc + self._mean @ sae.W_enc) * self._lengths,
+            "W_dec": sae.W_dec / self.out / self._lengths[:, None],
+            "b_dec": sae.b_dec / self.out,
+        }
+        if sae.W_skip is not None:
+            self._skip = raw / spread[:, None]  # it joins raw input and raw output, whatever is normalised besides
+            self._weights["W_skip"] = sae.W_skip / self._skip
+        self._weights = {name: value.detach().clone().requires_grad_() for name, value in self._weights.items()}
+        self._adam = torch.optim.Adam(self._weights.values(), lr=lr, betas=_BETAS)
+
+    def live(self) -> Sae:
+        """The SAE for raw activations, its gradients reaching what Adam moves."""
+        free = self._weights
+        W_enc = free["W_enc"] / self._in[:, None] / self._lengths
+        b_enc = free["b_enc"] / self._lengths - self._mean @ W_enc
+        W_dec = free["W_dec"] * self.out * self._lengths[:, None]
+        skip = free["W_skip"] * self._skip if "W_skip" in free else None
+        return replace(self._sae, W_enc=W_enc, b_enc=b_enc, W_dec=W_dec, b_dec=free["b_dec"] * self.out, W_skip=skip)
 
     def step(self, share: float) -> None:
         """Move by the gradients at hand, at this share of the learning rate; decoder rows turn, and keep their lengths."""
         rows = self._weights["W_dec"]
         if rows.grad is not None:
-            along = torch.nn.functional.normalize(rows.detach(), dim=1)
-            rows.grad -= torch.linalg.vecdot(rows.grad, along)[:, None] * along
-        for group, rate in zip(self._adam.param_groups, self._rates, strict=True):
-            group["lr"] = rate * share
+            rows.grad -= torch.linalg.vecdot(rows.grad, rows.detach())[:, None] * rows.detach()
+        self._adam.param_groups[0]["lr"] = self._lr * share
         self._adam.step()
         self._adam.zero_grad()
         with torch.no_grad():
-            rows.copy_(torch.nn.functional.normalize(rows, dim=1) * self._lengths)
+            rows.copy_(torch.nn.functional.normalize(rows, dim=1))
 
+    @torch.no_grad()
     def frozen(self) -> Sae:
-        """The SAE as it stands."""
-        return replace(self.sae, **{name: value.detach() for name, value in self._weights.items()})
-
-
-def _scale(acts: Float[Tensor, "token d"]) -> float:
-    """Root mean square of a coordinate about its mean."""
-    return max(float((acts - acts.mean(0)).square().mean().sqrt()), 1e-12)
+        """The SAE as it stands, its decoder rows as long as they were before."""
+        sae = self.live()
+        if sae.facts.activation != "jumprelu":  # values that are compared with each other keep their proportions
+            return sae
+        n = sae.W_dec.norm(dim=1).clamp_min(1e-12) / self._sae.W_dec.norm(dim=1).clamp_min(1e-12)
+        stretched = {"W_enc": sae.W_enc * n, "b_enc": sae.b_enc * n, "threshold": sae.threshold * n, "W_dec": sae.W_dec / n[:, None]}
+        return replace(sae, **stretched)
 
 
 @torch.no_grad()

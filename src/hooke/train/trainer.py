@@ -27,6 +27,11 @@ _STEER = 20.0
 _PRE_ACT = 3e-6
 # By how much a dead feature's threshold comes down at each step: a share of it, or, of a gate's, an amount.
 _SINK = 0.01
+# A coordinate's variance counts as at least this share of the mean when coordinates are balanced.
+_LEAST_VARIANCE = 1e-9
+# What a feature's bias falls by at each step for every time over that its share of tokens exceeds what is allowed, and how far back that
+# share looks.
+_THIN, _MEMORY_TOKENS = 0.01, 100_000
 # Features that fire on more than this share of tokens are counted as dense.
 _DENSE = 0.1
 
@@ -34,7 +39,8 @@ _DENSE = 0.1
 class SaeTrainer:
     """One SAE in training.
 
-    Inputs and targets are normalised, ``x = (acts − mean) / scale``, one scale per site so that a coordinate's mean square is 1. A step:
+    Inputs and targets are normalised, ``x = (acts − mean) / scale``, so that a coordinate's mean square is 1, on average over the
+    coordinates of a site or, with ``balance``, more or less for each of them. A step:
 
     1. ``pre = x W_enc + b_enc``, the one dense product, in bfloat16;
     2. the architecture's rule (`rules`) makes codes of it, decodes them, and says how each entry should move;
@@ -49,9 +55,7 @@ class SaeTrainer:
             if site not in sample:
                 raise ShapeMismatch(f"{name} needs {site}, which is not among the activations given: {', '.join(map(str, sample))}.")
             if site not in self.moments:
-                x = sample[site].float()
-                mean = x.mean(0)
-                self.moments[site] = mean, float((x - mean).square().mean().sqrt())
+                self.moments[site] = moments(sample[site].float(), config.balance)
         # Contiguous, as they will be when they come back from a checkpoint: the order of sums depends on it.
         self.parameters = {key: Parameter.of(value.contiguous()) for key, value in self._first_weights(sample).items()}
         self._place()
@@ -60,7 +64,7 @@ class SaeTrainer:
         self.name, self.config = name, config
         self.reads = tuple(map(Site.parse, config.reads)) or (SaeName.parse(name).site,)
         self.writes = tuple(map(Site.parse, config.writes)) or self.reads
-        self.moments: dict[Site, tuple[Tensor, float]] = {}
+        self.moments: dict[Site, tuple[Tensor, Tensor]] = {}
         self.steps, self.floor = 0, 1
         self.pressure = 0.0
         self.bandwidth = config.bandwidth or 0.0
@@ -83,6 +87,7 @@ class SaeTrainer:
         self._aux_layout = replace(single, reads=layout.reads, writes=layout.writes).to(self.W_dec.device)
         self._silent = torch.zeros(m, dtype=torch.int64, device=self.W_dec.device)
         self._fired = torch.zeros_like(self._silent)
+        self._share = torch.zeros(m, device=self.W_dec.device)
         self.pressure = math.log(_FIRST_SPARSITY.get(self.config.architecture, 1.0) / d_out)
 
     def __getattr__(self, name: str) -> Any:
@@ -180,6 +185,7 @@ class SaeTrainer:
         fired = torch.bincount(entries.feature if active is None else entries.feature[active], minlength=self.config.d_sae)
         self._revive(pre, rounded, error)
         self._silent = torch.where(fired > 0, 0, self._silent + n)
+        self._share += min(1.0, n / _MEMORY_TOKENS) * (fired / n - self._share)
         self._count(y, error, fired)
         self._steer(int(fired.sum()) / n)
         self._update()
@@ -251,6 +257,8 @@ class SaeTrainer:
             self.threshold.mul_(torch.where(dead, 1 - _SINK, 1.0)).clamp_min_(1e-6)
         elif self.config.architecture in ("gated", "relu"):
             self.b_enc.add_(dead, alpha=_SINK)
+        if self.config.densest < 1:
+            self.b_enc.sub_(_THIN * (self._share / self.config.densest - 1).clamp_min(0))
 
     def report(self) -> dict[str, float]:
         """How the SAE has done since it was last asked: error, L0, dead and dense features; the learning rate it stands at."""
@@ -269,7 +277,7 @@ class SaeTrainer:
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
         """Everything that the next step depends on: tensors, and numbers that JSON can hold exactly."""
-        tensors = {"silent": self._silent, "fired": self._fired}
+        tensors = {"silent": self._silent, "fired": self._fired, "share": self._share}
         for name, parameter in self.parameters.items():
             tensors |= {name: parameter.value, f"{name}.first": parameter.first, f"{name}.second": parameter.second}
         numbers: dict[str, Any] = {
@@ -280,8 +288,7 @@ class SaeTrainer:
             "tally": self._tally,
         }
         for site, (mean, scale) in self.moments.items():
-            tensors[f"mean.{site}"] = mean
-            numbers[f"scale.{site}"] = scale
+            tensors |= {f"mean.{site}": mean, f"scale.{site}": scale}
         return tensors, numbers
 
     @classmethod
@@ -291,14 +298,14 @@ class SaeTrainer:
         try:
             self._outline(name, TrainConfig.parse(numbers["config"]))
             for site in (*self.reads, *self.writes):
-                self.moments[site] = tensors[f"mean.{site}"], float(numbers[f"scale.{site}"])
+                self.moments[site] = tensors[f"mean.{site}"], tensors[f"scale.{site}"]
             names = [key for key in tensors if f"{key}.first" in tensors]
             self.parameters = {
                 key: Parameter(tensors[key], torch.zeros_like(tensors[key]), tensors[f"{key}.first"], tensors[f"{key}.second"])
                 for key in names
             }
             self._place()
-            self._silent, self._fired = tensors["silent"], tensors["fired"]
+            self._silent, self._fired, self._share = tensors["silent"], tensors["fired"], tensors["share"]
             self.steps, self.floor, self.pressure = int(numbers["steps"]), int(numbers["floor"]), float(numbers["pressure"])
             self._tally = {key: float(numbers["tally"][key]) for key in self._tally}
         except (KeyError, AttributeError, TypeError, ValueError) as error:
@@ -306,6 +313,15 @@ class SaeTrainer:
                 f"the checkpoint holds no whole state of {name}: {error} is missing. Was it made by another version?"
             ) from error
         return self
+
+
+def moments(x: Float[Tensor, "token d_site"], balance: float) -> tuple[Float[Tensor, " d_site"], Float[Tensor, " d_site"]]:
+    """Mean and scale of each coordinate: scales go with the power `balance` of its spread, and bring the mean square to 1."""
+    mean = x.mean(0)
+    variance = (x - mean).square().mean(0)
+    # A coordinate that hardly varies is not blown up.
+    scale = variance.clamp_min(_LEAST_VARIANCE * variance.mean()).sqrt() ** balance
+    return mean, scale * (variance / scale.square()).mean().sqrt()
 
 
 def _sum_of_squares(x: Float[Tensor, "token d_out"]) -> float:
