@@ -22,6 +22,7 @@ import torch
 import zstandard
 from card import write_card
 
+from hooke.atlas.smaller import smaller
 from hooke.explain.survey import SurveySettings, survey
 from hooke.files import atomic_write
 from hooke.harvest.saving import HarvestConfig, save
@@ -66,7 +67,7 @@ HELD_OUT_TOKENS = 100_000
 ATLAS_TOKENS = 1_000_000
 JUDGED_TOKENS = 100_000
 BACKGROUND = 4000
-EXAMPLES = 4
+EXAMPLES = 2
 NEWS = ("reuters-21578", "abc-news")
 NAMES = {site: str(SaeName(MODEL, site, "4k")) for site in SITES}
 D_SAE = 4096
@@ -163,11 +164,10 @@ def pack_weights(work: Path) -> None:
 
 
 def atlas(model: Model, mix: list[Corpus], work: Path) -> None:
-    """Statistics, examples, labels and topics of every feature; few examples, since the file is installed with the pack."""
+    """Statistics, examples, labels and topics of every feature."""
     saes = [Sae.load(PACKAGE / f"{site}.safetensors") for site in SITES]
     read = {"tokens": ATLAS_TOKENS, "context": CONTEXT, "seed": 1, "epochs": 8}
-    small = {"examples": EXAMPLES, "kept_examples": EXAMPLES, "contexts": False}
-    settings = SurveySettings(**read, **small, background=BACKGROUND, background_without=NEWS)
+    settings = SurveySettings(**read, background=BACKGROUND, background_without=NEWS)
     last = [0.0, ""]
 
     def report(stage: str, done: int, total: int) -> None:
@@ -179,10 +179,11 @@ def atlas(model: Model, mix: list[Corpus], work: Path) -> None:
 
 
 def pack_atlas(work: Path) -> None:
-    """The atlas into the package, compressed whole: that is half the size of features compressed one by one."""
-    how = zstandard.ZstdCompressionParameters.from_level(19, window_log=26, enable_ldm=True, write_checksum=True)
+    """A small copy of the atlas into the package, compressed whole: half the size of features compressed one by one."""
+    small = smaller(work / "atlas.sqlite", work / "small.sqlite", examples=EXAMPLES)
+    how = zstandard.ZstdCompressionParameters.from_level(22, window_log=26, enable_ldm=True, write_checksum=True)
     with atomic_write(PACKAGE / "atlas.sqlite.zst") as out:
-        out.write(zstandard.ZstdCompressor(compression_params=how).compress((work / "atlas.sqlite").read_bytes()))
+        out.write(zstandard.ZstdCompressor(compression_params=how).compress(small.read_bytes()))
     (PACKAGE / "atlas.sqlite").unlink(missing_ok=True)
 
 

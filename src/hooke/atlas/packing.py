@@ -18,7 +18,9 @@ MAX_NUMBERS = 1 << 24
 """Bytes that a list of numbers may unpack to."""
 _LEVEL = 9
 # What a small file keeps of each feature: tokens, and of each kind of relatives; activations so far from an example's peak; digits.
-_FEW_TOKENS, _FEW_PAIRS, _FEW_AROUND, _FEW_DIGITS = 8, 5, 8, 3
+_FEW_TOKENS, _FEW_PAIRS, _FEW_AROUND, _FEW_DIGITS = 4, 3, 6, 3
+# Rules of points are lists of a hundred words: their wording and scores stay, they themselves are in the whole atlas.
+_LONG = "points"
 _OWN = threading.local()  # to make a decompressor takes longer than most of these blobs take it
 
 
@@ -73,11 +75,14 @@ def pack(record: FeatureRecord, *, plain: bool = False) -> bytes:
 
 
 def small(record: FeatureRecord, most: int) -> FeatureRecord:
-    """What a small file keeps of `record`: at most so many of its strongest examples and no others, and less of everything else."""
+    """What a small file keeps of `record`: at most so many of its strongest examples and no others, less of everything else, and no rule
+    that is long or of the output side."""
     tokens = [replace(t, share=_short(t.share), enrichment=_short(t.enrichment)) for t in record.tokens[:_FEW_TOKENS]]
     pairs = {key: [(i, _short(value)) for i, value in getattr(record, key)[:_FEW_PAIRS]] for key in _PAIRS}
     top = [_around_peak(example) for example in record.top[:most]]
-    return replace(record, tokens=tokens, top=top, intervals=[], misses=[], **pairs)
+    label = replace(record.label, rule={}) if record.label.kind == _LONG else record.label
+    output = record.output and replace(record.output, rule={})
+    return replace(record, tokens=tokens, top=top, intervals=[], misses=[], label=label, output=output, **pairs)
 
 
 def _around_peak(example: Example) -> Example:

@@ -114,7 +114,7 @@ class AtlasWriter:
         except ValueError as error:  # of json: there is no such number in it
             raise BadConfig(f"feature {record.index} has a number that is not finite.") from error
         self._db.execute(schema.PUT_DETAIL, (feature, schema.PLAIN_FORM if is_small else schema.FORM, detail))
-        promoted = " ".join(piece for token, _ in record.promoted if isinstance(piece := texts.get(token), str))
+        promoted = " ".join(piece for token, _ in kept.promoted if isinstance(piece := texts.get(token), str))
         self._db.execute(schema.PUT_WORDS, (feature, text, output and _text(output.text), promoted))
         self._tokens.update(int(t.token) for t in kept.tokens)
         self._tokens.update(int(token) for pairs in (kept.promoted, kept.suppressed) for token, _ in pairs)
@@ -151,11 +151,13 @@ class AtlasWriter:
         for window, own in sorted(features.items()):
             ids = unpack_numbers(there[window]).tolist()
             self._tokens.update(ids)
-            if not self._tokens <= pieces.keys():
-                raise BadConfig(f"token {min(self._tokens - pieces.keys())} is used and the atlas was given no text for it.")
+            if missing := sorted(set(ids) - pieces.keys()):
+                raise BadConfig(f"token {missing[0]} is used and the atlas was given no text for it.")
             if self._contexts:
                 self._db.execute(schema.SET_WINDOW, (pack_numbers(own[own > 0]), window))
                 self._db.execute(schema.PUT_CONTEXT, (window, "".join(join_pieces(pieces[i] for i in ids))))
+        if missing := sorted(self._tokens - pieces.keys()):
+            raise BadConfig(f"token {missing[0]} is used and the atlas was given no text for it.")
         self._db.executemany(schema.DROP_PIECE, [(i,) for i in sorted(pieces.keys() - self._tokens)])
 
 

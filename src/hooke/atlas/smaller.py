@@ -1,0 +1,52 @@
+"""Smaller: a copy of an atlas that keeps less of each feature, for a file that travels with a pack."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hooke.atlas import schema
+from hooke.atlas.opening import damage, open_database
+from hooke.atlas.packing import unpack, unpack_numbers
+from hooke.atlas.records import FeatureRecord, SaeEntry, TextWindow
+from hooke.atlas.store import AtlasWriter
+from hooke.errors import BadConfig
+
+
+def smaller(source: Path, target: Path, *, examples: int) -> Path:
+    """Write at `target` what the atlas at `source` says, with so many examples a feature, as `AtlasWriter` makes a small file.
+
+    Raises `BadConfig` for an atlas of schema 1, whose features have no such parts.
+    """
+    db = open_database(source)
+    with damage(source):
+        if db.execute(schema.HAS_OLD).fetchone()[0]:
+            raise BadConfig(f"{source} is of an older make, of which no smaller copy is made. Build it anew: hooke atlas build.")
+        facts = {key: json.loads(value) for key, value in db.execute(schema.GET_FACTS)}
+        with AtlasWriter(target, facts, examples=examples, contexts=False) as writer:
+            ids = json.dumps([window for window, _ in db.execute(schema.GET_WINDOWS)])
+            rows = db.execute(schema.GET_SOME_WINDOWS, (ids,)).fetchall()
+            writer.windows(TextWindow(*where, unpack_numbers(tokens)) for *where, tokens in rows)
+            writer.pieces(dict(db.execute(schema.GET_PIECES)))
+            for name, digest, d_sae, own, mean, first in db.execute(schema.GET_SAES).fetchall():
+                entry = SaeEntry(name, digest, d_sae, json.loads(own), np.frombuffer(mean, "<f4"))
+                writer.sae(entry, (_record(i, row) for i, row in _features(db, first, d_sae)))
+            writer.finish()
+    db.close()
+    return target
+
+
+def _features(db: Any, first: int, d_sae: int) -> Iterator[tuple[int, Any]]:
+    for index in range(d_sae):
+        row = db.execute(schema.GET_FEATURE, (first + index,)).fetchone()
+        if row is not None:
+            yield index, row
+
+
+def _record(index: int, row: tuple[Any, ...]) -> FeatureRecord:
+    count, density, largest, *_, background, topics, form, content = row
+    counts, affinities = np.frombuffer(background, "<u2"), np.frombuffer(topics, "<f2")
+    detail = unpack(content, plain=form == schema.PLAIN_FORM)
+    return FeatureRecord(index=index, count=count, density=density, max=largest, background=counts, topics=affinities, **detail)
