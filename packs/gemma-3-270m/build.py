@@ -17,6 +17,7 @@ import sysconfig
 import time
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import torch
 import zstandard
@@ -65,7 +66,7 @@ EPOCHS = 5
 BATCH = 1024
 HELD_OUT_TOKENS = 100_000
 ATLAS_TOKENS = 1_000_000
-JUDGED_TOKENS = 100_000
+JUDGED_TOKENS = 30_000
 BACKGROUND = 4000
 EXAMPLES = 2
 NEWS = ("reuters-21578", "abc-news")
@@ -166,7 +167,7 @@ def pack_weights(work: Path) -> None:
 def atlas(model: Model, mix: list[Corpus], work: Path) -> None:
     """Statistics, examples, labels and topics of every feature."""
     saes = [Sae.load(PACKAGE / f"{site}.safetensors") for site in SITES]
-    read = {"tokens": ATLAS_TOKENS, "context": CONTEXT, "seed": 1, "epochs": 8}
+    read: dict[str, Any] = {"tokens": ATLAS_TOKENS, "context": CONTEXT, "seed": 1, "epochs": 8}
     settings = SurveySettings(**read, background=BACKGROUND, background_without=NEWS)
     last = [0.0, ""]
 
@@ -192,7 +193,7 @@ def judged(mix: list[Corpus], file: Path) -> None:
     corpora = [part for corpus in mix for part in ("--corpus", f"{corpus.path}={corpus.weight}")]
     names = [str(PACKAGE / f"{site}.safetensors") for site in SITES]
     asked = ["--tokens", str(JUDGED_TOKENS), "--suite", "core,geometry,uniformity", "--seed", "5", "--json"]
-    command = [sys.executable, "-m", "hooke", "eval", *names, *corpora, *asked]
+    command = [str(Path(sys.executable).with_name("hooke")), "eval", *names, *corpora, *asked]
     with atomic_write(file) as out:
         out.write(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)  # noqa: S603 (our own command)
 

@@ -50,7 +50,7 @@ def vectors(model: Model, words: Counter[str]) -> tuple[np.ndarray, np.ndarray]:
     head = 0 if model.tokenizer.bos is None else 1
     ids = iter([row[head] if len(row) == head + 1 else -1 for row in flat])
     known = {word: own for word in forms if (own := [i for i in (next(ids), next(ids)) if i >= 0])}
-    table = model.hf.get_input_embeddings().weight.detach()
+    table: torch.Tensor = getattr(model.hf.get_input_embeddings(), "weight").detach()  # noqa: B009 (of any module)
     own = [torch.nn.functional.normalize(table[ids].float(), dim=1).mean(0) for ids in known.values()]
     found = torch.stack(own).double().numpy()
     found -= found.mean(0)

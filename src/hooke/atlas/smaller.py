@@ -28,10 +28,10 @@ def smaller(source: Path, target: Path, *, examples: int) -> Path:
         with AtlasWriter(target, facts, examples=examples, contexts=False) as writer:
             ids = json.dumps([window for window, _ in db.execute(schema.GET_WINDOWS)])
             rows = db.execute(schema.GET_SOME_WINDOWS, (ids,)).fetchall()
-            writer.windows(TextWindow(*where, unpack_numbers(tokens)) for *where, tokens in rows)
+            writer.windows(TextWindow(i, corpus, doc, start, unpack_numbers(own)) for i, corpus, doc, start, own in rows)
             writer.pieces(dict(db.execute(schema.GET_PIECES)))
-            for name, digest, d_sae, own, mean, first in db.execute(schema.GET_SAES).fetchall():
-                entry = SaeEntry(name, digest, d_sae, json.loads(own), np.frombuffer(mean, "<f4"))
+            for name, digest, d_sae, measured, mean, first in db.execute(schema.GET_SAES).fetchall():
+                entry = SaeEntry(name, digest, d_sae, json.loads(measured), np.frombuffer(mean, "<f4"))
                 writer.sae(entry, (_record(i, row) for i, row in _features(db, first, d_sae)))
             writer.finish()
     db.close()
