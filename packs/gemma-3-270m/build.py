@@ -11,8 +11,6 @@ to make it again. Everything runs on a CPU: about three hours on two cores. With
 import argparse
 import json
 import platform
-import subprocess
-import sys
 import sysconfig
 import time
 from dataclasses import asdict
@@ -24,6 +22,7 @@ import zstandard
 from card import write_card
 
 from hooke.atlas.smaller import smaller
+from hooke.evals import EvalConfig, evaluate
 from hooke.explain.survey import SurveySettings, survey
 from hooke.files import atomic_write
 from hooke.harvest.saving import HarvestConfig, save
@@ -35,7 +34,7 @@ from hooke.sae.formats import write_sae
 from hooke.sae.publish import save_pretrained
 from hooke.shards import Shards
 from hooke.shards.manifest import acts_column
-from hooke.text.corpus import Corpus
+from hooke.text.corpus import Corpus, windows
 from hooke.train import Hooks, Progress, RunFolder, TrainConfig, train
 from hooke.train.export import measure
 
@@ -66,7 +65,8 @@ EPOCHS = 5
 BATCH = 1024
 HELD_OUT_TOKENS = 100_000
 ATLAS_TOKENS = 1_000_000
-JUDGED_TOKENS = 30_000
+JUDGED_TOKENS = 10_000
+BASELINE_TOKENS = 500
 BACKGROUND = 4000
 EXAMPLES = 2
 NEWS = ("reuters-21578", "abc-news")
@@ -188,14 +188,14 @@ def pack_atlas(work: Path) -> None:
     (PACKAGE / "atlas.sqlite").unlink(missing_ok=True)
 
 
-def judged(mix: list[Corpus], file: Path) -> None:
-    """What `hooke eval` says of the packed SAEs on held-out text."""
-    corpora = [part for corpus in mix for part in ("--corpus", f"{corpus.path}={corpus.weight}")]
-    names = [str(PACKAGE / f"{site}.safetensors") for site in SITES]
-    asked = ["--tokens", str(JUDGED_TOKENS), "--suite", "core,geometry,uniformity", "--seed", "5", "--json"]
-    command = [str(Path(sys.executable).with_name("hooke")), "eval", *names, *corpora, *asked]
+def judged(model: Model, mix: list[Corpus], file: Path) -> None:
+    """What `hooke eval` says of the packed SAEs on held-out text; uniformity takes gradients and is left to it."""
+    saes = [Sae.load(PACKAGE / f"{site}.safetensors") for site in SITES]
+    config = EvalConfig(JUDGED_TOKENS, baseline_tokens=BASELINE_TOKENS, calibration_tokens=2 * BASELINE_TOKENS, seed=5)
+    text = windows(mix, model.tokenizer, length=CONTEXT, seed=5, held_out=True, epochs=8)
+    result = evaluate(model, saes, text, config, work=file.with_suffix(".sums"), progress=say).result
     with atomic_write(file) as out:
-        out.write(subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout)  # noqa: S603 (our own command)
+        out.write(json.dumps(result, indent=1).encode())
 
 
 def published(folder: Path, work: Path) -> None:
@@ -205,8 +205,8 @@ def published(folder: Path, work: Path) -> None:
         sae = Sae.load(work / f"{site}.safetensors")
         sae.facts.metrics.update(Sae.load(PACKAGE / f"{site}.safetensors").facts.metrics)
         save_pretrained(sae, folder / "native" / str(site), card=card)
-        for form in ("saelens", "gemma-scope-2"):
-            say(f"{name}: {write_sae(sae, folder / form / str(site), form)}")
+        for form, place in (("saelens", folder / "saelens" / str(site)), ("gemma-scope-2", folder / "gemma-scope-2")):
+            say(f"{name}: {write_sae(sae, place, form)}")
 
 
 def main() -> None:
@@ -234,7 +234,7 @@ def main() -> None:
         training(work, options.device)
     pack_weights(work)
     if not (work / "quality.json").is_file():
-        judged(mix, work / "quality.json")
+        judged(model, mix, work / "quality.json")
     if not (work / "atlas.sqlite").is_file():
         atlas(model, mix, work)
     pack_atlas(work)
