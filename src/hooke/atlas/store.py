@@ -98,8 +98,7 @@ class AtlasWriter:
             self._next += entry.d_sae
 
     def _feature(self, feature: int, record: FeatureRecord, texts: Mapping[int, str | bytes]) -> None:
-        is_small = self._most is not None
-        kept = record if self._most is None else small(record, self._most)
+        kept, form = (record, schema.FORM) if self._most is None else (small(record, self._most), schema.PLAIN_FORM)
         background = np.minimum(record.background, _MOST_COUNTED).astype("<u2")
         topics = np.asarray(record.topics).astype("<f2")
         if background.shape != (BACKGROUND_STEPS,) or topics.shape != (self._topics,):
@@ -110,10 +109,10 @@ class AtlasWriter:
         numbers = (feature, int(record.count), float(record.density), float(record.max), text, kind, score, int(evidence))
         self._db.execute(schema.PUT_FEATURE, (*numbers, background.tobytes(), topics.tobytes()))
         try:
-            detail = pack(kept, plain=is_small)
+            detail = pack(kept, plain=form == schema.PLAIN_FORM)
         except ValueError as error:  # of json: there is no such number in it
             raise BadConfig(f"feature {record.index} has a number that is not finite.") from error
-        self._db.execute(schema.PUT_DETAIL, (feature, schema.PLAIN_FORM if is_small else schema.FORM, detail))
+        self._db.execute(schema.PUT_DETAIL, (feature, form, detail))
         promoted = " ".join(piece for token, _ in kept.promoted if isinstance(piece := texts.get(token), str))
         self._db.execute(schema.PUT_WORDS, (feature, text, output and _text(output.text), promoted))
         self._tokens.update(int(t.token) for t in kept.tokens)

@@ -72,10 +72,6 @@ class SurveySettings:
     """Tokens read between one safe point and the next."""
     workers: int = 0
     """Threads for the statistics; 0: as many as there are cores."""
-    kept_examples: int | None = None
-    """Write only so many examples of each feature, and no others, for a small file."""
-    contexts: bool = True
-    """Whether the text around examples can be searched."""
 
 
 Report = Callable[[str, int, int], None]
@@ -190,7 +186,7 @@ class _Survey:
         self.labeller = Labeller(_reading(text, pieces))
         self.near = NearMisses(text)
         facts = facts | {"windows": text.windows, "documents": len(text.document_tokens), "topics": headlines.names}
-        with AtlasWriter(path, facts, examples=settings.kept_examples, contexts=settings.contexts) as writer:
+        with AtlasWriter(path, facts) as writer:
             writer.windows(text.text_windows(range(text.windows)))
             writer.pieces(pieces)
             for sae in self.saes:

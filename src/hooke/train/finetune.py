@@ -237,8 +237,7 @@ def _divergence(
 def _compare(model: Model, clean: _Clean, other: Float[Tensor, "token d_model"]) -> tuple[float, float, int]:
     """Sums over tokens: KL, and how much the next token's cross-entropy rises, with the number of tokens that have a next one."""
     targets, kl, rise = clean.targets(), 0.0, 0.0
-    for rows in _few(model, len(other)):
-        log_p, log_q = (model.logits(hidden[rows]).log_softmax(-1) for hidden in (clean.hidden, other))
+    for (rows, log_p), (_, log_q) in zip(model.log_probs(clean.hidden), model.log_probs(other), strict=True):
         off = log_p - log_q
         kl += float(torch.linalg.vecdot(log_p.exp(), off).double().sum())
         real = (targets[rows] >= 0).nonzero().flatten()
