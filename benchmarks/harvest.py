@@ -2,10 +2,10 @@
 
     python benchmarks/harvest.py CORPUS.jsonl.zst [--layer 9] [--context 128 1024] [--tokens 16384] [--repeat 5] [--peer PYTHON SCRIPT]
 
-The bare pass is the model cut off after the layer, without hooks, norm or head, on ready-made batches of token ids. All kinds run in
-turn, so that whatever else the machine does meets them alike; the last line gives medians of the ratios within a turn. With --peer,
-another tool's script (called as ``PYTHON SCRIPT MODEL_DIR TOKENS.npy HOOK D_IN N``, printing one JSON line with ``tokens_per_s``) runs
-in every turn too.
+The bare pass is the library's own model cut off after the layer, without hooks, norm or head, on ready-made batches of token ids. All
+kinds run in turn, so that whatever else the machine does meets them alike; the last line gives medians of the ratios within a turn. With
+--peer, another tool's script (called as ``PYTHON SCRIPT MODEL_DIR TOKENS.npy HOOK D_IN N``, printing one JSON line with
+``tokens_per_s``) runs in every turn too.
 """
 
 import argparse
@@ -26,6 +26,7 @@ import torch
 from hooke.harvest import harvest
 from hooke.model import Model
 from hooke.model.carried import carried_folder
+from hooke.model.faster import hasten
 from hooke.names import Site
 from hooke.text.corpus import Window, parse_corpus, windows
 
@@ -34,14 +35,19 @@ BATCH_TOKENS = 4096
 
 @contextlib.contextmanager
 def cut_off(model: Model, layers: int) -> Iterator[torch.nn.Module]:
-    """The model without what comes after so many layers."""
+    """The model as the library computes it, without what comes after so many layers."""
     base: Any = model.architecture.base(model.hf)
+    ours = {module: type(module) for module in base.modules() if type(module).__module__ == hasten.__module__}
     whole, norm, count = base.layers, base.norm, base.config.num_hidden_layers
     base.layers, base.norm, base.config.num_hidden_layers = whole[:layers], torch.nn.Identity(), layers
+    for module, kind in ours.items():
+        module.__class__ = kind.__mro__[2]  # what it is derived from
     try:
         yield base
     finally:
         base.layers, base.norm, base.config.num_hidden_layers = whole, norm, count
+        for module, kind in ours.items():
+            module.__class__ = kind
 
 
 def bare(model: Model, texts: list[Window], layer: int) -> None:

@@ -65,8 +65,8 @@ EPOCHS = 5
 BATCH = 1024
 HELD_OUT_TOKENS = 100_000
 ATLAS_TOKENS = 1_000_000
-JUDGED_TOKENS = 10_000
-BASELINE_TOKENS = 500
+JUDGED_TOKENS = 100_000
+BASELINE_TOKENS = 10_000
 BACKGROUND = 4000
 EXAMPLES = 2
 NEWS = ("reuters-21578", "abc-news")
@@ -189,9 +189,9 @@ def pack_atlas(work: Path) -> None:
 
 
 def judged(model: Model, mix: list[Corpus], file: Path) -> None:
-    """What `hooke eval` says of the packed SAEs on held-out text; uniformity takes gradients and is left to it."""
+    """What `hooke eval` says of the packed SAEs on held-out text."""
     saes = [Sae.load(PACKAGE / f"{site}.safetensors") for site in SITES]
-    config = EvalConfig(JUDGED_TOKENS, baseline_tokens=BASELINE_TOKENS, calibration_tokens=2 * BASELINE_TOKENS, seed=5)
+    config = EvalConfig(JUDGED_TOKENS, ("core", "geometry", "uniformity"), baseline_tokens=BASELINE_TOKENS, seed=5)
     text = windows(mix, model.tokenizer, length=CONTEXT, seed=5, held_out=True, epochs=8)
     result = evaluate(model, saes, text, config, work=file.with_suffix(".sums"), progress=say).result
     with atomic_write(file) as out:

@@ -37,7 +37,7 @@ def test_a_word_of_one_document_is_no_rule():
     others = np.setdiff1d(np.arange(50, 2000), rows)[::3]
     kind = np.repeat([POSITIVE, RANDOM], [len(rows), len(others)])
     both = np.concatenate([rows, others])
-    found = find(signs, Places(both, kind, signs.reading.doc[both]), Scratch(signs))
+    found = find(signs, Places(both, kind, signs.reading.doc[both]), signs.seen(both, Scratch(signs)))
     assert found is None or signs.find("word", "odd") not in np.concatenate(found.test.groups)
 
 
@@ -46,7 +46,7 @@ def test_the_search_is_the_same_every_time():
     signs = reading_of([[f" {word}" for word in rng.choice(["bank", "river", "of", "in", "said"], 30)] for _ in range(30)])
     kind = rng.choice([POSITIVE, NEAR_MISS, RANDOM], 900)
     places = Places(np.arange(900), kind, signs.reading.doc)
-    first, second = (find(signs, places, Scratch(signs)) for _ in range(2))
+    first, second = (find(signs, places, signs.seen(places.rows, Scratch(signs))) for _ in range(2))
     assert first is not None
     assert second is not None
     assert [own.tolist() for own in first.test.groups] == [own.tolist() for own in second.test.groups]

@@ -1,5 +1,6 @@
 """The signs that the kernels find at a token are those that a reader of the text would name."""
 
+import itertools
 from collections import Counter
 
 import hypothesis.strategies as st
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 
 from hooke.explain.passage import names_of, passage
 from hooke.explain.reading import Reading
-from hooke.explain.signs import MANY, NEAR, SLOTS, TEXT, Scratch, Signs
+from hooke.explain.signs import MANY, NEAR, TEXT, Scratch, Signs
 from hooke.explain.vocabulary import beginning, classes, classes_of, ending, language_of, languages
 
 WORDS = [" bank", " in", " Paris", " loan", "\n", " the", " walking", " 1987", ".", ' "', "ster", " Monday", " said", " le"]
@@ -48,13 +49,19 @@ def by_hand(pieces: list[str], token: int) -> set[tuple[str, str]]:
 
 
 @settings(max_examples=40)
-@given(TEXTS)
-def test_present_is_what_is_there(texts):
-    signs = Signs(closed(texts))
+@given(TEXTS, st.integers(0, 1000))
+def test_sightings_are_what_is_there(texts, seed):
+    signs, rng = Signs(closed(texts)), np.random.default_rng(seed)
     rows, scratch = np.arange(sum(map(len, texts))), Scratch(signs)
-    present = np.column_stack([signs.present(rows, batch, scratch) for batch in np.array_split(np.arange(len(signs)), 8)])
-    found = [{signs.name(int(sign)) for sign in np.flatnonzero(own)} for own in present]
-    assert found == [by_hand(pieces, token) for pieces in texts for token in range(len(pieces))]
+    known = signs.seen(np.sort(rng.choice(rows, len(rows) // 2, replace=False)) if len(rows) else rows, scratch)
+    expected = [by_hand(pieces, token) for pieces in texts for token in range(len(pieces))]
+    expected = [{(slot, value) for slot, value in own if slot != "next"} for own in expected]
+    for seen in (signs.seen(rows, scratch), signs.seen(rows, scratch, known)):
+        found = [[signs.name(int(sign)) for sign in seen.signs[seen.column[low:high]]] for low, high in itertools.pairwise(seen.start)]
+        assert [set(own) for own in found] == expected
+        assert all(len(set(own)) == len(own) for own in found)
+        present = seen.present(np.arange(len(seen.signs)))
+        assert [{signs.name(int(sign)) for sign in seen.signs[own]} for own in present] == expected
 
 
 @given(TEXTS, st.integers(0, 1000))
@@ -64,29 +71,37 @@ def test_tally_adds_weights_and_counts_documents(texts, seed):
     signs, rng = Signs(reading), np.random.default_rng(seed)
     if len(reading) == 0:
         return
-    rows = np.sort(rng.choice(len(reading), rng.integers(1, len(reading) + 1), replace=False))
-    weights = rng.choice([1.0, -0.5, 0.25], len(rows)).astype(np.float32)
-    scratch = Scratch(signs)
-    for _ in range(2):  # the second time finds its working memory as the first one did
-        found, gain, support = signs.tally(rows, weights, reading.doc[rows], scratch)
-    present = signs.present(rows, found, scratch)
+    rows = np.arange(len(reading))
+    seen = signs.seen(rows, Scratch(signs))
+    places = np.sort(rng.choice(len(reading), rng.integers(1, len(reading) + 1), replace=False))
+    weights = rng.choice([1.0, -0.5, 0.25], len(places)).astype(np.float32)
+    gain, support = seen.tally(places, weights, reading.doc[places])
+    present = seen.present(np.arange(len(seen.signs)))[places]
     np.testing.assert_allclose(gain, weights @ present, atol=1e-5)
-    for column in range(len(found)):
-        assert support[column] == len(np.unique(reading.doc[rows][present[:, column] & (weights > 0)]))
-    assert "next" not in {SLOTS[slot] for slot in signs.slot(found)}
+    for column in range(len(seen.signs)):
+        assert support[column] == len(np.unique(reading.doc[places][present[:, column] & (weights > 0)]))
 
 
 @given(TEXTS, st.integers(0, 1000))
-@settings(max_examples=30)
+@settings(max_examples=60)
 def test_groups_are_present_where_one_of_their_signs_is(texts, seed):
     reading = closed(texts)
     signs, rng, rows = Signs(reading), np.random.default_rng(seed), np.arange(len(reading))
-    scratch = Scratch(signs)
-    groups = [rng.choice(len(signs), min(len(signs), 5), replace=False) for _ in range(4)] + [np.array([-1])]
-    bits = signs.groups(rows, groups, scratch)
-    for number, group in enumerate(groups):
-        expected = signs.present(rows, group, scratch).any(1)
-        assert (bits >> number & 1).astype(bool).tolist() == expected.tolist()
+    if rng.integers(2):
+        rows = rng.permutation(rows)  # the words before a token are kept from one token to the next only where those follow each other
+    groups = [rng.choice(len(signs), min(len(signs), 5), replace=False) for _ in range(6)] + [np.array([-1])]
+    bits = signs.groups(rows, groups, Scratch(signs))
+    there = [by_hand(pieces, token) for pieces in texts for token in range(len(pieces))]
+    named = [{signs.name(int(sign)) for sign in group if sign >= 0} for group in groups]
+    assert [[bool(own >> number & 1) for number in range(len(groups))] for own in bits] == [
+        [bool(group & there[row]) for group in named] for row in rows
+    ]
+    seen = signs.seen(rows, Scratch(signs))
+    number = {int(sign): place for place, sign in enumerate(seen.signs)}
+    own = [np.array([number[int(sign)] for sign in group if int(sign) in number], np.int64) for group in groups]
+    without_next = [{sign for sign in group if sign[0] != "next"} for group in named]
+    again = [[bool(have >> place & 1) for place in range(len(groups))] for have in seen.groups(own)]
+    assert again == [[bool(group & there[row]) for group in without_next] for row in rows]
 
 
 def test_names_and_numbers_agree():

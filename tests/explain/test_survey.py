@@ -17,7 +17,7 @@ import torch
 
 from hooke import tiny
 from hooke.atlas import Atlas
-from hooke.errors import BadConfig, Busy, LimitReached, ShapeMismatch
+from hooke.errors import BadConfig, Busy, LimitReached, Missing, ShapeMismatch
 from hooke.explain.survey import SurveySettings, spool_bytes, survey, work_folder
 from hooke.files import sole_writer
 from hooke.sae import Sae, SaeFacts
@@ -214,6 +214,22 @@ def test_what_cannot_be(corpus, tmp_path):
         with pytest.raises(kind, match=words):
             survey(model, saes, corpora, tmp_path / "atlas.sqlite", SurveySettings(**options))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_texts_are_asked_what_they_are_on(corpus, tmp_path):
+    asked = []
+
+    class Encoder:
+        def encode(self, texts):
+            asked.append(len(texts))
+            return np.eye(8, dtype=np.float32)[np.arange(len(texts)) % 8]
+
+    with mock.patch("hooke.explain.survey.encoder_folder", side_effect=Missing("no encoder")), pytest.raises(Missing, match="no encoder"):
+        go(tmp_path / "atlas.sqlite", corpus, subjects=True)
+    assert list(tmp_path.iterdir()) == []
+    with mock.patch("hooke.explain.survey.encoder_folder"), mock.patch("hooke.explain.survey.Encoder", Encoder):
+        made = Atlas(go(tmp_path / "atlas.sqlite", corpus, tokens=300, subjects=True))
+    assert asked[-1] == made.facts["windows"]
 
 
 def test_os_is_not_left_patched():

@@ -108,9 +108,9 @@ def tree(root: Path, path: Path) -> dict[str, bytes]:
     return {file.relative_to(root).as_posix(): file.read_bytes() for file in files}
 
 
-def sae(**facts: object) -> Sae:
+def sae(site: str = "resid_post.4", **facts: object) -> Sae:
     eye = torch.eye(4)
-    made = SaeFacts("some/resid_post.4/4", "google/gemma-2-2b", **facts)  # pyright: ignore[reportArgumentType]
+    made = SaeFacts(f"some/{site}/4", "google/gemma-2-2b", **facts)  # pyright: ignore[reportArgumentType]
     return Sae(eye, torch.zeros(4), eye, torch.zeros(4), torch.ones(4) if made.k is None else torch.zeros(4), made)
 
 
@@ -122,6 +122,11 @@ def sae(**facts: object) -> Sae:
         ("gemma-scope", sae(activation="topk", k=2), "is topk with k=2; Gemma Scope files hold thresholds and no k"),
         ("gemma-scope", dataclasses.replace(sae(), W_skip=torch.eye(4)), "has a linear skip, which Gemma Scope files cannot hold"),
         ("gemma-scope", sae(normalize="layer_norm"), r"\(normalize layer_norm\)"),
+        (
+            "gemma-scope",
+            sae("resid_mid.4", writes=["mlp_out.4"], normalize="rms_in", norm_eps=1e-5),
+            "adds 1e-05 to the mean square it divides by; Gemma Scope files do not say it, and mean 1e-06",
+        ),
         ("gemma-scope-2", sae(activation="groupmax", k=2), "Gemma Scope 2 files hold plain JumpReLU"),
         ("saelens", sae(activation="groupmax", k=2), "SAELens has no architecture for it"),
         ("saelens", sae(reads=["resid_post.4", "resid_post.5"]), "reads or writes several sites"),

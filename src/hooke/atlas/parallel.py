@@ -6,6 +6,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
+from threadpoolctl import threadpool_limits
 
 from hooke.atlas.events import Events
 
@@ -35,11 +36,13 @@ def in_order(work: Callable[[int], T], count: int, workers: int) -> Iterator[T]:
         return
     pool, waiting = ThreadPoolExecutor(workers), deque[Future[T]]()
     try:
-        for number in range(count):
-            waiting.append(pool.submit(work, number))
-            if len(waiting) == workers * _AHEAD:
+        # Small products are made in all threads at once: more threads for each would only wait for each other.
+        with threadpool_limits(1, "blas"):
+            for number in range(count):
+                waiting.append(pool.submit(work, number))
+                if len(waiting) == workers * _AHEAD:
+                    yield waiting.popleft().result()
+            while waiting:
                 yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
     finally:  # whoever stops listening waits for no more than what is being done
         pool.shutdown(cancel_futures=True)

@@ -29,6 +29,9 @@ def build(
         Path | None, Parameter(help="The file to write; by default one in Hooke's own folder, where `analyze` finds it.")
     ] = None,
     examples: Annotated[int, Parameter(help="Strongest examples kept of each feature.")] = 20,
+    subjects: Annotated[
+        bool, Parameter(negative="", help="Let labels say what a text is on (*in texts on sport*); needs hooke[semantic].")
+    ] = False,
     model: Annotated[str | None, Parameter(help="A model's name, a folder, or org/name on a hub; by default what the SAEs name.")] = None,
     field: Annotated[str | None, Parameter(help="The field or column that holds the text.")] = None,
     context: Annotated[int | None, Parameter(help="Tokens in a window of text; by default what the SAEs were trained on.")] = None,
@@ -64,7 +67,7 @@ def build(
         saes = [one.to(device) for one in saes]
         length = context or _context(saes, loaded)
     _announce(console, path, saes, count, spool_bytes(saes, count))
-    settings = SurveySettings(count, length, seed, examples=examples, batch_tokens=batch_tokens, workers=workers)
+    settings = SurveySettings(count, length, seed, examples=examples, subjects=subjects, batch_tokens=batch_tokens, workers=workers)
     with _Bar(console) as bar:
         survey(loaded, saes, corpora, path, settings, progress=bar.move)
     register_atlas(path, {one.name: digest(one) for one in saes})

@@ -15,6 +15,7 @@ from hooke.explain.reading import Reading
 from hooke.explain.rule import Rule, Test
 from hooke.explain.score import balanced, near_only
 from hooke.explain.search import NEAR_MISS, POSITIVE, RANDOM, Candidate, Places, find
+from hooke.explain.sightings import Sightings
 from hooke.explain.signs import SLOTS, Scratch, Signs
 from hooke.explain.wording import worded
 
@@ -90,6 +91,7 @@ class Labeller:
         rng = np.random.default_rng(0)
         halves = [np.flatnonzero(reading.score_half == half) for half in (False, True)]
         self._random = [np.sort(rng.choice(half, min(_RANDOM, len(half)), replace=False)) for half in halves]
+        self._known = self.signs.seen(self._random[0], Scratch(self.signs))
         owned = reading.doc_of_window % 2 == 1
         self._windows = [rng.permutation(np.flatnonzero(owned == half)) for half in (False, True)]
 
@@ -107,13 +109,14 @@ class Labeller:
         output = self._output(outputs, seen[1].places) if outputs else None
         if own[0] < MIN_EVIDENCE:
             return Label(TOO_RARE, "none"), output
-        best = find(self.signs, seen[0].places, self._scratch) if own[0] < len(seen[0].places) else None
-        control = self._control([half.places for half in seen], rows)
+        sightings = self.signs.seen(seen[0].places.rows, self._scratch, self._known)
+        best = find(self.signs, seen[0].places, sightings) if own[0] < len(seen[0].places) else None
+        control = self._control([half.places for half in seen], rows, sightings)
         if best is None:
             return Label(NO_MEANING, "none", control=control), output
         texts = self._asked(best.test, seen[0])
         rule = Rule.of(best.test, self.signs, texts)
-        text, kind = worded(rule, self._coverage(best.test, seen[0].places)), _kind(best)
+        text, kind = worded(rule, self._telling(best.test, seen[0].places, sightings)), _kind(best)
         if own[1] < MIN_EVIDENCE or own[1] == len(seen[1].places):
             return Label(text, kind, rule.json(), control=control), output
         places = seen[1].places
@@ -131,7 +134,7 @@ class Labeller:
         parts = [_thin(own, POSITIVES), _silent(near, rows), _silent(self._random[half], rows)]
         everywhere = np.concatenate(parts).astype(np.int64)
         kinds = np.repeat((POSITIVE, NEAR_MISS, RANDOM), [len(part) for part in parts])
-        return _Seen(Places(everywhere, kinds, reading.doc[everywhere]), np.unique(reading.window[rows]), np.unique(reading.window[own]))
+        return _Seen(Places(everywhere, kinds, reading.doc[everywhere]), _runs(reading.window[rows]), _runs(reading.window[own]))
 
     def _upper(self, test: Test, strongest: np.ndarray, places: Places, holds: np.ndarray) -> float | None:
         """The score once the positives are those of the stronger half of the feature's range; the negatives stay."""
@@ -143,7 +146,7 @@ class Labeller:
         kind = np.concatenate([np.full(len(rows), POSITIVE), places.kind[silent]])
         return balanced(right, kind, np.concatenate([self.reading.doc[rows], places.doc[silent]])).value
 
-    def _control(self, places: list[Places], rows: np.ndarray) -> float | None:
+    def _control(self, places: list[Places], rows: np.ndarray, sightings: Sightings) -> float | None:
         """What the search finds once it is shuffled what each place is; measured for one feature in some, chosen by where it fired."""
         seed = zlib.crc32(rows.astype(np.int64).tobytes())
         if seed % _CONTROL_EVERY or min((own.kind == POSITIVE).sum() for own in places) < MIN_EVIDENCE:
@@ -152,18 +155,19 @@ class Labeller:
         made, scored = (Places(own.rows, rng.permutation(own.kind), own.doc) for own in places)
         if not (scored.kind != POSITIVE).any():
             return None
-        best = find(self.signs, made, self._scratch)
+        best = find(self.signs, made, sightings)
         if best is None:
             return 0.5
         return balanced(best.test.matches(self.signs, scored.rows, self._scratch), scored.kind, scored.doc).value
 
-    def _coverage(self, test: Test, places: Places) -> dict[tuple[str, str], float]:
-        """Share of the clearly active places that have each sign of a rule."""
-        rows, out = places.rows[places.kind == POSITIVE], {}
-        for group in test.groups:
-            share = self.signs.present(rows, group, self._scratch).mean(0)
-            out |= {self.signs.name(int(sign)): float(own) for sign, own in zip(group, share, strict=True)}
-        return out
+    def _telling(self, test: Test, places: Places, sightings: Sightings) -> dict[tuple[str, str], float]:
+        """Of each sign of a rule, the share of active places with it less that of silent ones; at least a tenth of the first."""
+        wanted = np.unique(np.concatenate(test.groups))
+        columns = np.flatnonzero(np.isin(sightings.signs, wanted))
+        present, active = sightings.present(columns), places.kind == POSITIVE
+        share = present[active].mean(0)
+        share = np.maximum(share - present[~active].mean(0), share / 10)
+        return {self.signs.name(int(sign)): float(own) for sign, own in zip(sightings.signs[columns], share, strict=True)}
 
     def _texts(self, seen: _Seen, half: int) -> tuple[np.ndarray, np.ndarray]:
         """Windows to try a rule on, and whether the feature was clearly active in each: some of those, and some it was silent in.
@@ -171,9 +175,8 @@ class Labeller:
         Half of the silent ones hold near misses, as far as there are such.
         """
         near = np.unique(self.reading.window[seen.places.rows[seen.places.kind == NEAR_MISS]])
-        near = _thin(np.setdiff1d(near, seen.fired), _TEXTS // 2)
-        silent = self._windows[half][: 8 * _TEXTS]
-        silent = silent[~np.isin(silent, seen.fired) & ~np.isin(silent, near)][: _TEXTS - len(near)]
+        near = _thin(_silent(near, seen.fired), _TEXTS // 2)
+        silent = _silent(_silent(self._windows[half][: 8 * _TEXTS], seen.fired), near)[: _TEXTS - len(near)]
         active = _thin(seen.clear, _TEXTS)
         return np.concatenate([active, near, silent]), np.repeat((True, False), (len(active), len(near) + len(silent)))
 
@@ -214,6 +217,11 @@ class Labeller:
 def _thin(rows: np.ndarray, most: int) -> np.ndarray:
     """At most so many of `rows`, evenly spread."""
     return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
+
+
+def _runs(numbers: np.ndarray) -> np.ndarray:
+    """The different values of the ascending `numbers`."""
+    return numbers[np.flatnonzero(np.diff(numbers, prepend=-1))]
 
 
 def _silent(rows: np.ndarray, fired: np.ndarray) -> np.ndarray:

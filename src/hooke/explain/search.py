@@ -1,11 +1,14 @@
 """Search: the rule that best tells the places where a feature fires from those where it is silent."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import no_type_check
 
 import numpy as np
+from numba import njit
 
 from hooke.explain.rule import Test
-from hooke.explain.signs import ONE_VALUED, SLOTS, Scratch, Signs
+from hooke.explain.sightings import Sightings
+from hooke.explain.signs import ONE_VALUED, SLOTS, Signs
 
 POSITIVE, NEAR_MISS, RANDOM = 0, 1, 2
 """What a place is: the feature is clearly active there, silent though it looks alike, or silent anywhere."""
@@ -82,7 +85,7 @@ class Candidate:
     slots: tuple[int, ...]
     """Slots of its groups; with the family it says what to look for again when all places count."""
     test: Test
-    """The rule."""
+    """The rule; while it is looked for in numbers of the sightings, not of the reading's signs."""
     holds: np.ndarray
     """Whether it holds, for each of the places."""
 
@@ -91,8 +94,8 @@ class Candidate:
         return _HANDICAP[self.family] + _LONG * float(np.log2(sum(len(group) for group in self.test.groups)))
 
 
-def find(signs: Signs, places: Places, scratch: Scratch) -> Candidate | None:
-    """The best rule for `places`, or None where no sign speaks for the feature.
+def find(signs: Signs, places: Places, seen: Sightings) -> Candidate | None:
+    """The best rule for `places`, whose signs were `seen`, or None where no sign speaks for the feature.
 
     1. Two documents in three are learnt from: each family and slot proposes its best rule.
     2. The rest is the check: the proposal that does best there, and to a part where it was learnt, less a handicap for saying more than
@@ -103,37 +106,36 @@ def find(signs: Signs, places: Places, scratch: Scratch) -> Candidate | None:
     everything = np.ones(len(places), bool)
     enough = min((check & (places.kind == POSITIVE)).sum(), (~check & (places.kind == POSITIVE)).sum()) >= _FEW
     learn = ~check if enough else everything
-    proposals = propose(signs, places, learn, scratch)
+    proposals = propose(signs, places, learn, seen)
     if not proposals:
         return None
     weights = places.weights(check) + _LEARNT * places.weights(~check) if enough else places.weights(everything)
     penalty = _CHECKED if enough else 3
     worth = [float(weights[own.holds].sum()) / 2 - penalty * own.handicap() for own in proposals]
     best = proposals[int(np.argmax(worth))]
-    if not enough:
-        return best
-    again = propose(signs, places, everything, scratch, only=best)
-    return max(again, key=lambda own: (own.slots == best.slots, float(places.weights(everything)[own.holds].sum())), default=best)
+    if enough:
+        again = propose(signs, places, everything, seen, only=best)
+        best = max(again, key=lambda own: (own.slots == best.slots, float(places.weights(everything)[own.holds].sum())), default=best)
+    return replace(best, test=replace(best.test, groups=tuple(seen.signs[group] for group in best.test.groups)))
 
 
-def propose(signs: Signs, places: Places, learn: np.ndarray, scratch: Scratch, only: Candidate | None = None) -> list[Candidate]:
-    """Rules learnt from the places where `learn`; with `only`, those of its family."""
+def propose(signs: Signs, places: Places, learn: np.ndarray, seen: Sightings, only: Candidate | None = None) -> list[Candidate]:
+    """Rules learnt from the places where `learn`, in numbers of `seen`; with `only`, those of its family."""
     weights = places.weights(learn)
     order = np.flatnonzero(learn)
     order = order[np.argsort(places.doc[order], kind="stable")]
-    found, gain, support = signs.tally(places.rows[order], weights[order].astype(np.float32), places.doc[order], scratch)
+    gain, support = seen.tally(order, weights[order].astype(np.float32), places.doc[order])
     positives = learn & (places.kind == POSITIVE)
     docs = len(np.unique(places.doc[positives]))
     known = support >= (2 if docs >= 6 else 1)
-    slot = signs.slot(found)
+    slot = signs.slot(seen.signs)
     columns = _columns(slot, gain, known)
     if not len(columns):
         return []
-    present = signs.present(places.rows, found[columns], scratch)
+    present = seen.present(columns)
     rows = np.flatnonzero(learn)
-    seen, worth = present[rows].astype(np.float32), weights[rows].astype(np.float32)
-    board = _Board(rows, found[columns], slot[columns], gain[columns], present, seen, worth)
-    singles = _sets(signs, places, board, (found, slot, gain, known), scratch)
+    board = _Board(rows, columns, slot[columns], gain[columns], present, present[rows].astype(np.float32), weights[rows].astype(np.float32))
+    singles = _sets(board, seen, (slot, gain, known))
     if only is not None and only.family == "one":
         return [own for own in singles if own.slots == only.slots]
     out = list(singles)
@@ -149,10 +151,18 @@ def _columns(slot: np.ndarray, gain: np.ndarray, known: np.ndarray) -> np.ndarra
     chosen = []
     for number, name in enumerate(SLOTS):
         own = np.flatnonzero((slot == number) & known & (gain > 0))
-        chosen.append(own[np.argsort(-gain[own], kind="stable")[: _TRIED.get(name, _TRY)]])
+        chosen.append(own[_first(-gain[own], _TRIED.get(name, _TRY))])
     against = np.flatnonzero(gain < 0)
-    chosen.append(against[np.argsort(gain[against], kind="stable")[:_AGAINST]])
+    chosen.append(against[_first(gain[against], _AGAINST)])
     return np.concatenate(chosen) if any(len(own) for own in chosen[:-1]) else np.zeros(0, np.int64)
+
+
+def _first(values: np.ndarray, count: int) -> np.ndarray:
+    """Where the `count` smallest of `values` are, smallest first, the first of equals first."""
+    if len(values) <= 2 * count:
+        return np.argsort(values, kind="stable")[:count]
+    low = np.flatnonzero(values <= np.partition(values, count - 1)[count - 1])
+    return low[np.argsort(values[low], kind="stable")[:count]]
 
 
 @dataclass(frozen=True)
@@ -162,6 +172,7 @@ class _Board:
     rows: np.ndarray
     """The places learnt from."""
     signs: np.ndarray
+    """Their numbers in the sightings."""
     slot: np.ndarray
     gain: np.ndarray
     present: np.ndarray
@@ -176,25 +187,25 @@ _ASPECT = {SLOTS.index(name): number for number, names in enumerate(_ALIKE) for 
 _ONE_VALUED = {SLOTS.index(name) for name in ONE_VALUED}
 
 
-def _sets(signs: Signs, places: Places, board: _Board, tallied: tuple[np.ndarray, ...], scratch: Scratch) -> list[Candidate]:
+def _sets(board: _Board, sightings: Sightings, tallied: tuple[np.ndarray, ...]) -> list[Candidate]:
     """For each slot the best set of its signs.
 
     Where a token has one value only, gains add up and every value that gains belongs to the set; else signs are taken one by one while
     they help.
     """
-    found, slot, gain, known = tallied
+    slot, gain, known = tallied
     sets = []
     for number, name in enumerate(SLOTS):
         size = _SETS.get(name, _SET)
         if number in _ONE_VALUED:
             own = np.flatnonzero((slot == number) & known & (gain > 0))
-            chosen = found[own[np.argsort(-gain[own], kind="stable")[:size]]]
+            chosen = own[_first(-gain[own], size)]
         else:
             columns = np.flatnonzero((board.slot == number) & (board.gain > 0))
             chosen = board.signs[columns[_greedy(board.seen[:, columns], board.worth, size)]]
         if len(chosen):
             sets.append((number, chosen))
-    bits = signs.groups(places.rows, [chosen for _, chosen in sets], scratch)
+    bits = sightings.groups([chosen for _, chosen in sets])
     return [
         Candidate("one", (slot,), Test((chosen,), (1,), 1), (bits >> number & 1).astype(bool)) for number, (slot, chosen) in enumerate(sets)
     ]
@@ -263,25 +274,46 @@ def _points(board: _Board, singles: list[Candidate]) -> list[Candidate]:
     return [Candidate("points", (), test, total >= at_least)]
 
 
-def _stagewise(present: np.ndarray, truth: np.ndarray, weight: np.ndarray) -> np.ndarray:
+@njit(cache=True, nogil=True)
+@no_type_check
+def _stagewise(present, truth, weight):
     """What each column is worth, in log-odds: at every step the column that lowers the loss most takes a Newton step."""
-    worth = np.zeros(present.shape[1], np.float32)
-    score = np.zeros(len(present), np.float32)
-    share = weight @ present
-    allowed = share > 0
+    rows, columns = present.shape
+    worth, score = np.zeros(columns, np.float32), np.zeros(rows, np.float32)
+    allowed, taken = np.zeros(columns, np.bool_), 0
+    for i in range(rows):
+        for c in range(columns):
+            allowed[c] |= weight[i] * present[i, c] > 0
+    pull, curve = np.empty(columns, np.float32), np.empty(columns, np.float32)
     for _ in range(_STEPS):
-        chance = 1 / (1 + np.exp(-score))
-        pull = (weight * (truth - chance)) @ present
-        curve = (weight * chance * (1 - chance)) @ present + _RIDGE
-        drop = np.where(allowed, pull * pull / curve, 0)
-        best = int(np.argmax(drop))
-        if drop[best] < 1e-4:
+        pull[:], curve[:] = 0, _RIDGE
+        for i in range(rows):
+            chance = np.float32(1) / (np.float32(1) + np.exp(-score[i]))
+            slope = weight[i] * (truth[i] - chance)
+            bend = weight[i] * chance * (np.float32(1) - chance)
+            for c in range(columns):
+                pull[c] += slope * present[i, c]
+                curve[c] += bend * present[i, c]
+        best, most = 0, np.float32(0)
+        for c in range(columns):
+            drop = pull[c] * pull[c] / curve[c]
+            if allowed[c] and drop > most:
+                best, most = c, drop
+        if most < 1e-4:
             break
-        step = np.clip(pull[best] / curve[best], -1.5, 1.5)
+        step = np.float32(min(1.5, max(-1.5, pull[best] / curve[best])))
+        taken += worth[best] == 0
         worth[best] += step
-        score += step * present[:, best]
-        shift = (weight * (truth - chance)).sum() / ((weight * chance * (1 - chance)).sum() + _RIDGE)
-        score += np.float32(np.clip(shift, -0.5, 0.5))
-        if np.count_nonzero(worth) >= _GROUPS:
-            allowed = worth != 0
+        slope, bend = np.float32(0), np.float32(_RIDGE)
+        for i in range(rows):
+            score[i] += step * present[i, best]
+            chance = np.float32(1) / (np.float32(1) + np.exp(-score[i]))
+            slope += weight[i] * (truth[i] - chance)
+            bend += weight[i] * chance * (np.float32(1) - chance)
+        shift = np.float32(min(0.5, max(-0.5, slope / bend)))
+        for i in range(rows):
+            score[i] += shift
+        if taken >= _GROUPS:
+            for c in range(columns):
+                allowed[c] = worth[c] != 0
     return worth

@@ -8,6 +8,7 @@ from numba import njit
 
 from hooke.explain.passage import MARKS
 from hooke.explain.reading import Numbering, Reading
+from hooke.explain.sightings import Sightings
 from hooke.explain.subjects import subject_values
 from hooke.explain.vocabulary import classes, languages
 
@@ -95,17 +96,6 @@ class Signs:
         slot = int(np.searchsorted(self.offset, sign, "right")) - 1
         return SLOTS[slot], self._tables[slot].texts[sign - int(self.offset[slot])]
 
-    def present(self, rows: np.ndarray, signs: np.ndarray, scratch: "Scratch") -> np.ndarray:
-        """``[rows, signs]`` bool: which of `signs` (each at most once, -1 is never present) the tokens `rows` have."""
-        real = np.flatnonzero(signs >= 0)
-        out = np.zeros((len(rows), len(signs)), np.bool_)
-        scratch.column[signs[real]] = real
-        slots = np.zeros(len(SLOTS), np.bool_)
-        slots[self.slot(signs[real])] = True
-        _present(rows, out, scratch.column, slots, self._arrays)
-        scratch.column[signs[real]] = -1
-        return out
-
     def groups(self, rows: np.ndarray, groups: Sequence[np.ndarray], scratch: "Scratch") -> np.ndarray:
         """For each of the tokens `rows` the `groups` of signs (at most 63) of which it has one, as bits; -1 is never present."""
         slots = np.zeros(len(SLOTS), np.bool_)
@@ -114,24 +104,23 @@ class Signs:
             scratch.bits[real] |= np.int64(1 << number)
             slots[self.slot(real)] = True
         out = np.zeros(len(rows), np.int64)
-        _groups(rows, out, scratch.bits, slots, self._arrays)
+        _groups(rows, out, len(groups), scratch.bits, slots, self._arrays)
         for group in groups:
             scratch.bits[group[group >= 0]] = 0
         return out
 
-    def tally(
-        self, rows: np.ndarray, weights: np.ndarray, groups: np.ndarray, scratch: "Scratch"
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The signs that the tokens `rows` have, the sum of `weights` over each one's tokens, and in how many `groups` it was seen.
+    def seen(self, rows: np.ndarray, scratch: "Scratch", known: Sightings | None = None) -> Sightings:
+        """All signs that the tokens `rows` have, but for what follows them (slot "next": that is for the output side to say).
 
-        A token with a negative weight does not count as having seen it; rows of one group must stand together.
+        `known` are sightings that hold some of the rows already (ascending there): those are copied.
         """
-        found = _tally(rows, weights, groups, scratch.sums, self._arrays)
-        gain, support, group, stamp, seen = scratch.sums
-        signs = seen[:found].copy()
-        gains, supports = gain[signs], support[signs]
-        gain[signs], support[signs], group[signs], stamp[signs] = 0, 0, -1, -1
-        return signs, gains, supports
+        ready = np.full(len(rows), -1, np.int64)
+        if known is not None and len(known.rows):
+            at = np.minimum(np.searchsorted(known.rows, rows), len(known.rows) - 1)
+            ready = np.where(known.rows[at] == rows, at, -1)
+        old = (np.zeros(1, np.int64), np.zeros(0, np.int64)) if known is None else (known.start, known.signs[known.column])
+        start, column, signs = _seen(rows, ready, old, (scratch.last, scratch.place), self._arrays)
+        return Sightings(rows, start, column, signs)
 
 
 class Scratch:
@@ -140,15 +129,9 @@ class Scratch:
     def __init__(self, signs: Signs) -> None:
         """As much as `signs` needs."""
         n = len(signs)
-        self.column, self.bits = np.full(n, -1, np.int16), np.zeros(n, np.int64)
-        self.sums = (
-            np.zeros(n, np.float32),
-            np.zeros(n, np.int32),
-            np.full(n, -1, np.int64),
-            np.full(n, -1, np.int32),
-            np.zeros(n, np.int32),
-        )
-        """For `Signs.tally`: each sign's weights, groups, last group and last token, and the signs seen."""
+        self.bits = np.zeros(n, np.int64)
+        self.last, self.place = np.full(n, -1, np.int32), np.full(n, -1, np.int32)
+        """For `Signs.seen`: the last token that had each sign, and the sign's place among those seen."""
 
 
 @njit(inline="always")
@@ -162,112 +145,222 @@ def _listed_signs(row, base, start, numbers, out, n):
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _of(row, slots, out, counts, a):
-    """Writes the signs of one token, of the slots asked for, into `out` (some more than once); gives how many."""
-    n = 0
+def _of(row, out, counts, a):
+    """Writes the signs of one token into `out` (some more than once); gives how many."""
     own, first, last = a.at[row], a.word_start[a.window[row]], a.word_start[a.window[row] + 1]
     word = a.words[own]
     out[0] = a.offset[TOKEN] + a.piece[row]
     out[1] = a.offset[WORD] + word
     n = 2
-    if slots[ENDS] and a.ending[word] >= 0:
+    if a.ending[word] >= 0:
         out[n] = a.offset[ENDS] + a.ending[word]
         out[n + 1] = a.offset[ENDS] + a.short_ending[word]
         n += 2
-    if slots[BEGINS] and a.beginning[word] >= 0:
+    if a.beginning[word] >= 0:
         out[n] = a.offset[BEGINS] + a.beginning[word]
         n += 1
-    if slots[LANGUAGE] and a.language[a.window[row]] >= 0:
+    if a.language[a.window[row]] >= 0:
         out[n] = a.offset[LANGUAGE] + a.language[a.window[row]]
         n += 1
-    if slots[MARK]:
-        left, number = a.marks[row], 0
-        while left:
-            if left & 1:
-                out[n] = a.offset[MARK] + number
-                n += 1
-            left >>= 1
-            number += 1
-    if slots[CLASS]:
-        n = _listed_signs(word, a.offset[CLASS], a.class_start, a.classes, out, n)
-    if own > first and (slots[BEFORE] or slots[CLASS_BEFORE]):
+    left, number = a.marks[row], 0
+    while left:
+        if left & 1:
+            out[n] = a.offset[MARK] + number
+            n += 1
+        left >>= 1
+        number += 1
+    n = _listed_signs(word, a.offset[CLASS], a.class_start, a.classes, out, n)
+    if own > first:
         out[n] = a.offset[BEFORE] + a.words[own - 1]
         n = _listed_signs(a.words[own - 1], a.offset[CLASS_BEFORE], a.class_start, a.classes, out, n + 1)
-    if own + 1 < last and (slots[AFTER] or slots[CLASS_AFTER]):
+    if own + 1 < last:
         out[n] = a.offset[AFTER] + a.words[own + 1]
         n = _listed_signs(a.words[own + 1], a.offset[CLASS_AFTER], a.class_start, a.classes, out, n + 1)
-    if slots[NEAR_WORD] or slots[NEAR_CLASS]:
-        for place in range(max(first, own - NEAR), own):
-            out[n] = a.offset[NEAR_WORD] + a.words[place]
-            n += 1
-            if slots[NEAR_CLASS]:
-                n = _listed_signs(a.words[place], a.offset[NEAR_CLASS], a.class_start, a.classes, out, n)
-    if slots[SUBJECT]:
-        n = _listed_signs(a.window[row], a.offset[SUBJECT], a.subject_start, a.subjects, out, n)
-    if slots[NEXT] and row + 1 < len(a.piece) and a.window[row + 1] == a.window[row]:
-        out[n] = a.offset[NEXT] + a.piece[row + 1]
+    for place in range(max(first, own - NEAR), own):
+        out[n] = a.offset[NEAR_WORD] + a.words[place]
+        n = _listed_signs(a.words[place], a.offset[NEAR_CLASS], a.class_start, a.classes, out, n + 1)
+    n = _listed_signs(a.window[row], a.offset[SUBJECT], a.subject_start, a.subjects, out, n)
+    counts[: a.offset[TEXT_CLASS + 1] - a.offset[TEXT_CLASS]] = 0
+    for place in range(max(first, own - TEXT), own):
+        other = a.words[place]
+        out[n] = a.offset[TEXT_WORD] + other
         n += 1
-    if slots[TEXT_WORD]:
-        for place in range(max(first, own - TEXT), own):
-            out[n] = a.offset[TEXT_WORD] + a.words[place]
-            n += 1
-    if slots[TEXT_CLASS]:
-        counts[: a.offset[TEXT_CLASS + 1] - a.offset[TEXT_CLASS]] = 0
-        for place in range(max(first, own - TEXT), own):
-            other = a.words[place]
-            for i in range(a.class_start[other], a.class_start[other + 1]):
-                counts[a.classes[i]] += 1
-                if counts[a.classes[i]] == MANY:
-                    out[n] = a.offset[TEXT_CLASS] + a.classes[i]
-                    n += 1
+        for i in range(a.class_start[other], a.class_start[other + 1]):
+            counts[a.classes[i]] += 1
+            if counts[a.classes[i]] == MANY:
+                out[n] = a.offset[TEXT_CLASS] + a.classes[i]
+                n += 1
     return n
 
 
 _ROOM = 2048
 
 
+@njit(inline="always")
+@no_type_check
+def _set_last(mask, place, last):
+    bit = 0
+    while mask:
+        if mask & 1:
+            last[bit] = place
+        mask >>= 1
+        bit += 1
+
+
+@njit(inline="always")
+@no_type_check
+def _since(last, place):
+    mask = np.int64(0)
+    for bit in range(len(last)):
+        if last[bit] >= place:
+            mask |= np.int64(1) << bit
+    return mask
+
+
+@njit(inline="always")
+@no_type_check
+def _any(row, base, start, numbers, bits):
+    mask = np.int64(0)
+    for i in range(start[row], start[row + 1]):
+        mask |= bits[base + numbers[i]]
+    return mask
+
+
+@njit(inline="always")
+@no_type_check
+def _count_classes(word, step, bits, counts, met, a):
+    """One word more (`step` 1) or less (-1) in the text so far; `met` counts each group's classes that a text has enough words of."""
+    for i in range(a.class_start[word], a.class_start[word + 1]):
+        kind = a.classes[i]
+        mask = bits[a.offset[TEXT_CLASS] + kind]
+        if mask:
+            counts[kind] += step
+            if counts[kind] == (MANY if step > 0 else MANY - 1):
+                bit = 0
+                while mask:
+                    if mask & 1:
+                        met[bit] += step
+                    mask >>= 1
+                    bit += 1
+
+
 @njit(cache=True, nogil=True)
 @no_type_check
-def _present(rows, out, column, slots, a):
-    signs, counts = np.empty(_ROOM, np.int64), np.zeros(a.offset[CLASS + 1] - a.offset[CLASS], np.int32)
-    for i in range(len(rows)):
-        n = _of(rows[i], slots, signs, counts, a)
-        for j in range(n):
-            k = column[signs[j]]
-            if k >= 0:
-                out[i, k] = True
+def _here(row, own, bits, slots, a):
+    """The groups that a token has for what it is itself and for what stands right beside it."""
+    window = a.window[row]
+    first, last = a.word_start[window], a.word_start[window + 1]
+    word = a.words[own]
+    mask = np.int64(0)
+    if slots[TOKEN]:
+        mask |= bits[a.offset[TOKEN] + a.piece[row]]
+    if slots[WORD]:
+        mask |= bits[a.offset[WORD] + word]
+    if slots[ENDS] and a.ending[word] >= 0:
+        mask |= bits[a.offset[ENDS] + a.ending[word]] | bits[a.offset[ENDS] + a.short_ending[word]]
+    if slots[BEGINS] and a.beginning[word] >= 0:
+        mask |= bits[a.offset[BEGINS] + a.beginning[word]]
+    if slots[LANGUAGE] and a.language[window] >= 0:
+        mask |= bits[a.offset[LANGUAGE] + a.language[window]]
+    if slots[MARK]:
+        left, number = a.marks[row], 0
+        while left:
+            if left & 1:
+                mask |= bits[a.offset[MARK] + number]
+            left >>= 1
+            number += 1
+    if slots[CLASS]:
+        mask |= _any(word, a.offset[CLASS], a.class_start, a.classes, bits)
+    if slots[BEFORE] and own > first:
+        mask |= bits[a.offset[BEFORE] + a.words[own - 1]]
+    if slots[CLASS_BEFORE] and own > first:
+        mask |= _any(a.words[own - 1], a.offset[CLASS_BEFORE], a.class_start, a.classes, bits)
+    if slots[AFTER] and own + 1 < last:
+        mask |= bits[a.offset[AFTER] + a.words[own + 1]]
+    if slots[CLASS_AFTER] and own + 1 < last:
+        mask |= _any(a.words[own + 1], a.offset[CLASS_AFTER], a.class_start, a.classes, bits)
+    if slots[SUBJECT]:
+        mask |= _any(window, a.offset[SUBJECT], a.subject_start, a.subjects, bits)
+    if slots[NEXT] and row + 1 < len(a.piece) and a.window[row + 1] == window:
+        mask |= bits[a.offset[NEXT] + a.piece[row + 1]]
+    return mask
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _groups(rows, out, bits, slots, a):
-    signs, counts = np.empty(_ROOM, np.int64), np.zeros(a.offset[CLASS + 1] - a.offset[CLASS], np.int32)
+def _groups(rows, out, n_groups, bits, slots, a):
+    # The words before a token's are looked at once each where tokens follow each other: `near` and `text` hold the last place of each
+    # group, `counts` and `met` what the classes of the words from `begun` to before `done` come to.
+    near, text = np.full(n_groups, -1, np.int64), np.full(n_groups, -1, np.int64)
+    counts, met = np.zeros(a.offset[CLASS + 1] - a.offset[CLASS], np.int32), np.zeros(n_groups, np.int32)
+    window, begun, done = -1, 0, 0
     for i in range(len(rows)):
-        n = _of(rows[i], slots, signs, counts, a)
-        for j in range(n):
-            out[i] |= bits[signs[j]]
+        row = rows[i]
+        own, first = a.at[row], a.word_start[a.window[row]]
+        if a.window[row] != window or own < done:
+            window = a.window[row]
+            near[:], text[:], counts[:], met[:] = -1, -1, 0, 0
+            begun = done = max(first, own - TEXT)
+        for place in range(done, own):
+            word = a.words[place]
+            if slots[NEAR_WORD]:
+                _set_last(bits[a.offset[NEAR_WORD] + word], place, near)
+            if slots[NEAR_CLASS]:
+                _set_last(_any(word, a.offset[NEAR_CLASS], a.class_start, a.classes, bits), place, near)
+            if slots[TEXT_WORD]:
+                _set_last(bits[a.offset[TEXT_WORD] + word], place, text)
+            if slots[TEXT_CLASS]:
+                _count_classes(word, 1, bits, counts, met, a)
+        done = own
+        while begun < own - TEXT:
+            if slots[TEXT_CLASS]:
+                _count_classes(a.words[begun], -1, bits, counts, met, a)
+            begun += 1
+        mask = _here(row, own, bits, slots, a)
+        if slots[NEAR_WORD] or slots[NEAR_CLASS]:
+            mask |= _since(near, max(first, own - NEAR))
+        if slots[TEXT_WORD]:
+            mask |= _since(text, max(first, own - TEXT))
+        if slots[TEXT_CLASS]:
+            for bit in range(n_groups):
+                if met[bit]:
+                    mask |= np.int64(1) << bit
+        out[i] = mask
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _tally(rows, weights, groups, sums, a):
-    gain, support, group, stamp, seen = sums
-    signs, counts = np.empty(_ROOM, np.int64), np.zeros(a.offset[CLASS + 1] - a.offset[CLASS], np.int32)
-    slots = np.ones(len(a.offset), np.bool_)
-    slots[NEXT] = False  # what follows is for the output side to say
-    found = 0
+def _seen(rows, ready, old, working, a):
+    last, place = working
+    old_start, old_signs = old
+    found, counts = np.empty(_ROOM, np.int64), np.zeros(a.offset[CLASS + 1] - a.offset[CLASS], np.int32)
+    start = np.zeros(len(rows) + 1, np.int64)
+    column, signs, total = np.empty(256 * (len(rows) + 1), np.int32), np.empty(4096, np.int64), 0
+    at = 0
     for i in range(len(rows)):
-        n = _of(rows[i], slots, signs, counts, a)
+        if ready[i] >= 0:
+            low = old_start[ready[i]]
+            n = old_start[ready[i] + 1] - low
+            found[:n] = old_signs[low : low + n]
+        else:
+            n = _of(rows[i], found, counts, a)
+        if at + n > len(column):
+            column = np.concatenate((column, np.empty(len(column) + n, np.int32)))
+        if total + n > len(signs):
+            signs = np.concatenate((signs, np.empty(len(signs) + n, np.int64)))
         for j in range(n):
-            sign = signs[j]
-            if stamp[sign] == i:
+            sign = found[j]
+            if last[sign] == i:
                 continue
-            if stamp[sign] < 0:
-                seen[found] = sign
-                found += 1
-            stamp[sign] = i
-            gain[sign] += weights[i]
-            if weights[i] > 0 and group[sign] != groups[i]:
-                group[sign] = groups[i]
-                support[sign] += 1
-    return found
+            last[sign] = i
+            if place[sign] < 0:
+                place[sign] = total
+                signs[total] = sign
+                total += 1
+            column[at] = place[sign]
+            at += 1
+        start[i + 1] = at
+    for k in range(total):
+        last[signs[k]] = -1
+        place[signs[k]] = -1
+    return start, column[:at].copy(), signs[:total].copy()

@@ -27,12 +27,14 @@ from hooke.explain import Labeller, Reading
 from hooke.explain.logitlens import logit_lens
 from hooke.explain.short import Driven, Headlines, TopicEvidence, driven_by, neutral_texts
 from hooke.explain.spooling import Portions, read_codes
+from hooke.explain.subjects import Subjects
 from hooke.files import sole_writer
 from hooke.harvest.saving import described
 from hooke.metrics import VarianceSum
 from hooke.model import Model
 from hooke.sae import Sae, digest
 from hooke.text.corpus import Corpus, windows
+from hooke.text.meaning import Encoder, encoder_folder
 
 # Events held at a time, 8 bytes each.
 _EVENTS = 1 << 24
@@ -64,6 +66,8 @@ class SurveySettings:
     """Neutral texts that every feature is measured on."""
     background_without: tuple[str, ...] = ()
     """Names of corpora that the neutral texts do not come from."""
+    subjects: bool = False
+    """Whether rules may say what a text is on, which a sentence encoder is asked for (`hooke.explain.subjects`)."""
     epochs: int = 1
     """How often a corpus that runs out begins again, at most."""
     batch_tokens: int = 4096
@@ -105,7 +109,8 @@ def survey(
 
     What the model read is kept in `work_folder` until the atlas is there: stopped at any moment and called again with the same arguments,
     it goes on and comes to the same content. An atlas that was at `path` stays until the new one takes its place. Raises `BadConfig` for
-    a work folder of other settings, `ShapeMismatch` for an SAE of another model, `LimitReached` where the disk has no room.
+    a work folder of other settings, `ShapeMismatch` for an SAE of another model, `LimitReached` where the disk has no room, `Missing`
+    where subjects are asked for and no sentence encoder is installed.
     """
     path, report = Path(path), progress or (lambda *_: None)
     _check(model, saes, corpora, settings)
@@ -143,6 +148,8 @@ def _check(model: Model, saes: Sequence[Sae], corpora: Sequence[Corpus], setting
     if not saes:
         raise BadConfig("no SAE to make an atlas of.")
     check(model, saes)
+    if settings.subjects:
+        encoder_folder()
     if settings.tokens < 1 or not 2 <= settings.context <= model.context:
         raise BadConfig(
             f"tokens={settings.tokens} must be at least 1, and context={settings.context} "
@@ -183,7 +190,11 @@ class _Survey:
         self.report("Taking stock of the words", 0, 1)
         pieces = {token: _piece(model.tokenizer.spelling(token)) for token in range(len(self.lens.shown))}
         self.names = {token: piece if isinstance(piece, str) else piece.decode("utf-8", "replace") for token, piece in pieces.items()}
-        self.labeller = Labeller(_reading(text, pieces))
+        reading = _reading(text, pieces)
+        if self.settings.subjects:
+            self.report("Asking what the texts are on", 0, 1)
+            reading.on_subjects(Subjects(Encoder()))
+        self.labeller = Labeller(reading)
         self.near = NearMisses(text)
         facts = facts | {"windows": text.windows, "documents": len(text.document_tokens), "topics": headlines.names}
         with AtlasWriter(path, facts) as writer:

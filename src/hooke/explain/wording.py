@@ -6,10 +6,12 @@ from hooke.explain.rule import Rule, Sign
 from hooke.explain.subjects import subject_of
 from hooke.explain.vocabulary import grammatical, named_classes
 
-_SHOWN = 3
-"""Words shown of a set."""
+_SHOWN, _CLASSES_SHOWN = 3, 2
+"""Words shown of a set, and classes of words."""
 _CLASS_SIZE, _CLASS_SHARE, _CLASS_COVERS = 5, 0.6, 0.75
 """A set is called by a class' name where it has so many values, so many of them are of that class, and they cover so much."""
+_OWN_PART, _PART = 0.12, 0.2
+"""Of a rule of points, what a slot of the token itself, and one of what is around it, must bring to be named."""
 OWN = ("token", "word", "class", "mark", "ending", "beginning", "language")
 """Slots that say what the token itself is; the others say what is around it."""
 _AROUND = {
@@ -27,7 +29,7 @@ _AROUND = {
 
 
 def worded(rule: Rule, coverage: Mapping[Sign, float]) -> str:
-    """The label of `rule`; `coverage` is the share of a feature's places that have each sign."""
+    """The label of `rule`; `coverage` says of each sign how much of the feature it tells, say the share of the feature's places with it."""
     if set(rule.points) == {1} and rule.at_least in (1, len(rule.points)):
         groups = [_slots(group, coverage) for group in rule.groups]
         if len(groups) == 1:
@@ -68,7 +70,7 @@ def _listed(slot: str, values: list[str], shown: int = _SHOWN) -> str:
     if slot == "mark":
         return " or ".join(values[:shown])
     if slot in ("class", "class before", "class after", "near class", "text class"):
-        known = sorted(values[:shown], key=lambda value: value not in named_classes())
+        known = sorted(values[:_CLASSES_SHOWN], key=lambda value: value not in named_classes())
         like = next((value for value in known if value not in named_classes()), None)
         return " or ".join(f"words like {value}" if value == like else value for value in known)
     if slot == "ending":
@@ -127,9 +129,13 @@ def _mostly(rule: Rule, coverage: Mapping[Sign, float]) -> str:
                 own[value] = own.get(value, 0) + points * coverage.get((own_slot, sign), 0)
     totals = {slot: sum(own.values()) for slot, own in worth.items()}
     whole = sum(totals.values()) or 1
-    chosen = [slot for slot in sorted(totals, key=lambda slot: -totals[slot]) if totals[slot] >= 0.2 * whole][:2] or list(totals)[:1]
+    ranked = sorted(totals, key=lambda slot: -totals[slot])
+    # What the token itself is says more to a reader than what is around it.
+    own = [slot for slot in ranked if slot in OWN and totals[slot] >= _OWN_PART * whole]
+    around = [slot for slot in ranked if slot not in OWN and totals[slot] >= _PART * whole]
+    chosen = own[:1] + around[:1] if around else [slot for slot in own if slot == own[0] or totals[slot] >= _PART * whole][:2]
     parts = []
-    for slot in chosen:
+    for slot in chosen or ranked[:1]:
         values = sorted(worth[slot], key=lambda value: -worth[slot][value])
         parts.append((slot, _by_class(slot, values, {(slot, value): worth[slot][value] for value in values})))
     if len(parts) == 2 and all(slot in OWN for slot, _ in parts):

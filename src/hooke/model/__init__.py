@@ -19,6 +19,7 @@ from hooke.devices import usable_device
 from hooke.errors import BadConfig, BadFile, HookeError, LimitReached, Missing, unknown
 from hooke.model.architectures import Architecture, architecture_of, verify
 from hooke.model.carried import CARRIED, carried_folder
+from hooke.model.faster import hasten
 from hooke.model.fetched import checked_downloads, not_found
 from hooke.model.hooks import editing, run_until
 from hooke.model.sampling import generate
@@ -51,6 +52,7 @@ class Model:
         if hf.dtype == torch.float16 and self.architecture.model_type.startswith("gemma"):
             raise BadConfig("Gemma's residual stream overflows float16. Load the model with dtype='bfloat16' or 'float32'.")
         verify(self.hf, self.architecture)
+        hasten(self.hf)
 
     @classmethod
     def load(
@@ -228,14 +230,20 @@ def _load_tokenizer(folder: str | Path, hf: PreTrainedModel) -> Tokenizer:
 def length_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:
     """Indices of texts in batches of like length, longest first, each at most `batch_tokens` padded tokens (at least one text).
 
+    A batch ends, too, where its padding would come to more than a 25th of that: about what a batch costs beside its tokens.
+
     >>> list(length_batches([3, 9, 3, 2], batch_tokens=9))
-    [[1], [0, 2, 3]]
+    [[1], [0, 2], [3]]
     """
     batch: list[int] = []
+    padding = 0
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        if batch and (len(batch) + 1) * lengths[batch[0]] > batch_tokens:
-            yield batch
-            batch = []
+        longest = lengths[batch[0]] if batch else lengths[index]
+        padding += longest - lengths[index]
+        if (len(batch) + 1) * longest > batch_tokens or padding > batch_tokens // 25:
+            if batch:
+                yield batch
+            batch, padding = [], 0
         batch.append(index)
     if batch:
         yield batch

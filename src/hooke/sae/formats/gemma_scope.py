@@ -22,6 +22,8 @@ from hooke.sae.formats.zipped import members
 
 FILE = "params.npz"
 CONTEXT = 1024
+_NORM_EPS = 1e-6
+"""What Gemma adds to the mean square it divides by."""
 _PATH = re.compile(
     r"(?:layer_(?P<layer>\d{1,4})|(?P<embedding>embedding))/width_(?P<width>\w{1,20})/(?:average_l0_(?P<l0>\d{1,6})|canonical)/?$"
 )
@@ -78,7 +80,7 @@ def read(source: Source) -> Sae:
         parts = _for_scaled_embedding(parts)
     place = Place("resid_pre.0") if said.embedding else Place(f"{_KINDS[said.kind]}.{said.layer}")
     if said.kind == "transcoders" and said.layer >= 0:
-        place, writes = Place(place.site, "rms_in", 1e-6), [f"mlp_out.{said.layer}"]
+        place, writes = Place(place.site, "rms_in", _NORM_EPS), [f"mlp_out.{said.layer}"]
     if said.layer < 0 and source.site:
         place = Place(str(Site.parse(source.site)))
     training = {"format": "gemma-scope", "excluded": "special tokens"}
@@ -155,6 +157,11 @@ def _kind(sae: Sae) -> str:
         raise BadConfig(f"{sae.name} reads or writes several sites; a Gemma Scope file holds one.")
     site, transcoder = facts.site, facts.output_sites != facts.input_sites
     if transcoder and site.kind == "resid_mid" and facts.normalize == "rms_in" and facts.output_sites[0].kind == "mlp_out":
+        if facts.norm_eps != _NORM_EPS:
+            raise BadConfig(
+                f"{sae.name} adds {facts.norm_eps:g} to the mean square it divides by; "
+                f"Gemma Scope files do not say it, and mean {_NORM_EPS:g}."
+            )
         return "transcoders"
     kinds = {ours: theirs for theirs, ours in _KINDS.items() if theirs != "transcoders"}
     if transcoder or site.kind not in kinds or facts.normalize != "none":
