@@ -24,16 +24,21 @@ def write_corpus(path) -> Corpus:
 
 def test_planted_features_have_good_labels_and_random_ones_are_measured_alike(tmp_path):
     model, sae, corpus = tiny.model(), tiny.sae(), write_corpus(tmp_path / "planted.jsonl")
-    found, l0 = sample_labels(model, [sae], [corpus], tokens=2500, features=12)[sae.name]
-    shares = Shares.of(found)
-    assert shares.features == len(found) <= 12
+    found = sample_labels(model, [sae], [corpus], tokens=2500, features=12)[sae.name]
+    shares = Shares.of(found.labels)
+    assert shares.features == len(found.labels) == len(found.one_token) <= 12
     assert shares.good > 0.6
-    assert sample_labels(model, [sae], [corpus], tokens=2500, features=12)[sae.name] == (found, l0)
-    fresh, random = of_random_weights(model, [sae], [l0], [corpus])
+    # A planted concept has several words: one of them does not tell it.
+    pairs = [(label.token.value, own.value) for label, own in zip(found.labels, found.one_token, strict=True) if label.token and own]
+    assert pairs
+    assert all(rival <= ours + 0.1 for ours, rival in pairs)
+    assert sum(ours for ours, _ in pairs) > sum(rival for _, rival in pairs)
+    assert sample_labels(model, [sae], [corpus], tokens=2500, features=12)[sae.name] == found
+    fresh, random = of_random_weights(model, [sae], [found.l0], [corpus])
     assert "random weights" in fresh.name
-    others, active = sample_labels(fresh, random, [corpus], tokens=2500, features=12)[random[0].name]
-    assert active == pytest.approx(l0, rel=0.3)
-    assert Shares.of(others).features == 12
+    others = sample_labels(fresh, random, [corpus], tokens=2500, features=12)[random[0].name]
+    assert others.l0 == pytest.approx(found.l0, rel=0.3)
+    assert Shares.of(others.labels).features == 12
 
 
 def test_no_text(tmp_path):

@@ -3,7 +3,7 @@
 import itertools
 import tempfile
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,13 +12,13 @@ import torch
 from hooke.atlas.events import Events
 from hooke.atlas.examples import choose
 from hooke.atlas.misses import NearMisses
-from hooke.atlas.records import Label
+from hooke.atlas.records import Label, Score
 from hooke.atlas.spool import Spool
 from hooke.atlas.statistics import statistics
 from hooke.errors import BadConfig
 from hooke.evals.randomised import random_dictionary, randomised_model
 from hooke.evals.run import check
-from hooke.explain.label import label_features
+from hooke.explain.label import Labeller, label_features
 from hooke.explain.reading import Reading
 from hooke.explain.spooling import Portions, read_codes, side_by_side, sites_of
 from hooke.harvest import harvest
@@ -32,10 +32,22 @@ _CALIBRATED = 64
 _EXAMPLES, _MISSES = 20, 32  # as `SurveySettings` has them
 
 
+@dataclass(frozen=True)
+class Sample:
+    """Some features of an SAE, labelled."""
+
+    labels: list[Label]
+    """Their labels."""
+    one_token: list[Score | None]
+    """What the single token that tells best scores for each (see `Labeller.one_token`)."""
+    l0: float
+    """Active features a token, of all features."""
+
+
 def sample_labels(
     model: Model, saes: Sequence[Sae], corpora: Sequence[Corpus], *, tokens: int = 300_000, features: int = 100, seed: int = 0
-) -> dict[str, tuple[list[Label], float]]:
-    """For each of `saes`, by name, the labels of some features that fired, and its active features a token.
+) -> dict[str, Sample]:
+    """For each of `saes`, by name, the labels of some features that fired.
 
     The features are drawn by lot from those that fired on `tokens` tokens of `corpora`; they are labelled and scored as for an atlas.
     Raises `BadConfig` where there is no text, `ShapeMismatch` for an SAE of another model.
@@ -52,14 +64,16 @@ def sample_labels(
         for window in range(text.windows):
             reading.add(model.tokenizer.pieces(text.tokens_of(window).tolist()), text.key(window), window)
         reading.close()
-        out = {}
+        labeller, out = Labeller(reading), {}
         for sae in saes:
             counts, _ = spool.scales(sae.name)
             events = _some(spool.events(sae.name, counts, 0, sae.d_sae), features, seed)
             top, _ = choose(events, text, _EXAMPLES, 1)
             misses = near.find(events, statistics(events, text).token, top, _MISSES)
-            labels = label_features(reading, events, [row[row >= 0] for row in misses])
-            out[sae.name] = [label for label, _ in labels], float(counts.sum() / len(text))
+            silent = [row[row >= 0] for row in misses]
+            labels = [label for label, _ in label_features(reading, events, silent)]
+            rivals = [labeller.one_token(*events[i], silent[i]) for i in range(len(events))]
+            out[sae.name] = Sample(labels, rivals, float(counts.sum() / len(text)))
     return out
 
 

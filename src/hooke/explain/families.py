@@ -1,4 +1,4 @@
-"""Families: words that a language model's embedding puts side by side, as word classes."""
+"""Families: words that a language model's embedding puts side by side, as word classes. Made from Gemma's weights: its terms apply."""
 
 from functools import cache
 from importlib import resources

@@ -16,7 +16,7 @@ from hooke.explain.rule import Rule, Test
 from hooke.explain.score import balanced, near_only
 from hooke.explain.search import NEAR_MISS, POSITIVE, RANDOM, Candidate, Places, find
 from hooke.explain.sightings import Sightings
-from hooke.explain.signs import SLOTS, Scratch, Signs
+from hooke.explain.signs import SLOTS, TOKEN, Scratch, Signs
 from hooke.explain.wording import worded
 
 STRONG = 0.25
@@ -126,6 +126,18 @@ class Labeller:
         if token.value < MIN_SCORE or token.low <= CHANCE:
             text, kind = NO_MEANING, "none"
         return Label(text, kind, rule.json(), token, document, near, control, upper), output
+
+    def one_token(self, rows: np.ndarray, values: np.ndarray, misses: np.ndarray) -> Score | None:
+        """What the obvious rival of `label` scores: the single token that tells best on the label half. None for lack of evidence."""
+        strong = rows[values >= STRONG * values.max(initial=0)]
+        made, scored = (self._seen(rows, strong, misses, half).places for half in (0, 1))
+        if min((own.kind == POSITIVE).sum() for own in (made, scored)) < MIN_EVIDENCE or not (scored.kind != POSITIVE).any():
+            return None
+        seen = self.signs.seen(made.rows, self._scratch, self._known)
+        gain, _ = seen.tally(np.arange(len(made)), made.weights(np.ones(len(made), bool)).astype(np.float32), made.doc)
+        tokens = np.flatnonzero(self.signs.slot(seen.signs) == TOKEN)
+        best = Test((seen.signs[tokens[[np.argmax(gain[tokens])]]],), (1,), 1)
+        return balanced(best.matches(self.signs, scored.rows, self._scratch), scored.kind, scored.doc)
 
     def _seen(self, rows: np.ndarray, strong: np.ndarray, misses: np.ndarray, half: int) -> _Seen:
         reading = self.reading
