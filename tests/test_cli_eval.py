@@ -67,6 +67,19 @@ def test_one_json_document(hooke, folder):
     assert list((folder / "home").rglob("*.safetensors")) == []  # what a finished run no longer needs
 
 
+def test_files_of_one_name_are_told_apart(hooke, folder):
+    (folder / "again.safetensors").write_bytes((folder / "planted.safetensors").read_bytes())
+    code, out, err = hooke("planted.safetensors", "again.safetensors", *COMMON, "--json", "--suite", "core")
+    assert code == 0, err
+    first, second = json.loads(out)["saes"]
+    assert (first["sae"], second["sae"]) == ("tiny/resid_post.0/64", "tiny/resid_post.0/64-2")
+    assert first["core"] == second["core"]
+    assert "again.safetensors is called tiny/resid_post.0/64-2 here" in err
+    code, _, err = hooke("planted.safetensors", "planted.safetensors", *COMMON)
+    assert code != 0
+    assert "was given twice" in err
+
+
 def test_tables_files_and_page(hooke, folder, tmp_path):
     page, bench = tmp_path / "page.html", tmp_path / "bench"
     code, out, err = hooke("planted.safetensors", *COMMON, "--html", str(page), "--saebench", str(bench))

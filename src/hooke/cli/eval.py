@@ -2,7 +2,8 @@
 
 import hashlib
 import json as json_module
-from dataclasses import asdict
+from collections import Counter
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -57,7 +58,7 @@ def eval(  # noqa: A001 (the command's name)
         from hooke.text.corpus import parse_corpora, windows
 
         corpora = parse_corpora(corpus)
-        saes = [Sae.from_pretrained(ref) for ref in sae]
+        saes = _told_apart(console, sae, [Sae.from_pretrained(ref) for ref in sae])
         loaded = Model.load(model or model_of(saes), dtype=dtype, device=device, progress=lambda text: say(console, status, text))
         saes = [one.to(device) for one in saes]
         _try(console, loaded, saes)
@@ -121,6 +122,22 @@ def _try(console: "Console", model: "Model", saes: "Sequence[Sae]") -> None:
     check(model, saes)
     for doubt in doubts(model, saes):
         console.print(f"note: {doubt}", highlight=False, markup=False, soft_wrap=True)
+
+
+def _told_apart(console: "Console", refs: "Sequence[str]", saes: "Sequence[Sae]") -> "list[Sae]":
+    """The SAEs; where files that are not the same have one name, the later ones get a number behind it."""
+    seen: Counter[str] = Counter()
+    out = []
+    for number, (ref, one) in enumerate(zip(refs, saes, strict=True)):
+        seen[one.name] += 1
+        if seen[one.name] > 1 and ref not in refs[:number]:
+            name = f"{one.name}-{seen[one.name]}"
+            console.print(
+                f"note: {ref} is called {name} here, another SAE being {one.name}.", highlight=False, markup=False, soft_wrap=True
+            )
+            one = replace(one, facts=replace(one.facts, name=name))
+        out.append(one)
+    return out
 
 
 def _context(saes: "Sequence[Sae]", model: "Model") -> int:
