@@ -1,7 +1,7 @@
 """Training speed and quality on saved activations, ours and, in turn, other tools' (their scripts take the same arguments).
 
     python benchmarks/train.py ACTS.pt batchtopk 8192 65536 --batch 4096 --turns 3 --peers PYTHON FOLDER
-    python benchmarks/train.py ACTS.pt batchtopk 4096 655360 --batch 1024      # quality at equal tokens
+    python benchmarks/train.py ACTS.pt batchtopk 4096 655360 --batch 1024      # quality at equal tokens; --balance 0: coordinates as they are
     python benchmarks/train.py ACTS.pt batchtopk 0 65536 --growth              # speed against d_sae
 
 ACTS.pt is a bfloat16 tensor ``[tokens, d_in]``, shuffled, its first 20,000 rows held out; without one, numbers drawn at random stand in
@@ -58,7 +58,7 @@ def limit(d_in: int, d_sae: int, batch: int) -> float:
 def ours(acts: torch.Tensor, held: torch.Tensor, options: argparse.Namespace) -> dict[str, Any]:
     """Train one SAE; the clock starts once everything is compiled, since a run of any length pays for that once."""
     steps = max(1, options.tokens // options.batch)
-    config = TrainConfig(architecture=options.arch, d_sae=options.d_sae, l0=options.l0, steps=steps, lr=options.lr)
+    config = TrainConfig(architecture=options.arch, d_sae=options.d_sae, l0=options.l0, steps=steps, lr=options.lr, balance=options.balance)
     warm = SaeTrainer("warm/resid_post.9/up", config.resolved(options.batch), {SITE: acts[:16_384]})
     for rows in acts[: 2 * options.batch].split(options.batch):
         warm.step({SITE: rows})
@@ -130,6 +130,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4096)
     parser.add_argument("--l0", type=int, default=50)
     parser.add_argument("--lr", type=float)
+    parser.add_argument("--balance", type=float, default=1.0)
     parser.add_argument("--turns", type=int, default=1)
     parser.add_argument("--peers", nargs=2, metavar=("PYTHON", "FOLDER"))
     parser.add_argument("--tools", nargs="+", default=["saelens", "dictlearn", "sparsify"])
