@@ -1,7 +1,7 @@
 """Training speed and quality on saved activations, ours and, in turn, other tools' (their scripts take the same arguments).
 
     python benchmarks/train.py ACTS.pt batchtopk 8192 65536 --batch 4096 --turns 3 --peers PYTHON FOLDER
-    python benchmarks/train.py ACTS.pt batchtopk 4096 655360 --batch 1024      # quality at equal tokens; --balance 0: coordinates as they are
+    python benchmarks/train.py ACTS.pt batchtopk 4096 655360 --batch 1024      # quality at equal tokens (--balance 0: unscaled)
     python benchmarks/train.py ACTS.pt batchtopk 0 65536 --growth              # speed against d_sae
 
 ACTS.pt is a bfloat16 tensor ``[tokens, d_in]``, shuffled, its first 20,000 rows held out; without one, numbers drawn at random stand in
