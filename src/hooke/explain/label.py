@@ -3,13 +3,13 @@
 import os
 import zlib
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from threading import local
 
 import numpy as np
 
 from hooke.atlas.events import Events
+from hooke.atlas.parallel import in_order
 from hooke.atlas.records import NO_MEANING, TOO_RARE, Label, Score
 from hooke.explain.reading import Reading
 from hooke.explain.rule import Rule, Test
@@ -60,14 +60,10 @@ def label_features(
         rows, values = events[feature]
         return labeller.label(rows, values, misses[feature], () if outputs is None else outputs[feature])
 
-    pool = ThreadPoolExecutor(workers or os.cpu_count() or 1)
-    try:
-        for done, labels in enumerate(pool.map(one, range(n)), 1):
-            yield labels
-            if progress is not None:
-                progress(done, n)
-    finally:  # whoever stops listening waits for no more than what is being done
-        pool.shutdown(cancel_futures=True)
+    for done, labels in enumerate(in_order(one, n, workers or os.cpu_count() or 1), 1):
+        yield labels
+        if progress is not None:
+            progress(done, n)
 
 
 @dataclass(frozen=True)

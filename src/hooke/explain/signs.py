@@ -118,7 +118,8 @@ class Signs:
         if known is not None and len(known.rows):
             at = np.minimum(np.searchsorted(known.rows, rows), len(known.rows) - 1)
             ready = np.where(known.rows[at] == rows, at, -1)
-        old = (np.zeros(1, np.int64), np.zeros(0, np.int64)) if known is None else (known.start, known.signs[known.column])
+        nothing = np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64)
+        old = nothing if known is None else (known.start, known.column, known.signs)
         start, column, signs = _seen(rows, ready, old, (scratch.last, scratch.place), self._arrays)
         return Sightings(rows, start, column, signs)
 
@@ -332,7 +333,7 @@ def _groups(rows, out, n_groups, bits, slots, a):
 @no_type_check
 def _seen(rows, ready, old, working, a):
     last, place = working
-    old_start, old_signs = old
+    old_start, old_column, old_signs = old
     found, counts = np.empty(_ROOM, np.int64), np.zeros(a.offset[CLASS + 1] - a.offset[CLASS], np.int32)
     start = np.zeros(len(rows) + 1, np.int64)
     column, signs, total = np.empty(256 * (len(rows) + 1), np.int32), np.empty(4096, np.int64), 0
@@ -341,7 +342,8 @@ def _seen(rows, ready, old, working, a):
         if ready[i] >= 0:
             low = old_start[ready[i]]
             n = old_start[ready[i] + 1] - low
-            found[:n] = old_signs[low : low + n]
+            for j in range(n):
+                found[j] = old_signs[old_column[low + j]]
         else:
             n = _of(rows[i], found, counts, a)
         if at + n > len(column):
