@@ -17,6 +17,8 @@ BEFORE, AFTER = 12, 5
 """Two places whose tokens agree from so many before to so many after are the same text."""
 REACH = 32
 """Activations are kept of tokens at most so far from the peak."""
+# So many times as many candidates as are wanted are put in order first, and all of them only if those do not do.
+_LOOKED_AT = 4
 
 
 def choose(events: Events, text: ReadText, top: int, per_interval: int, workers: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -49,9 +51,10 @@ def _choose(low, high, inputs, strongest, spread):
         peak, value = _peaks(rows[start[i] : start[i + 1]], values[start[i] : start[i + 1]], window)
         if peak.shape[0] == 0:
             continue
-        order = np.argsort(-value, kind="mergesort")
-        _take(peak[order], ids, window, window_start, document, strongest[i])
-        largest = np.float64(value[order[0]])
+        most = _LOOKED_AT * strongest.shape[1]
+        if not _take(peak[_first(-value, most)], ids, window, window_start, document, strongest[i]) and most < peak.shape[0]:
+            _take(peak[np.argsort(-value, kind="mergesort")], ids, window, window_start, document, strongest[i])
+        largest = np.float64(value.max())
         stretches = spread.shape[1]
         stretch = np.minimum((value / largest * stretches).astype(np.int64), stretches - 1)
         for row in strongest[i]:
@@ -62,7 +65,20 @@ def _choose(low, high, inputs, strongest, spread):
             lots = np.empty(own.shape[0], np.uint64)
             for k in range(own.shape[0]):
                 lots[k] = drawn(own[k], 0)
-            _take(own[np.argsort(lots, kind="mergesort")], ids, window, window_start, document, spread[i, s])
+            most = _LOOKED_AT * spread.shape[2]
+            if not _take(own[_first(lots, most)], ids, window, window_start, document, spread[i, s]) and most < own.shape[0]:
+                _take(own[np.argsort(lots, kind="mergesort")], ids, window, window_start, document, spread[i, s])
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _first(keys, most):
+    """Where the `most` smallest of `keys` are, smallest first, the first of equals first."""
+    if keys.shape[0] <= most:
+        return np.argsort(keys, kind="mergesort")
+    last = np.partition(keys, most - 1)[most - 1]
+    low = np.flatnonzero(keys <= last)
+    return low[np.argsort(keys[low], kind="mergesort")][:most]
 
 
 @njit(cache=True, nogil=True)
@@ -88,11 +104,11 @@ def _peaks(rows, values, window):
 @njit(cache=True, nogil=True)
 @no_type_check
 def _take(candidates, ids, window, window_start, document, out):
-    """The first candidates that may stand beside each other."""
+    """The first candidates that may stand beside each other; whether there were enough."""
     n = 0
     for row in candidates:
         if n == out.shape[0]:
-            return
+            break
         same = 0
         fresh = True
         for k in range(n):
@@ -101,6 +117,7 @@ def _take(candidates, ids, window, window_start, document, out):
         if fresh and same < A_DOCUMENT:
             out[n] = row
             n += 1
+    return n == out.shape[0]
 
 
 @njit(cache=True, nogil=True)

@@ -1,19 +1,31 @@
-"""Parallel: features shared out to threads. Each feature is worked out on its own, so how they are shared changes nothing."""
+"""Parallel: features shared out to threads or processes. Each is worked out on its own, so how they are shared changes nothing."""
 
+import contextlib
+import gc
+import multiprocessing
+import signal
+import sys
+import traceback
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from multiprocessing.connection import Connection
 from typing import TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
 
 from hooke.atlas.events import Events
+from hooke.errors import HookeError
 
 T = TypeVar("T")
 
 _PARTS_EACH = 4
 _AHEAD = 8
+_WORTH_IT = 256
+"""So many features are worth processes of their own."""
+_HERE = 4
+"""So many of them are worked out before: what they load and compile need not be loaded in every process."""
 
 
 def in_parts(events: Events, workers: int, work: Callable[[int, int], object]) -> None:
@@ -46,3 +58,68 @@ def in_order(work: Callable[[int], T], count: int, workers: int) -> Iterator[T]:
                 yield waiting.popleft().result()
     finally:  # whoever stops listening waits for no more than what is being done
         pool.shutdown(cancel_futures=True)
+
+
+def in_processes(work: Callable[[int], T], count: int, workers: int) -> Iterator[T]:
+    """The same from so many processes, which do not wait for each other as threads of Python do.
+
+    They are split off this process as it is now: what `work` changes is lost, and it must not use torch, whose threads are not split off
+    with it. They end when nobody listens any more, even if this process is killed. Where there are few features, or the system is not
+    known to be safe to split (only Linux is), threads do the work.
+    """
+    if workers <= 1 or count < _WORTH_IT or sys.platform != "linux" or multiprocessing.current_process().daemon:
+        yield from in_order(work, count, workers)
+        return
+    yield from map(work, range(_HERE))
+    context = multiprocessing.get_context("fork")
+    pipes = [context.Pipe(duplex=False) for _ in range(workers)]
+    shares = [range(_HERE + own, count, workers) for own in range(workers)]
+    processes = [context.Process(target=_serve, args=(work, share, pipes, own), daemon=True) for own, share in enumerate(shares)]
+    try:
+        with threadpool_limits(1, "blas"):
+            for process in processes:
+                process.start()
+        for _, theirs in pipes:
+            theirs.close()
+        for number in range(_HERE, count):
+            yield _received(pipes[(number - _HERE) % workers][0])
+    finally:
+        for ours, theirs in pipes:
+            ours.close()
+            theirs.close()
+        for process in processes:
+            if process.pid is not None:
+                process.join()
+
+
+def _received(pipe: Connection) -> T:
+    try:
+        done, result = pipe.recv()
+    except EOFError:
+        raise HookeError(
+            "a process that works out features was ended from outside, most likely for want of memory. "
+            "Try again with one worker; what was read is kept."
+        ) from None
+    if not done:
+        raise result
+    return result
+
+
+def _serve(work: Callable[[int], T], numbers: Sequence[int], pipes: Sequence[tuple[Connection, Connection]], own: int) -> None:
+    """What a process does: send what comes of each of `numbers`, until it is told that nobody listens."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the listener hears it, and stops listening
+    gc.disable()  # it would touch, and so copy, all that is shared
+    for place, (theirs, ours) in enumerate(pipes):
+        theirs.close()
+        if place != own:
+            ours.close()
+    out = pipes[own][1]
+    with contextlib.suppress(BrokenPipeError):
+        for number in numbers:
+            try:
+                result = work(number)
+            except Exception as error:
+                error.add_note(traceback.format_exc())
+                out.send((False, error))
+                return
+            out.send((True, result))

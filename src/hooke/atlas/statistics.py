@@ -1,5 +1,6 @@
 """Statistics: how often, how strongly and on which tokens and documents each feature fired, from its events."""
 
+import itertools
 from dataclasses import dataclass
 from typing import no_type_check
 
@@ -53,7 +54,14 @@ def statistics(events: Events, text: ReadText, workers: int = 1) -> Statistics:
     inputs = (events.start, events.rows, events.values, text.ids, text.document[text.window], text.document_tokens, np.array(QUANTILES))
     figures = (largest, mean, quantiles, histogram, documents, persistence, commonest, purity)
     vocab = int(text.ids.max(initial=0)) + 1
-    in_parts(events, workers, lambda low, high: _measure(low, high, vocab, inputs, figures, (token, token_count, mass)))
+
+    def measure(low: int, high: int) -> None:
+        ordered = events.values[events.start[low] : events.start[high]].copy()
+        for begin, end in itertools.pairwise((events.start[low : high + 1] - events.start[low]).tolist()):
+            ordered[begin:end].sort()  # several times as fast as Numba's
+        _measure(low, high, vocab, ordered, inputs, figures, (token, token_count, mass))
+
+    in_parts(events, workers, measure)
     count = np.diff(events.start)
     share = np.divide(mass, (mean * count)[:, None], out=np.zeros_like(mass), where=count[:, None] > 0)
     odds = _log_odds(token, token_count, count, np.bincount(text.ids, minlength=vocab))
@@ -72,7 +80,7 @@ def _log_odds(token: np.ndarray, fired: np.ndarray, count: np.ndarray, everywher
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _measure(low, high, vocab, inputs, figures, by_token):
+def _measure(low, high, vocab, ordered, inputs, figures, by_token):
     start, rows, values, ids, document, document_tokens, levels = inputs
     largest, mean, quantiles, histogram, documents, persistence, commonest, purity = figures
     token, token_count, token_mass = by_token
@@ -84,7 +92,7 @@ def _measure(low, high, vocab, inputs, figures, by_token):
         where = rows[start[i] : start[i + 1]]
         if own.shape[0] == 0:
             continue
-        _range(own, levels, i, largest, mean, quantiles, histogram)
+        _range(own, ordered[start[i] - start[low] : start[i + 1] - start[low]], levels, i, largest, mean, quantiles, histogram)
         total = mean[i] * own.shape[0]
         met_documents = _counted(document, where, of_document)
         share = 0.0
@@ -93,27 +101,45 @@ def _measure(low, high, vocab, inputs, figures, by_token):
             of_document[d] = 0
         documents[i] = met_documents.shape[0]
         persistence[i] = share / met_documents.shape[0]
-        met = np.sort(_counted(ids, where, of_token))
+        met = _counted(ids, where, of_token)
         for e in range(own.shape[0]):
             mass[ids[where[e]]] += own[e]
-        order = np.argsort(-mass[met], kind="mergesort")
-        upto = 0.0
         most = 0
-        for place in range(order.shape[0]):
-            t = met[order[place]]
+        for t in met:
             most = max(most, of_token[t])
+        first = _heaviest(met, mass, token.shape[1])
+        upto = 0.0
+        for place in range(first.shape[0]):
+            t = first[place]
             upto += mass[t]
             for p in range(3):
                 if place < (1, 5, 20)[p]:
                     purity[i, p] = min(1.0, upto / total)
-            if place < token.shape[1]:
-                token[i, place] = t
-                token_count[i, place] = of_token[t]
-                token_mass[i, place] = mass[t]
+            token[i, place] = t
+            token_count[i, place] = of_token[t]
+            token_mass[i, place] = mass[t]
         commonest[i] = most / own.shape[0]
         for t in met:
             of_token[t] = 0
             mass[t] = 0.0
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _heaviest(met, mass, most):
+    """The first `most` of the tokens `met` by mass, heaviest first, the lower number first of equals."""
+    first = np.empty(most, np.int64)
+    n = 0
+    for t in met:
+        if n == most and (mass[t] < mass[first[n - 1]] or (mass[t] == mass[first[n - 1]] and t > first[n - 1])):
+            continue
+        place = n if n < most else n - 1
+        while place > 0 and (mass[first[place - 1]] < mass[t] or (mass[first[place - 1]] == mass[t] and first[place - 1] > t)):
+            first[place] = first[place - 1]
+            place -= 1
+        first[place] = t
+        n = min(n + 1, most)
+    return first[:n]
 
 
 @njit(cache=True, nogil=True)
@@ -133,9 +159,8 @@ def _counted(number, where, counts):
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _range(own, levels, i, largest, mean, quantiles, histogram):
-    """Mean, maximum, quantiles (linear between neighbours) and histogram of the values `own`, into row `i`."""
-    ordered = np.sort(own)
+def _range(own, ordered, levels, i, largest, mean, quantiles, histogram):
+    """Mean, maximum, quantiles (linear between neighbours) and histogram of the values `own`, which are also given `ordered`, into row `i`."""
     top = np.float64(ordered[-1])
     largest[i] = ordered[-1]
     total = 0.0

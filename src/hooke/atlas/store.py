@@ -151,7 +151,7 @@ class AtlasWriter:
         for window, own in sorted(features.items()):
             ids = unpack_numbers(there[window]).tolist()
             self._tokens.update(ids)
-            if missing := sorted(set(ids) - pieces.keys()):
+            if missing := sorted({token for token in ids if token not in pieces}):
                 raise BadConfig(f"token {missing[0]} is used and the atlas was given no text for it.")
             if self._contexts:
                 self._db.execute(schema.SET_WINDOW, (pack_numbers(own[own > 0]), window))

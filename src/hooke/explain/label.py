@@ -9,7 +9,7 @@ from threading import local
 import numpy as np
 
 from hooke.atlas.events import Events
-from hooke.atlas.parallel import in_order
+from hooke.atlas.parallel import in_processes
 from hooke.atlas.records import NO_MEANING, TOO_RARE, Label, Score
 from hooke.explain.reading import Reading
 from hooke.explain.rule import Rule, Test
@@ -60,7 +60,7 @@ def label_features(
         rows, values = events[feature]
         return labeller.label(rows, values, misses[feature], () if outputs is None else outputs[feature])
 
-    for done, labels in enumerate(in_order(one, n, workers or os.cpu_count() or 1), 1):
+    for done, labels in enumerate(in_processes(one, n, workers or os.cpu_count() or 1), 1):
         yield labels
         if progress is not None:
             progress(done, n)

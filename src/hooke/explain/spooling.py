@@ -18,6 +18,9 @@ from hooke.names import Site
 from hooke.sae import Sae
 from hooke.text.corpus import Window
 
+# What an SAE explains is measured on one window in so many; decoding every token takes longer than that figure is worth.
+_MEASURED = 4
+
 
 @dataclass(frozen=True)
 class Portions:
@@ -84,14 +87,16 @@ def _chunk(
     codes: dict[str, list[Codes]] = {sae.name: [] for sae in saes}
     sums = {sae.name: VarianceSum() for sae in saes}
     for part in harvest(model, group, sites_of(saes), batch_tokens=portions.batch_tokens, drop_sinks=False):
-        window.append(np.array([place[id(own)] for own in part.windows])[part.window.numpy()])
+        owner = np.array([place[id(own)] for own in part.windows])[part.window.numpy()]
+        measured = np.flatnonzero(owner % _MEASURED == 0)
+        window.append(owner)
         ids.append(part.ids.numpy())
         for sae in saes:
             acts = side_by_side(part, sae.facts.input_sites)
             found = sae.encode(acts)
             codes[sae.name].append(on_cpu(found))
-            target = acts if sae.facts.output_sites == sae.facts.input_sites else side_by_side(part, sae.facts.output_sites)
-            sums[sae.name].add(target, sae.decode(found, acts))
+            target, given = side_by_side(part, sae.facts.output_sites)[measured], acts[measured]
+            sums[sae.name].add(target, sae.decode(reordered(found, measured), given))
         n += len(part.ids)
         report(n)
     owner = np.concatenate(window)
@@ -103,11 +108,12 @@ def _chunk(
 
 
 def reordered(codes: Codes, order: np.ndarray) -> Codes:
-    """The rows of `codes` in another order."""
-    l0 = codes.l0.numpy()[order]
-    indptr = np.concatenate([[0], np.cumsum(l0)])
-    entry = torch.from_numpy(np.repeat(codes.indptr.numpy()[order] - indptr[:-1], l0) + np.arange(indptr[-1]))
-    return Codes(torch.from_numpy(indptr), codes.feature[entry], codes.value[entry], codes.d_sae)
+    """The rows `order` of `codes`, in that order."""
+    row = torch.from_numpy(order).to(codes.indptr.device)
+    l0 = codes.l0[row]
+    indptr = torch.cat([l0.new_zeros(1), l0.cumsum(0)])
+    entry = torch.repeat_interleave(codes.indptr[row] - indptr[:-1], l0) + torch.arange(int(indptr[-1]), device=l0.device)
+    return Codes(indptr, codes.feature[entry], codes.value[entry], codes.d_sae)
 
 
 def on_cpu(codes: Codes) -> Codes:

@@ -16,7 +16,7 @@ from hooke.atlas.events import Events
 from hooke.atlas.examples import choose, example_at
 from hooke.atlas.misses import NearMisses
 from hooke.atlas.neighbours import LogitLens, Ranked, decoder_neighbours, stride_for, together
-from hooke.atlas.parallel import in_order
+from hooke.atlas.parallel import in_processes
 from hooke.atlas.readtext import ReadText
 from hooke.atlas.records import Example
 from hooke.atlas.spool import Spool
@@ -269,7 +269,7 @@ class _Survey:
                 topics=topics.weights[low + i],
             )
 
-        return in_order(record, len(events), self.workers)
+        return in_processes(record, len(events), self.workers)
 
 
 @dataclass(frozen=True)
