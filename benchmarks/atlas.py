@@ -3,18 +3,24 @@
     python benchmarks/atlas.py CORPUS.jsonl.zst ... [--tokens 40000 80000] [--sae NAME ...] [--out FOLDER]
 
 One JSON line a number of tokens, each measured in a process of its own: seconds of the bare pass (the model cut off after the highest
-layer, ready-made batches), of the reading pass (model, codes, spool) and of everything after it by stage, the peak memory, and the file's
-bytes a feature. With --cpu the seconds are those of all threads together, for machines that do other things too. The last line gives,
-from the two longest, what each costs for a token more and what stays the same, and from these the whole for 2,000,000 tokens.
+layer, ready-made batches; of many tokens 400,000 are read, half of them before and half after, as machines change their pace), of the
+reading pass (model, codes, spool) and of everything after it by stage, the peak memory (of this process and those it split off, what they
+share counted once), and the file's bytes a feature. With --cpu the seconds are those of all threads together, for machines that do other
+things too. The last line gives, from the two longest, what each costs for a token more and what stays the same, and from these the whole
+for 2,000,000 tokens.
 """
 
 import argparse
+import contextlib
 import itertools
 import json
+import os
+import re
 import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import defaultdict
 from pathlib import Path
@@ -29,7 +35,7 @@ from hooke.sae import Sae
 from hooke.sae.packs import installed_saes
 from hooke.text.corpus import Corpus, Window, parse_corpora, windows
 
-GOAL = 2_000_000
+GOAL, MOST_BARE = 2_000_000, 400_000
 CONTEXT = 128
 CLOCK = time.process_time if "--cpu" in sys.argv else time.perf_counter
 
@@ -42,6 +48,32 @@ def texts_of(corpora: list[Corpus], model: Model, tokens: int) -> list[Window]:
         if n >= tokens:
             break
     return found
+
+
+class Memory:
+    """The most memory that this process and its children held at a time, looked at every few seconds."""
+
+    def __init__(self) -> None:
+        self.most, self._over = 0, threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> "Memory":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._thread.join()
+        self.most = max(self.most, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+
+    def _watch(self) -> None:
+        while not self._over.wait(3):
+            held = 0
+            for own in ("self", *Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()):
+                with contextlib.suppress(OSError):  # it has ended
+                    found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{own}/smaps_rollup").read_text(), re.MULTILINE)
+                    held += int(found[1]) * 1024 if found else 0
+            self.most = max(self.most, held)
 
 
 def bare_seconds(model: Model, texts: list[Window], layer: int) -> float:
@@ -70,10 +102,14 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
             stage, began = name, now
             spooled = max(spooled, sum(file.stat().st_size for file in work_folder(path).glob("*")))
 
-    survey(model, saes, corpora, path, SurveySettings(tokens, CONTEXT), progress=report)
+    texts, layer = texts_of(corpora, model, min(tokens, MOST_BARE)), max(sae.site.layer for sae in saes)
+    half = len(texts) // 2
+    forward = bare_seconds(model, texts[:half], layer)
+    began = CLOCK()
+    with Memory() as memory:
+        survey(model, saes, corpora, path, SurveySettings(tokens, CONTEXT, epochs=8), progress=report)
     report("end", 0, 0)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    forward = bare_seconds(model, texts_of(corpora, model, tokens), max(sae.site.layer for sae in saes))
+    forward = (forward + bare_seconds(model, texts[half:], layer)) * max(1, tokens / MOST_BARE)
     total, features = sum(seconds.values()), sum(sae.d_sae for sae in saes)
     return {
         "tokens": tokens,
@@ -81,7 +117,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
         "total_s": round(total, 2),
         "stages_s": {name: round(value, 2) for name, value in seconds.items()},
         "times_bare": round(total / forward, 3),
-        "peak_memory": peak,
+        "peak_memory": memory.most,
         "spool_bytes": spooled,
         "file_bytes": path.stat().st_size,
         "bytes_a_feature": round(path.stat().st_size / features, 1),

@@ -57,11 +57,11 @@ def test_sightings_are_what_is_there(texts, seed):
     expected = [by_hand(pieces, token) for pieces in texts for token in range(len(pieces))]
     expected = [{(slot, value) for slot, value in own if slot != "next"} for own in expected]
     for seen in (signs.seen(rows, scratch), signs.seen(rows, scratch, known)):
-        found = [[signs.name(int(sign)) for sign in seen.signs[seen.column[low:high]]] for low, high in itertools.pairwise(seen.start)]
+        found = [signs.names(seen.signs[seen.column[low:high]]) for low, high in itertools.pairwise(seen.start)]
         assert [set(own) for own in found] == expected
         assert all(len(set(own)) == len(own) for own in found)
         present = seen.present(np.arange(len(seen.signs)))
-        assert [{signs.name(int(sign)) for sign in seen.signs[own]} for own in present] == expected
+        assert [set(signs.names(seen.signs[own])) for own in present] == expected
 
 
 @given(TEXTS, st.integers(0, 1000))
@@ -92,7 +92,7 @@ def test_groups_are_present_where_one_of_their_signs_is(texts, seed):
     groups = [rng.choice(len(signs), min(len(signs), 5), replace=False) for _ in range(6)] + [np.array([-1])]
     bits = signs.groups(rows, groups, Scratch(signs))
     there = [by_hand(pieces, token) for pieces in texts for token in range(len(pieces))]
-    named = [{signs.name(int(sign)) for sign in group if sign >= 0} for group in groups]
+    named = [set(signs.names(group[group >= 0])) for group in groups]
     assert [[bool(own >> number & 1) for number in range(len(groups))] for own in bits] == [
         [bool(group & there[row]) for group in named] for row in rows
     ]
@@ -107,6 +107,6 @@ def test_groups_are_present_where_one_of_their_signs_is(texts, seed):
 def test_names_and_numbers_agree():
     signs = Signs(closed([WORDS]))
     for sign in range(len(signs)):
-        assert signs.find(*signs.name(sign)) == sign
+        assert signs.find(*signs.names(np.array([sign]))[0]) == sign
     assert signs.find("word", "never seen") == -1
     assert signs.find("class", "no such class") == -1

@@ -160,7 +160,7 @@ def _counted(number, where, counts):
 @njit(cache=True, nogil=True)
 @no_type_check
 def _range(own, ordered, levels, i, largest, mean, quantiles, histogram):
-    """Mean, maximum, quantiles (linear between neighbours) and histogram of the values `own`, which are also given `ordered`, into row `i`."""
+    """Mean, maximum, quantiles (linear between neighbours) and histogram of the values `own`, also given `ordered`, into row `i`."""
     top = np.float64(ordered[-1])
     largest[i] = ordered[-1]
     total = 0.0

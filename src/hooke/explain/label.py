@@ -175,7 +175,7 @@ class Labeller:
         present, active = sightings.present(columns), places.kind == POSITIVE
         share = present[active].mean(0)
         share = np.maximum(share - present[~active].mean(0), share / 10)
-        return {self.signs.name(int(sign)): float(own) for sign, own in zip(sightings.signs[columns], share, strict=True)}
+        return dict(zip(self.signs.names(sightings.signs[columns]), share.tolist(), strict=True))
 
     def _texts(self, seen: _Seen, half: int) -> tuple[np.ndarray, np.ndarray]:
         """Windows to try a rule on, and whether the feature was clearly active in each: some of those, and some it was silent in.

@@ -86,7 +86,7 @@ class Rule:
     @classmethod
     def of(cls, test: Test, signs: Signs, texts: int = 1) -> "Rule":
         """The rule that `test` runs on the reading of `signs`; a text matches where `texts` of its tokens do."""
-        named = [_by_slot([signs.name(int(sign)) for sign in group]) for group in test.groups]
+        named = [_by_slot(signs.names(group)) for group in test.groups]
         groups = tuple(tuple((slot, value) for slot, values in own.items() for value in values) for own in named)
         return cls(groups, test.points, test.at_least, texts)
 

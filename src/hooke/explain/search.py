@@ -129,13 +129,14 @@ def propose(signs: Signs, places: Places, learn: np.ndarray, seen: Sightings, on
     docs = len(np.unique(places.doc[positives]))
     known = support >= (2 if docs >= 6 else 1)
     slot = signs.slot(seen.signs)
-    columns = _columns(slot, gain, known)
+    by_slot = _by_slot(slot, known & (gain > 0))
+    columns = _columns(by_slot, gain)
     if not len(columns):
         return []
     present = seen.present(columns)
     rows = np.flatnonzero(learn)
     board = _Board(rows, columns, slot[columns], gain[columns], present, present[rows].astype(np.float32), weights[rows].astype(np.float32))
-    singles = _sets(board, seen, (slot, gain, known))
+    singles = _sets(board, seen, by_slot, gain)
     if only is not None and only.family == "one":
         return [own for own in singles if own.slots == only.slots]
     out = list(singles)
@@ -146,12 +147,16 @@ def propose(signs: Signs, places: Places, learn: np.ndarray, seen: Sightings, on
     return out if only is None else [own for own in out if own.family == only.family]
 
 
-def _columns(slot: np.ndarray, gain: np.ndarray, known: np.ndarray) -> np.ndarray:
+def _by_slot(slot: np.ndarray, speaks: np.ndarray) -> list[np.ndarray]:
+    """For each slot the signs of it that `speaks` marks, ascending."""
+    chosen = np.flatnonzero(speaks)
+    chosen = chosen[np.argsort(slot[chosen], kind="stable")]
+    return np.split(chosen, np.searchsorted(slot[chosen], np.arange(1, len(SLOTS))))
+
+
+def _columns(by_slot: list[np.ndarray], gain: np.ndarray) -> np.ndarray:
     """Which of the signs found are tried in more than sets: of each slot the best, and the strongest against."""
-    chosen = []
-    for number, name in enumerate(SLOTS):
-        own = np.flatnonzero((slot == number) & known & (gain > 0))
-        chosen.append(own[_first(-gain[own], _TRIED.get(name, _TRY))])
+    chosen = [own[_first(-gain[own], _TRIED.get(name, _TRY))] for name, own in zip(SLOTS, by_slot, strict=True)]
     against = np.flatnonzero(gain < 0)
     chosen.append(against[_first(gain[against], _AGAINST)])
     return np.concatenate(chosen) if any(len(own) for own in chosen[:-1]) else np.zeros(0, np.int64)
@@ -187,18 +192,16 @@ _ASPECT = {SLOTS.index(name): number for number, names in enumerate(_ALIKE) for 
 _ONE_VALUED = {SLOTS.index(name) for name in ONE_VALUED}
 
 
-def _sets(board: _Board, sightings: Sightings, tallied: tuple[np.ndarray, ...]) -> list[Candidate]:
+def _sets(board: _Board, sightings: Sightings, by_slot: list[np.ndarray], gain: np.ndarray) -> list[Candidate]:
     """For each slot the best set of its signs.
 
     Where a token has one value only, gains add up and every value that gains belongs to the set; else signs are taken one by one while
     they help.
     """
-    slot, gain, known = tallied
     sets = []
-    for number, name in enumerate(SLOTS):
+    for number, (name, own) in enumerate(zip(SLOTS, by_slot, strict=True)):
         size = _SETS.get(name, _SET)
         if number in _ONE_VALUED:
-            own = np.flatnonzero((slot == number) & known & (gain > 0))
             chosen = own[_first(-gain[own], size)]
         else:
             columns = np.flatnonzero((board.slot == number) & (board.gain > 0))
@@ -280,10 +283,12 @@ def _stagewise(present, truth, weight):
     """What each column is worth, in log-odds: at every step the column that lowers the loss most takes a Newton step."""
     rows, columns = present.shape
     worth, score = np.zeros(columns, np.float32), np.zeros(rows, np.float32)
-    allowed, taken = np.zeros(columns, np.bool_), 0
+    live, taken = np.zeros(columns, np.bool_), 0
     for i in range(rows):
         for c in range(columns):
-            allowed[c] |= weight[i] * present[i, c] > 0
+            live[c] |= weight[i] * present[i, c] > 0
+    column = np.flatnonzero(live)  # those that may still be taken
+    present = np.ascontiguousarray(present[:, column])
     pull, curve = np.empty(columns, np.float32), np.empty(columns, np.float32)
     for _ in range(_STEPS):
         pull[:], curve[:] = 0, _RIDGE
@@ -291,19 +296,19 @@ def _stagewise(present, truth, weight):
             chance = np.float32(1) / (np.float32(1) + np.exp(-score[i]))
             slope = weight[i] * (truth[i] - chance)
             bend = weight[i] * chance * (np.float32(1) - chance)
-            for c in range(columns):
+            for c in range(len(column)):
                 pull[c] += slope * present[i, c]
                 curve[c] += bend * present[i, c]
         best, most = 0, np.float32(0)
-        for c in range(columns):
+        for c in range(len(column)):
             drop = pull[c] * pull[c] / curve[c]
-            if allowed[c] and drop > most:
+            if drop > most:
                 best, most = c, drop
         if most < 1e-4:
             break
         step = np.float32(min(1.5, max(-1.5, pull[best] / curve[best])))
-        taken += worth[best] == 0
-        worth[best] += step
+        taken += worth[column[best]] == 0
+        worth[column[best]] += step
         slope, bend = np.float32(0), np.float32(_RIDGE)
         for i in range(rows):
             score[i] += step * present[i, best]
@@ -313,7 +318,7 @@ def _stagewise(present, truth, weight):
         shift = np.float32(min(0.5, max(-0.5, slope / bend)))
         for i in range(rows):
             score[i] += shift
-        if taken >= _GROUPS:
-            for c in range(columns):
-                allowed[c] = worth[c] != 0
+        if taken >= _GROUPS and len(column) > _GROUPS:
+            own = np.flatnonzero(worth[column] != 0)
+            column, present = column[own], np.ascontiguousarray(present[:, own])
     return worth

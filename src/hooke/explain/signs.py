@@ -91,10 +91,11 @@ class Signs:
         """Number of each sign's slot in `SLOTS`."""
         return np.searchsorted(self.offset, signs, "right") - 1
 
-    def name(self, sign: int) -> tuple[str, str]:
-        """Slot and value of a sign."""
-        slot = int(np.searchsorted(self.offset, sign, "right")) - 1
-        return SLOTS[slot], self._tables[slot].texts[sign - int(self.offset[slot])]
+    def names(self, signs: np.ndarray) -> list[tuple[str, str]]:
+        """Slot and value of each of `signs`."""
+        slots = self.slot(signs)
+        pairs = zip(slots.tolist(), (signs - self.offset[slots]).tolist(), strict=True)
+        return [(SLOTS[slot], self._tables[slot].texts[value]) for slot, value in pairs]
 
     def groups(self, rows: np.ndarray, groups: Sequence[np.ndarray], scratch: "Scratch") -> np.ndarray:
         """For each of the tokens `rows` the `groups` of signs (at most 63) of which it has one, as bits; -1 is never present."""
