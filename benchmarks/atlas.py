@@ -102,26 +102,29 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
             stage, began = name, now
             spooled = max(spooled, sum(file.stat().st_size for file in work_folder(path).glob("*")))
 
-    texts, layer = texts_of(corpora, model, min(tokens, MOST_BARE)), max(sae.site.layer for sae in saes)
-    half = len(texts) // 2
-    forward = bare_seconds(model, texts[:half], layer)
-    began = CLOCK()
     with Memory() as memory:
         survey(model, saes, corpora, path, SurveySettings(tokens, CONTEXT, epochs=8), progress=report)
     report("end", 0, 0)
-    forward = (forward + bare_seconds(model, texts[half:], layer)) * max(1, tokens / MOST_BARE)
     total, features = sum(seconds.values()), sum(sae.d_sae for sae in saes)
     return {
         "tokens": tokens,
-        "bare_s": round(forward, 2),
         "total_s": round(total, 2),
         "stages_s": {name: round(value, 2) for name, value in seconds.items()},
-        "times_bare": round(total / forward, 3),
         "peak_memory": memory.most,
         "spool_bytes": spooled,
         "file_bytes": path.stat().st_size,
         "bytes_a_feature": round(path.stat().st_size / features, 1),
     }
+
+
+def bare_part(options: argparse.Namespace) -> float:
+    """Seconds of the bare pass over the first or second half of what is read of it."""
+    model = Model.load("gemma-3-270m")
+    saes = [Sae.from_pretrained(name) for name in options.sae] or [Sae.load(row.path) for row in installed_saes()]
+    texts = texts_of(parse_corpora(options.corpus), model, min(options.tokens[0], MOST_BARE))
+    half = len(texts) // 2
+    own = texts[:half] if options.part == "first" else texts[half:]
+    return bare_seconds(model, own, max(sae.site.layer for sae in saes)) * max(1, options.tokens[0] / MOST_BARE)
 
 
 def slopes(short: dict[str, Any], long: dict[str, Any]) -> dict[str, Any]:
@@ -135,6 +138,14 @@ def slopes(short: dict[str, Any], long: dict[str, Any]) -> dict[str, Any]:
     return out | {"times_bare": out["total_s"]["at_goal"] / out["bare_s"]["at_goal"]}
 
 
+def _in_a_process(options: argparse.Namespace, tokens: int, part: str) -> Any:
+    """What `part` gives for so many tokens, from a process of its own."""
+    again = [sys.executable, __file__, *options.corpus, "--tokens", str(tokens), "--part", part, *["--cpu"][: options.cpu]]
+    again += [*(["--out", options.out] if options.out else []), *(["--sae", *options.sae] if options.sae else [])]
+    done = subprocess.run(again, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpus", nargs="+")
@@ -142,25 +153,19 @@ def main() -> None:
     parser.add_argument("--sae", nargs="*", default=[])
     parser.add_argument("--out")
     parser.add_argument("--cpu", action="store_true")
+    parser.add_argument("--part", choices=("first", "atlas", "second"), help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if len(options.tokens) == 1:
-        print(json.dumps({"threads": torch.get_num_threads()} | measured(options)), flush=True)
+    if options.part is not None:
+        print(json.dumps(measured(options) if options.part == "atlas" else bare_part(options)), flush=True)
         return
     rows = []
     for tokens in sorted(options.tokens):
-        again = [
-            sys.executable,
-            __file__,
-            *options.corpus,
-            "--tokens",
-            str(tokens),
-            *(["--out", options.out] if options.out else []),
-            *["--cpu"][: options.cpu],
-        ]
-        done = subprocess.run([*again, *(["--sae", *options.sae] if options.sae else [])], capture_output=True, text=True, check=True)
-        rows.append(json.loads(done.stdout.splitlines()[-1]))
+        before, own, after = (_in_a_process(options, tokens, part) for part in ("first", "atlas", "second"))
+        bare_s = round(before + after, 2)
+        rows.append({"threads": torch.get_num_threads(), "bare_s": bare_s, "times_bare": round(own["total_s"] / bare_s, 3)} | own)
         print(json.dumps(rows[-1]), flush=True)
-    print(json.dumps(slopes(*rows[-2:])))
+    if len(rows) > 1:
+        print(json.dumps(slopes(*rows[-2:])))
 
 
 if __name__ == "__main__":

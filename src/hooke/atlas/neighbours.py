@@ -70,12 +70,20 @@ def together(sample: Codes, density: np.ndarray, count: int, workers: int = 1) -
     Counted on the tokens of `sample`, among features whose `density` is from 1e-6 to 0.1: pairs seen together at least twice, the lower
     number first of equals.
     """
-    events = Events.of(sample)
     allowed = (density >= _DENSITY[0]) & (density <= _DENSITY[1])
+    sample = _only(sample, torch.from_numpy(allowed))
+    events = Events.of(sample)
     other, both = np.full((sample.d_sae, count), -1, np.int32), np.zeros((sample.d_sae, count), np.float32)
-    arrays = (events.start, events.rows, sample.indptr.numpy(), sample.feature.numpy(), allowed, other, both)
+    arrays = (events.start, events.rows, sample.indptr.numpy(), sample.feature.numpy(), other, both)
     in_parts(events, workers, lambda low, high: _jaccard(low, high, arrays))
     return Ranked(other, both)
+
+
+def _only(codes: Codes, allowed: Bool[Tensor, " d_sae"]) -> Codes:
+    """`codes` of the `allowed` features alone."""
+    kept = allowed[codes.feature]
+    before = torch.cat([torch.zeros(1, dtype=torch.int64), kept.cumsum(0)])
+    return Codes(before[codes.indptr], codes.feature[kept], codes.value[kept], codes.d_sae)
 
 
 @dataclass(frozen=True)
@@ -134,7 +142,7 @@ class LogitLens:
         return best[0][1].sort(1).values, best[1][1].sort(1).values
 
 
-def _extreme(values: Float[Tensor, "row n"], count: int, largest: bool) -> tuple[Float[Tensor, "row count"], Int[Tensor, "row count"]]:
+def _extreme(values: Float[Tensor, "row n"], count: int, largest: bool) -> tuple[Float[Tensor, "row _"], Int[Tensor, "row _"]]:
     """The `count` largest, or smallest, of each row and their columns, in no order.
 
     Each of them is in one of the `count` sets of columns whose own extremes are the most so, which is much less to choose from.
@@ -153,31 +161,33 @@ def _extreme(values: Float[Tensor, "row n"], count: int, largest: bool) -> tuple
 @njit(cache=True, nogil=True)
 @no_type_check
 def _jaccard(low, high, arrays):
-    start, rows, indptr, feature, allowed, other, both = arrays
-    shared = np.zeros(allowed.shape[0], np.int64)
-    met = np.empty(allowed.shape[0] + 1, np.int64)
+    start, rows, indptr, feature, other, both = arrays
+    # Counters of 4 bytes: those of a few thousand features stay in the nearest cache.
+    shared, met = np.zeros(other.shape[0], np.int32), np.empty(other.shape[0] + 1, np.int32)
+    most = other.shape[1]
+    best = np.empty(most)
     for i in range(low, high):
-        if not allowed[i]:
-            continue
         n = 0
         for row in rows[start[i] : start[i + 1]]:
             for e in range(indptr[row], indptr[row + 1]):
                 j = feature[e]
-                if allowed[j] and j != i:
-                    met[n] = j  # stays there only where it is new: a branch would be guessed wrong as often as not
-                    n += shared[j] == 0
-                    shared[j] += 1
-        found = np.sort(met[:n])
-        index = np.zeros(n)
-        own = start[i + 1] - start[i]
-        for k in range(n):
-            j = found[k]
-            if shared[j] >= _TOGETHER:
-                index[k] = shared[j] / (own + start[j + 1] - start[j] - shared[j])
+                met[n] = j  # stays there only where it is new: a branch would be guessed wrong as often as not
+                n += shared[j] == 0
+                shared[j] += 1
+        shared[i] = 0  # with itself
+        own, kept = start[i + 1] - start[i], 0
+        for j in met[:n]:
+            count = shared[j]
             shared[j] = 0
-        order = np.argsort(-index, kind="mergesort")
-        for place in range(min(other.shape[1], n)):
-            k = order[place]
-            if index[k] > 0:
-                other[i, place] = found[k]
-                both[i, place] = index[k]
+            if count < _TOGETHER:
+                continue
+            value = count / (own + start[j + 1] - start[j] - count)
+            if kept == most and (value < best[most - 1] or (value == best[most - 1] and j > other[i, most - 1])):
+                continue
+            place = min(kept, most - 1)
+            while place > 0 and (best[place - 1] < value or (best[place - 1] == value and other[i, place - 1] > j)):
+                best[place], other[i, place] = best[place - 1], other[i, place - 1]
+                place -= 1
+            best[place], other[i, place] = value, j
+            kept = min(kept + 1, most)
+        both[i, :kept] = best[:kept]

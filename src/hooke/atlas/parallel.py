@@ -3,6 +3,7 @@
 import contextlib
 import gc
 import multiprocessing
+import pickle
 import signal
 import sys
 import traceback
@@ -10,7 +11,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from multiprocessing.connection import Connection
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 from threadpoolctl import threadpool_limits
@@ -92,7 +93,7 @@ def in_processes(work: Callable[[int], T], count: int, workers: int) -> Iterator
                 process.join()
 
 
-def _received(pipe: Connection) -> T:
+def _received(pipe: Connection) -> Any:
     try:
         done, result = pipe.recv()
     except EOFError:
@@ -119,7 +120,16 @@ def _serve(work: Callable[[int], T], numbers: Sequence[int], pipes: Sequence[tup
             try:
                 result = work(number)
             except Exception as error:
-                error.add_note(traceback.format_exc())
-                out.send((False, error))
+                out.send((False, _sendable(error)))
                 return
             out.send((True, result))
+
+
+def _sendable(error: Exception) -> Exception:
+    """`error` with its traceback as a note; in words where the listener could not make it out of what is sent."""
+    error.add_note(traceback.format_exc())
+    try:
+        pickle.loads(pickle.dumps(error))  # noqa: S301 (our own, made a moment ago)
+    except Exception:
+        return HookeError(f"{type(error).__name__}: {error}")
+    return error

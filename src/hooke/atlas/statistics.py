@@ -92,7 +92,7 @@ def _measure(low, high, vocab, ordered, inputs, figures, by_token):
         where = rows[start[i] : start[i + 1]]
         if own.shape[0] == 0:
             continue
-        _range(own, ordered[start[i] - start[low] : start[i + 1] - start[low]], levels, i, largest, mean, quantiles, histogram)
+        _range((own, ordered[start[i] - start[low] : start[i + 1] - start[low]]), levels, i, largest, mean, quantiles, histogram)
         total = mean[i] * own.shape[0]
         met_documents = _counted(document, where, of_document)
         share = 0.0
@@ -159,8 +159,9 @@ def _counted(number, where, counts):
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _range(own, ordered, levels, i, largest, mean, quantiles, histogram):
-    """Mean, maximum, quantiles (linear between neighbours) and histogram of the values `own`, also given `ordered`, into row `i`."""
+def _range(values, levels, i, largest, mean, quantiles, histogram):
+    """Mean, maximum, quantiles (linear between neighbours) and histogram of `values`, given as they are and in order, into row `i`."""
+    own, ordered = values
     top = np.float64(ordered[-1])
     largest[i] = ordered[-1]
     total = 0.0

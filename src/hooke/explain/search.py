@@ -136,14 +136,13 @@ def propose(signs: Signs, places: Places, learn: np.ndarray, seen: Sightings, on
     present = seen.present(columns)
     rows = np.flatnonzero(learn)
     board = _Board(rows, columns, slot[columns], gain[columns], present, present[rows].astype(np.float32), weights[rows].astype(np.float32))
-    singles = _sets(board, seen, by_slot, gain)
     if only is not None and only.family == "one":
-        return [own for own in singles if own.slots == only.slots]
-    out = list(singles)
+        by_slot = [own if (number,) == only.slots else own[:0] for number, own in enumerate(by_slot)]
+    out = singles = _sets(board, seen, by_slot, gain)
     if only is None or only.family in ("either", "both"):
-        out += _pairs(board, singles)
+        out = out + _pairs(board, singles)
     if only is None or only.family == "points":
-        out += _points(board, singles)
+        out = out + _points(board, singles)
     return out if only is None else [own for own in out if own.family == only.family]
 
 
@@ -204,7 +203,7 @@ def _sets(board: _Board, sightings: Sightings, by_slot: list[np.ndarray], gain: 
         if number in _ONE_VALUED:
             chosen = own[_first(-gain[own], size)]
         else:
-            columns = np.flatnonzero((board.slot == number) & (board.gain > 0))
+            columns = np.flatnonzero((board.slot == number) & (board.gain > 0)) if len(own) else own
             chosen = board.signs[columns[_greedy(board.seen[:, columns], board.worth, size)]]
         if len(chosen):
             sets.append((number, chosen))
