@@ -50,8 +50,8 @@ def label_features(
     """For each feature of `events`, in order, its label and what it makes likelier.
 
     `misses` holds each feature's near misses (tokens of `reading`, of both halves), `outputs` the texts of the tokens that it promotes,
-    most first. `workers` threads share the work (0: one a core); what comes out is the same for any number, and depends for a feature on
-    its own events and near misses alone. `progress` hears how many are done, of how many.
+    most first. `workers` processes share the work (0: one a core; see `hooke.atlas.parallel.in_processes`); what comes out is the same
+    for any number, and depends for a feature on its own events and near misses alone. `progress` hears how many are done, of how many.
     """
     labeller = Labeller(reading)
     n = len(events)

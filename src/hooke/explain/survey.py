@@ -76,7 +76,7 @@ class SurveySettings:
     chunk_tokens: int = 1 << 15
     """Tokens read between one safe point and the next."""
     workers: int = 0
-    """Threads for the statistics; 0: as many as there are cores."""
+    """Threads for the statistics, processes for the labels; 0: as many as there are cores."""
 
 
 Report = Callable[[str, int, int], None]
