@@ -2,12 +2,14 @@
 
 import numpy as np
 import pytest
+import torch
 from atlas.readings import codes_of, long_reading, made, readings
 from hypothesis import given, settings
 
 from hooke.atlas.draw import drawn
 from hooke.atlas.events import Events
 from hooke.atlas.examples import AFTER, BEFORE, REACH, choose, example_at
+from hooke.atlas.readtext import ReadText
 from hooke.atlas.records import INTERVALS
 
 
@@ -57,6 +59,18 @@ def test_examples_are_those_of_the_definition(reading):
 @pytest.mark.parametrize("workers", [1, 4])
 def test_on_a_longer_text(workers):
     compare(*long_reading(1), top=20, per_interval=4, workers=workers)
+
+
+@pytest.mark.parametrize(("top", "per_interval"), [(2, 1), (5, 2), (50, 8)])
+def test_of_many_windows_the_first_are_found_without_sorting_all(top, per_interval):
+    compare(*long_reading(3, windows=500, features=4), top=top, per_interval=per_interval)
+
+
+def test_where_the_strongest_are_of_one_document_others_are_looked_for():
+    text, _ = long_reading(4, windows=300, features=2)
+    table = np.stack([text.corpus, np.sort(text.doc), text.offset, np.diff(text.start)], 1)
+    falling = torch.linspace(9, 1, len(text))[:, None].expand(-1, 2).contiguous()
+    compare(ReadText(text.ids, table, ("a", "b")), falling, top=12, per_interval=2)
 
 
 @settings(max_examples=30, deadline=None)

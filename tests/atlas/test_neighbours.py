@@ -62,7 +62,7 @@ def test_the_work_of_looking_for_pairs_stays_within_bounds():
     assert stride_for(np.zeros(3), 0) == 1
 
 
-@pytest.mark.parametrize(("tokens", "features"), [(1 << 13, 2048), (7, 3)])
+@pytest.mark.parametrize(("tokens", "features"), [(1 << 13, 2048), (200, 20), (7, 3)])
 def test_logit_lens_folds_the_gain_and_takes_out_the_mean(tokens, features, monkeypatch):
     """However few tokens and features are looked at together."""
     monkeypatch.setattr(neighbours, "_ROWS", tokens)
@@ -81,6 +81,16 @@ def test_logit_lens_folds_the_gain_and_takes_out_the_mean(tokens, features, monk
             for found, best in ((raised, logits[i].topk(5)), (lowered, (-logits[i]).topk(5))):
                 assert [t for t, _ in found.of(i)] == token[best.indices].tolist()
                 np.testing.assert_allclose([v for _, v in found.of(i)], logits[i][best.indices], atol=1e-4)
+
+
+@pytest.mark.parametrize("columns", [800, 801, 40])
+@pytest.mark.parametrize("largest", [True, False])
+def test_the_most_extreme_columns_are_those_of_sorting(columns, largest):
+    values = torch.randn(6, columns, generator=torch.Generator().manual_seed(columns)).bfloat16()
+    found, column = neighbours._extreme(values, 20, largest)
+    torch.testing.assert_close(values.gather(1, column), found)
+    assert all(len(set(row)) == 20 for row in column.tolist())
+    torch.testing.assert_close(found.sort(1).values, values.topk(20, largest=largest).values.sort(1).values)
 
 
 def test_logit_lens_of_a_planted_unembedding():
