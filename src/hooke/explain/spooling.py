@@ -95,7 +95,8 @@ def _chunk(
             acts = side_by_side(part, sae.facts.input_sites)
             found = sae.encode(acts)
             codes[sae.name].append(on_cpu(found))
-            target, given = side_by_side(part, sae.facts.output_sites)[measured], acts[measured]
+            given = acts[measured]
+            target = given if sae.facts.output_sites == sae.facts.input_sites else side_by_side(part, sae.facts.output_sites)[measured]
             sums[sae.name].add(target, sae.decode(reordered(found, measured), given))
         n += len(part.ids)
         report(n)
