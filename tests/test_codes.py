@@ -58,6 +58,17 @@ def test_rows_are_the_rows_of_the_dense(dense: torch.Tensor, data: st.DataObject
     assert torch.equal(Codes.cat([codes.rows(0, start), part, codes.rows(stop, len(codes))]).dense(), dense)
 
 
+@given(DENSE, st.data())
+def test_rows_taken_and_features_kept_are_those_of_the_dense(dense: torch.Tensor, data: st.DataObject) -> None:
+    rows = torch.tensor(data.draw(st.lists(st.integers(0, len(dense) - 1), max_size=9) if len(dense) else st.just([])), dtype=torch.int64)
+    kept = torch.tensor(data.draw(st.lists(st.booleans(), min_size=dense.shape[1], max_size=dense.shape[1])), dtype=torch.bool)
+    taken, only = Codes.from_dense(dense).take(rows), Codes.from_dense(dense).only(kept)
+    assert_sound(taken)
+    assert_sound(only)
+    assert torch.equal(taken.dense(), dense[rows])
+    assert torch.equal(only.dense(), dense * kept)
+
+
 def test_values_are_float32_whatever_they_came_from() -> None:
     for dtype in (torch.float64, torch.bfloat16, torch.float16):
         assert Codes.from_dense(torch.ones(2, 2, dtype=dtype)).value.dtype == torch.float32

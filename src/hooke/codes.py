@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hooke.errors import ShapeMismatch
@@ -66,6 +66,19 @@ class Codes:
         """The tokens of the half-open range ``[start, stop)``."""
         low, high = int(self.indptr[start]), int(self.indptr[stop])
         return Codes(self.indptr[start : stop + 1] - low, self.feature[low:high], self.value[low:high], self.d_sae)
+
+    def take(self, rows: Int[Tensor, " row"]) -> "Codes":
+        """The tokens `rows`, in that order."""
+        l0 = self.l0[rows]
+        indptr = torch.cat([l0.new_zeros(1), l0.cumsum(0)])
+        entry = torch.repeat_interleave(self.indptr[rows] - indptr[:-1], l0) + torch.arange(int(indptr[-1]), device=l0.device)
+        return Codes(indptr, self.feature[entry], self.value[entry], self.d_sae)
+
+    def only(self, features: Bool[Tensor, " d_sae"]) -> "Codes":
+        """The same tokens with those of the `features` alone that are marked."""
+        kept = features[self.feature]
+        before = torch.cat([self.indptr.new_zeros(1), kept.cumsum(0)])
+        return Codes(before[self.indptr], self.feature[kept], self.value[kept], self.d_sae)
 
     def dense(self) -> Float[Tensor, "token d_sae"]:
         """The same as a full matrix."""

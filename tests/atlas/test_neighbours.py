@@ -1,5 +1,6 @@
 """Neighbours, features that fire together, and the logit lens, against dense arithmetic."""
 
+import hypothesis.strategies as st
 import numpy as np
 import pytest
 import torch
@@ -67,6 +68,7 @@ def test_logit_lens_folds_the_gain_and_takes_out_the_mean(tokens, features, monk
     """However few tokens and features are looked at together."""
     monkeypatch.setattr(neighbours, "_ROWS", tokens)
     monkeypatch.setattr(neighbours, "_FEATURES", features)
+    monkeypatch.setattr(neighbours, "_CELLS", 5 * tokens)
     generator = torch.Generator().manual_seed(0)
     unembedding, gain = torch.randn(300, 8, generator=generator) + 2, torch.rand(8, generator=generator)
     shown = torch.arange(300) % 3 > 0
@@ -83,14 +85,21 @@ def test_logit_lens_folds_the_gain_and_takes_out_the_mean(tokens, features, monk
                 np.testing.assert_allclose([v for _, v in found.of(i)], logits[i][best.indices], atol=1e-4)
 
 
-@pytest.mark.parametrize("columns", [800, 801, 40])
-@pytest.mark.parametrize("largest", [True, False])
-def test_the_most_extreme_columns_are_those_of_sorting(columns, largest):
-    values = torch.randn(6, columns, generator=torch.Generator().manual_seed(columns)).bfloat16()
-    found, column = neighbours._extreme(values, 20, largest)
-    torch.testing.assert_close(values.gather(1, column), found)
-    assert all(len(set(row)) == 20 for row in column.tolist())
-    torch.testing.assert_close(found.sort(1).values, values.topk(20, largest=largest).values.sort(1).values)
+@given(st.lists(st.integers(0, 90), min_size=1, max_size=5), st.integers(1, 9), st.integers(0, 99))
+@settings(max_examples=60)
+def test_the_most_extreme_columns_are_those_of_sorting(widths, count, seed):
+    """Columns come in parts, and many are equal: the first of equals is taken."""
+    rng = np.random.default_rng(seed)
+    values = torch.from_numpy(rng.integers(-4, 5, (3, sum(widths) + count)) / 2).bfloat16()
+    values[1] *= 1e30
+    found, at = neighbours._Extremes(3, count), 0
+    for part in values.split([count, *widths], 1):
+        for first, rows in ((0, slice(0, 1)), (1, slice(1, 3))):
+            found.add(part[rows].contiguous().view(torch.int16).numpy(), first, at)
+        at += part.shape[1]
+    for places, sign in zip(found.places(), (-1, 1), strict=True):
+        expected = np.sort(np.argsort(sign * values.float().numpy(), 1, kind="stable")[:, :count], 1)
+        np.testing.assert_array_equal(places, expected)
 
 
 def test_logit_lens_of_a_planted_unembedding():

@@ -131,14 +131,13 @@ def test_what_a_text_is_on():
     assert (found.token.value, found.document.value) == (1, 1)
 
 
-def test_scores_are_what_running_the_rule_on_the_text_gives():
+def test_scores_are_what_running_the_rule_on_the_text_gives(monkeypatch):
     """TPR and TNR of the parsed rule, run window by window on pieces; the random places are all of the half, so nothing is drawn."""
     rng = np.random.default_rng(0)
     rows = sorted([row for row in places("bank") if rng.random() < 0.7] + rng.choice(places("river"), 9, replace=False).tolist())
     misses = rng.choice(places("loan", "bank"), 40, replace=False)
-    labeller = Labeller(READING)
-    labeller._random = [np.flatnonzero(READING.score_half == half) for half in (False, True)]
-    found, _ = labeller.label(np.array(rows), np.ones(len(rows), np.float32), misses)
+    monkeypatch.setattr("hooke.explain.label._RANDOM", len(WORDS))
+    found, _ = Labeller(READING).label(np.array(rows), np.ones(len(rows), np.float32), misses)
     rule = Rule.parse(found.rule)
     matches = np.concatenate([rule.matches([f" {w}" for w in WORDS[start : start + LENGTH]]) for start in range(0, len(WORDS), LENGTH)])
     half, fired = READING.score_half, np.zeros(len(WORDS), bool)

@@ -1,7 +1,6 @@
 """A reading holds, for every token, its piece, its word's place, its marks, its window and its document."""
 
 import numpy as np
-import pytest
 
 from hooke.explain.passage import passage
 from hooke.explain.reading import Numbering, Reading
@@ -12,7 +11,7 @@ TEXTS = [["The", " mini", "ster", " won"], [" Won", "!"], ["le", " chat", " est"
 def read(*texts: list[str]) -> Reading:
     reading = Reading()
     for doc, pieces in enumerate(texts):
-        reading.add(pieces, doc, doc)
+        reading.add(pieces, doc)
     reading.close()
     return reading
 
@@ -36,12 +35,6 @@ def test_arrays_say_what_the_passages_say():
 def test_odd_documents_are_the_score_half():
     reading = read(*TEXTS)
     assert reading.score_half.tolist() == [False] * 4 + [True] * 2 + [False] * 9
-
-
-def test_windows_are_counted_by_both_sides():
-    reading = Reading()
-    with pytest.raises(ValueError, match="window 3 where 0 is next"):
-        reading.add([" a"], 0, 3)
 
 
 def test_a_window_without_tokens_and_a_reading_without_windows():

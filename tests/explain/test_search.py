@@ -37,8 +37,9 @@ def test_a_word_of_one_document_is_no_rule():
     others = np.setdiff1d(np.arange(50, 2000), rows)[::3]
     kind = np.repeat([POSITIVE, RANDOM], [len(rows), len(others)])
     both = np.concatenate([rows, others])
-    found = find(signs, Places(both, kind, signs.reading.doc[both]), signs.seen(both, Scratch(signs)))
-    assert found is None or signs.find("word", "odd") not in np.concatenate(found.test.groups)
+    seen = signs.seen(both, Scratch(signs))
+    found = find(signs, Places(both, kind, signs.reading.doc[both]), seen)
+    assert found is None or signs.find("word", "odd") not in np.concatenate(found.on(seen).groups)
 
 
 def test_the_search_is_the_same_every_time():

@@ -5,9 +5,10 @@ import pytest
 import torch
 
 from hooke import tiny
+from hooke.atlas.readtext import ReadText
 from hooke.atlas.records import Label, Score
 from hooke.codes import Codes
-from hooke.explain.short import Driven, Headlines, TopicEvidence, driven_by, neutral_texts
+from hooke.explain.short import Driven, Headlines, TopicEvidence, driven_by, heads, neutral_texts
 from hooke.text.corpus import Corpus, Window
 from hooke.topics import NONE, load_topics
 
@@ -36,6 +37,37 @@ def test_neutral_texts_are_as_long_as_headlines_and_begin_as_texts_do(tmp_path):
     assert len(found) == 20
     assert all(8 <= len(own.ids) - 1 <= 24 and own.ids[0] == tokenizer.bos and tokenizer.bos not in own.ids[1:] for own in found)
     assert len({len(own.ids) for own in found}) > 5
+
+
+def test_the_first_tokens_of_windows_that_were_read_are_neutral_texts_of_their_own():
+    """By one pass over the whole windows, and by reading their beginnings alone."""
+    model, sae = tiny.model(), tiny.sae()
+    rng = np.random.default_rng(0)
+    words = sorted({word for own in tiny.concepts.values() for word in own})
+    ids = model.tokenizer.encode([" ".join(rng.choice(words, int(rng.integers(4, 40)))) for _ in range(30)])
+    corpus = np.arange(30) % 3
+    table = np.stack([corpus, np.arange(30), np.zeros(30, int), [len(own) - 1 for own in ids]], 1)
+    text = ReadText(np.concatenate([own[1:] for own in ids]), table, ("a", "news", "b"))
+    codes = [sae.encode(model.capture(torch.tensor([own]), [sae.site])[sae.site][0, 1:]) for own in ids]
+    head = heads(text, ["news"], 8)
+    shown = {int(number): np.flatnonzero(head == number) for number in np.unique(head[head >= 0])}
+    assert sorted(shown) == list(range(8))
+    own = [text.window[rows[0]] for rows in shown.values()]
+    assert own == sorted(own)
+    assert {corpus[window] for window in own} == {0, 2}
+    assert all(rows.tolist() == list(range(rows[0], rows[0] + len(rows))) and rows[0] in text.start for rows in shown.values())
+    assert all(min(8, table[window, 3]) <= len(rows) <= 24 for window, rows in zip(own, shown.values(), strict=True))
+    short = [Window("", 0, ids[window][: 1 + len(rows)]) for window, rows in zip(own, shown.values(), strict=True)]
+    apart = driven_by(model, [sae], short, 4096)[sae.name]
+    none = Driven(apart.texts.rows(0, 0), apart.mean, apart.explained)
+    found = none.beside(Codes.cat(codes).take(torch.from_numpy(np.flatnonzero(head >= 0))), head[head >= 0])
+    torch.testing.assert_close(found.texts.dense(), apart.texts.dense(), atol=1e-4, rtol=1e-4)
+
+
+def test_where_all_text_is_news_that_is_what_neutral_texts_come_from():
+    text = ReadText(np.arange(20), np.array([[0, 0, 0, 12], [0, 1, 0, 8]]), ("news",))
+    assert np.unique(heads(text, ["news"], 9)).tolist()[-2:] == [0, 1]
+    assert heads(text, [], 0).max() == -1
 
 
 def evidence() -> tuple[TopicEvidence, int]:

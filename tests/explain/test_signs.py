@@ -9,7 +9,8 @@ from hypothesis import given, settings
 
 from hooke.explain.passage import names_of, passage
 from hooke.explain.reading import Reading
-from hooke.explain.signs import MANY, NEAR, TEXT, Scratch, Signs
+from hooke.explain.sightings import Postings
+from hooke.explain.signs import MANY, NEAR, NEXT, TEXT, Scratch, Signs
 from hooke.explain.vocabulary import beginning, classes, classes_of, ending, language_of, languages
 
 WORDS = [" bank", " in", " Paris", " loan", "\n", " the", " walking", " 1987", ".", ' "', "ster", " Monday", " said", " le"]
@@ -61,7 +62,7 @@ def test_sightings_are_what_is_there(texts, seed):
         assert [set(own) for own in found] == expected
         assert all(len(set(own)) == len(own) for own in found)
         present = seen.present(np.arange(len(seen.signs)))
-        assert [set(signs.names(seen.signs[own])) for own in present] == expected
+        assert [set(signs.names(seen.signs[own])) for own in present.T] == expected
 
 
 @given(TEXTS, st.integers(0, 1000))
@@ -76,10 +77,10 @@ def test_tally_adds_weights_and_counts_documents(texts, seed):
     places = np.sort(rng.choice(len(reading), rng.integers(1, len(reading) + 1), replace=False))
     weights = rng.choice([1.0, -0.5, 0.25], len(places)).astype(np.float32)
     gain, support = seen.tally(places, weights, reading.doc[places])
-    present = seen.present(np.arange(len(seen.signs)))[places]
-    np.testing.assert_allclose(gain, weights @ present, atol=1e-5)
+    present = seen.present(np.arange(len(seen.signs)))[:, places]
+    np.testing.assert_allclose(gain, present @ weights, atol=1e-5)
     for column in range(len(seen.signs)):
-        assert support[column] == len(np.unique(reading.doc[places][present[:, column] & (weights > 0)]))
+        assert support[column] == len(np.unique(reading.doc[places][present[column] & (weights > 0)]))
 
 
 @given(TEXTS, st.integers(0, 1000))
@@ -96,12 +97,29 @@ def test_groups_are_present_where_one_of_their_signs_is(texts, seed):
     assert [[bool(own >> number & 1) for number in range(len(groups))] for own in bits] == [
         [bool(group & there[row]) for group in named] for row in rows
     ]
+
+
+@given(TEXTS, st.integers(0, 1000))
+@settings(max_examples=30)
+def test_sets_are_present_where_one_of_their_signs_is(texts, seed):
+    signs, rng, rows = Signs(closed(texts)), np.random.default_rng(seed), np.arange(sum(map(len, texts)))
     seen = signs.seen(rows, Scratch(signs))
-    number = {int(sign): place for place, sign in enumerate(seen.signs)}
-    own = [np.array([number[int(sign)] for sign in group if int(sign) in number], np.int64) for group in groups]
-    without_next = [{sign for sign in group if sign[0] != "next"} for group in named]
-    again = [[bool(have >> place & 1) for place in range(len(groups))] for have in seen.groups(own)]
-    assert again == [[bool(group & there[row]) for group in without_next] for row in rows]
+    mixed = rng.permutation(len(seen.signs))
+    columns, sets = mixed[:7], np.array_split(mixed[3:], 4)
+    alone = seen.present(np.arange(len(seen.signs)))
+    found = seen.present(columns, sets)
+    np.testing.assert_array_equal(found[: len(columns)], alone[columns])
+    np.testing.assert_array_equal(found[len(columns) :], [alone[own].any(0) for own in sets])
+
+
+@given(TEXTS, st.integers(0, 1000))
+@settings(max_examples=30)
+def test_postings_find_what_the_reading_has(texts, seed):
+    signs, rng, rows = Signs(closed(texts)), np.random.default_rng(seed), np.arange(sum(map(len, texts)))
+    some = np.sort(rng.choice(rows, len(rows) // 2, replace=False)) if len(rows) else rows
+    groups = [rng.choice(signs.offset[NEXT], 5) for _ in range(6)] if len(rows) else []
+    found = Postings(signs.seen(some, Scratch(signs)), len(signs)).groups(groups)
+    np.testing.assert_array_equal(found, signs.groups(some, groups, Scratch(signs)))
 
 
 def test_names_and_numbers_agree():

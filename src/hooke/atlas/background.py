@@ -37,6 +37,6 @@ def background_counts(texts: Codes, maximum: np.ndarray) -> np.ndarray:
 
 def columns(texts: Codes, low: int, high: int) -> Codes:
     """The features from `low` to before `high` alone, the first of them as number 0."""
-    kept = (texts.feature >= low) & (texts.feature < high)
-    before = torch.cat([torch.zeros(1, dtype=torch.int64), kept.cumsum(0)])
-    return Codes(before[texts.indptr], texts.feature[kept] - low, texts.value[kept], high - low)
+    feature = torch.arange(texts.d_sae)
+    own = texts.only((feature >= low) & (feature < high))
+    return Codes(own.indptr, own.feature - low, own.value, high - low)

@@ -15,13 +15,14 @@ from hooke.atlas.events import Events
 from hooke.atlas.parallel import in_parts
 from hooke.codes import Codes
 
-_CELLS = 1 << 24
+_CELLS = 1 << 23
 _PAIRS = 1 << 29
 _DENSITY = (1e-6, 0.1)
 _TOGETHER = 2
 _CLOSER = 4
-_ROWS, _FEATURES = 1 << 13, 2048
-_SET = 8
+_ROWS, _FEATURES = 1 << 13, 1 << 14
+# Columns looked at together; and so many times as many numbers are held as are wanted.
+_SET, _ROOM = 64, 8
 
 
 @dataclass(frozen=True)
@@ -71,19 +72,12 @@ def together(sample: Codes, density: np.ndarray, count: int, workers: int = 1) -
     number first of equals.
     """
     allowed = (density >= _DENSITY[0]) & (density <= _DENSITY[1])
-    sample = _only(sample, torch.from_numpy(allowed))
+    sample = sample.only(torch.from_numpy(allowed))
     events = Events.of(sample)
     other, both = np.full((sample.d_sae, count), -1, np.int32), np.zeros((sample.d_sae, count), np.float32)
     arrays = (events.start, events.rows, sample.indptr.numpy(), sample.feature.numpy(), other, both)
     in_parts(events, workers, lambda low, high: _jaccard(low, high, arrays))
     return Ranked(other, both)
-
-
-def _only(codes: Codes, allowed: Bool[Tensor, " d_sae"]) -> Codes:
-    """`codes` of the `allowed` features alone."""
-    kept = allowed[codes.feature]
-    before = torch.cat([torch.zeros(1, dtype=torch.int64), kept.cumsum(0)])
-    return Codes(before[codes.indptr], codes.feature[kept], codes.value[kept], codes.d_sae)
 
 
 @dataclass(frozen=True)
@@ -112,7 +106,7 @@ class LogitLens:
         ends: tuple[list[tuple[Tensor, Tensor]], ...] = ([], [])
         for some in rows.split(_FEATURES):
             for found, places, sign in zip(ends, self._nearest(some, near), (1.0, -1.0), strict=True):
-                for own, part in zip(places.split(64), some.split(64), strict=True):
+                for own, part in zip(places.to(token.device).split(64), some.split(64), strict=True):
                     exact = torch.bmm(head[token[own]].float() - self._mean, part[:, :, None])[:, :, 0]
                     best = (sign * exact).topk(count)
                     found.append((token[own.gather(1, best.indices)].cpu(), sign * best.values.cpu()))
@@ -131,31 +125,93 @@ class LogitLens:
         Taken from a part of the vocabulary after the other, so that no logits of all of it are ever held, nor a copy of it.
         """
         token, small = self.shown.nonzero()[:, 0], rows.bfloat16()
-        best = [(small.new_zeros(len(rows), 0), token.new_zeros(len(rows), 0)) for _ in range(2)]
+        found = _Extremes(len(rows), count)
+        step = max(1, _CELLS // _ROWS)
+        room = small.new_empty(min(step, len(rows)) * min(_ROWS, len(token)))  # used again: new memory costs more than what is put there
         for at in range(0, len(token), _ROWS):
-            rough = small @ (self.unembedding[token[at : at + _ROWS]].float() - self._mean).bfloat16().T
-            for end, largest in enumerate((True, False)):
-                own, where = _extreme(rough, min(count, rough.shape[1]), largest)
-                value, place = torch.cat([best[end][0], own], 1), torch.cat([best[end][1], where + at], 1)
-                value, kept = value.topk(min(count, value.shape[1]), largest=largest)
-                best[end] = value, place.gather(1, kept)
-        return best[0][1].sort(1).values, best[1][1].sort(1).values
+            part = (self.unembedding[token[at : at + _ROWS]].float() - self._mean).bfloat16().T
+            for first in range(0, len(rows), step):
+                some = small[first : first + step]
+                rough = torch.mm(some, part, out=room[: len(some) * part.shape[1]].view(len(some), -1))
+                found.add(rough.view(torch.int16).cpu().numpy(), first, at)
+        highest, lowest = found.places()
+        return highest, lowest
 
 
-def _extreme(values: Float[Tensor, "row n"], count: int, largest: bool) -> tuple[Float[Tensor, "row _"], Int[Tensor, "row _"]]:
-    """The `count` largest, or smallest, of each row and their columns, in no order.
+class _Extremes:
+    """The columns of the largest and of the smallest numbers of many rows, whose columns come part by part; the first of equals."""
 
-    Each of them is in one of the `count` sets of columns whose own extremes are the most so, which is much less to choose from.
-    """
-    sets = values.shape[1] // _SET
-    if sets <= count or values.shape[1] % _SET:
-        return values.topk(count, largest=largest, sorted=False)
-    apart = values.unflatten(1, (_SET, sets))
-    extreme = apart.amax(1) if largest else apart.amin(1)
-    chosen = extreme.topk(count, largest=largest, sorted=False).indices
-    column = (chosen[:, :, None] + sets * torch.arange(_SET, device=values.device)).flatten(1)
-    best = values.gather(1, column).topk(count, largest=largest, sorted=False)
-    return best.values, column.gather(1, best.indices)
+    def __init__(self, rows: int, count: int) -> None:
+        """So many of each, of so many rows."""
+        self._count = count
+        key, place = np.empty((2, rows, _ROOM * count), np.int16), np.zeros((2, rows, _ROOM * count), np.int32)
+        # For either end: of each row the numbers held, their columns, how many there are, and what a new one must exceed.
+        self._held = key, place, np.zeros((2, rows), np.int64), np.full((2, rows), np.iinfo(np.int16).min, np.int16)
+
+    def add(self, bits: np.ndarray, first: int, at: int) -> None:
+        """``bits[i, j]``, those of a bfloat16, stand in row ``first + i`` and column ``at + j``."""
+        _keep(bits.reshape(-1), bits.shape, (first, at), self._count, self._held)
+
+    def places(self) -> Int[Tensor, "2 row n"]:
+        """The columns of the largest numbers of each row, and of the smallest, ascending."""
+        for end, row in np.ndindex(self._held[2].shape):
+            _cut(end, row, self._count, self._held)
+        return torch.from_numpy(np.sort(self._held[1][:, :, : self._count], 2).astype(np.int64))
+
+
+@njit(inline="always")
+@no_type_check
+def _ordered(bits):
+    """A whole number in the order of the bfloat16 with these bits: a negative one's other bits count backwards."""
+    return np.int16(bits ^ np.int16(np.int16(bits >> 15) & np.int16(0x7FFF)))
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _keep(bits, shape, corner, count, held):
+    key, place, size, bar = held
+    # Unsigned and of fixed length, so that the loop that looks at all columns is made of instructions for many at a time.
+    rows, columns, wide = np.uint64(shape[0]), np.uint64(shape[1]), np.uint64(_SET)
+    for i in range(rows):
+        row = corner[0] + np.int64(i)
+        for number in range((columns + wide - np.uint64(1)) // wide):
+            low = number * wide
+            own = i * columns + low
+            if low + wide <= columns:
+                most, least = np.int16(-32768), np.int16(32767)
+                for j in range(wide):
+                    value = _ordered(bits[own + j])
+                    most = value if value > most else most
+                    least = value if value < least else least
+                if most <= bar[0, row] and np.int16(~least) <= bar[1, row]:
+                    continue
+            for j in range(min(wide, columns - low)):
+                value, column = _ordered(bits[own + j]), corner[1] + np.int64(low + j)
+                for end in range(2):
+                    if end:
+                        value = np.int16(~value)
+                    if value <= bar[end, row]:
+                        continue
+                    if size[end, row] == key.shape[2]:
+                        _cut(end, row, count, held)
+                        if value <= bar[end, row]:
+                            continue
+                    key[end, row, size[end, row]], place[end, row, size[end, row]] = value, column
+                    size[end, row] += 1
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _cut(end, row, count, held):
+    """Keep of one row's numbers the `count` largest; a later one must be larger than the least of them."""
+    key, place, size, bar = held
+    own, where, n = key[end, row], place[end, row], size[end, row]
+    if n <= count:
+        return
+    # Of equals the first stay.
+    order = np.argsort(-own[:n].astype(np.int64), kind="mergesort")[:count]
+    own[:count], where[:count] = own[order], where[order]
+    bar[end, row], size[end, row] = own[count - 1], count
 
 
 @njit(cache=True, nogil=True)

@@ -166,12 +166,12 @@ class Spool:
             first += len(l0)
         return Events(start, rows, values)
 
-    def sample(self, sae: str, stride: int) -> Codes:
-        """The codes of every token whose row is a multiple of `stride`."""
+    def codes(self, sae: str, wanted: np.ndarray) -> Codes:
+        """The codes of the tokens that `wanted`, a bool for each row, marks."""
         number, first, parts = list(self.widths).index(sae), 0, []
         for chunk in self._read():
             l0 = chunk[f"{number}.l0"]
-            taken = np.arange(first, first + len(l0)) % stride == 0
+            taken = wanted[first : first + len(l0)]
             entry = np.repeat(taken, l0)
             indptr = np.concatenate([[0], np.cumsum(l0[taken])])
             feature = torch.from_numpy(chunk[f"{number}.feature"][entry].astype(np.int32))
@@ -202,12 +202,19 @@ def _short(value: Any) -> str:
 def _group(codes, first, low, high, grouped):
     l0, feature, value = codes
     place, rows, values = grouped
-    at = 0
+    end = 0
     for t in range(l0.shape[0]):
-        for e in range(at, at + l0[t]):
-            i = np.int64(feature[e]) - low
-            if 0 <= i < high - low:
-                rows[place[i]] = first + t
-                values[place[i]] = value[e]
-                place[i] += 1
-        at += l0[t]
+        # A token's features ascend: where those that are wanted begin is found by halving.
+        at, beyond, end = end, end + l0[t], end + l0[t]
+        while at < beyond:
+            middle = (at + beyond) // 2
+            if feature[middle] < low:
+                at = middle + 1
+            else:
+                beyond = middle
+        while at < end and feature[at] < high:
+            i = feature[at] - low
+            rows[place[i]] = first + t
+            values[place[i]] = value[at]
+            place[i] += 1
+            at += 1

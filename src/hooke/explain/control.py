@@ -62,7 +62,7 @@ def sample_labels(
         text = spool.text()
         near, reading = NearMisses(text), Reading()
         for window in range(text.windows):
-            reading.add(model.tokenizer.pieces(text.tokens_of(window).tolist()), text.key(window), window)
+            reading.add(model.tokenizer.pieces(text.tokens_of(window).tolist()), text.key(window))
         reading.close()
         labeller, out = Labeller(reading), {}
         for sae in saes:

@@ -15,7 +15,7 @@ from hooke.explain.reading import Reading
 from hooke.explain.rule import Rule, Test
 from hooke.explain.score import balanced, near_only
 from hooke.explain.search import NEAR_MISS, POSITIVE, RANDOM, Candidate, Places, find
-from hooke.explain.sightings import Sightings
+from hooke.explain.sightings import Postings, Sightings
 from hooke.explain.signs import SLOTS, TOKEN, Scratch, Signs
 from hooke.explain.wording import worded
 
@@ -87,7 +87,8 @@ class Labeller:
         rng = np.random.default_rng(0)
         halves = [np.flatnonzero(reading.score_half == half) for half in (False, True)]
         self._random = [np.sort(rng.choice(half, min(_RANDOM, len(half)), replace=False)) for half in halves]
-        self._known = self.signs.seen(self._random[0], Scratch(self.signs))
+        self._known, scored = (self.signs.seen(rows, Scratch(self.signs)) for rows in self._random)
+        self._scored = Postings(scored, len(self.signs))
         owned = reading.doc_of_window % 2 == 1
         self._windows = [rng.permutation(np.flatnonzero(owned == half)) for half in (False, True)]
 
@@ -110,15 +111,16 @@ class Labeller:
         control = self._control([half.places for half in seen], rows, sightings)
         if best is None:
             return Label(NO_MEANING, "none", control=control), output
-        texts = self._asked(best.test, seen[0])
-        rule = Rule.of(best.test, self.signs, texts)
+        test = best.on(sightings)
+        texts = self._asked(test, seen[0])
+        rule = Rule.of(test, self.signs, texts)
         text, kind = worded(rule, self._telling(best.test, seen[0].places, sightings)), _kind(best)
         if own[1] < MIN_EVIDENCE or own[1] == len(seen[1].places):
             return Label(text, kind, rule.json(), control=control), output
         places = seen[1].places
-        holds = best.test.matches(self.signs, places.rows, self._scratch)
+        holds = self._holds(test, places)
         token, near = balanced(holds, places.kind, places.doc), near_only(holds, places.kind)
-        document, upper = self._document(best.test, texts, seen[1]), self._upper(best.test, strongest, places, holds)
+        document, upper = self._document(test, texts, seen[1]), self._upper(test, strongest, places, holds)
         if token.value < MIN_SCORE or token.low <= CHANCE:
             text, kind = NO_MEANING, "none"
         return Label(text, kind, rule.json(), token, document, near, control, upper), output
@@ -144,13 +146,24 @@ class Labeller:
         kinds = np.repeat((POSITIVE, NEAR_MISS, RANDOM), [len(part) for part in parts])
         return _Seen(Places(everywhere, kinds, reading.doc[everywhere]), _runs(reading.window[rows]), _runs(reading.window[own]))
 
+    def _holds(self, test: Test, places: Places) -> np.ndarray:
+        """Whether the rule holds for each of the `places` of the score half, the random ones of which stand last."""
+        own, random = np.split(places.rows, [np.count_nonzero(places.kind != RANDOM)])
+        known = self._scored.groups(test.groups)[np.searchsorted(self._scored.rows, random)]
+        return test.met(np.concatenate([self.signs.groups(own, test.groups, self._scratch), known]))
+
     def _upper(self, test: Test, strongest: np.ndarray, places: Places, holds: np.ndarray) -> float | None:
         """The score once the positives are those of the stronger half of the feature's range; the negatives stay."""
         rows = _thin(strongest[self.reading.score_half[strongest]], POSITIVES)
         if len(rows) < MIN_EVIDENCE:
             return None
         silent = places.kind != POSITIVE
-        right = np.concatenate([test.matches(self.signs, rows, self._scratch), holds[silent]])
+        known, fires = places.rows[~silent], holds[~silent]  # ascending
+        at = np.minimum(np.searchsorted(known, rows), len(known) - 1)
+        new = known[at] != rows
+        own = fires[at]
+        own[new] = test.matches(self.signs, rows[new], self._scratch)
+        right = np.concatenate([own, holds[silent]])
         kind = np.concatenate([np.full(len(rows), POSITIVE), places.kind[silent]])
         return balanced(right, kind, np.concatenate([self.reading.doc[rows], places.doc[silent]])).value
 
@@ -166,15 +179,17 @@ class Labeller:
         best = find(self.signs, made, sightings)
         if best is None:
             return 0.5
-        return balanced(best.test.matches(self.signs, scored.rows, self._scratch), scored.kind, scored.doc).value
+        return balanced(best.on(sightings).matches(self.signs, scored.rows, self._scratch), scored.kind, scored.doc).value
 
     def _telling(self, test: Test, places: Places, sightings: Sightings) -> dict[tuple[str, str], float]:
-        """Of each sign of a rule, the share of active places with it less that of silent ones; at least a tenth of the first."""
-        wanted = np.unique(np.concatenate(test.groups))
-        columns = np.flatnonzero(np.isin(sightings.signs, wanted))
+        """Of each sign of a rule, in numbers of `sightings`, the share of active places with it less that of silent ones.
+
+        At least a tenth of the first.
+        """
+        columns = np.unique(np.concatenate(test.groups))
         present, active = sightings.present(columns), places.kind == POSITIVE
-        share = present[active].mean(0)
-        share = np.maximum(share - present[~active].mean(0), share / 10)
+        share = present[:, active].mean(1)
+        share = np.maximum(share - present[:, ~active].mean(1), share / 10)
         return dict(zip(self.signs.names(sightings.signs[columns]), share.tolist(), strict=True))
 
     def _texts(self, seen: _Seen, half: int) -> tuple[np.ndarray, np.ndarray]:
@@ -191,8 +206,9 @@ class Labeller:
     def _matching(self, test: Test, windows: np.ndarray) -> np.ndarray:
         """How many tokens of each window match."""
         start = self.reading.token_start
-        rows = np.concatenate([np.arange(*start[window : window + 2].tolist()) for window in windows.tolist()])
-        number = np.repeat(np.arange(len(windows)), start[windows + 1] - start[windows])
+        length = start[windows + 1] - start[windows]
+        number = np.repeat(np.arange(len(windows)), length)
+        rows = np.arange(len(number)) + (start[windows] - length.cumsum() + length)[number]
         return np.bincount(number, test.matches(self.signs, rows, self._scratch), minlength=len(windows))
 
     def _asked(self, test: Test, seen: _Seen) -> int:

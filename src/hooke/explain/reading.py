@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from hooke.explain.passage import passage
+from hooke.explain.passage import Passage, passage
 from hooke.explain.subjects import Subjects
 from hooke.explain.vocabulary import ENDING, SHORT_ENDING, beginning, classes_of, ending, language_of
 
@@ -50,14 +50,12 @@ class Reading:
     """The words."""
     _parts: list[tuple[np.ndarray, ...]] = field(default_factory=list)
 
-    def add(self, pieces: Sequence[str], doc: int, window: int | None = None) -> None:
+    def add(self, pieces: Sequence[str], doc: int, found: Passage | None = None) -> None:
         """The next window of text, as its tokens' pieces, from the document with key `doc` (``crc32("corpus:number")``, say).
 
-        `window`, if given, must be the number of windows added so far: a check that the caller counts alike.
+        `found` is their `passage`, where that has been made already.
         """
-        if window is not None and window != len(self._parts):
-            raise ValueError(f"window {window} where {len(self._parts)} is next")
-        found = passage(pieces)
+        found = found or passage(pieces)
         words = np.array([self.vocabulary.add(word) for word in found.words], np.int32)
         own = np.array([self.pieces.add(piece) for piece in pieces], np.int32)
         counts = (np.int64(doc), np.int16(language_of(found.words)))

@@ -32,7 +32,10 @@ class Test:
 
     def matches(self, signs: Signs, rows: np.ndarray, scratch: Scratch) -> np.ndarray:
         """Whether the rule holds for each of the tokens `rows`."""
-        bits = signs.groups(rows, self.groups, scratch)
+        return self.met(signs.groups(rows, self.groups, scratch))
+
+    def met(self, bits: np.ndarray) -> np.ndarray:
+        """Whether it holds for each of some tokens, given the groups that they have as `bits`."""
         has = bits[:, None] >> np.arange(len(self.groups)) & 1
         return has @ np.array(self.points, np.int64) >= self.at_least
 

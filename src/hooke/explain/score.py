@@ -1,8 +1,10 @@
 """Score: how well a rule tells a feature's places from others, with an interval that knows that places of one document go together."""
 
 import math
+from typing import no_type_check
 
 import numpy as np
+from numba import njit
 
 from hooke.atlas.records import Score
 from hooke.explain.search import NEAR_MISS, POSITIVE, RANDOM
@@ -44,13 +46,35 @@ def _proportion(right: np.ndarray, doc: np.ndarray) -> tuple[float, float, float
     Its number of independent places is what gives the variance of a ratio over documents: n' = p (1 − p) / var, at most n, and the number
     of documents where all agree.
     """
-    n, rate = len(right), float(right.mean())
-    _, number = np.unique(doc, return_inverse=True)
-    sizes = np.bincount(number)
-    excess = np.bincount(number, right) - rate * sizes
-    variance = float((excess**2).sum()) / n**2
+    n, docs, rate, variance = _spread(right, doc)
     spread = rate * (1 - rate)
-    effective = max(1.0, min(float(n), spread / variance)) if spread > 0 and variance > 0 else float(len(sizes))
+    effective = max(1.0, min(float(n), spread / variance)) if spread > 0 and variance > 0 else float(docs)
     centre = (rate + _Z**2 / (2 * effective)) / (1 + _Z**2 / effective)
     half = _Z * math.sqrt(spread / effective + _Z**2 / (4 * effective**2)) / (1 + _Z**2 / effective)
     return rate, max(0.0, centre - half), min(1.0, centre + half)
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _spread(right, doc):
+    """How many places there are, of how many documents, the share that is right, and the variance of it as a ratio over documents."""
+    n, size = len(doc), 4
+    while size < 2 * n:
+        size *= 2
+    # Documents in a table by their keys, which are digests: the next free place where one is taken.
+    place, key = np.full(size, -1, np.int64), np.empty(n, np.int64)
+    count, held, docs = np.zeros(n), np.zeros(n), 0
+    for i in range(n):
+        at = (doc[i] ^ (doc[i] >> 15)) & (size - 1)
+        while place[at] >= 0 and key[place[at]] != doc[i]:
+            at = (at + 1) & (size - 1)
+        if place[at] < 0:
+            place[at], key[docs] = docs, doc[i]
+            docs += 1
+        count[place[at]] += 1
+        held[place[at]] += right[i]
+    rate = held.sum() / n
+    variance = 0.0
+    for k in range(docs):
+        variance += (held[k] - rate * count[k]) ** 2
+    return n, docs, rate, variance / n**2

@@ -1,6 +1,9 @@
 """Search: the rule that best tells the places where a feature fires from those where it is silent."""
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from typing import no_type_check
 
 import numpy as np
@@ -13,11 +16,11 @@ from hooke.explain.signs import ONE_VALUED, SLOTS, Signs
 POSITIVE, NEAR_MISS, RANDOM = 0, 1, 2
 """What a place is: the feature is clearly active there, silent though it looks alike, or silent anywhere."""
 # The most signs of a set, by slot; other slots have small sets.
-_SETS = {"token": 96, "word": 96, "before": 48, "after": 48, "near": 12, "text": 12, "ending": 8, "beginning": 6}
-_SET = 3
+_LARGER = {"token": 96, "word": 96, "before": 48, "after": 48, "near": 12, "text": 12, "ending": 8, "beginning": 6}
+_SETS = np.array([_LARGER.get(name, 3) for name in SLOTS])
 # Signs of each slot that are tried in pairs and in points, best first.
-_TRIED = {"token": 20, "word": 24, "before": 20, "after": 16, "ending": 12, "beginning": 8, "language": 2, "near": 32, "text": 32}
-_TRY = 12
+_MORE = {"token": 20, "word": 24, "before": 20, "after": 16, "ending": 12, "beginning": 8, "language": 2, "near": 32, "text": 32}
+_TRIED = np.array([_MORE.get(name, 12) for name in SLOTS])
 _AGAINST = 24
 """Signs that speak against, tried in points."""
 _PAIRED = 72
@@ -30,6 +33,8 @@ _ALIKE = (
     ("near", "near class"),
     ("text", "text class"),
 )
+_ASPECT = np.array([next((a for a, names in enumerate(_ALIKE) if name in names), len(_ALIKE) + n) for n, name in enumerate(SLOTS)])
+_ONE_VALUED = frozenset(SLOTS.index(name) for name in ONE_VALUED)
 _STEPS, _GROUPS, _POINTS = 40, 14, 5
 """Steps, groups and the most points a group can be worth, of a rule of points."""
 _RIDGE = 0.004
@@ -63,14 +68,7 @@ class Places:
 
         Positives weigh 1 together, near misses and random places a half each; where there are none of one, the other weighs 1.
         """
-        out = np.zeros(len(self.rows))
-        counts = [int((chosen & (self.kind == kind)).sum()) for kind in (POSITIVE, NEAR_MISS, RANDOM)]
-        for kind, share in ((POSITIVE, 1.0), (NEAR_MISS, -0.5), (RANDOM, -0.5)):
-            if kind != POSITIVE and 0 in counts[1:]:
-                share = -1.0
-            if counts[kind]:
-                out[chosen & (self.kind == kind)] = share / counts[kind]
-        return out
+        return _weights(self.kind, chosen)
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -85,13 +83,17 @@ class Candidate:
     slots: tuple[int, ...]
     """Slots of its groups; with the family it says what to look for again when all places count."""
     test: Test
-    """The rule; while it is looked for in numbers of the sightings, not of the reading's signs."""
+    """The rule, in numbers of the sightings and not of the reading's signs."""
     holds: np.ndarray
     """Whether it holds, for each of the places."""
 
     def handicap(self) -> float:
         """By how much it must be better than the shortest rule to be preferred."""
-        return _HANDICAP[self.family] + _LONG * float(np.log2(sum(len(group) for group in self.test.groups)))
+        return _HANDICAP[self.family] + _LONG * math.log2(sum(len(group) for group in self.test.groups))
+
+    def on(self, seen: Sightings) -> Test:
+        """The rule in numbers of the reading's signs; `seen` are the sightings that it was found in."""
+        return replace(self.test, groups=tuple(seen.signs[group] for group in self.test.groups))
 
 
 def find(signs: Signs, places: Places, seen: Sightings) -> Candidate | None:
@@ -111,131 +113,91 @@ def find(signs: Signs, places: Places, seen: Sightings) -> Candidate | None:
         return None
     weights = places.weights(check) + _LEARNT * places.weights(~check) if enough else places.weights(everything)
     penalty = _CHECKED if enough else 3
-    worth = [float(weights[own.holds].sum()) / 2 - penalty * own.handicap() for own in proposals]
+    worth = [gain / 2 - penalty * own.handicap() for own, gain in zip(proposals, _gains(proposals, weights), strict=True)]
     best = proposals[int(np.argmax(worth))]
     if enough:
         again = propose(signs, places, everything, seen, only=best)
-        best = max(again, key=lambda own: (own.slots == best.slots, float(places.weights(everything)[own.holds].sum())), default=best)
-    return replace(best, test=replace(best.test, groups=tuple(seen.signs[group] for group in best.test.groups)))
+        gains = _gains(again, places.weights(everything))
+        best = max(zip(again, gains, strict=True), key=lambda one: (one[0].slots == best.slots, one[1]), default=(best, 0.0))[0]
+    return best
+
+
+def _gains(candidates: Sequence[Candidate], weights: np.ndarray) -> list[float]:
+    """The sum of `weights` where each of the rules holds: the same to the last digit for rules that hold at the same places."""
+    return [float((own.holds * weights).sum()) for own in candidates]
 
 
 def propose(signs: Signs, places: Places, learn: np.ndarray, seen: Sightings, only: Candidate | None = None) -> list[Candidate]:
-    """Rules learnt from the places where `learn`, in numbers of `seen`; with `only`, those of its family."""
-    weights = places.weights(learn)
-    order = np.flatnonzero(learn)
-    order = order[np.argsort(places.doc[order], kind="stable")]
-    gain, support = seen.tally(order, weights[order].astype(np.float32), places.doc[order])
-    positives = learn & (places.kind == POSITIVE)
-    docs = len(np.unique(places.doc[positives]))
-    known = support >= (2 if docs >= 6 else 1)
-    slot = signs.slot(seen.signs)
-    by_slot = _by_slot(slot, known & (gain > 0))
-    columns = _columns(by_slot, gain)
-    if not len(columns):
+    """Rules learnt from the places where `learn`, in numbers of `seen`; with `only`, those of its family, and of its slot if it has one."""
+    weights = places.weights(learn).astype(np.float32)
+    order = np.argsort(places.doc, kind="stable")
+    order = order[learn[order]]
+    gain, support = seen.tally(order, weights[order], places.doc[order])
+    docs = places.doc[order[weights[order] > 0]]
+    least = 2 if np.count_nonzero(np.diff(docs)) + 1 >= 6 else 1
+    one = only.slots[0] if only is not None and only.family == "one" else None
+    board = _Board.of(seen, signs.slot(seen.signs), gain, support >= least, weights, one)
+    out = board.sets()
+    if not (board.gain > 0).any():
         return []
-    present = seen.present(columns)
-    rows = np.flatnonzero(learn)
-    board = _Board(rows, columns, slot[columns], gain[columns], present, present[rows].astype(np.float32), weights[rows].astype(np.float32))
-    if only is not None and only.family == "one":
-        by_slot = [own if (number,) == only.slots else own[:0] for number, own in enumerate(by_slot)]
-    out = singles = _sets(board, seen, by_slot, gain)
     if only is None or only.family in ("either", "both"):
-        out = out + _pairs(board, singles)
+        out += _pairs(board)
     if only is None or only.family == "points":
-        out = out + _points(board, singles)
+        out += _points(board)
     return out if only is None else [own for own in out if own.family == only.family]
-
-
-def _by_slot(slot: np.ndarray, speaks: np.ndarray) -> list[np.ndarray]:
-    """For each slot the signs of it that `speaks` marks, ascending."""
-    chosen = np.flatnonzero(speaks)
-    chosen = chosen[np.argsort(slot[chosen], kind="stable")]
-    return np.split(chosen, np.searchsorted(slot[chosen], np.arange(1, len(SLOTS))))
-
-
-def _columns(by_slot: list[np.ndarray], gain: np.ndarray) -> np.ndarray:
-    """Which of the signs found are tried in more than sets: of each slot the best, and the strongest against."""
-    chosen = [own[_first(-gain[own], _TRIED.get(name, _TRY))] for name, own in zip(SLOTS, by_slot, strict=True)]
-    against = np.flatnonzero(gain < 0)
-    chosen.append(against[_first(gain[against], _AGAINST)])
-    return np.concatenate(chosen) if any(len(own) for own in chosen[:-1]) else np.zeros(0, np.int64)
-
-
-def _first(values: np.ndarray, count: int) -> np.ndarray:
-    """Where the `count` smallest of `values` are, smallest first, the first of equals first."""
-    if len(values) <= 2 * count:
-        return np.argsort(values, kind="stable")[:count]
-    low = np.flatnonzero(values <= np.partition(values, count - 1)[count - 1])
-    return low[np.argsort(values[low], kind="stable")[:count]]
 
 
 @dataclass(frozen=True)
 class _Board:
-    """The signs tried, and where they are present."""
+    """The signs tried, then for each slot the best set of its signs."""
 
-    rows: np.ndarray
-    """The places learnt from."""
-    signs: np.ndarray
-    """Their numbers in the sightings."""
+    groups: list[np.ndarray]
+    """The numbers of each in the sightings: one sign, or a set."""
     slot: np.ndarray
-    gain: np.ndarray
     present: np.ndarray
-    """``[place, sign]``, for all places."""
-    seen: np.ndarray
-    """The same for the places learnt from, as numbers."""
-    worth: np.ndarray
-    """Weights of the places learnt from."""
+    """``[sign or set, place]``."""
+    gain: np.ndarray
+    """Of each sign; sets have none."""
+    weights: np.ndarray
+    """Of each place; 0 where it is not learnt from."""
+
+    @classmethod
+    def of(cls, seen: Sightings, slot: np.ndarray, gain: np.ndarray, known: np.ndarray, weights: np.ndarray, only: int | None) -> "_Board":
+        """The signs that gain most of each `slot` (or of the `only` one), if they are `known`, those that lose most, and sets.
+
+        Where a token has one value of a slot only, gains add up and every value that gains belongs to the set; else signs are taken one by
+        one while they help.
+        """
+        best, against = _strongest(slot, gain, known, np.maximum(_SETS, _TRIED), _AGAINST)
+        listed = [own[own >= 0] if only in (None, number) else own[:0] for number, own in enumerate(best)]
+        tried = [own[:most] for own, most in zip(listed, _TRIED, strict=True)]
+        sets = [own[: _SETS[number] if number in _ONE_VALUED else 0] for number, own in enumerate(listed)]
+        columns = np.concatenate([*tried, against])
+        present = seen.present(columns, sets)
+        for number, (low, high) in enumerate(pairwise(np.cumsum([0, *map(len, tried)]).tolist())):
+            if number not in _ONE_VALUED and high > low:
+                chosen = low + _greedy(present[low:high], weights, _SETS[number])
+                sets[number] = columns[chosen]
+                present[len(columns) + number] = present[chosen].any(0)
+        found = [number for number, own in enumerate(sets) if len(own)]
+        kept = np.concatenate([np.arange(len(columns)), len(columns) + np.array(found, np.int64)])
+        groups = [*columns[:, None], *(sets[number] for number in found)]
+        slots = np.concatenate([slot[columns], found]).astype(np.int64)
+        return cls(groups, slots, present[kept], gain[columns], weights)
+
+    def sets(self) -> list[Candidate]:
+        """Each set as a rule of its own."""
+        own = range(len(self.gain), len(self.groups))
+        return [Candidate("one", (int(self.slot[row]),), Test((self.groups[row],), (1,), 1), self.present[row]) for row in own]
 
 
-_ASPECT = {SLOTS.index(name): number for number, names in enumerate(_ALIKE) for name in names}
-_ONE_VALUED = {SLOTS.index(name) for name in ONE_VALUED}
-
-
-def _sets(board: _Board, sightings: Sightings, by_slot: list[np.ndarray], gain: np.ndarray) -> list[Candidate]:
-    """For each slot the best set of its signs.
-
-    Where a token has one value only, gains add up and every value that gains belongs to the set; else signs are taken one by one while
-    they help.
-    """
-    sets = []
-    for number, (name, own) in enumerate(zip(SLOTS, by_slot, strict=True)):
-        size = _SETS.get(name, _SET)
-        if number in _ONE_VALUED:
-            chosen = own[_first(-gain[own], size)]
-        else:
-            columns = np.flatnonzero((board.slot == number) & (board.gain > 0)) if len(own) else own
-            chosen = board.signs[columns[_greedy(board.seen[:, columns], board.worth, size)]]
-        if len(chosen):
-            sets.append((number, chosen))
-    bits = sightings.groups([chosen for _, chosen in sets])
-    return [
-        Candidate("one", (slot,), Test((chosen,), (1,), 1), (bits >> number & 1).astype(bool)) for number, (slot, chosen) in enumerate(sets)
-    ]
-
-
-def _greedy(present: np.ndarray, worth: np.ndarray, size: int) -> list[int]:
-    """Columns taken one by one, each the one that helps most beside those before, until none helps by a little."""
-    chosen: list[int] = []
-    while len(chosen) < min(size, present.shape[1]):
-        gains = worth @ present
-        best = int(np.argmax(gains))
-        if gains[best] < _LITTLE:
-            break
-        chosen.append(best)
-        worth = worth * (1 - present[:, best])
-    return chosen
-
-
-def _pairs(board: _Board, singles: list[Candidate]) -> list[Candidate]:
+def _pairs(board: _Board) -> list[Candidate]:
     """The best two things that must both be so, and the best two of which one must."""
     top = np.argsort(-board.gain, kind="stable")[:_PAIRED]
-    top = top[board.gain[top] > 0]
-    holds = np.column_stack([board.present[:, top], *(own.holds for own in singles)])
-    groups = [board.signs[[column]] for column in top] + [own.test.groups[0] for own in singles]
-    slots = [*board.slot[top].tolist(), *(own.slots[0] for own in singles)]
-    aspect = np.array([_ASPECT.get(slot, len(_ALIKE) + slot) for slot in slots])
-    own = np.column_stack([board.seen[:, top], *(own.holds[board.rows] for own in singles)]).astype(np.float32)
-    together = own.T @ (own * board.worth[:, None])
+    rows = np.concatenate([top[board.gain[top] > 0], np.arange(len(board.gain), len(board.groups))])
+    aspect = _ASPECT[board.slot[rows]]
+    own = board.present[rows].astype(np.float32)
+    together = own @ (own * board.weights).T
     alone = np.diag(together)
     out = []
     for family, gain in (("both", together), ("either", alone[:, None] + alone - together)):
@@ -243,81 +205,160 @@ def _pairs(board: _Board, singles: list[Candidate]) -> list[Candidate]:
         i, j = np.unravel_index(int(np.argmax(gain)), gain.shape)
         if gain[i, j] <= max(alone[i], alone[j]) + 0.005:
             continue
+        one, other = rows[i], rows[j]
+        groups, slots = (board.groups[one], board.groups[other]), (int(board.slot[one]), int(board.slot[other]))
         if family == "both":
-            out.append(Candidate(family, (slots[i], slots[j]), Test((groups[i], groups[j]), (1, 1), 2), holds[:, i] & holds[:, j]))
+            out.append(Candidate(family, slots, Test(groups, (1, 1), 2), board.present[one] & board.present[other]))
         else:
-            test = Test((np.concatenate([groups[i], groups[j]]),), (1,), 1)
-            out.append(Candidate(family, (slots[i], slots[j]), test, holds[:, i] | holds[:, j]))
+            out.append(Candidate(family, slots, Test((np.concatenate(groups),), (1,), 1), board.present[one] | board.present[other]))
     return out
 
 
-def _points(board: _Board, singles: list[Candidate]) -> list[Candidate]:
+def _points(board: _Board) -> list[Candidate]:
     """Signs and sets that each speak for or against, with whole numbers of points: logistic regression taken one group at a time."""
-    holds = np.column_stack([board.present, *(own.holds for own in singles)])
-    groups = [board.signs[[column]] for column in range(len(board.signs))] + [own.test.groups[0] for own in singles]
-    own = np.column_stack([board.seen, *(own.holds[board.rows] for own in singles)]).astype(np.float32)
     # For speed, every so many places: each kind in the order of the text, so that all documents are heard.
-    step = max(1, len(own) // _FITTED)
-    fitted = own[::step]
-    weight = np.abs(board.worth[::step]) / 2
-    truth = (board.worth[::step] > 0).astype(np.float32)
-    worth = _stagewise(fitted, truth, weight / weight.sum())
+    rows = np.flatnonzero(board.weights)
+    fitted = rows[:: max(1, len(rows) // _FITTED)]
+    weights = board.weights[fitted]
+    worth = _stagewise(board.present, fitted, (weights > 0).astype(np.float32), np.abs(weights) / np.abs(weights).sum())
     used = np.flatnonzero(worth)
     if len(used) < 2:
         return []
-    points = np.rint(worth[used] * (_POINTS / np.abs(worth[used]).max())).astype(np.int64)
+    points = np.rint(worth[used] * (_POINTS / np.abs(worth[used]).max()))
     used, points = used[points != 0], points[points != 0]
-    total = holds[:, used].astype(np.float32) @ points.astype(np.float32)
-    steps, gains = np.unique(total[board.rows]), []
-    for step in steps:
-        gains.append(float(board.worth[total[board.rows] >= step].sum()))
+    total = points @ board.present[used].astype(np.float32)
+    steps, number = np.unique(total[rows], return_inverse=True)
+    gains = np.bincount(number, board.weights[rows])[::-1].cumsum()[::-1]
     at_least = int(steps[int(np.argmax(gains))])
-    test = Test(tuple(groups[column] for column in used), tuple(int(p) for p in points), at_least)
+    test = Test(tuple(board.groups[row] for row in used), tuple(points.astype(int).tolist()), at_least)
     return [Candidate("points", (), test, total >= at_least)]
 
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _stagewise(present, truth, weight):
-    """What each column is worth, in log-odds: at every step the column that lowers the loss most takes a Newton step."""
-    rows, columns = present.shape
-    worth, score = np.zeros(columns, np.float32), np.zeros(rows, np.float32)
-    live, taken = np.zeros(columns, np.bool_), 0
-    for i in range(rows):
-        for c in range(columns):
-            live[c] |= weight[i] * present[i, c] > 0
-    column = np.flatnonzero(live)  # those that may still be taken
-    present = np.ascontiguousarray(present[:, column])
-    pull, curve = np.empty(columns, np.float32), np.empty(columns, np.float32)
+def _weights(kind, chosen):
+    count = np.zeros(3, np.int64)
+    for i in range(len(kind)):
+        count[kind[i]] += chosen[i]
+    share = np.array([1.0, -0.5, -0.5])
+    if count[1] == 0 or count[2] == 0:
+        share[1:] = -1.0
+    out = np.zeros(len(kind))
+    for i in range(len(kind)):
+        if chosen[i]:
+            out[i] = share[kind[i]] / count[kind[i]]
+    return out
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _strongest(slot, gain, known, most, against):
+    """``[slot, n]``: the signs of each slot that gain most, best first, -1 where there are no more; and those of all that lose most."""
+    best, count = np.full((len(most), most.max()), -1, np.int64), np.zeros(len(most), np.int64)
+    worst, lost = np.full(against, -1, np.int64), 0
+    for k in range(len(gain)):
+        if gain[k] > 0 and known[k]:
+            own, n = best[slot[k]], count[slot[k]]
+            room = most[slot[k]]
+            if n == room and gain[k] <= gain[own[room - 1]]:
+                continue
+            at = min(n, room - 1)
+            while at > 0 and gain[own[at - 1]] < gain[k]:
+                own[at] = own[at - 1]
+                at -= 1
+            own[at] = k
+            count[slot[k]] = min(n + 1, room)
+        elif gain[k] < 0:
+            if lost == against and gain[k] >= gain[worst[lost - 1]]:
+                continue
+            at = min(lost, against - 1)
+            while at > 0 and gain[worst[at - 1]] > gain[k]:
+                worst[at] = worst[at - 1]
+                at -= 1
+            worst[at] = k
+            lost = min(lost + 1, against)
+    return best, worst[:lost]
+
+
+@njit(cache=True, nogil=True, fastmath={"reassoc", "contract"})  # sums of many at a time
+@no_type_check
+def _greedy(present, weights, size):
+    """Signs taken one by one, each the one that helps most beside those before, until none helps by a little."""
+    left, chosen, n = weights.copy(), np.empty(size, np.int64), 0
+    while n < min(size, len(present)):
+        best, most = -1, np.float32(0)
+        for c in range(len(present)):
+            gain = np.float32(0)
+            for i in range(len(left)):
+                gain += left[i] * present[c, i]
+            if gain > most:
+                best, most = c, gain
+        if best < 0 or most < _LITTLE:
+            break
+        chosen[n] = best
+        n += 1
+        for i in range(len(left)):
+            if present[best, i]:
+                left[i] = 0
+    return chosen[:n]
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _stagewise(present, rows, truth, weight):
+    """What each sign or set is worth, in log-odds, by the places `rows`; each step moves the one that lowers the loss most."""
+    columns, n = len(present), len(rows)
+    start, place, found = np.zeros(columns + 1, np.int64), np.empty(columns * n + 1, np.uint16), 0
+    for c in range(columns):
+        for i in range(n):
+            place[found] = i  # stays there only where it is present
+            found += present[c, rows[i]]
+        start[c + 1] = found
+    worth, taken = np.zeros(columns, np.float32), 0
+    odds, slope, bend = np.ones(n, np.float32), np.empty(n, np.float32), np.empty(n, np.float32)  # odds against
     for _ in range(_STEPS):
-        pull[:], curve[:] = 0, _RIDGE
-        for i in range(rows):
-            chance = np.float32(1) / (np.float32(1) + np.exp(-score[i]))
-            slope = weight[i] * (truth[i] - chance)
-            bend = weight[i] * chance * (np.float32(1) - chance)
-            for c in range(len(column)):
-                pull[c] += slope * present[i, c]
-                curve[c] += bend * present[i, c]
-        best, most = 0, np.float32(0)
-        for c in range(len(column)):
-            drop = pull[c] * pull[c] / curve[c]
-            if drop > most:
-                best, most = c, drop
+        _slopes(odds, truth, weight, slope, bend)
+        best, most, pull, curve = 0, np.float32(0), np.float32(0), np.float32(1)
+        for c in range(columns):
+            if taken >= _GROUPS and worth[c] == 0:
+                continue
+            own = place[start[c] : start[c + 1]]
+            own_pull, own_curve = _sum(slope, own), np.float32(_RIDGE) + _sum(bend, own)
+            if own_pull * own_pull / own_curve > most:
+                best, most, pull, curve = c, own_pull * own_pull / own_curve, own_pull, own_curve
         if most < 1e-4:
             break
-        step = np.float32(min(1.5, max(-1.5, pull[best] / curve[best])))
-        taken += worth[column[best]] == 0
-        worth[column[best]] += step
-        slope, bend = np.float32(0), np.float32(_RIDGE)
-        for i in range(rows):
-            score[i] += step * present[i, best]
-            chance = np.float32(1) / (np.float32(1) + np.exp(-score[i]))
-            slope += weight[i] * (truth[i] - chance)
-            bend += weight[i] * chance * (np.float32(1) - chance)
-        shift = np.float32(min(0.5, max(-0.5, slope / bend)))
-        for i in range(rows):
-            score[i] += shift
-        if taken >= _GROUPS and len(column) > _GROUPS:
-            own = np.flatnonzero(worth[column] != 0)
-            column, present = column[own], np.ascontiguousarray(present[:, own])
+        step = np.float32(min(1.5, max(-1.5, pull / curve)))
+        taken += worth[best] == 0
+        worth[best] += step
+        factor = np.exp(-step)
+        for e in range(start[best], start[best + 1]):
+            odds[place[e]] *= factor
+        _slopes(odds, truth, weight, slope, bend)
+        odds *= np.exp(-np.float32(min(0.5, max(-0.5, slope.sum() / (np.float32(_RIDGE) + bend.sum())))))
     return worth
+
+
+@njit(inline="always")
+@no_type_check
+def _sum(values, places):
+    # Four sums at a time: one alone would wait for each addition before the next.
+    a = b = c = d = np.float32(0)
+    whole = len(places) // 4 * 4
+    for e in range(0, whole, 4):
+        a += values[places[e]]
+        b += values[places[e + 1]]
+        c += values[places[e + 2]]
+        d += values[places[e + 3]]
+    for e in range(whole, len(places)):
+        a += values[places[e]]
+    return (a + b) + (c + d)
+
+
+@njit(inline="always")
+@no_type_check
+def _slopes(odds, truth, weight, slope, bend):
+    for i in range(len(odds)):
+        chance = np.float32(1) / (np.float32(1) + odds[i])
+        slope[i] = weight[i] * (truth[i] - chance)
+        bend[i] = weight[i] * chance * (np.float32(1) - chance)

@@ -1,8 +1,8 @@
 """Short texts: neutral ones and the headlines written for the topics, how far they drive each feature, and what features say of topics."""
 
 import itertools
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -10,12 +10,13 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hooke.atlas.background import background_counts, columns, pooled, relative
+from hooke.atlas.readtext import ReadText
 from hooke.atlas.records import Label, Score
 from hooke.codes import Codes
 from hooke.explain.label import MIN_EVIDENCE, MIN_SCORE, STRONG
 from hooke.explain.score import balanced
 from hooke.explain.search import POSITIVE, RANDOM
-from hooke.explain.spooling import on_cpu, reordered, side_by_side, sites_of
+from hooke.explain.spooling import on_cpu, side_by_side, sites_of
 from hooke.harvest import harvest
 from hooke.metrics import VarianceSum
 from hooke.model import Model
@@ -40,6 +41,10 @@ class Driven:
     """Mean activation at the site it writes."""
     explained: float
     """Share of the variance there that it rebuilds."""
+
+    def beside(self, codes: Codes, text: np.ndarray) -> "Driven":
+        """The same with more texts in front: `codes` of their tokens, and the text of each."""
+        return replace(self, texts=Codes.cat([pooled(codes, text, int(text.max(initial=-1)) + 1), self.texts]))
 
 
 @dataclass(frozen=True)
@@ -75,6 +80,23 @@ def neutral_texts(corpora: Sequence[Corpus], tokenizer: Tokenizer, count: int, c
     return out
 
 
+def heads(text: ReadText, without: Collection[str], count: int) -> np.ndarray:
+    """For each row of `text` the number of the neutral text that it is of, -1 for most.
+
+    What a model makes of the first tokens of a window does not depend on those that follow: 8 to 24 of them are a text as long as a
+    headline, which has been read already. At most `count` are taken, evenly from all windows but those of the corpora `without`.
+    """
+    other = [number for number, name in enumerate(text.corpora) if name in without]
+    fit = np.flatnonzero(~np.isin(text.corpus, other))
+    fit = fit if len(fit) else np.arange(text.windows)
+    chosen = fit[np.arange(min(count, len(fit))) * len(fit) // max(1, min(count, len(fit)))]
+    length = np.random.default_rng(_SEED).integers(_SHORTEST, _LONGEST + 1, len(chosen))
+    number, most = np.full(text.windows, -1, np.int32), np.zeros(text.windows, np.int64)
+    number[chosen], most[chosen] = np.arange(len(chosen)), length
+    place = np.arange(len(text)) - text.start[text.window]
+    return np.where(place < most[text.window], number[text.window], -1)
+
+
 def driven_by(model: Model, saes: Sequence[Sae], texts: Sequence[Window], batch_tokens: int) -> dict[str, Driven]:
     """What each of `saes` makes of `texts`, which are read in one pass; by name."""
     place = {id(own): number for number, own in enumerate(texts)}
@@ -88,8 +110,8 @@ def driven_by(model: Model, saes: Sequence[Sae], texts: Sequence[Window], batch_
             codes = sae.encode(acts)
             found[sae.name].append(pooled(on_cpu(codes), part.window.numpy(), len(part.windows)))
             sums[sae.name].add(side_by_side(part, sae.facts.output_sites), sae.decode(codes, acts))
-    back = np.argsort(order)
-    return {name: Driven(reordered(Codes.cat(codes), back), sums[name].mean.cpu(), 1 - sums[name].fvu) for name, codes in found.items()}
+    back = torch.tensor(order).argsort()
+    return {name: Driven(Codes.cat(codes).take(back), sums[name].mean.cpu(), 1 - sums[name].fvu) for name, codes in found.items()}
 
 
 @dataclass(frozen=True)

@@ -26,20 +26,48 @@ class Sightings:
         """
         return _tally(places, weights, groups, self.start, self.column, len(self.signs))
 
-    def present(self, columns: np.ndarray) -> np.ndarray:
-        """``[token, column]`` bool: which of the signs ``signs[columns]`` (each at most once) the tokens have."""
-        place = np.full(len(self.signs), -1, np.int32)
-        place[columns] = np.arange(len(columns))
-        out = np.zeros((len(self.rows), len(columns)), np.bool_)
+    def present(self, columns: np.ndarray, sets: Sequence[np.ndarray] = ()) -> np.ndarray:
+        """``[sign or set, token]`` bool: which tokens have each of the signs ``signs[columns]``, then one of each of `sets`.
+
+        All are numbers in `signs`; none may stand twice among the columns, or in two sets.
+        """
+        place = np.full((len(self.signs), 2), -1, np.int16)
+        place[columns, 0] = np.arange(len(columns))
+        for number, own in enumerate(sets):
+            place[own, 1] = len(columns) + number
+        out = np.zeros((len(columns) + len(sets), len(self.rows)), np.bool_)
         _present(self.start, self.column, place, out)
         return out
 
+
+class Postings:
+    """Sightings the other way round: the tokens that have each sign, to run one rule after another on the same tokens."""
+
+    def __init__(self, seen: Sightings, signs: int) -> None:
+        """Of `seen`, in a reading of so many `signs`."""
+        self.rows = seen.rows
+        """The tokens."""
+        order = np.argsort(seen.column, kind="stable")
+        self._token = np.repeat(np.arange(len(seen.rows), dtype=np.int32), np.diff(seen.start))[order]
+        self._start = np.searchsorted(seen.column[order], np.arange(len(seen.signs) + 1))
+        self._number = np.full(signs, -1, np.int32)
+        self._number[seen.signs] = np.arange(len(seen.signs))
+
     def groups(self, groups: Sequence[np.ndarray]) -> np.ndarray:
-        """For each token the `groups` (at most 63, of numbers in `signs`) of which it has a sign, as bits."""
-        bits = np.zeros(len(self.signs), np.int64)
+        """For each token the `groups` of signs (at most 63) of which it has one, as bits."""
+        out = np.zeros(len(self.rows), np.int64)
         for number, group in enumerate(groups):
-            bits[group] |= np.int64(1 << number)
-        return _bits(self.start, self.column, bits)
+            _post(self._number[group], self._start, self._token, np.int64(1 << number), out)
+        return out
+
+
+@njit(cache=True, nogil=True)
+@no_type_check
+def _post(numbers, start, token, bit, out):
+    for k in numbers:
+        if k >= 0:
+            for e in range(start[k], start[k + 1]):
+                out[token[e]] |= bit
 
 
 @njit(cache=True, nogil=True)
@@ -62,16 +90,8 @@ def _tally(places, weights, groups, start, column, n):
 def _present(start, column, place, out):
     for i in range(len(start) - 1):
         for e in range(start[i], start[i + 1]):
-            k = place[column[e]]
-            if k >= 0:
-                out[i, k] = True
-
-
-@njit(cache=True, nogil=True)
-@no_type_check
-def _bits(start, column, bits):
-    out = np.zeros(len(start) - 1, np.int64)
-    for i in range(len(start) - 1):
-        for e in range(start[i], start[i + 1]):
-            out[i] |= bits[column[e]]
-    return out
+            alone, within = place[column[e]]
+            if alone >= 0:
+                out[alone, i] = True
+            if within >= 0:
+                out[within, i] = True

@@ -76,6 +76,7 @@ class Signs:
         self._tables = [tables[slot] for slot in range(len(SLOTS))]
         sizes = [len(table) for table in self._tables]
         self.offset = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        self._slot = np.repeat(np.arange(len(SLOTS), dtype=np.int8), sizes)
         self._arrays = _Arrays(self.offset, *(getattr(reading, name) for name in _Arrays._fields[1:]))
 
     def __len__(self) -> int:
@@ -89,7 +90,7 @@ class Signs:
 
     def slot(self, signs: np.ndarray) -> np.ndarray:
         """Number of each sign's slot in `SLOTS`."""
-        return np.searchsorted(self.offset, signs, "right") - 1
+        return self._slot[signs]
 
     def names(self, signs: np.ndarray) -> list[tuple[str, str]]:
         """Slot and value of each of `signs`."""
@@ -121,7 +122,7 @@ class Signs:
             ready = np.where(known.rows[at] == rows, at, -1)
         nothing = np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64)
         old = nothing if known is None else (known.start, known.column, known.signs)
-        start, column, signs = _seen(rows, ready, old, (scratch.last, scratch.place), self._arrays)
+        start, column, signs = _seen(rows, ready, old, scratch.seen, self._arrays)
         return Sightings(rows, start, column, signs)
 
 
@@ -132,7 +133,7 @@ class Scratch:
         """As much as `signs` needs."""
         n = len(signs)
         self.bits = np.zeros(n, np.int64)
-        self.last, self.place = np.full(n, -1, np.int32), np.full(n, -1, np.int32)
+        self.seen = np.full((n, 2), -1, np.int32)
         """For `Signs.seen`: the last token that had each sign, and the sign's place among those seen."""
 
 
@@ -332,38 +333,48 @@ def _groups(rows, out, n_groups, bits, slots, a):
 
 @njit(cache=True, nogil=True)
 @no_type_check
-def _seen(rows, ready, old, working, a):
-    last, place = working
+def _seen(rows, ready, old, seen, a):
     old_start, old_column, old_signs = old
     found, counts = np.empty(_ROOM, np.int64), np.zeros(a.offset[CLASS + 1] - a.offset[CLASS], np.int32)
     start = np.zeros(len(rows) + 1, np.int64)
     column, signs, total = np.empty(256 * (len(rows) + 1), np.int32), np.empty(4096, np.int64), 0
+    old_place = np.full(len(old_signs), -1, np.int32)
     at = 0
     for i in range(len(rows)):
         if ready[i] >= 0:
-            low = old_start[ready[i]]
-            n = old_start[ready[i] + 1] - low
-            for j in range(n):
-                found[j] = old_signs[old_column[low + j]]
+            low, high = old_start[ready[i]], old_start[ready[i] + 1]
+            n = high - low
         else:
             n = _of(rows[i], found, counts, a)
         if at + n > len(column):
             column = np.concatenate((column, np.empty(len(column) + n, np.int32)))
         if total + n > len(signs):
             signs = np.concatenate((signs, np.empty(len(signs) + n, np.int64)))
-        for j in range(n):
-            sign = found[j]
-            if last[sign] == i:
-                continue
-            last[sign] = i
-            if place[sign] < 0:
-                place[sign] = total
-                signs[total] = sign
-                total += 1
-            column[at] = place[sign]
-            at += 1
+        if ready[i] >= 0:
+            for e in range(low, high):
+                k = old_column[e]
+                if old_place[k] < 0:
+                    sign = old_signs[k]
+                    if seen[sign, 1] < 0:
+                        seen[sign, 1] = total
+                        signs[total] = sign
+                        total += 1
+                    old_place[k] = seen[sign, 1]
+                column[at] = old_place[k]
+                at += 1
+        else:
+            for j in range(n):
+                sign = found[j]
+                if seen[sign, 0] == i:
+                    continue
+                seen[sign, 0] = i
+                if seen[sign, 1] < 0:
+                    seen[sign, 1] = total
+                    signs[total] = sign
+                    total += 1
+                column[at] = seen[sign, 1]
+                at += 1
         start[i + 1] = at
     for k in range(total):
-        last[signs[k]] = -1
-        place[signs[k]] = -1
+        seen[signs[k]] = -1
     return start, column[:at].copy(), signs[:total].copy()

@@ -86,9 +86,10 @@ def _chunk(
     window, ids, n = [], [], 0
     codes: dict[str, list[Codes]] = {sae.name: [] for sae in saes}
     sums = {sae.name: VarianceSum() for sae in saes}
-    for part in harvest(model, group, sites_of(saes), batch_tokens=portions.batch_tokens, drop_sinks=False):
+    sites = sites_of(saes)
+    for part in harvest(model, group, sites, batch_tokens=portions.batch_tokens, drop_sinks=False):
         owner = np.array([place[id(own)] for own in part.windows])[part.window.numpy()]
-        measured = np.flatnonzero(owner % _MEASURED == 0)
+        measured = torch.from_numpy(np.flatnonzero(owner % _MEASURED == 0)).to(part.acts[sites[0]].device)
         window.append(owner)
         ids.append(part.ids.numpy())
         for sae in saes:
@@ -97,24 +98,15 @@ def _chunk(
             codes[sae.name].append(on_cpu(found))
             given = acts[measured]
             target = given if sae.facts.output_sites == sae.facts.input_sites else side_by_side(part, sae.facts.output_sites)[measured]
-            sums[sae.name].add(target, sae.decode(reordered(found, measured), given))
+            sums[sae.name].add(target, sae.decode(found.take(measured), given))
         n += len(part.ids)
         report(n)
     owner = np.concatenate(window)
     order = np.argsort(owner, kind="stable")  # as read: batches are of like length
     counts = np.bincount(owner, minlength=len(group))
     table = [(names.index(own.corpus), own.doc, own.start, count) for own, count in zip(group, counts.tolist(), strict=True)]
-    in_order = {name: reordered(Codes.cat(parts), order) for name, parts in codes.items()}
+    in_order = {name: Codes.cat(parts).take(torch.from_numpy(order)) for name, parts in codes.items()}
     return Chunk(np.concatenate(ids)[order], np.array(table, np.int64), in_order, {name: s.numbers().numpy() for name, s in sums.items()})
-
-
-def reordered(codes: Codes, order: np.ndarray) -> Codes:
-    """The rows `order` of `codes`, in that order."""
-    row = torch.from_numpy(order).to(codes.indptr.device)
-    l0 = codes.l0[row]
-    indptr = torch.cat([l0.new_zeros(1), l0.cumsum(0)])
-    entry = torch.repeat_interleave(codes.indptr[row] - indptr[:-1], l0) + torch.arange(int(indptr[-1]), device=l0.device)
-    return Codes(indptr, codes.feature[entry], codes.value[entry], codes.d_sae)
 
 
 def on_cpu(codes: Codes) -> Codes:

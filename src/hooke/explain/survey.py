@@ -26,7 +26,8 @@ from hooke.errors import BadConfig, LimitReached
 from hooke.evals.run import check
 from hooke.explain import Labeller, Reading
 from hooke.explain.logitlens import logit_lens
-from hooke.explain.short import Driven, Headlines, TopicEvidence, driven_by, neutral_texts
+from hooke.explain.passage import Passage, passage
+from hooke.explain.short import Driven, Headlines, TopicEvidence, driven_by, heads, neutral_texts
 from hooke.explain.spooling import Portions, read_codes
 from hooke.explain.subjects import Subjects
 from hooke.files import sole_writer
@@ -41,6 +42,8 @@ from hooke.text.meaning import Encoder, encoder_folder
 _EVENTS = 1 << 24
 _KINDS_OF_MISSES = 4
 _UNKNOWN_L0 = 100
+# Of the neutral texts one in so many is read on its own, for the figures that codes do not give.
+_READ_ANEW = 10
 
 
 @dataclass(frozen=True)
@@ -192,14 +195,16 @@ class _Survey:
         settings, model, text = self.settings, self.model, self.text
         headlines = Headlines.encoded(model.tokenizer)
         neutral = [corpus for corpus in corpora if corpus.name not in settings.background_without]
-        ordinary = neutral_texts(neutral or corpora, model.tokenizer, settings.background, settings.context)
         self.report("Reading short texts", 0, 1)
+        head = heads(text, settings.background_without, settings.background - max(1, settings.background // _READ_ANEW))
+        missing = settings.background - int(head.max(initial=-1) + 1)
+        ordinary = neutral_texts(neutral or corpora, model.tokenizer, missing, settings.context)
         short = [driven_by(model, self.saes, texts, settings.batch_tokens) for texts in (headlines.windows, ordinary)]
         _hand_back_memory()
         self.report("Taking stock of the words", 0, 1)
         pieces = {token: _piece(model.tokenizer.spelling(token)) for token in range(len(self.lens.shown))}
         self.names = {token: piece if isinstance(piece, str) else piece.decode("utf-8", "replace") for token, piece in pieces.items()}
-        reading = _reading(text, pieces)
+        reading = _reading(text, pieces, self.workers)
         if self.settings.subjects:
             self.report("Asking what the texts are on", 0, 1)
             reading.on_subjects(Subjects(Encoder()))
@@ -212,6 +217,7 @@ class _Survey:
             for sae in self.saes:
                 counts, maximum = self.spool.scales(sae.name)
                 on_headlines, on_neutral = (one[sae.name] for one in short)
+                on_neutral = on_neutral.beside(self.spool.codes(sae.name, head >= 0), head[head >= 0])
                 topics = TopicEvidence.weigh(headlines, on_headlines, on_neutral, maximum)
                 entry = self._entry(sae, topics, on_headlines, on_neutral)
                 writer.sae(entry, self._records(sae, counts, topics))
@@ -231,7 +237,7 @@ class _Survey:
         """The features of one SAE in order, some at a time."""
         self.report(sae.name, 0, sae.d_sae)
         n, tokens = self.settings.nearest, len(self.text)
-        both = together(self.spool.sample(sae.name, stride_for(counts, tokens)), counts / tokens, n, self.workers)
+        both = together(self.spool.codes(sae.name, np.arange(tokens) % stride_for(counts, tokens) == 0), counts / tokens, n, self.workers)
         near = _Near(*_ends(self.lens, sae, n), decoder_neighbours(sae.W_dec, n), both)
         edges = np.searchsorted(np.cumsum(counts) // _EVENTS, np.arange(counts.sum() // _EVENTS + 2))
         for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
@@ -312,9 +318,13 @@ def _piece(spelling: bytes) -> str | bytes:
         return spelling
 
 
-def _reading(text: ReadText, pieces: dict[int, str | bytes]) -> Reading:
+def _reading(text: ReadText, pieces: dict[int, str | bytes], workers: int) -> Reading:
+    def spelt(window: int) -> tuple[list[str], Passage]:
+        own = join_pieces(pieces[i] for i in text.tokens_of(window).tolist())
+        return own, passage(own)
+
     reading = Reading()
-    for window in range(text.windows):
-        reading.add(join_pieces(pieces[i] for i in text.tokens_of(window).tolist()), text.key(window), window)
+    for window, (own, found) in enumerate(in_processes(spelt, text.windows, workers)):
+        reading.add(own, text.key(window), found)
     reading.close()
     return reading

@@ -72,6 +72,12 @@ def _by_word(table: int) -> dict[str, tuple[int, ...]]:
     return out
 
 
+@cache
+def names_of(word: str) -> tuple[str, ...]:
+    """The `named_classes` that `word` is in."""
+    return tuple(name for name, words in named_classes().items() if word in words)
+
+
 def classes_of(word: str) -> tuple[int, ...]:
     """Numbers of the classes that `word` is in, in the order of `classes`."""
     return _by_word(0).get(word, ())

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from hooke.explain.rule import Rule, Sign
 from hooke.explain.subjects import subject_of
-from hooke.explain.vocabulary import grammatical, named_classes
+from hooke.explain.vocabulary import grammatical, named_classes, names_of
 
 _SHOWN, _CLASSES_SHOWN = 3, 2
 """Words shown of a set, and classes of words."""
@@ -54,12 +54,15 @@ def _by_class(slot: str, values: list[str], coverage: Mapping[Sign, float]) -> l
         weight[word] = weight.get(word, 0) + coverage.get((slot, value), 0)
     if len(weight) < _CLASS_SIZE or slot not in ("word", "token", "before", "after", "near", "text", "next"):
         return values
-    total = sum(weight.values()) or 1
-    fitting = []
-    for name, words in named_classes().items():
-        own = weight.keys() & words
-        if len(own) >= _CLASS_SHARE * len(weight) and sum(weight[word] for word in own) > _CLASS_COVERS * total:
-            fitting.append((len(words), name))
+    total, own = sum(weight.values()) or 1, dict[str, list[float]]()
+    for word, part in weight.items():
+        for name in names_of(word):
+            own.setdefault(name, []).append(part)
+    fitting = [
+        (len(named_classes()[name]), name)
+        for name, parts in own.items()
+        if len(parts) >= _CLASS_SHARE * len(weight) and sum(parts) > _CLASS_COVERS * total
+    ]
     # Of the classes that fit, the one that says most.
     return [min(fitting)[1] + "\0", *values] if fitting else values
 
