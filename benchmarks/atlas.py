@@ -40,6 +40,10 @@ CONTEXT = 128
 CLOCK = time.process_time if "--cpu" in sys.argv else time.perf_counter
 
 
+def saes_of(options: argparse.Namespace) -> list[Sae]:
+    return [Sae.from_pretrained(name) for name in options.sae] or [Sae.load(row.path) for row in installed_saes()]
+
+
 def texts_of(corpora: list[Corpus], model: Model, tokens: int) -> list[Window]:
     found, n = [], 0
     for window in windows(corpora, model.tokenizer, length=CONTEXT, seed=0):
@@ -88,7 +92,7 @@ def bare_seconds(model: Model, texts: list[Window], layer: int) -> float:
 
 def measured(options: argparse.Namespace) -> dict[str, Any]:
     model, tokens = Model.load("gemma-3-270m"), options.tokens[0]
-    saes = [Sae.from_pretrained(name) for name in options.sae] or [Sae.load(row.path) for row in installed_saes()]
+    saes = saes_of(options)
     corpora = parse_corpora(options.corpus)
     seconds: dict[str, float] = defaultdict(float)
     spooled, stage, began = 0, "start", CLOCK()
@@ -120,7 +124,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
 def bare_part(options: argparse.Namespace) -> float:
     """Seconds of the bare pass over the first or second half of what is read of it."""
     model = Model.load("gemma-3-270m")
-    saes = [Sae.from_pretrained(name) for name in options.sae] or [Sae.load(row.path) for row in installed_saes()]
+    saes = saes_of(options)
     texts = texts_of(parse_corpora(options.corpus), model, min(options.tokens[0], MOST_BARE))
     half = len(texts) // 2
     own = texts[:half] if options.part == "first" else texts[half:]

@@ -107,7 +107,8 @@ def test_figures_are_those_of_brute_force(built, corpus):
     assert {token.text.strip().lower() for token in finance.promoted} <= set(tiny.concepts["finance"])
 
 
-def test_batches_workers_and_chunks_change_nothing(built, corpus, tmp_path):
+def test_batches_workers_and_chunks_change_nothing(built, corpus, tmp_path, monkeypatch):
+    monkeypatch.setattr("hooke.atlas.parallel._WORTH_IT", 10)  # so that three workers are three processes
     for number, settings in enumerate(({"batch_tokens": 24}, {"workers": 3}, {"chunk_tokens": 5000}, {"chunk_tokens": 40})):
         again = Atlas(go(tmp_path / f"{number}.sqlite", corpus, **settings))
         for name in Atlas(built).saes:

@@ -1,12 +1,13 @@
 """A model made faster computes what it did."""
 
 import copy
+import os
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, Gemma3TextConfig, LlamaConfig
 
-from hooke.model.faster import hasten
+from hooke.model.faster import bound_products, hasten
 
 SMALL = {
     "hidden_size": 64,
@@ -88,3 +89,13 @@ def test_hooks_on_an_activation_are_called() -> None:
     with torch.inference_mode():
         fast(input_ids=IDS)
     assert seen == [(3, 17, 96)]
+
+
+def test_products_of_few_shapes_are_kept_unless_somebody_says_how_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = "ONEDNN_PRIMITIVE_CACHE_CAPACITY"
+    monkeypatch.setenv(name, "7")
+    bound_products()
+    assert os.environ[name] == "7"
+    monkeypatch.delenv(name)
+    bound_products()
+    assert os.environ[name] == "64"

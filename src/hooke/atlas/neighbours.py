@@ -12,6 +12,7 @@ from numba import njit
 from torch import Tensor
 
 from hooke.atlas.events import Events
+from hooke.atlas.largest import placed
 from hooke.atlas.parallel import in_parts
 from hooke.codes import Codes
 
@@ -220,8 +221,7 @@ def _jaccard(low, high, arrays):
     start, rows, indptr, feature, other, both = arrays
     # Counters of 4 bytes: those of a few thousand features stay in the nearest cache.
     shared, met = np.zeros(other.shape[0], np.int32), np.empty(other.shape[0] + 1, np.int32)
-    most = other.shape[1]
-    best = np.empty(most)
+    best = np.empty(other.shape[1])
     for i in range(low, high):
         n = 0
         for row in rows[start[i] : start[i + 1]]:
@@ -237,13 +237,5 @@ def _jaccard(low, high, arrays):
             shared[j] = 0
             if count < _TOGETHER:
                 continue
-            value = count / (own + start[j + 1] - start[j] - count)
-            if kept == most and (value < best[most - 1] or (value == best[most - 1] and j > other[i, most - 1])):
-                continue
-            place = min(kept, most - 1)
-            while place > 0 and (best[place - 1] < value or (best[place - 1] == value and other[i, place - 1] > j)):
-                best[place], other[i, place] = best[place - 1], other[i, place - 1]
-                place -= 1
-            best[place], other[i, place] = value, j
-            kept = min(kept + 1, most)
+            kept = placed(count / (own + start[j + 1] - start[j] - count), j, best, other[i], kept)
         both[i, :kept] = best[:kept]

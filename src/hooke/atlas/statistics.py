@@ -8,6 +8,7 @@ import numpy as np
 from numba import njit
 
 from hooke.atlas.events import Events
+from hooke.atlas.largest import placed
 from hooke.atlas.parallel import in_parts
 from hooke.atlas.readtext import ReadText
 from hooke.atlas.records import HISTOGRAM_BINS, QUANTILES, TokenCount
@@ -128,17 +129,9 @@ def _measure(low, high, vocab, ordered, inputs, figures, by_token):
 @no_type_check
 def _heaviest(met, mass, most):
     """The first `most` of the tokens `met` by mass, heaviest first, the lower number first of equals."""
-    first = np.empty(most, np.int64)
-    n = 0
+    first, weight, n = np.empty(most, np.int64), np.empty(most), 0
     for t in met:
-        if n == most and (mass[t] < mass[first[n - 1]] or (mass[t] == mass[first[n - 1]] and t > first[n - 1])):
-            continue
-        place = n if n < most else n - 1
-        while place > 0 and (mass[first[place - 1]] < mass[t] or (mass[first[place - 1]] == mass[t] and first[place - 1] > t)):
-            first[place] = first[place - 1]
-            place -= 1
-        first[place] = t
-        n = min(n + 1, most)
+        n = placed(mass[t], t, weight, first, n)
     return first[:n]
 
 

@@ -9,6 +9,7 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
+from hooke.atlas.largest import placed
 from hooke.explain.rule import Test
 from hooke.explain.sightings import Sightings
 from hooke.explain.signs import ONE_VALUED, SLOTS, Signs
@@ -254,29 +255,14 @@ def _weights(kind, chosen):
 @no_type_check
 def _strongest(slot, gain, known, most, against):
     """``[slot, n]``: the signs of each slot that gain most, best first, -1 where there are no more; and those of all that lose most."""
-    best, count = np.full((len(most), most.max()), -1, np.int64), np.zeros(len(most), np.int64)
-    worst, lost = np.full(against, -1, np.int64), 0
+    best, gains, count = np.full((len(most), most.max()), -1, np.int64), np.empty((len(most), most.max())), np.zeros(len(most), np.int64)
+    worst, losses, lost = np.full(against, -1, np.int64), np.empty(against), 0
     for k in range(len(gain)):
         if gain[k] > 0 and known[k]:
-            own, n = best[slot[k]], count[slot[k]]
-            room = most[slot[k]]
-            if n == room and gain[k] <= gain[own[room - 1]]:
-                continue
-            at = min(n, room - 1)
-            while at > 0 and gain[own[at - 1]] < gain[k]:
-                own[at] = own[at - 1]
-                at -= 1
-            own[at] = k
-            count[slot[k]] = min(n + 1, room)
+            own, room = slot[k], most[slot[k]]
+            count[own] = placed(gain[k], k, gains[own, :room], best[own, :room], count[own])
         elif gain[k] < 0:
-            if lost == against and gain[k] >= gain[worst[lost - 1]]:
-                continue
-            at = min(lost, against - 1)
-            while at > 0 and gain[worst[at - 1]] > gain[k]:
-                worst[at] = worst[at - 1]
-                at -= 1
-            worst[at] = k
-            lost = min(lost + 1, against)
+            lost = placed(-gain[k], k, losses, worst, lost)
     return best, worst[:lost]
 
 

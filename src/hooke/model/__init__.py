@@ -19,7 +19,7 @@ from hooke.devices import usable_device
 from hooke.errors import BadConfig, BadFile, HookeError, LimitReached, Missing, unknown
 from hooke.model.architectures import Architecture, architecture_of, verify
 from hooke.model.carried import CARRIED, carried_folder
-from hooke.model.faster import hasten
+from hooke.model.faster import bound_products, hasten
 from hooke.model.fetched import checked_downloads, not_found
 from hooke.model.hooks import editing, run_until
 from hooke.model.sampling import generate
@@ -53,6 +53,7 @@ class Model:
             raise BadConfig("Gemma's residual stream overflows float16. Load the model with dtype='bfloat16' or 'float32'.")
         verify(self.hf, self.architecture)
         hasten(self.hf)
+        bound_products()
 
     @classmethod
     def load(
