@@ -120,7 +120,7 @@ class LogitLens:
         total = torch.stack([self.unembedding[part].double().sum(0) for part in some]).sum(0)
         return (total / self.shown.sum()).float()
 
-    def _nearest(self, rows: Float[Tensor, "feature d"], count: int) -> tuple[Int[Tensor, "feature n"], Int[Tensor, "feature n"]]:
+    def _nearest(self, rows: Float[Tensor, "feature d"], count: int) -> Int[Tensor, "2 feature n"]:
         """For each row the places, ascending among `shown`, of the `count` tokens that it raises most, and lowers most, in bfloat16.
 
         Taken from a part of the vocabulary after the other, so that no logits of all of it are ever held, nor a copy of it.
@@ -135,8 +135,7 @@ class LogitLens:
                 some = small[first : first + step]
                 rough = torch.mm(some, part, out=room[: len(some) * part.shape[1]].view(len(some), -1))
                 found.add(rough.view(torch.int16).cpu().numpy(), first, at)
-        highest, lowest = found.places()
-        return highest, lowest
+        return found.places()
 
 
 class _Extremes:

@@ -331,6 +331,17 @@ def _groups(rows, out, n_groups, bits, slots, a):
         out[i] = mask
 
 
+@njit(inline="always")
+@no_type_check
+def _numbered(sign, seen, signs, total):
+    """Gives the sign the next number if it has none, and how many have one then."""
+    if seen[sign, 1] < 0:
+        seen[sign, 1] = total
+        signs[total] = sign
+        total += 1
+    return total
+
+
 @njit(cache=True, nogil=True)
 @no_type_check
 def _seen(rows, ready, old, seen, a):
@@ -355,10 +366,7 @@ def _seen(rows, ready, old, seen, a):
                 k = old_column[e]
                 if old_place[k] < 0:
                     sign = old_signs[k]
-                    if seen[sign, 1] < 0:
-                        seen[sign, 1] = total
-                        signs[total] = sign
-                        total += 1
+                    total = _numbered(sign, seen, signs, total)
                     old_place[k] = seen[sign, 1]
                 column[at] = old_place[k]
                 at += 1
@@ -368,10 +376,7 @@ def _seen(rows, ready, old, seen, a):
                 if seen[sign, 0] == i:
                     continue
                 seen[sign, 0] = i
-                if seen[sign, 1] < 0:
-                    seen[sign, 1] = total
-                    signs[total] = sign
-                    total += 1
+                total = _numbered(sign, seen, signs, total)
                 column[at] = seen[sign, 1]
                 at += 1
         start[i + 1] = at
