@@ -170,6 +170,18 @@ def test_float32_is_bit_identical_and_so_are_the_bytes(k: int | None, tmp_path: 
     assert Sae.read_facts(tmp_path / "a.safetensors") == (sae.facts, 6, 40)
 
 
+def test_groups_of_features_are_kept_and_cannot_reach_beyond_the_features(tmp_path: Path) -> None:
+    sae = random_sae()
+    grouped = dataclasses.replace(sae, facts=dataclasses.replace(sae.facts, groups={"about": [0, 8], "word": [8, 40]}))
+    grouped.save(tmp_path / "x")
+    found = Sae.load(tmp_path / "x").facts
+    assert found.groups == {"about": [0, 8], "word": [8, 40]}
+    assert [found.group_of(feature) for feature in (0, 7, 8, 39, 40)] == ["about", "about", "word", "word", None]
+    assert sae.facts.group_of(0) is None
+    with pytest.raises(ShapeMismatch, match="40 features; its groups reach beyond"):
+        dataclasses.replace(sae, facts=dataclasses.replace(sae.facts, groups={"about": [0, 41]}))
+
+
 def test_bfloat16_rounds_the_matrices_and_nothing_else(tmp_path: Path) -> None:
     sae = random_sae(d_out=5)
     sae.save(tmp_path / "x", weights="bfloat16")
@@ -273,6 +285,9 @@ BAD_FACTS = {
     "a model that is a list": (GOOD | {"model": []}, "model is a list"),
     "metrics that are a list": (GOOD | {"metrics": [1]}, "metrics is a list"),
     "a metric in words": (GOOD | {"metrics": {"l0": "many"}}, "metrics"),
+    "a group in words": (GOOD | {"groups": {"about": "first"}}, "the group about='first' is no run of features"),
+    "a group that is empty": (GOOD | {"groups": {"about": [3, 3]}}, "the group about=[3, 3] is no run"),
+    "groups that overlap": (GOOD | {"groups": {"about": [0, 3], "word": [2, 9]}}, "overlap"),
     "an unknown activation": (
         GOOD | {"activation": "relu"},
         "activation 'relu' with k=None; known are jumprelu, topk, groupmax (topk and groupmax need k)",

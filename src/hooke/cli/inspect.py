@@ -49,12 +49,15 @@ def _show(found: "Inspection") -> None:
             "sites": ", ".join(found.reads) + arrow,
             "shape": f"{found.d_in:,} x {found.d_sae:,}{width}",
             "activation": found.activation + ("" if found.normalize == "none" else f"; each token normalised: {found.normalize}"),
+            "groups": "; ".join(f"{name}: features {first:,} to {end - 1:,}" for name, (first, end) in found.groups.items()),
             "weights": f"{found.dtype}, {found.bytes:,} bytes",
         }
     table = Table(show_header=False, box=None)
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for key, value in rows.items():
+        if not value:
+            continue
         table.add_row(Text(key, style="bold"), Text(marked(value)))
     for title, lines in (("members", found.members), ("note", found.warnings)):
         for i, line in enumerate(lines):

@@ -60,7 +60,9 @@ def _installed(console: "Console", rows: Sequence[dict[str, Any]], *, narrowed: 
     table = Table("installed", "model", "site", "width", "features", "L0", box=None, header_style="bold")
     for row in rows:
         l0 = "not stated" if row["l0"] is None else f"{row['l0']:.0f}"
-        table.add_row(row["name"], row["model"], row["site"], str(row["d_in"]), f"{row['d_sae']:,}", l0)
+        groups = ", ".join(f"{end - first:,} {name}" for name, (first, end) in row["groups"].items())
+        features = f"{row['d_sae']:,}" + (f" ({groups})" if groups else "")
+        table.add_row(row["name"], row["model"], row["site"], str(row["d_in"]), features, l0)
     console.print(table)
 
 

@@ -61,6 +61,8 @@ class Sae:
 
     def __post_init__(self) -> None:
         check_shapes(weights_of(self), self.name)
+        if any(end > self.d_sae for _, end in self.facts.groups.values()):
+            raise ShapeMismatch(f"{self.name} has {self.d_sae} features; its groups reach beyond: {self.facts.groups}.")
 
     @property
     def name(self) -> str:

@@ -24,6 +24,7 @@ _KINDS = {
     "bos": bool,
     "reads": list,
     "writes": list,
+    "groups": dict,
     "metrics": dict,
     "training": dict,
 }
@@ -56,6 +57,9 @@ class SaeFacts:
     """Sites whose activations, side by side, it reads; empty is the site of its name."""
     writes: list[str] = field(default_factory=list)
     """Sites whose activations, side by side, it rebuilds; empty is what it reads. A transcoder writes another site than it reads."""
+    groups: dict[str, list[int]] = field(default_factory=dict)
+    """Runs of features trained for a purpose, each as its first feature and the one after its last. A temporal SAE has ``about`` (features
+    that persist: what a text is about) and ``word``; empty where features are all of one kind."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Measured on held-out text: ``l0``, ``fvu`` (share of variance unexplained), ``dead`` ..."""
     training: dict[str, Any] = field(default_factory=dict)
@@ -76,6 +80,15 @@ class SaeFacts:
         """The sites whose activations, side by side, it rebuilds."""
         return tuple(map(Site.parse, self.writes)) or self.input_sites
 
+    def group_of(self, feature: int) -> str | None:
+        """The group that `feature` belongs to, if any.
+
+        >>> facts = SaeFacts("tiny/resid_post.0/8", "tiny", groups={"about": [0, 2], "word": [2, 8]})
+        >>> facts.group_of(1), facts.group_of(7), facts.group_of(8)
+        ('about', 'word', None)
+        """
+        return next((name for name, (first, end) in self.groups.items() if first <= feature < end), None)
+
     @classmethod
     def from_json(cls, text: str, where: Path) -> "SaeFacts":
         """The facts in a file's header; unknown keys, values of another type and other schemas are refused."""
@@ -88,6 +101,7 @@ class SaeFacts:
                 if not isinstance(value, _KINDS[key]):
                     raise TypeError(f"{key} is a {type(value).__name__}")
             _check_choices(found, where)
+            check_groups(found.get("groups", {}))
             facts = cls(**found)
             if not all(isinstance(value, int | float) for value in facts.metrics.values()):
                 raise TypeError("metrics are not all numbers")
@@ -98,6 +112,16 @@ class SaeFacts:
             known = ", ".join(f.name for f in fields(cls))
             raise BadFile(f"{where}: the SAE's facts cannot be read ({error}). Known: schema, {known}.") from error
         return facts
+
+
+def check_groups(groups: dict[str, Any]) -> None:
+    """Raise `BadConfig` unless each of these is a run of at least one feature, and none has a feature of another."""
+    for name, run in groups.items():
+        if not isinstance(run, list) or [type(bound) for bound in run] != [int, int] or not 0 <= run[0] < run[1]:
+            raise BadConfig(f"the group {name}={run!r} is no run of features, [first, one after the last]")
+    runs = sorted(groups.values())
+    if any(before[1] > after[0] for before, after in zip(runs, runs[1:], strict=False)):
+        raise BadConfig(f"the groups {groups} overlap")
 
 
 def _check_choices(found: dict[str, Any], where: Path) -> None:

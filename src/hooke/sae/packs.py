@@ -46,6 +46,7 @@ class InstalledSae:
             "site": str(self.facts.site),
             "d_in": self.d_in,
             "d_sae": self.d_sae,
+            "groups": self.facts.groups,
             "l0": self.facts.metrics.get("l0"),
             "installed": True,
         }

@@ -103,6 +103,8 @@ class Inspection:
     """Sites it reads."""
     writes: list[str] = field(default_factory=list)
     """Sites it rebuilds."""
+    groups: dict[str, list[int]] = field(default_factory=dict)
+    """Runs of features trained for a purpose, each as its first feature and the one after its last."""
     model: str = ""
     """The model it was trained on; empty if the files do not say."""
     dtype: str = ""
@@ -155,6 +157,7 @@ def inspect(path: Path | str, *, member: str | None = None, site: str | None = N
         d_out=len(sae.b_dec),
         reads=list(map(str, reads)),
         writes=list(map(str, writes)),
+        groups=facts.groups,
         model=facts.model,
         dtype=", ".join(sorted(source.dtypes)),
         bytes=sum((source.folder / name).stat().st_size for name in source.used),
