@@ -56,28 +56,11 @@ def test_packs_are_found_without_running_them(packs: Path) -> None:
 
 
 def test_saes_are_listed_by_model_and_site(packs: Path) -> None:
+    same = {"d_in": 3, "d_sae": 5, "groups": {}, "installed": True}
     assert [row.to_json() for row in installed_saes()] == [
-        {"name": "a/mlp_out.0/1k", "model": "a", "site": "mlp_out.0", "d_in": 3, "d_sae": 5, "groups": {}, "l0": None, "installed": True},
-        {
-            "name": "m/resid_post.5/4k",
-            "model": "m",
-            "site": "resid_post.5",
-            "d_in": 3,
-            "d_sae": 5,
-            "groups": {},
-            "l0": None,
-            "installed": True,
-        },
-        {
-            "name": "m/resid_post.12/4k",
-            "model": "m",
-            "site": "resid_post.12",
-            "d_in": 3,
-            "d_sae": 5,
-            "groups": {},
-            "l0": 50.0,
-            "installed": True,
-        },
+        {"name": "a/mlp_out.0/1k", "model": "a", "site": "mlp_out.0", "l0": None} | same,
+        {"name": "m/resid_post.5/4k", "model": "m", "site": "resid_post.5", "l0": None} | same,
+        {"name": "m/resid_post.12/4k", "model": "m", "site": "resid_post.12", "l0": 50.0} | same,
     ]
 
 

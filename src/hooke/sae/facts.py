@@ -1,5 +1,6 @@
 """SaeFacts: what is true of an SAE besides its weights."""
 
+import itertools
 import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -120,7 +121,7 @@ def check_groups(groups: dict[str, Any]) -> None:
         if not isinstance(run, list) or [type(bound) for bound in run] != [int, int] or not 0 <= run[0] < run[1]:
             raise BadConfig(f"the group {name}={run!r} is no run of features, [first, one after the last]")
     runs = sorted(groups.values())
-    if any(before[1] > after[0] for before, after in zip(runs, runs[1:], strict=False)):
+    if any(before[1] > after[0] for before, after in itertools.pairwise(runs)):
         raise BadConfig(f"the groups {groups} overlap")
 
 
