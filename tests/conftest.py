@@ -1,4 +1,4 @@
-"""What holds for every test: no network, the hub offline, a known environment, cores shared among workers."""
+"""What holds for every test: no network, the hub offline, a known environment, a home of its own, cores shared among workers."""
 
 import importlib.util
 import os
@@ -9,7 +9,7 @@ from collections.abc import Iterator
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false")
 _workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // _workers)))
-# A developer's own settings must not decide what a test sees. HOOKE_HOME stays: it says where the converted model lies.
+# A developer's own settings must not decide what a test sees.
 for _name in [name for name in os.environ if name.startswith("HOOKE_") and name != "HOOKE_HOME"]:
     del os.environ[_name]
 for _name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES"):
@@ -18,7 +18,11 @@ for _name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES"):
 import commands  # noqa: E402
 import hypothesis  # noqa: E402
 import no_network  # noqa: E402
+import own_home  # noqa: E402
 import pytest  # noqa: E402
+
+if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker lives with the process that started it
+    own_home.make()
 
 no_network.install()
 # A busy machine is no failure: tests that promise a time measure it themselves.
@@ -62,6 +66,12 @@ def one_thread() -> Iterator[None]:
     yield
     torch.set_num_threads(before[0])
     numba.set_num_threads(before[1])
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave nothing behind."""
+    if not hasattr(config, "workerinput"):
+        own_home.remove()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import own_home
 import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,13 +59,14 @@ def page_params() -> list:
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder like the repository's root, with short copies of the examples."""
+    """A folder like the repository's root, with short copies of the examples; atlases and notes that a page makes stay there."""
     (tmp_path / "examples").mkdir()
     for path in sorted((ROOT / "examples").glob("*")):
         if path.suffix in (".txt", ".jsonl", ".csv"):
             kept = path.read_text().splitlines(keepends=True)[:_EXAMPLE_LINES]
             (tmp_path / "examples" / path.name).write_text("".join(kept))
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOOKE_HOME", own_home.another(tmp_path / "home"))
     return tmp_path
 
 

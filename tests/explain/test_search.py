@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from hooke.explain.reading import Reading
-from hooke.explain.search import NEAR_MISS, POSITIVE, RANDOM, Places, find
+from hooke.explain.search import NEAR_MISS, POSITIVE, RANDOM, Places, _together, find
 from hooke.explain.signs import Scratch, Signs
 
 
@@ -52,3 +52,16 @@ def test_the_search_is_the_same_every_time():
     assert second is not None
     assert [own.tolist() for own in first.test.groups] == [own.tolist() for own in second.test.groups]
     assert (first.family, first.test.points, first.test.at_least) == (second.family, second.test.points, second.test.at_least)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_pairs_gain_does_not_depend_on_the_order_of_adding_up(seed):
+    """What differs between kernels and numbers of threads is the order of the places: none may change a bit, or the last digit decides."""
+    rng = np.random.default_rng(seed)
+    kind, present = rng.integers(0, 3, 3001), rng.random((40, 3001)) < rng.random((40, 1))
+    weights = Places(np.arange(3001), kind, np.arange(3001)).weights(rng.random(3001) < 0.7).astype(np.float32)
+    found = _together(present.astype(np.float32), weights)
+    both = present[:, None] & present
+    np.testing.assert_allclose(found, (both * weights.astype(np.float64)).sum(2), atol=1e-6)
+    order = rng.permutation(3001)
+    assert np.array_equal(_together(present[:, order].astype(np.float32), weights[order]), found)

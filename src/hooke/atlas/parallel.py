@@ -45,12 +45,12 @@ def in_parts(events: Events, workers: int, work: Callable[[int, int], object]) -
 def in_order(work: Callable[[int], T], count: int, workers: int) -> Iterator[T]:
     """``work(0)``, ``work(1)`` ... of `count`, in order, from so many threads, which are never more than a few features ahead."""
     if workers <= 1:
-        yield from map(work, range(count))
+        with _one_blas_thread():
+            yield from map(work, range(count))
         return
     pool, waiting = ThreadPoolExecutor(workers), deque[Future[T]]()
     try:
-        # Small products are made in all threads at once: more threads for each would only wait for each other.
-        with threadpool_limits(1, "blas"):
+        with _one_blas_thread():
             for number in range(count):
                 waiting.append(pool.submit(work, number))
                 if len(waiting) == workers * _AHEAD:
@@ -71,13 +71,13 @@ def in_processes(work: Callable[[int], T], count: int, workers: int) -> Iterator
     if workers <= 1 or count < _WORTH_IT or sys.platform != "linux" or multiprocessing.current_process().daemon:
         yield from in_order(work, count, workers)
         return
-    yield from map(work, range(_HERE))
+    yield from in_order(work, _HERE, 1)
     context = multiprocessing.get_context("fork")
     pipes = [context.Pipe(duplex=False) for _ in range(workers)]
     shares = [range(_HERE + own, count, workers) for own in range(workers)]
     processes = [context.Process(target=_serve, args=(work, share, pipes, own), daemon=True) for own, share in enumerate(shares)]
     try:
-        with threadpool_limits(1, "blas"):
+        with _one_blas_thread():
             for process in processes:
                 process.start()
         for _, theirs in pipes:
@@ -91,6 +91,11 @@ def in_processes(work: Callable[[int], T], count: int, workers: int) -> Iterator
         for process in processes:
             if process.pid is not None:
                 process.join()
+
+
+def _one_blas_thread() -> threadpool_limits:
+    """While it is entered, products take one thread: small ones, made by many at once, would only wait for more."""
+    return threadpool_limits(1, "blas")
 
 
 def _received(pipe: Connection) -> Any:

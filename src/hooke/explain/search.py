@@ -198,7 +198,7 @@ def _pairs(board: _Board) -> list[Candidate]:
     rows = np.concatenate([top[board.gain[top] > 0], np.arange(len(board.gain), len(board.groups))])
     aspect = _ASPECT[board.slot[rows]]
     own = board.present[rows].astype(np.float32)
-    together = own @ (own * board.weights).T
+    together = _together(own, board.weights)
     alone = np.diag(together)
     out = []
     for family, gain in (("both", together), ("either", alone[:, None] + alone - together)):
@@ -213,6 +213,16 @@ def _pairs(board: _Board) -> list[Candidate]:
         else:
             out.append(Candidate(family, slots, Test((np.concatenate(groups),), (1,), 1), board.present[one] | board.present[other]))
     return out
+
+
+def _together(own: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """``[one, other]``: the sum of `weights` where both hold. Places weigh one of a few values: what matrix products add up is whole
+    numbers, exact in float32, so that neither the kernels of a machine nor their threads decide between rules that are all but equal."""
+    gain = np.zeros((len(own), len(own)), np.float32)
+    for weight in np.unique(weights[weights != 0]):
+        there = own[:, weights == weight]
+        gain += weight * (there @ there.T)
+    return gain
 
 
 def _points(board: _Board) -> list[Candidate]:
