@@ -6,16 +6,18 @@ import math
 import os
 import re
 import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from commands import Command
 from hypothesis import given
 from hypothesis import strategies as st
 
 from hooke import tiny
-from hooke.errors import BadConfig, BadFile, HookeError, Missing, ShapeMismatch, UnknownName
+from hooke.errors import BadConfig, BadFile, HookeError, LimitReached, Missing, ShapeMismatch, UnknownName
 from hooke.model import Model, length_batches
 from hooke.model.sampling import draw
 from hooke.names import Site
@@ -105,6 +107,7 @@ def reconfigured(**changes: object) -> Callable[[Path], object]:
     return change
 
 
+AQLM = {"quant_method": "aqlm", "in_group_size": 8, "out_group_size": 1, "num_codebooks": 1, "nbits_per_codebook": 16}
 DAMAGE: dict[str, tuple[Callable[[Path], object], type[HookeError], str]] = {
     "cut weights": (lambda folder: os.truncate(folder / "model.safetensors", 1000), BadFile, "cannot load the model"),
     "garbage for weights": (lambda folder: (folder / "model.safetensors").write_bytes(b"\xff" * 999), BadFile, "cannot load the model"),
@@ -112,12 +115,17 @@ DAMAGE: dict[str, tuple[Callable[[Path], object], type[HookeError], str]] = {
     "garbage for a configuration": (lambda folder: (folder / "config.json").write_text("{no"), BadFile, "is not a valid JSON file"),
     "a configuration that is a list": (lambda folder: (folder / "config.json").write_text("[1]"), BadFile, "cannot load the model"),
     "an unheard-of architecture": (reconfigured(model_type="zork"), BadFile, "model type `zork`"),
-    "another width": (reconfigured(hidden_size=48), BadFile, "cannot load the model"),
+    "another width": (reconfigured(hidden_size=48), BadFile, "is (834, 32), not (834, 48)"),
     "a width in words": (reconfigured(hidden_size="wide"), BadFile, "hidden_size"),
     "a layer more": (reconfigured(num_hidden_layers=3, layer_types=["full_attention"] * 3), BadFile, "lacks 13 of its weights"),
     "garbage for a tokenizer": (lambda folder: (folder / "tokenizer.json").write_text("{no"), BadFile, "the tokenizer of"),
     "a tokenizer that is none": (lambda folder: (folder / "tokenizer.json").write_text('{"model": 5}'), BadFile, "the tokenizer of"),
     "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), Missing, "no tokenizer in"),
+    "a format whose package is not installed": (reconfigured(quantization_config=AQLM), Missing, "pip install aqlm"),
+    "a format that nobody knows": (reconfigured(quantization_config={"quant_method": "zork"}), BadFile, "is quantised in a way"),
+    "an adapter beside the weights": (lambda folder: (folder / "adapter_config.json").write_text("{}"), BadFile, "comes an adapter"),
+    "more words than memory": (reconfigured(vocab_size=10**12), LimitReached, "not enough memory for the model"),
+    "a size of 400 digits": (reconfigured(hidden_size=10**400), BadFile, "cannot load the model"),
 }
 
 
@@ -130,6 +138,33 @@ def test_a_damaged_folder_is_refused_and_never_filled_with_random_weights(damage
         Model.load(str(tmp_path / "model"), dtype="float32")
     assert said in str(caught.value)
     assert str(tmp_path / "model") in str(caught.value)
+    assert len(str(caught.value)) < 600
+
+
+CODE_OF_ITS_OWN: dict[str, dict[str, object]] = {
+    "of a kind unheard of": {"model_type": "zork", "auto_map": {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}},
+    "of a known kind": {"auto_map": {"AutoConfig": "evil.Config", "AutoModelForCausalLM": "evil.Model"}},
+    "for its attention": {"attn_implementation": "evil/kernel", "_attn_implementation_internal": "evil/kernel"},
+}
+
+
+@pytest.mark.parametrize("code", CODE_OF_ITS_OWN)
+def test_code_that_comes_with_a_model_is_never_run_nor_asked_about(
+    code: str, folder: Path, tmp_path: Path, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copytree(folder, tmp_path / "model")
+    reconfigured(**CODE_OF_ITS_OWN[code])(tmp_path / "model")
+    (tmp_path / "model" / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')\n")
+    (tmp_path / "model" / "tokenizer_config.json").write_text(json.dumps({"auto_map": {"AutoTokenizer": ["evil.Slow", "evil.Fast"]}}))
+    monkeypatch.setattr("builtins.input", lambda prompt="": pytest.fail(f"asked: {prompt}"))
+    exit_code, out, err = command(
+        "sample", "--model", str(tmp_path / "model"), "--out", str(tmp_path / "o.txt"), "--tokens", "8", "--length", "4", stdin=b"y\n"
+    )
+    assert not (tmp_path / "ran").exists()
+    assert sys.stdin.read() == "y\n"
+    assert (exit_code, out) == (3, "") if code == "of a kind unheard of" else exit_code == 0, err
+    if exit_code:
+        assert "can only be loaded by running Python code that comes with it, which Hooke never does" in err
 
 
 def test_an_architecture_without_a_row_is_unknown() -> None:
