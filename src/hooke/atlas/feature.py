@@ -4,6 +4,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from hooke.atlas.naming import Name
 from hooke.atlas.records import INTERVALS, Label, Score
 
 
@@ -136,11 +137,14 @@ class Feature:
     """Evidence for each topic, in nats, when it is fully active."""
     written: Written = field(default_factory=Written)
     """What a person wrote about it."""
+    named: Name | None = None
+    """The name that a reader gave to it; None where nobody read."""
 
     @property
     def title(self) -> str | None:
-        """The label to show: one's own, else the atlas'."""
-        return self.written.label or (self.label.text if self.label else None)
+        """What to call it: a label of one's own, else a reader's name that may stand first, else the rule's wording."""
+        read = self.named.name if self.named and self.named.stands_first else ""
+        return self.written.label or read or (self.label.text if self.label else None)
 
     def stretch(self, interval: int) -> tuple[float, float]:
         """The activations between which the examples ``intervals[interval]`` peak."""

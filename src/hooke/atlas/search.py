@@ -11,6 +11,7 @@ import numpy as np
 
 from hooke.atlas import schema
 from hooke.atlas.feature import Passage, Written
+from hooke.atlas.naming import Name
 from hooke.atlas.packing import unpack_numbers
 from hooke.atlas.query import Query
 from hooke.atlas.records import NO_MEANING, TOO_RARE
@@ -57,7 +58,7 @@ class Hit:
     name: str
     """Address, ``sae/index``."""
     title: str | None
-    """The label to show: one's own, else the atlas'."""
+    """What to call it: a label of one's own, else a reader's name, else the atlas' label."""
     kind: str | None
     """Kind of rule behind the atlas' label."""
     score: float | None
@@ -74,6 +75,8 @@ class Hit:
     """Text it fires on that has the words."""
     written: Written = field(default_factory=Written)
     """What a person wrote about it."""
+    named: Name | None = None
+    """The name that a reader gave to it."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +116,7 @@ class Search:
         self._written = {
             first[name] + i: w for name in self.saes for i, w in (atlas.notes.of(atlas.saes[name]) if atlas.notes else {}).items()
         }
+        self._names = {first[name] + i: given for name in self.saes for i, given in atlas.names(name).items()}
         if filters.starred and atlas.notes is None:
             raise BadConfig("stars are kept in the notes: open the atlas with them, Atlas(path, Notes()).")
 
@@ -135,13 +139,15 @@ class Search:
         return self._hits(sorted(rows, key=_KEYS[sort])[:limit])
 
     def words(self, query: Query, where: Sequence[str], sort: str, limit: int, *, every: bool = True) -> list[Hit]:
-        """Features in whose labels, contexts or outputs the words are."""
+        """Features in whose names, labels, contexts or outputs the words are."""
         deep = _DEEP if sort != "match" or self._narrow() else max(100, 3 * limit)
         ranked: dict[str, _Ranked] = {}
         passages: dict[int, Passage] = {}
         if "label" in where:
-            own = [i for i, w in self._written.items() if w.label and query.hits(w.label) >= (len(query.wanted) if every else 1)]
-            ranked["label"] = _numbered([*own, *self._words(query.match("label", "output", every=every), deep)])
+            asked = len(query.wanted) if every else 1
+            own = [i for i, w in self._written.items() if w.label and query.hits(w.label) >= asked]
+            read = sorted((-query.hits(name.name), i) for i, name in self._names.items() if query.hits(name.name) >= asked)
+            ranked["label"] = _numbered([*own, *(i for _, i in read), *self._words(query.match("label", "output", every=every), deep)])
         if "output" in where:
             ranked["output"] = _numbered(self._words(query.match("promoted", every=every), deep))
         if "context" in where:
@@ -273,13 +279,14 @@ class Search:
                     (where or {}).get(feature, ()),
                     passage and passage.near(),
                     written,
+                    self._names.get(feature),
                 )
             )
         return hits
 
     def _title(self, row: tuple[Any, ...]) -> str | None:
-        written = self._written.get(row[0])
-        return (written.label if written else "") or row[1]
+        written, read = self._written.get(row[0]), self._names.get(row[0])
+        return (written.label if written else "") or (read.name if read and read.stands_first else "") or row[1]
 
     def _name(self, feature: int) -> str:
         name = max((name for name in self.atlas.saes if self._first[name] <= feature), key=lambda name: self._first[name])

@@ -1,0 +1,151 @@
+"""Names that a reader gave to features: one small file of JSON Lines for each SAE, apart from every atlas, merged when an atlas is read.
+
+The first line says of which weights the names are, each other line is the name of one feature. A pack carries such a file beside an
+SAE's weights (``resid_post.12.safetensors``, ``resid_post.12.names.jsonl.zst``); names made here lie in Hooke's own folder.
+"""
+
+import io
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import zstandard
+
+from hooke.atlas.records import SaeEntry
+from hooke.errors import BadFile
+from hooke.files import atomic_write, data_dir
+from hooke.sae.packs import pack_folders
+from hooke.text.marks import stripped
+from hooke.text.unpack import DAMAGE, unpacked
+
+ABOUT = ("topic", "entity", "event", "frame", "word", "grammar", "form", "unclear")
+"""What a name may be about; *unclear*: who read found nothing that holds across the feature's range."""
+MAX_NAME, MAX_NOTE, MAX_READER = 40, 200, 80
+"""Characters of a name, of its note, and of who read."""
+CHANCE = 0.5
+_FORMAT, _VERSION = "hooke names", 1
+_SUFFIX = ".names.jsonl.zst"
+_MOST_BYTES, _MOST_LINE = 256 << 20, 4096
+
+
+@dataclass(frozen=True)
+class Name:
+    """What somebody who read a feature's contexts calls it, and how well that name tells where it fires."""
+
+    name: str
+    """Two to six words, as a person would say it; empty where `about` is *unclear*."""
+    about: str
+    """One of `ABOUT`."""
+    note: str = ""
+    """One sentence more."""
+    confidence: float | None = None
+    """How sure the reader was, 0 to 1."""
+    score: float | None = None
+    """Detection: balanced accuracy of a reader who sees the name and unmarked texts of the score half; 0.5 is chance. None: not scored."""
+    low: float | None = None
+    """Lower end of its 95 % interval."""
+    high: float | None = None
+    """Upper end."""
+    n: int = 0
+    """Texts that the score rests on."""
+    embedding: float | None = None
+    """AUROC of the cosine between name and texts, by the sentence encoder; 0.5 is chance."""
+    reader: str = ""
+    """Who read."""
+
+    @property
+    def stands_first(self) -> bool:
+        """Whether it is shown in place of the rule's wording: it says something, and was not found to be no better than chance."""
+        return self.about != "unclear" and (self.low is None or self.low > CHANCE)
+
+
+def names_of(sae: SaeEntry) -> dict[int, Name]:
+    """The names of an SAE's features by index: those made here, and where there are none the ones its pack brings."""
+    found: dict[int, Name] = {}
+    if sae.digest:
+        for path in (*_carried(), own_names(sae)):
+            if path.is_file():
+                found |= read_names(path, sae) or {}
+    return found
+
+
+def own_names(sae: SaeEntry) -> Path:
+    """Where the names made here of an SAE are kept."""
+    return data_dir() / "names" / f"{sae.digest[:16]}.jsonl"
+
+
+def _carried() -> Iterator[Path]:
+    for folder in pack_folders().values():
+        yield from sorted(folder.glob(f"*{_SUFFIX}"))
+
+
+def read_names(path: Path, sae: SaeEntry) -> dict[int, Name] | None:
+    """The names in the file at `path` by feature; None where they are of other weights than those of `sae`. Raises `BadFile`."""
+    number = 1
+    found: dict[int, Name] = {}
+    try:
+        with path.open("rb") as file:
+            lines = _lines(unpacked(file)[0])
+            head = json.loads(next(lines))
+            if head["format"] != _FORMAT or head["version"] > _VERSION:
+                raise ValueError("it is of another make")
+            if head["digest"] != sae.digest:
+                return None
+            for line in lines:
+                number += 1
+                row = json.loads(line)
+                found[_index(row.pop("feature"), sae)] = _name(row)
+    except (ValueError, TypeError, LookupError, StopIteration, RecursionError, OSError, *DAMAGE) as error:
+        raise BadFile(f"{path} is not a file of names or is damaged, at line {number}: {str(error)[:200]}.") from error
+    return found
+
+
+def write_names(path: Path, sae: SaeEntry, names: Mapping[int, Name]) -> Path:
+    """Write `names` at `path`, whole or not at all, packed where it ends in ``.zst``; `path`. `read_names` gives them back."""
+    head = {"format": _FORMAT, "version": _VERSION, "sae": sae.name, "digest": sae.digest}
+    rows = [{"feature": index, **_known(name)} for index, name in sorted(names.items())]
+    data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in (head, *rows)).encode()
+    if path.suffix == ".zst":
+        data = zstandard.ZstdCompressor(level=19, write_checksum=True).compress(data)
+    with atomic_write(path) as out:
+        out.write(data)
+    return path
+
+
+def _known(name: Name) -> dict[str, Any]:
+    """The fields that say something."""
+    return {key: value for key, value in asdict(name).items() if value not in (None, "", 0)}
+
+
+def _lines(stream: io.BufferedIOBase) -> Iterator[bytes]:
+    left = _MOST_BYTES
+    while line := stream.readline(_MOST_LINE + 1):
+        left -= len(line)
+        if len(line) > _MOST_LINE or left < 0:
+            raise ValueError("a line or the whole is longer than names are")
+        yield line
+
+
+def _index(value: Any, sae: SaeEntry) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < sae.d_sae:
+        raise ValueError(f"{value!r} is no feature of {sae.name}, which has {sae.d_sae:,}"[:120])
+    return value
+
+
+def _name(row: dict[str, Any]) -> Name:
+    known = {field.name for field in fields(Name)}
+    values: dict[str, Any] = {"name": ""} | {key: value for key, value in row.items() if key in known}
+    own = Name(**values)
+    for text, most in ((own.name, MAX_NAME), (own.note, MAX_NOTE), (own.reader, MAX_READER)):
+        if not isinstance(text, str) or len(text) > most or stripped(text) != text:
+            raise ValueError(f"{text!r:.80} is no text of at most {most} characters on one line")
+    for value in (own.confidence, own.score, own.low, own.high, own.embedding):
+        if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1):
+            raise ValueError(f"{value!r:.80} is no number from 0 to 1")
+    if isinstance(own.n, bool) or not isinstance(own.n, int) or own.n < 0:
+        raise ValueError(f"{own.n!r:.80} is no number of texts")
+    if own.about not in ABOUT or (own.about != "unclear") != bool(own.name):
+        raise ValueError(f"a name about {own.about!r:.40} cannot be {own.name!r:.60}")
+    return own

@@ -1,0 +1,108 @@
+"""Names by reading: kept apart from atlases, known by weights, found by words, refused where a file is damaged."""
+
+import json
+
+import handmade
+import pytest
+import zstandard
+from handmade import FIRST, SECOND
+
+from hooke.atlas import Atlas, Name
+from hooke.atlas.naming import names_of, own_names, read_names, write_names
+from hooke.atlas.notes import Notes
+from hooke.errors import BadFile
+
+ROCKETS = Name("spacecraft launches", "event", "Countdowns too.", 0.9, 0.95, 0.7, 0.99, 10, 0.88, "a reader")
+CHANCE = Name("old furniture", "topic", score=0.5, low=0.2, high=0.8, n=10)
+UNCLEAR = Name("", "unclear", "Nothing in common.")
+
+
+@pytest.fixture
+def atlas(tmp_path, monkeypatch) -> Atlas:
+    monkeypatch.setenv("HOOKE_HOME", str(tmp_path / "home"))
+    return Atlas(handmade.write(tmp_path / "atlas"))
+
+
+def put(atlas: Atlas, names: dict[int, Name]) -> Atlas:
+    write_names(own_names(atlas.saes[FIRST]), atlas.saes[FIRST], names)
+    return Atlas(atlas.path, atlas.notes)
+
+
+def test_what_is_written_is_read_back(atlas, tmp_path):
+    sae, names = atlas.saes[FIRST], {1: ROCKETS, 2: CHANCE, 7: UNCLEAR}
+    for path in (tmp_path / "a.jsonl", tmp_path / "a.names.jsonl.zst"):
+        assert read_names(write_names(path, sae, names), sae) == names
+
+
+def test_names_reach_features_their_relatives_and_the_search(atlas):
+    atlas = put(atlas, {1: ROCKETS, 2: CHANCE, 3: UNCLEAR})
+    assert atlas.name(FIRST, 1) == ROCKETS == atlas.feature(f"{FIRST}/1").named
+    assert atlas.name(FIRST, 5) is None
+    assert atlas.name(SECOND, 1) is None  # its weights are not known
+    assert [atlas.feature(f"{FIRST}/{i}").title for i in (1, 2)] == ["spacecraft launches", "no consistent meaning found"]
+    assert {"spacecraft launches", "old furniture"}.isdisjoint(r.label for r in atlas.feature(f"{FIRST}/1").neighbours)
+    assert [(hit.name, hit.title, hit.named) for hit in atlas.search("spacecraft", where=["label"])] == [
+        (f"{FIRST}/1", "spacecraft launches", ROCKETS)
+    ]
+    assert json.loads(json.dumps(atlas.feature(f"{FIRST}/1").to_json()))["named"]["about"] == "event"
+
+
+def test_ones_own_label_wins(atlas, tmp_path):
+    notes = Notes(tmp_path / "notes.sqlite")
+    notes.put(atlas.saes[FIRST], 1, label="mine")
+    atlas.notes = notes
+    assert put(atlas, {1: ROCKETS}).feature(f"{FIRST}/1").title == "mine"
+
+
+def test_names_of_other_weights_are_passed_over(atlas, tmp_path):
+    other = atlas.saes[SECOND]
+    assert read_names(write_names(tmp_path / "n.jsonl", atlas.saes[FIRST], {1: ROCKETS}), other) is None
+    assert names_of(other) == {}
+
+
+def test_a_name_stands_first_unless_it_says_nothing_or_is_no_better_than_chance():
+    assert Name("a b", "topic").stands_first  # not scored
+    assert [name.stands_first for name in (ROCKETS, CHANCE, UNCLEAR)] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"feature": 8, "name": "a", "about": "topic"},
+        {"feature": -1, "name": "a", "about": "topic"},
+        {"feature": True, "name": "a", "about": "topic"},
+        {"feature": 1, "name": "a" * 41, "about": "topic"},
+        {"feature": 1, "name": "a\x1b[31m", "about": "topic"},
+        {"feature": 1, "name": "a\u202eb", "about": "topic"},
+        {"feature": 1, "name": ["a"], "about": "topic"},
+        {"feature": 1, "name": "a", "about": "gossip"},
+        {"feature": 1, "name": "", "about": "topic"},
+        {"feature": 1, "name": "a", "about": "unclear"},
+        {"feature": 1, "name": "a", "about": "topic", "score": 2},
+        {"feature": 1, "name": "a", "about": "topic", "score": float("nan")},
+        {"feature": 1, "name": "a", "about": "topic", "n": "ten"},
+        {"feature": 1, "name": "a", "about": ["topic"]},
+        {"name": "a", "about": "topic"},
+        [1],
+    ],
+)
+def test_a_damaged_file_says_where(atlas, tmp_path, row):
+    sae = atlas.saes[FIRST]
+    path = write_names(tmp_path / "n.jsonl", sae, {0: ROCKETS})
+    path.write_text(path.read_text() + json.dumps(row) + "\n")
+    with pytest.raises(BadFile, match=r"n\.jsonl is not a file of names or is damaged, at line 3"):
+        read_names(path, sae)
+
+
+def test_a_line_longer_than_names_are_is_not_read_whole(atlas, tmp_path):
+    path = write_names(tmp_path / "n.jsonl", atlas.saes[FIRST], {0: ROCKETS})
+    path.write_text(path.read_text() + json.dumps({"feature": 1, "note": "x" * 10_000}))
+    with pytest.raises(BadFile, match="longer than names are"):
+        read_names(path, atlas.saes[FIRST])
+
+
+@pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"format": "other"}', b"\xff\xfe", zstandard.compress(b"{}")[:-3]])
+def test_what_is_no_file_of_names_is_refused(atlas, tmp_path, data):
+    (tmp_path / "n.jsonl").write_bytes(data)
+    with pytest.raises(BadFile, match="is not a file of names"):
+        read_names(tmp_path / "n.jsonl", atlas.saes[FIRST])
