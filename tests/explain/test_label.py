@@ -73,11 +73,11 @@ def after(words: tuple[str, ...], before: tuple[str, ...]) -> list[int]:
 @pytest.mark.parametrize(
     ("rows", "kinds", "text"),
     [
-        (places("bank"), {"token", "word"}, "bank"),
+        (places("the word “bank”"), {"token", "word"}, "bank"),
         (places("zeta", "paper"), {"token", "word"}, "zeta, paper"),
         (beside(places("police"), 1), {"before"}, "after police"),
         (beside(places("police"), -1), {"after"}, "before police"),
-        (places("walking", "jumping", "burning"), {"ending"}, "words ending in -ing"),
+        (places("walking", "jumping", "burning"), {"ending"}, "-ing at the end of words"),
         (places("1987"), {"token", "word", "mark"}, None),
         (places("NATO"), {"token", "word", "mark"}, None),
         (list(range(0, len(WORDS), LENGTH)), {"mark"}, None),
@@ -127,7 +127,7 @@ def test_what_a_text_is_on():
     assert found.kind == "text"
     assert found.token is not None
     assert found.document is not None
-    assert found.text == "in texts with bank"
+    assert found.text == "about bank"
     assert (found.token.value, found.document.value) == (1, 1)
 
 
@@ -178,7 +178,7 @@ def test_too_rare():
 def test_too_rare_in_the_score_half_is_unscored():
     rows = [row for row in places("bank") if not READING.score_half[row]]
     found = label(rows)
-    assert (found.text, found.token, found.document) == ("bank", None, None)
+    assert (found.text, found.token, found.document) == ("the word “bank”", None, None)
     assert len(rows) >= MIN_EVIDENCE
 
 
@@ -197,7 +197,7 @@ def test_weak_firing_is_neither_evidence_nor_silence():
     values = [10.0 if WORDS[row] == "bank" else 0.5 for row in rows]
     found = label(rows, values)
     assert found.token is not None
-    assert (found.text, found.token.value, found.token.positives) == ("bank", 1.0, READING.score_half[places("bank")].sum())
+    assert (found.text, found.token.value, found.token.positives) == ("the word “bank”", 1.0, READING.score_half[places("bank")].sum())
 
 
 def test_the_stronger_half_of_the_range_is_scored_beside():

@@ -1,148 +1,308 @@
-"""Wording: what a rule says, short and in plain words."""
+"""Wording: what a rule says, in the few words that a person would use, and in full."""
 
+import re
 from collections.abc import Mapping, Sequence
 
+from hooke.explain.passage import MARKS
 from hooke.explain.rule import Rule, Sign
 from hooke.explain.subjects import subject_of
 from hooke.explain.vocabulary import grammatical, named_classes, names_of
 
-_SHOWN, _CLASSES_SHOWN = 3, 2
-"""Words shown of a set, and classes of words."""
+MOST = 40
+"""Characters of a label."""
 _CLASS_SIZE, _CLASS_SHARE, _CLASS_COVERS = 5, 0.6, 0.75
 """A set is called by a class' name where it has so many values, so many of them are of that class, and they cover so much."""
-_OWN_PART, _PART = 0.12, 0.2
-"""Of a rule of points, what a slot of the token itself, and one of what is around it, must bring to be named."""
+_PART = 0.2
+"""Of all that a rule of points is worth, what lies around the token must bring so much to be named beside the token itself."""
 OWN = ("token", "word", "class", "mark", "ending", "beginning", "language")
 """Slots that say what the token itself is; the others say what is around it."""
+_CLASS_SLOTS = ("class", "class before", "class after", "near class", "text class")
 _AROUND = {
     "before": "after {}",
     "class before": "after {}",
     "after": "before {}",
+    "next": "before {}",
     "class after": "before {}",
     "near": "near {}",
     "near class": "near {}",
-    "text": "in texts with {}",
-    "text class": "in texts with {}",
-    "subject": "in texts on {}",
-    "next": "before {}",
+    "text": "about {}",
+    "text class": "about {}",
+    "subject": "about {}",
 }
+_SPLIT = {"beginnings of split words", "middles of split words", "ends of split words"}
+_DULL = frozenset({"said", "pct", "says", "told", "also", "dlrs", "mln", "vs", "cts", "spaces"})
+"""Words of news agencies (and white space, as a word) that say as little of what a text is on as words of grammar do."""
+_ITEMS = 5
+"""Words of a list that a person still reads."""
 
 
 def worded(rule: Rule, coverage: Mapping[Sign, float]) -> str:
-    """The label of `rule`; `coverage` says of each sign how much of the feature it tells, say the share of the feature's places with it."""
-    if set(rule.points) == {1} and rule.at_least in (1, len(rule.points)):
-        groups = [_slots(group, coverage) for group in rule.groups]
-        if len(groups) == 1:
-            return " or ".join(_alone(slot, values) for slot, values in groups[0])
-        return _together([part for own in groups for part in own])
-    return _mostly(rule, coverage)
+    """A label for `rule`, at most `MOST` characters: its most telling words, most telling first, or the class that they are of.
+
+    `coverage` says of each sign how much of the feature it tells, say the share of the feature's places with it. Of several things that
+    a rule would take one for the other, the label names the one that tells most; `in_full` names all.
+    """
+    worth = _worth(rule, coverage)
+    totals = {slot: sum(values.values()) for slot, values in worth.items()}
+    own, around = ([slot for slot in sorted(totals, key=lambda slot: -totals[slot]) if (slot in OWN) == here] for here in (True, False))
+    both = bool(own and around)
+    if both and _takes_either(rule):
+        own, around = (own, []) if totals[own[0]] >= totals[around[0]] else ([], around)
+    elif both and not _needs_all(rule) and totals[around[0]] < _PART * sum(totals.values()):
+        around = []
+    return _label(*((slots[0], _ranked(slots[0], worth[slots[0]])) if slots else None for slots in (own, around)))
 
 
-def _slots(group: Sequence[Sign], coverage: Mapping[Sign, float]) -> list[tuple[str, list[str]]]:
-    """A group's values by slot, commonest first."""
-    out: dict[str, list[str]] = {}
-    for slot, value in sorted(group, key=lambda sign: -coverage.get(sign, 0)):
-        out.setdefault(slot, []).append(value)
-    return [(slot, _by_class(slot, values, coverage)) for slot, values in out.items()]
+def in_full(rule: Rule) -> str:
+    """All that `rule` looks for, slot by slot, in plain words."""
+    groups = []
+    for group, points in zip(rule.groups, rule.points, strict=True):
+        by_slot: dict[str, list[str]] = {}
+        for slot, value in group:
+            by_slot.setdefault(slot, []).append(value)
+        said = " or ".join(
+            f"{_SLOT_NAMES[slot]} {', '.join(_shown(slot, value) for value in values)}".strip() for slot, values in by_slot.items()
+        )
+        groups.append(said if set(rule.points) == {1} else f"{said} ({points:+d})")
+    if _needs_all(rule):
+        return "; and ".join(groups)
+    return "; ".join(groups) + ("" if _takes_either(rule) else f"; at least {rule.at_least} points")
 
 
-def _by_class(slot: str, values: list[str], coverage: Mapping[Sign, float]) -> list[str]:
-    """The values, with the name of a class in front where it holds nearly all of them."""
+def reworded(label: str) -> str:
+    """A label as `worded` would put it, out of the longer wording of earlier versions; what is no such wording stays as it is.
+
+    >>> reworded("mostly budget, fiscal, appropriations … in texts with senate, house")
+    'budget, fiscal, appropriations'
+    """
+    one_word = label.isalpha() and label not in MARKS and label not in named_classes()
+    if not one_word and not _EARLIER.search(label):
+        return label
+    alternatives = label.removeprefix("mostly ").split(" or ")
+    (own, around), (_, last) = (_earlier_parts(alternatives[at]) for at in (0, -1))
+    # Where a rule of points named several things and then what is around them, that goes for all of them.
+    around = around or (last if label.startswith("mostly ") and own and last and alternatives[-1].find(" ") > 0 else None)
+    return _label(own, around) if own or around else label
+
+
+def _takes_either(rule: Rule) -> bool:
+    return set(rule.points) == {1} and rule.at_least == 1
+
+
+def _needs_all(rule: Rule) -> bool:
+    return set(rule.points) == {1} and rule.at_least == len(rule.groups)
+
+
+def _worth(rule: Rule, coverage: Mapping[Sign, float]) -> dict[str, dict[str, float]]:
+    """By slot, what each value is worth where the feature fires. A token that is a whole word counts as that word."""
+    worth: dict[str, dict[str, float]] = {}
+    words = {value for group in rule.groups for slot, value in group if slot == "word"}
+    words |= {value.strip().lower() for group in rule.groups for slot, value in group if slot == "token" and value[:1].isspace()}
+    for group, points in zip(rule.groups, rule.points, strict=True):
+        for slot, value in group:
+            if points > 0:
+                is_word = slot == "token" and (value.strip().lower() in words or not value[:1].islower()) and value.strip()
+                key = ("word", value.strip().lower()) if is_word else (slot, value)
+                own = worth.setdefault(key[0], {})
+                own[key[1]] = own.get(key[1], 0.0) + points * coverage.get((slot, value), 0.0)
+    return worth
+
+
+def _ranked(slot: str, worth: Mapping[str, float]) -> list[str]:
+    """The values, those worth most first; under the name of a class, followed by a colon, where nearly all are of that class."""
+    values = sorted(worth, key=lambda value: -worth[value])
     weight: dict[str, float] = {}
     for value in values:
-        word = value.strip().lower()
-        weight[word] = weight.get(word, 0) + coverage.get((slot, value), 0)
+        weight[value.strip().lower()] = weight.get(value.strip().lower(), 0) + worth[value]
     if len(weight) < _CLASS_SIZE or slot not in ("word", "token", "before", "after", "near", "text", "next"):
         return values
-    total, own = sum(weight.values()) or 1, dict[str, list[float]]()
+    total, members = sum(weight.values()) or 1, dict[str, list[float]]()
     for word, part in weight.items():
         for name in names_of(word):
-            own.setdefault(name, []).append(part)
+            members.setdefault(name, []).append(part)
     fitting = [
         (len(named_classes()[name]), name)
-        for name, parts in own.items()
+        for name, parts in members.items()
         if len(parts) >= _CLASS_SHARE * len(weight) and sum(parts) > _CLASS_COVERS * total
     ]
     # Of the classes that fit, the one that says most.
-    return [min(fitting)[1] + "\0", *values] if fitting else values
+    return [min(fitting)[1] + ":", *values] if fitting else values
 
 
-def _listed(slot: str, values: list[str], shown: int = _SHOWN) -> str:
-    if values[0].endswith("\0"):
-        return f"{values[0][:-1]} ({_listed(slot, values[1:], 2)})"
-    if slot == "mark":
-        return " or ".join(values[:shown])
-    if slot in ("class", "class before", "class after", "near class", "text class"):
-        known = sorted(values[:_CLASSES_SHOWN], key=lambda value: value not in named_classes())
-        like = next((value for value in known if value not in named_classes()), None)
-        return " or ".join(f"words like {value}" if value == like else value for value in known)
+_Part = tuple[str, Sequence[str]]
+"""A slot and its values, most telling first."""
+
+
+def _label(own: _Part | None, around: _Part | None) -> str:
+    """What the token itself is, what is around it, or both, in `MOST` characters."""
+    if own is None or around is None:
+        part = own or around
+        assert part is not None  # a rule looks for something
+        return _alone(*part, MOST)
+    slot, values = own
+    if around[0] in ("text", "text class", "subject") and slot in ("token", "word") and not _telling(values, 1):
+        # Grammar all over texts on one subject: the subject is what a reader wants to know.
+        return _alone(*around, MOST)
+    first = _listed(slot, values, MOST // 2)
+    if (slot in ("token", "word") and _telling(values, 1)) or len(first) > MOST - 10:
+        return _alone(slot, values, MOST)
+    return f"{first} {_alone(*around, MOST - len(first) - 1)}"
+
+
+def _alone(slot: str, values: Sequence[str], room: int) -> str:
+    if slot not in _AROUND:
+        if slot in ("word", "token") and len({_shown(slot, value) for value in values}) == 1 and (one := values[0].strip().isalpha()):
+            return _cut(f"the word “{values[0].strip()}”" if one and not _is_piece(slot, values[0]) else _shown(slot, values[0]), room)
+        return _listed(slot, values, room)
+    frame = _AROUND[slot]
+    if slot == "text" and not _telling(values):
+        frame = "texts with {}"
+    return frame.format(_listed(slot, values, room - len(frame) + 2))
+
+
+def _telling(values: Sequence[str], many: int = 3) -> bool:
+    """Whether words among the first few say what a text is on."""
+    return _is_head(values[0]) or any(_speaks(value) for value in values[:many])
+
+
+def _is_head(value: str) -> bool:
+    """Whether this is the name of the class that the values after it are of."""
+    return value.endswith(":") and value[:-1] in named_classes()
+
+
+def _speaks(value: str) -> bool:
+    word = value.strip().lower()
+    return len(word) > 2 and word.isalpha() and word not in grammatical() and word not in _DULL
+
+
+def _listed(slot: str, values: Sequence[str], room: int) -> str:
+    """As many of the values as fit in `room` characters, at least one."""
+    if slot in ("near", "text"):
+        # Marks, breaks, single letters and words of grammar belong to the rule, but tell a reader little beside a word.
+        values = [value for value in values if _speaks(value) or _is_head(value)] or values
+    shown = list(dict.fromkeys(_shown(slot, value) for value in values))
+    if slot == "mark" and not (_SPLIT.isdisjoint(values[:2])):
+        return "parts of split words" if len(_SPLIT.intersection(values)) > 1 else _cut(shown[0], room)
+    if slot in ("mark", "language", *_CLASS_SLOTS):
+        named = [value for value in values if value in named_classes()]
+        return _cut(_shown(slot, named[0]) if named else shown[0], room)
+    tail = {"ending": " at the end of words", "beginning": " at the start of words"}.get(slot, "")
     if slot == "ending":
         # "-ing" says all that "-ng" would.
-        values = [value for value in values if not any(other != value and other.endswith(value) for other in values)]
-        return "words ending in " + ", ".join(f"-{value}" for value in values[:shown]) + ("" if len(values) <= shown else " …")
-    if slot == "beginning":
-        return "words beginning with " + ", ".join(f"{value}-" for value in values[:shown]) + ("" if len(values) <= shown else " …")
-    if slot == "subject":
-        return " or ".join(dict.fromkeys(subject_of(value) for value in values))
-    if slot == "language":
-        return "text in " + " or ".join(values)
-    seen = list(dict.fromkeys(_shown(value, slot) for value in values))
-    if len(seen) == 1 and slot == "token" and seen[0][0] == "“":
-        return f"token {seen[0]}"
-    # Marks, breaks, single letters and, around a token, words of grammar belong to the rule, but tell a reader little beside a word.
-    dull = grammatical() if slot in ("near", "text") else ()
-    telling = [text for text in seen if text.strip("-")[:1].isalnum() and len(text) > 1 and text not in dull]
-    told = telling + [text for text in seen if text not in telling]
-    return ", ".join(told[:shown]) + (" …" if len(told) > shown else "")
+        shown = [one for one in shown if not any(other != one and other.endswith(one[1:]) for other in shown)]
+    if slot == "token" and shown[0].startswith("-"):
+        tail = " inside words"
+    text = shown[0]
+    for number, one in enumerate(shown[1:_ITEMS], 1):
+        longer = f"{text} {one}" if number == 1 and _is_head(values[0]) else f"{text}, {one}"
+        if len(longer) + len(tail) > room:
+            break
+        text = longer
+    return _cut(text[:-1] if _is_head(text) else text, room - len(tail)) + tail
 
 
-def _shown(value: str, slot: str) -> str:
+def _shown(slot: str, value: str) -> str:
     body = value.strip()
+    if slot in ("mark", *_CLASS_SLOTS):
+        return value.removesuffix(" words") if slot in ("text class", "near class") else value
+    if slot == "ending":
+        return f"-{value}"
+    if slot == "beginning":
+        return f"{value}-"
+    if slot == "subject":
+        return subject_of(value)
+    if slot == "language":
+        return f"{value} text"
     if not body:
         return "line breaks" if "\n" in value else "spaces"
-    if slot in ("token", "next") and not value.startswith(" ") and body[0].islower():
+    if _is_head(value):
+        return value
+    if _is_piece(slot, value):
         return f"-{body}"
-    return body if body.isalnum() and (len(body) > 1 or body in "aiAI") else f"“{body}”"
+    plain = body.isdigit() or (body.replace("-", "").isalnum() and len(body) > 1 and body.lower() not in grammatical())
+    return body if plain else f"“{body}”"
 
 
-def _alone(slot: str, values: list[str]) -> str:
-    listed = _listed(slot, values)
-    return _AROUND[slot].format(listed) if slot in _AROUND else listed
+def _is_piece(slot: str, value: str) -> bool:
+    return slot in ("token", "next") and value[:1].islower()
 
 
-def _together(parts: list[tuple[str, list[str]]]) -> str:
-    """Things that are all so: what the token is first, then what is around it."""
-    own = sorted((part for part in parts if part[0] in OWN), key=lambda part: OWN.index(part[0]))
-    around = [_alone(*part) for part in parts if part[0] not in OWN]
-    if not own:
-        return " ".join(["words", *around]) if not around[0].startswith("before") else " and ".join(around)
-    first, *rest = [_alone(*part) for part in own]
-    return " ".join([first + (f" ({', '.join(rest)})" if rest else ""), *around])
+def _cut(text: str, room: int) -> str:
+    return text if len(text) <= room else text[: room - 1] + "…"
 
 
-def _mostly(rule: Rule, coverage: Mapping[Sign, float]) -> str:
-    """A rule of points, by the groups that bring most points where the feature fires."""
-    worth: dict[str, dict[str, float]] = {}
-    for group, points in zip(rule.groups, rule.points, strict=True):
-        for own_slot, sign in group:
-            if points > 0:
-                # A token beside its word says the same once more.
-                slot, value = ("word", sign.strip().lower() or sign) if own_slot == "token" else (own_slot, sign)
-                own = worth.setdefault(slot, {})
-                own[value] = own.get(value, 0) + points * coverage.get((own_slot, sign), 0)
-    totals = {slot: sum(own.values()) for slot, own in worth.items()}
-    whole = sum(totals.values()) or 1
-    ranked = sorted(totals, key=lambda slot: -totals[slot])
-    # What the token itself is says more to a reader than what is around it.
-    own = [slot for slot in ranked if slot in OWN and totals[slot] >= _OWN_PART * whole]
-    around = [slot for slot in ranked if slot not in OWN and totals[slot] >= _PART * whole]
-    chosen = own[:1] + around[:1] if around else [slot for slot in own if slot == own[0] or totals[slot] >= _PART * whole][:2]
-    parts = []
-    for slot in chosen or ranked[:1]:
-        values = sorted(worth[slot], key=lambda value: -worth[slot][value])
-        parts.append((slot, _by_class(slot, values, {(slot, value): worth[slot][value] for value in values})))
-    if len(parts) == 2 and all(slot in OWN for slot, _ in parts):
-        first = _alone(*parts[0])
-        rest = [value for value in parts[1][1] if value not in first]
-        return "mostly " + " or ".join([first, *([_alone(parts[1][0], rest)] if rest else [])])
-    return "mostly " + _together(parts)
+_SLOT_NAMES = {
+    "token": "the token",
+    "word": "the word",
+    "class": "a word of",
+    "mark": "",
+    "ending": "a word in",
+    "beginning": "a word in",
+    "language": "",
+    "before": "after",
+    "class before": "after a word of",
+    "after": "before",
+    "next": "before the token",
+    "class after": "before a word of",
+    "near": "near",
+    "near class": "near a word of",
+    "text": "in a text with",
+    "text class": "in a text with words of",
+    "subject": "in a text on",
+}
+
+_EARLIER = re.compile(
+    r"\A(?:mostly|token|texts on|in texts|text in|words (?:like|ending|beginning|in|near|after|before)|beginnings of|middles of|ends of) "
+    r"| or | …|, |\S \([^)]*\)\Z| in texts (?:with|on) "
+)
+_FRAMES = {"in texts with": "text", "in texts on": "subject", "near": "near", "after": "before", "before": "after"}
+_OF_CLASS = {"text": "text class", "near": "near class", "before": "class before", "after": "class after"}
+
+
+def _earlier_parts(text: str) -> tuple[_Part | None, _Part | None]:
+    """What one alternative of an earlier wording said of the token itself, and of what is around it."""
+    text = re.sub(r"\A(token “.+?”) \(.*\)\Z", r"\1", text, flags=re.DOTALL)
+    found = None if text in MARKS else re.search(r"(?:\A| )(" + "|".join(_FRAMES) + r") (?=\S)", text)
+    own, around = (text[: found.start()], text[found.end() :]) if found else (text, "")
+    first = None if own in ("", "words") else _earlier_own(own)
+    return first, _earlier_around(_FRAMES[found[1]], around) if found else None
+
+
+def _earlier_values(text: str) -> list[str]:
+    """The words of one list of an earlier wording; a class with some of its words becomes its name and them."""
+    if found := re.fullmatch(r"(?P<name>.+?) \((?P<words>.*)\)", text):
+        inside = _earlier_values(found["words"])
+        return [found["name"] + ":", *inside] if found["name"] in named_classes() else [found["name"]]
+    return [part.strip("“”") or part for part in text.removesuffix(" …").split(", ") if part]
+
+
+def _earlier_own(text: str) -> _Part:
+    if text.startswith("token "):
+        return "word", [text.removeprefix("token ").partition("”")[0].strip("“")]
+    for prefix, slot in (("words ending in ", "ending"), ("words beginning with ", "beginning")):
+        if text.startswith(prefix):
+            return slot, [value.strip("-") for value in text.removeprefix(prefix).removesuffix(" …").split(", ")]
+    if text.startswith("words like "):
+        return "class", [text.removeprefix("words like ")]
+    if text.startswith("text in "):
+        return "language", [text.removeprefix("text in ")]
+    if text in named_classes():
+        return "class", [text]
+    values = _earlier_values(text)
+    known = values[0].removesuffix(":") in named_classes()
+    if values[0] in MARKS or (not known and " " in values[0] and len(values) == 1):
+        return "mark", values
+    # A piece of a word was written with a hyphen in front; where all are pieces they stay so.
+    pieces = [value[1:] for value in values if re.fullmatch(r"-\w+", value)]
+    if len(pieces) == len(values):
+        return "token", pieces
+    return "word", list(dict.fromkeys(value.removeprefix("-").lower() if re.fullmatch(r"-?\w+", value) else value for value in values))
+
+
+def _earlier_around(slot: str, text: str) -> _Part:
+    text = re.split(r"(?:(?<=…)|(?<=\w)) (?:near|after|before|in texts with|and in texts with) ", text)[0]
+    if slot == "subject":
+        return slot, [text + " 0"]
+    if text.startswith("words like "):
+        return _OF_CLASS[slot], [text.removeprefix("words like ")]
+    return (_OF_CLASS[slot], [text]) if text in named_classes() else (slot, _earlier_values(text))
