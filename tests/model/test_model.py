@@ -59,7 +59,13 @@ def test_a_folder_is_loaded_as_it_was_saved(model: Model, folder: Path, ids: tor
     assert torch.equal(logits(loaded, ids), logits(model, ids))
     assert not any(parameter.requires_grad for parameter in loaded.hf.parameters())
     assert Model.load(f"{folder}/").name == "tiny"
-    assert Model.load(str(folder)).hf.dtype == torch.bfloat16
+    assert Model.load(str(folder), dtype="bfloat16").hf.dtype == torch.bfloat16
+
+
+@pytest.mark.parametrize(("fast", "dtype"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_it_computes_in_numbers_that_are_fast_here(folder: Path, fast: bool, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("hooke.devices.multiplies_bfloat16", lambda device: fast)
+    assert Model.load(str(folder)).hf.dtype == dtype
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from hooke.atlas.events import Events
 from hooke.atlas.largest import placed
 from hooke.atlas.parallel import in_parts
 from hooke.codes import Codes
+from hooke.kernels.products import product
 
 _CELLS = 1 << 23
 _PAIRS = 1 << 29
@@ -133,7 +134,7 @@ class LogitLens:
             part = (self.unembedding[token[at : at + _ROWS]].float() - self._mean).bfloat16().T
             for first in range(0, len(rows), step):
                 some = small[first : first + step]
-                rough = torch.mm(some, part, out=room[: len(some) * part.shape[1]].view(len(some), -1))
+                rough = product(some, part, out=room[: len(some) * part.shape[1]].view(len(some), -1))
                 found.add(rough.view(torch.int16).cpu().numpy(), first, at)
         return found.places()
 

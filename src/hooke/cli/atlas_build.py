@@ -38,7 +38,7 @@ def build(
     seed: Annotated[int, Parameter(help="Decides the order of documents.")] = 0,
     batch_tokens: Annotated[int, Parameter(help="Tokens per forward pass.")] = 4096,
     workers: Annotated[int, Parameter(help="Threads, or processes for the labels; 0: one a core.")] = 0,
-    dtype: Annotated[str, Parameter(help="The model's number format, bfloat16 or float32.")] = "bfloat16",
+    dtype: Annotated[str, Parameter(help="The model's number format: auto (what is fast here), bfloat16 or float32.")] = "auto",
     device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
 ) -> None:

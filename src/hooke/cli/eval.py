@@ -39,7 +39,7 @@ def eval(  # noqa: A001 (the command's name)
         bool, Parameter(negative="", help="Read all documents, not only the one in 50 that training leaves out.")
     ] = False,
     batch_tokens: Annotated[int, Parameter(help="Tokens per forward pass.")] = 4096,
-    dtype: Annotated[str, Parameter(help="The model's number format, bfloat16 or float32.")] = "bfloat16",
+    dtype: Annotated[str, Parameter(help="The model's number format: auto (what is fast here), bfloat16 or float32.")] = "auto",
     device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
     seed: Annotated[int, Parameter(help="Decides the order of documents, resamples and random baselines.")] = 0,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
@@ -64,7 +64,7 @@ def eval(  # noqa: A001 (the command's name)
         _try(console, loaded, saes)
         context = context or _context(saes, loaded)
         text = windows(corpora, loaded.tokenizer, length=context, seed=seed, held_out=not all_documents)
-        settings = {"context": context, "all_documents": all_documents, "dtype": dtype, "seed": seed}
+        settings = {"context": context, "all_documents": all_documents, "dtype": str(loaded.hf.dtype).removeprefix("torch."), "seed": seed}
         own = tuple(name for name in suites if name not in _LABELLED)
         found, work = None, None
         if own:

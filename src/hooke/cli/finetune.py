@@ -36,7 +36,7 @@ def finetune(
     lr: Annotated[float | None, Parameter(help="Learning rate at the beginning; by default a tenth of training's.")] = None,
     beta: Annotated[float, Parameter(help="Weight of the divergence beside the error.")] = 1.0,
     share: Annotated[float, Parameter(help="Share of the positions where predictions are compared; fewer cost less.")] = 1.0,
-    dtype: Annotated[str, Parameter(help="The model's number format, bfloat16 or float32.")] = "bfloat16",
+    dtype: Annotated[str, Parameter(help="The model's number format: auto (what is fast here), bfloat16 or float32.")] = "auto",
     device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
     seed: Annotated[int, Parameter(help="Decides the order of documents.")] = 0,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,

@@ -7,6 +7,7 @@ from jaxtyping import BFloat16, Float
 from torch import Tensor
 
 from hooke.kernels import Entries, Gradients, Layout
+from hooke.kernels.products import product
 
 __all__ = ["add_gradients", "decode", "suits"]
 
@@ -23,9 +24,9 @@ def decode(
     codes = _scattered(entries, entries.value, len(W_dec))
     errors, ends = -target[None].repeat(len(layout.ends), 1, 1), [0, *layout.ends.tolist()]
     for g, (start, end) in enumerate(itertools.pairwise(ends)):
-        errors[g:] += codes[:, start:end] @ W_dec[start:end]
+        errors[g:] += product(codes[:, start:end], W_dec[start:end])
     pull = (errors * layout.weights[:, None, None]).flip(0).cumsum(0).flip(0) if len(errors) > 1 else errors
-    products = torch.cat([pull[g].bfloat16() @ W_dec[a:b].T for g, (a, b) in enumerate(itertools.pairwise(ends))], 1)
+    products = torch.cat([product(pull[g].bfloat16(), W_dec[a:b].T) for g, (a, b) in enumerate(itertools.pairwise(ends))], 1)
     return errors[-1], pull, products[entries.rows(), entries.feature.long()].float()
 
 
@@ -42,11 +43,11 @@ def add_gradients(
     codes, backs = _scattered(entries, entries.value, len(into.b_enc)), _scattered(entries, back, len(into.b_enc))
     ends = [0, *layout.ends.tolist()]
     for g, (start, end) in enumerate(itertools.pairwise(ends)):
-        into.W_dec[start:end] += scale * (codes[:, start:end].T @ pull[g])
+        into.W_dec[start:end] += scale * product(codes[:, start:end].T, pull[g])
     into.W_dec.mul_(torch.arange(into.W_dec.shape[1], device=acts.device) >= layout.writes[:, None])
     for first in layout.reads.unique().tolist():
         own = layout.reads == first
-        into.W_enc[own] += scale * (backs[:, own].T @ acts[:, first : first + into.W_enc.shape[1]])
+        into.W_enc[own] += scale * product(backs[:, own].T, acts[:, first : first + into.W_enc.shape[1]])
     into.b_enc.add_(backs.float().sum(0), alpha=scale)
 
 

@@ -14,7 +14,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from hooke.devices import usable_device
+from hooke.devices import fast_dtype, usable_device
 from hooke.errors import BadConfig, BadFile, HookeError, LimitReached, Missing, unknown
 from hooke.model.architectures import Architecture, architecture_of, verify
 from hooke.model.carried import CARRIED, carried_folder
@@ -56,14 +56,15 @@ class Model:
 
     @classmethod
     def load(
-        cls, ref: str = "gemma-3-270m", *, dtype: str = "bfloat16", device: str = "cpu", progress: Callable[[str], None] = lambda _: None
+        cls, ref: str = "gemma-3-270m", *, dtype: str = "auto", device: str = "cpu", progress: Callable[[str], None] = lambda _: None
     ) -> "Model":
         """The model `ref`: a carried one by name (no network), a folder, or ``org/name`` on a model hub.
 
+        It computes in `dtype`; ``auto`` is bfloat16 where that is fast, and float32 on a processor without instructions for it.
         `progress` hears one sentence before anything that takes long.
         """
-        if dtype not in _DTYPES:
-            raise unknown("dtype", dtype, _DTYPES)
+        if dtype not in ("auto", *_DTYPES):
+            raise unknown("dtype", dtype, ("auto", *_DTYPES))
         if dtype == "float16" and ref in CARRIED and "gemma" in ref:  # others are told from their configuration, once loaded
             raise BadConfig("Gemma's residual stream overflows float16. Use dtype='bfloat16' or 'float32'.")
         place = usable_device(device)
@@ -71,7 +72,7 @@ class Model:
         if isinstance(folder, str) and "/" not in folder and not os.path.isdir(folder):
             raise unknown("model", ref, CARRIED, "A model is a name from this list, a folder, or org/name on a model hub.")
         with checked_downloads(folder):
-            hf = _load_hf(folder, _DTYPES[dtype], ref)
+            hf = _load_hf(folder, _DTYPES.get(dtype, fast_dtype(place)), ref)
             tokenizer = _load_tokenizer(folder, hf)
         torch.nn.Module.to(hf, place)
         return cls(hf, tokenizer, ref if ref in CARRIED else ref.rstrip("/").rpartition("/")[2])

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hooke.codes import Codes
+from hooke.devices import multiplies_bfloat16
 from hooke.errors import BadConfig, ShapeMismatch
 from hooke.names import Site
 from hooke.sae.facts import SaeFacts
@@ -105,7 +106,7 @@ class Sae:
         read = (acts, self.W_enc, self.b_enc, self.threshold)
         wants_gradient = torch.is_grad_enabled() and any(tensor.requires_grad for tensor in read)
         own = all(tensor.device.type == "cpu" and tensor.dtype == torch.float32 for tensor in read[1:])
-        return own and acts.device.type == "cpu" and not wants_gradient and _multiplies_bfloat16()
+        return own and acts.device.type == "cpu" and not wants_gradient and multiplies_bfloat16(acts.device)
 
     @property
     def _encoder(self) -> "Encoder":
@@ -200,11 +201,6 @@ def _normalized(acts: Float[Tensor, "token d_in"], facts: SaeFacts) -> tuple[Ten
     centred = acts - mean
     scale = centred.std(-1, keepdim=True)
     return centred / (scale + _LAYER_NORM_EPS), mean, scale
-
-
-def _multiplies_bfloat16() -> bool:
-    """Whether this processor multiplies bfloat16 numbers faster than float32 ones."""
-    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
 
 
 def _largest(pre: Float[Tensor, "token d_sae"], k: int) -> tuple[Tensor, Tensor]:

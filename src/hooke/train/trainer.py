@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hooke.errors import BadConfig, ShapeMismatch
 from hooke.kernels import Entries, Gradients, Layout, Parameter, kernels_for
+from hooke.kernels.products import linear
 from hooke.names import SaeName, Site
 from hooke.train.config import TrainConfig
 from hooke.train.rules import RULES, Pass
@@ -193,10 +194,10 @@ class SaeTrainer:
     def _pre(self, x: BFloat16[Tensor, "token d_in"]) -> BFloat16[Tensor, "token d_sae"]:
         weights, bias, width = self.W_enc.bfloat16(), self.b_enc.bfloat16(), self.W_enc.shape[1]
         if len(self.reads) == 1:
-            return torch.nn.functional.linear(x, weights, bias)
+            return linear(x, weights, bias)
         step = len(weights) // len(self.reads)
         blocks = ((slice(i * width, (i + 1) * width), slice(i * step, (i + 1) * step)) for i in range(len(self.reads)))
-        return torch.cat([torch.nn.functional.linear(x[:, own], weights[rows], bias[rows]) for own, rows in blocks], dim=1)
+        return torch.cat([linear(x[:, own], weights[rows], bias[rows]) for own, rows in blocks], dim=1)
 
     def _learn(self, one: Pass, x: BFloat16[Tensor, "token d_in"], scale: float, layout: Layout | None = None) -> None:
         into = Gradients(*(self.parameters[name].gradient for name in ("W_dec", "W_enc", "b_enc")))
