@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from harvest import bare
 
-from hooke.explain.survey import SurveySettings, survey, work_folder
+from hooke.builder import SurveySettings, survey, work_folder
 from hooke.model import Model
 from hooke.sae import Sae
 from hooke.sae.packs import installed_saes

@@ -20,11 +20,11 @@ from typing import Any
 
 import torch
 
-from hooke.cli.eval_table import by_size
 from hooke.evals import EvalConfig, evaluate, run
 from hooke.evals.judge import Judge
 from hooke.evals.run import padded
 from hooke.model import Model, length_batches
+from hooke.report.evaluation_terminal import by_size
 from hooke.sae import Sae
 from hooke.sae.packs import installed_saes
 from hooke.text.corpus import Window, parse_corpora, windows

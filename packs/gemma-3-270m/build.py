@@ -22,8 +22,8 @@ import zstandard
 from card import write_card
 
 from hooke.atlas.smaller import smaller
+from hooke.builder import SurveySettings, survey
 from hooke.evals import EvalConfig, evaluate
-from hooke.explain.survey import SurveySettings, survey
 from hooke.files import atomic_write
 from hooke.harvest.saving import HarvestConfig, save
 from hooke.harvest.stream import ShardStream

@@ -1,6 +1,6 @@
-"""Word families for labels, from a model's token embedding: `src/hooke/explain/families.txt`, made once and then kept as it is.
+"""Word families for labels, from a model's token embedding: `src/hooke/explain/rules/families.txt`, made once and then kept as it is.
 
-    python packs/gemma-3-270m/families.py CORPUS.jsonl.zst ... --out src/hooke/explain/families.txt
+    python packs/gemma-3-270m/families.py CORPUS.jsonl.zst ... --out src/hooke/explain/rules/families.txt
 
 Words are those of the corpora that are one token for the model. Each is the mean of the embeddings of its forms with and without a capital,
 less what all words share. Two runs of spherical k-means, words weighing as the root of their number, give small and large families; a small

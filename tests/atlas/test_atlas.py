@@ -282,8 +282,9 @@ def test_hostile_text_is_only_ever_marked(path):
 
     from rich.console import Console
 
-    from hooke.atlas.page import fragment, page, results
-    from hooke.atlas.terminal import print_feature, print_found
+    from hooke.atlas.notebook import fragment, results
+    from hooke.report.feature import page
+    from hooke.report.feature_terminal import print_feature, print_found
 
     atlas = Atlas(path)
     feature = atlas.feature(f"{FIRST}/3")

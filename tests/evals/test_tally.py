@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from hooke.codes import Codes
-from hooke.evals.passes import Losses
 from hooke.evals.sums import resampling
 from hooke.evals.tally import Place, Stand, Tally, core, fidelity, histogram, recovered
+from hooke.model.partial import Losses
 
 D, M, SIZES = 12, 30, (4, 3, 5)
 CORPORA = ("news", "books", "news", "books")

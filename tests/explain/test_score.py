@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 
+from hooke.explain.rules.search import NEAR_MISS, POSITIVE, RANDOM
 from hooke.explain.score import balanced, near_only
-from hooke.explain.search import NEAR_MISS, POSITIVE, RANDOM
 
 
 def by_hand(holds, kind) -> float:

@@ -6,7 +6,7 @@ from hooke.text.marks import stripped
 from hooke.text.markup import Markup, join, tag
 
 MAX_TEXTS = 40
-"""Texts that a cell shows; `hooke.analysis.report.page` shows the rest."""
+"""Texts that a cell shows; `hooke.report.analysis.page` shows the rest."""
 MAX_OPEN = 8
 """With more texts than this, their features are folded away."""
 

@@ -10,11 +10,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hooke import sanity as gate
 from hooke.analysis.lens import Background, Found, Lens, standing
 from hooke.analysis.result import Hit, TextResult, TopicScore
 from hooke.atlas.notes import Notes
 from hooke.errors import BadConfig, BadFile, unknown
-from hooke.evals import gate
 from hooke.harvest import pad
 from hooke.model import Model, length_batches
 from hooke.names import Site

@@ -114,6 +114,6 @@ class Analysis:
         return {"schema_version": SCHEMA_VERSION, **asdict(self)}
 
     def _repr_html_(self) -> str:
-        from hooke.analysis.report import fragment
+        from hooke.analysis.notebook import fragment
 
         return fragment(self)

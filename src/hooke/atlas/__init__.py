@@ -113,7 +113,7 @@ class Atlas:
         self._db.close()
 
     def _repr_html_(self) -> str:
-        from hooke.atlas.page import contents
+        from hooke.atlas.notebook import contents
 
         return contents(self.path.name, self.facts, list(self.saes.values()))
 

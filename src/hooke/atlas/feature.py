@@ -155,7 +155,7 @@ class Feature:
         return {"name": self.name, "title": self.title, **_plain(asdict(self))}
 
     def _repr_html_(self) -> str:
-        from hooke.atlas.page import fragment
+        from hooke.atlas.notebook import fragment
 
         return fragment(self)
 

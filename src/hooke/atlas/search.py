@@ -101,7 +101,7 @@ class Found:
         return asdict(self)
 
     def _repr_html_(self) -> str:
-        from hooke.atlas.page import results
+        from hooke.atlas.notebook import results
 
         return results(self)
 

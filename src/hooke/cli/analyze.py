@@ -111,15 +111,15 @@ def _result_json(result: "TextResult") -> dict[str, Any]:
 
 def _show(analysis: "Analysis", top: int, *, as_json: bool, html: Path | None) -> None:
     if html is not None:
-        from hooke.analysis.report import page
         from hooke.files import atomic_write
+        from hooke.report.analysis import page
 
         with atomic_write(html) as file:
             file.write(page(analysis).encode())
     if as_json:
         print_line(analysis.to_json())
     else:
-        from hooke.analysis.table import print_table
+        from hooke.report.analysis_terminal import print_table
 
         print_table(analysis, console_for(), top)
     if html is not None:

@@ -54,7 +54,7 @@ def build(
     count, began = _count(tokens), time.perf_counter()
     console = console_for(stderr=True)
     with console.status("Loading") as status:
-        from hooke.explain.survey import SurveySettings, spool_bytes, survey
+        from hooke.builder import SurveySettings, spool_bytes, survey
         from hooke.model import Model
         from hooke.sae import Sae, digest
         from hooke.sae.packs import register_atlas

@@ -116,8 +116,8 @@ def _check(
 
 def _try(console: "Console", model: "Model", saes: "Sequence[Sae]") -> None:
     """Refuse SAEs that were read wrongly, and say which do not do what they promise."""
-    from hooke.evals.gate import doubts
     from hooke.evals.run import check
+    from hooke.sanity import doubts
 
     check(model, saes)
     for doubt in doubts(model, saes):
@@ -210,8 +210,8 @@ def _write(
 ) -> None:
     console = console_for(stderr=True)
     if html is not None:
-        from hooke.evals.page import page
         from hooke.files import atomic_write
+        from hooke.report.evaluation import page
 
         with atomic_write(html) as file:
             file.write(page(result).encode())
@@ -223,7 +223,7 @@ def _write(
     if as_json:
         print_line(result)
     else:
-        from hooke.cli.eval_table import print_tables
+        from hooke.report.evaluation_terminal import print_tables
 
         print_tables(result, console_for())
     for path in written:

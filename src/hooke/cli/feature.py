@@ -31,15 +31,15 @@ def feature(
         _write(opened, name, star, note, label)
     found = opened.feature(name)
     if html is not None:
-        from hooke.atlas.page import page
         from hooke.files import atomic_write
+        from hooke.report.feature import page
 
         with atomic_write(html) as file:
             file.write(page(found).encode())
     if json:
         print_line(found.to_json())
     else:
-        from hooke.atlas.terminal import print_feature
+        from hooke.report.feature_terminal import print_feature
 
         print_feature(found, console_for(), everything=everything)
     if html is not None:

@@ -14,9 +14,9 @@ from hooke.errors import BadConfig
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from hooke.finetune import FinetuneProgress, TextBatch
     from hooke.model import Model
     from hooke.text.corpus import Window
-    from hooke.train.finetune import FinetuneProgress, TextBatch
 
 # Seconds between two lines where there is no terminal to draw a bar on.
 _LINE_EVERY = 10.0
@@ -45,12 +45,12 @@ def finetune(
     _check(corpus, out, {"tokens": tokens, "batch": batch, "held-out": held_out, "context": context - 1})
     console = console_for(stderr=True)
     with console.status("Loading") as status:
+        from hooke.finetune import FinetuneConfig, check
+        from hooke.finetune import finetune as run
         from hooke.model import Model
         from hooke.sae import Sae
         from hooke.sae.fits import model_of
         from hooke.text.corpus import parse_corpora, windows
-        from hooke.train.finetune import FinetuneConfig, check
-        from hooke.train.finetune import finetune as run
 
         config = FinetuneConfig(tokens, lr, beta, share, seed)
         corpora = parse_corpora(corpus)
@@ -92,8 +92,8 @@ def _batches(model: "Model", text: "Iterator[Window]", size: int) -> "Iterator[T
     """The windows of `text`, so many at a time."""
     import torch
 
+    from hooke.finetune import TextBatch
     from hooke.harvest import pad
-    from hooke.train.finetune import TextBatch
 
     special = torch.tensor(sorted(model.tokenizer.special))
     while chosen := list(itertools.islice(text, size)):

@@ -50,7 +50,7 @@ def search(
     if json:
         print_line(result.to_json())
     else:
-        from hooke.atlas.terminal import print_found
+        from hooke.report.feature_terminal import print_found
 
         print_found(result, console_for())
 

@@ -165,7 +165,7 @@ class _Bar:
     def draw(self) -> None:
         """Write the run's page."""
         from hooke.files import atomic_write
-        from hooke.train.page import page
+        from hooke.report.training import page
 
         with atomic_write(self.folder.path / _PAGE) as file:
             file.write(page(self.folder.path).encode())

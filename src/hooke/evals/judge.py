@@ -9,10 +9,10 @@ from torch import Tensor
 
 from hooke.errors import HookeError
 from hooke.evals.baselines import Baseline
-from hooke.evals.passes import Edit, Losses, Passes, losses
 from hooke.evals.sums import plain, resampling
 from hooke.evals.tally import Place, Stand, Tally, core, fidelity, histogram, recovered
 from hooke.model import Model
+from hooke.model.partial import Edit, Losses, Passes, losses
 from hooke.names import Site
 from hooke.sae import Sae
 from hooke.text.corpus import Window

@@ -15,12 +15,12 @@ from hooke.errors import BadConfig, BadFile
 from hooke.evals.baselines import Calibration, baselines_for, mean_l0
 from hooke.evals.geometry import geometry
 from hooke.evals.judge import Judge
-from hooke.evals.passes import Passes
 from hooke.evals.sums import RESAMPLES, plain
 from hooke.evals.uniformity import uniformity
 from hooke.files import read_safetensors, write_safetensors
 from hooke.harvest import pad
 from hooke.model import Model, length_batches
+from hooke.model.partial import Passes
 from hooke.names import Site
 from hooke.sae import Sae
 from hooke.sae.fits import check_fits

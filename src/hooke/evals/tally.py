@@ -8,8 +8,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hooke.codes import Codes
-from hooke.evals.passes import Losses
 from hooke.evals.sums import Figure, Sums, by_window
+from hooke.model.partial import Losses
 
 # What is summed for each token. e = x − x̂, c = x − centre; "next" is 1 where there is a next token, and the losses are 0 elsewhere.
 COLUMNS = (

@@ -7,7 +7,7 @@ import numpy as np
 from numba import njit
 
 from hooke.atlas.records import Score
-from hooke.explain.search import NEAR_MISS, POSITIVE, RANDOM
+from hooke.explain.rules.search import NEAR_MISS, POSITIVE, RANDOM
 
 _Z = 1.96
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hooke.errors import LimitReached
-from hooke.train.wording import duration
+from hooke.text.figures import duration
 
 if TYPE_CHECKING:
     from rich.table import Table

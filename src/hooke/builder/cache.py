@@ -1,0 +1,114 @@
+"""Spooling: one pass of a model over windows of text, the codes of several SAEs into a spool; goes on where it was stopped."""
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hooke.codes import Codes
+from hooke.features.cache import Chunk, Spool
+from hooke.harvest import Harvested, harvest
+from hooke.metrics import VarianceSum
+from hooke.model import Model
+from hooke.names import Site
+from hooke.sae import Sae
+from hooke.text.corpus import Window
+
+# What an SAE explains is measured on one window in so many; decoding every token takes longer than that figure is worth.
+_MEASURED = 4
+
+
+@dataclass(frozen=True)
+class Portions:
+    """How much is read, and how much at a time."""
+
+    tokens: int
+    """Tokens to read, special ones not counted; the window that reaches it is read to its end."""
+    chunk_tokens: int = 1 << 15
+    """Tokens in a chunk; what a stop can lose."""
+    batch_tokens: int = 4096
+    """Tokens of a forward pass."""
+
+
+def sites_of(saes: Sequence[Sae]) -> list[Site]:
+    """All sites that `saes` read or write."""
+    return list(dict.fromkeys(site for sae in saes for site in (*sae.facts.input_sites, *sae.facts.output_sites)))
+
+
+def side_by_side(part: Harvested, sites: Sequence[Site]) -> Float[Tensor, "token d"]:
+    """Activations at several sites as one row a token, float32."""
+    return torch.cat([part.acts[site].float() for site in sites], 1)
+
+
+def read_codes(
+    model: Model, saes: Sequence[Sae], windows: Iterable[Window], spool: Spool, portions: Portions, report: Callable[[int], None]
+) -> None:
+    """Read `windows` until there are enough tokens or no more text, chunk by chunk, from where the spool ends.
+
+    `report` hears how many tokens were read. Chunks are cut where the text says, not where batches end, so the rows are the same for any
+    `batch_tokens`.
+    """
+    if spool.complete:
+        return
+    special = model.tokenizer.special
+    numbered = ((window, sum(token not in special for token in window.ids)) for window in windows)
+    counted = ((window, count) for window, count in numbered if count)
+    for group in _groups(itertools.islice(counted, spool.windows, None), portions, spool.tokens):
+        spool.add(_chunk(model, saes, group, spool.corpora, portions, lambda n, before=spool.tokens: report(before + n)))
+        report(spool.tokens)
+    spool.finish()
+
+
+def _groups(counted: Iterator[tuple[Window, int]], portions: Portions, tokens: int) -> Iterator[list[Window]]:
+    """The windows of each chunk that is still to be read; `tokens` were read before."""
+    group, size = [], 0
+    while tokens + size < portions.tokens:
+        window, count = next(counted, (None, 0))
+        if window is None:
+            break
+        group.append(window)
+        size += count
+        if size >= portions.chunk_tokens:
+            yield group
+            tokens, group, size = tokens + size, [], 0
+    if group:
+        yield group
+
+
+def _chunk(
+    model: Model, saes: Sequence[Sae], group: list[Window], names: Sequence[str], portions: Portions, report: Callable[[int], None]
+) -> Chunk:
+    place = {id(window): number for number, window in enumerate(group)}
+    window, ids, n = [], [], 0
+    codes: dict[str, list[Codes]] = {sae.name: [] for sae in saes}
+    sums = {sae.name: VarianceSum() for sae in saes}
+    sites = sites_of(saes)
+    for part in harvest(model, group, sites, batch_tokens=portions.batch_tokens, drop_sinks=False):
+        owner = np.array([place[id(own)] for own in part.windows])[part.window.numpy()]
+        measured = torch.from_numpy(np.flatnonzero(owner % _MEASURED == 0)).to(part.acts[sites[0]].device)
+        window.append(owner)
+        ids.append(part.ids.numpy())
+        for sae in saes:
+            acts = side_by_side(part, sae.facts.input_sites)
+            found = sae.encode(acts)
+            codes[sae.name].append(on_cpu(found))
+            given = acts[measured]
+            target = given if sae.facts.output_sites == sae.facts.input_sites else side_by_side(part, sae.facts.output_sites)[measured]
+            sums[sae.name].add(target, sae.decode(found.take(measured), given))
+        n += len(part.ids)
+        report(n)
+    owner = np.concatenate(window)
+    order = np.argsort(owner, kind="stable")  # as read: batches are of like length
+    counts = np.bincount(owner, minlength=len(group))
+    table = [(names.index(own.corpus), own.doc, own.start, count) for own, count in zip(group, counts.tolist(), strict=True)]
+    in_order = {name: Codes.cat(parts).take(torch.from_numpy(order)) for name, parts in codes.items()}
+    return Chunk(np.concatenate(ids)[order], np.array(table, np.int64), in_order, {name: s.numbers().numpy() for name, s in sums.items()})
+
+
+def on_cpu(codes: Codes) -> Codes:
+    """`codes` in main memory."""
+    return Codes(codes.indptr.cpu(), codes.feature.cpu().int(), codes.value.cpu(), codes.d_sae)

@@ -1,0 +1,146 @@
+"""A feature's page as one HTML file that runs no script, and short forms of features and findings for a notebook's cell."""
+
+from collections.abc import Iterable, Sequence
+from importlib.resources import files
+
+from hooke.atlas import wording
+from hooke.atlas.feature import Feature, OutputToken, Passage, Relative
+from hooke.atlas.notebook import LABEL, heading
+from hooke.report.document import document, masthead
+from hooke.text.marks import runs, stripped
+from hooke.text.markup import Markup, join, tag
+
+
+def page(feature: Feature) -> str:
+    """A whole HTML page: no script, no outside address, and a policy that forbids both."""
+    title = heading(feature)
+    return document(
+        f"{title} · {stripped(feature.name)} · Hooke",
+        files("hooke.report").joinpath("feature.css").read_text("utf-8"),
+        tag("header", masthead([_star(feature), tag("bdi", title)], tag("code", tag("bdi", stripped(feature.name)))), _written(feature)),
+        tag(
+            "main",
+            tag("div", _figures(feature), tag("div", _histogram(feature), _tokens(feature)), class_="about"),
+            _passages("Where it fires most", feature.top, feature),
+            *(
+                _passages("Where it reaches {} to {}".format(*map(wording.number, feature.stretch(i))), feature.intervals[i], feature)
+                for i in reversed(range(len(feature.intervals)))
+            ),
+            _passages("Near misses: alike, and it is silent", feature.misses, feature),
+            _outputs(feature),
+            tag("div", _relatives("Alike in what they write", "cosine", feature.neighbours), class_="half"),
+            tag("div", _relatives("Fires on the same tokens", "Jaccard", feature.together), class_="half"),
+            _topics(feature),
+        ),
+    )
+
+
+def _star(feature: Feature) -> Markup:
+    return tag("span", "★ ", class_="star", title="starred") if feature.written.star else join()
+
+
+def _written(feature: Feature) -> Markup:
+    parts = []
+    if feature.written.label:
+        measured = feature.label.text if feature.label else wording.NO_LABEL
+        parts.append(tag("p", "This label is yours; the atlas says: ", tag("bdi", stripped(measured)[:LABEL]), class_="soft"))
+    parts += [tag("p", tag("bdi", line), class_="note") for line in feature.written.note.splitlines() if line.strip()]
+    return tag("div", parts)
+
+
+def _figures(feature: Feature) -> Markup:
+    rows = list(wording.trust(feature.label)) if feature.label else []
+    if feature.output:
+        rows.append(("makes likelier", stripped(feature.output.text)[:LABEL]))
+    rows += wording.facts(feature)
+    return tag("table", tag("tbody", [tag("tr", tag("th", name, scope="row"), tag("td", tag("bdi", value))) for name, value in rows]))
+
+
+def _histogram(feature: Feature) -> Markup | None:
+    if not sum(feature.histogram):
+        return None
+    heights = wording.heights(feature.histogram)
+    bars = [
+        tag("rect", tag("title", wording.number(n)), x=f"{i}", y=f"{20 * (1 - height):.2f}", width="0.85", height=f"{20 * height:.2f}")
+        for i, (n, height) in enumerate(zip(feature.histogram, heights, strict=True))
+        if n
+    ]
+    drawn = tag(
+        "svg", bars, viewBox=f"0 0 {len(heights)} 20", preserveAspectRatio="none", role="img", aria_label="histogram", class_="hist"
+    )
+    said = f"Activations where it fires, 0 to {wording.number(feature.max)}; heights by logarithm."
+    return tag("figure", drawn, tag("figcaption", said, class_="soft small"))
+
+
+def _table(names: Sequence[str], rows: Iterable[Sequence[str]]) -> Markup:
+    head = tag("thead", tag("tr", [tag("th", name, scope="col") for name in names]))
+    return tag("table", head, tag("tbody", [tag("tr", [tag("td", tag("bdi", cell)) for cell in row]) for row in rows]))
+
+
+def _tokens(feature: Feature) -> Markup | None:
+    if not feature.tokens:
+        return None
+    rows = [
+        (f"“{token.text}”", wording.number(token.count), wording.percent(token.share), f"{token.enrichment:+.1f}")
+        for token in feature.tokens
+    ]
+    return _table(("token", "times", "of activation", "log-odds"), rows)
+
+
+def _passages(title: str, passages: Sequence[Passage], feature: Feature) -> Markup | None:
+    if not passages:
+        return None
+    rows = [
+        tag(
+            "li",
+            tag("span", wording.number(passage.activation) if passage.activation else "–", class_="value"),
+            tag("p", _highlighted(passage, feature.max), class_="tokens", dir="auto"),
+            tag("span", tag("bdi", wording.source(passage)), class_="source soft"),
+        )
+        for passage in passages
+    ]
+    return tag("section", tag("h2", title), tag("ol", rows, class_="passages"))
+
+
+def _highlighted(passage: Passage, maximum: float) -> Markup:
+    parts: list[Markup] = []
+    for at, (token, value) in enumerate(zip(passage.tokens, passage.values, strict=True)):
+        bare = token.lstrip(" ")
+        kinds = [f"s{step}"] if (step := wording.step(value, maximum)) else []
+        kinds += ["peak"] if at == passage.peak else []
+        said = wording.number(value) if value > 0 else None
+        shown = tag("span", _visible(bare), class_=" ".join(kinds), title=said) if kinds else _visible(bare)
+        parts += [join(token[: len(token) - len(bare)]), shown]
+    return join(parts)
+
+
+def _visible(text: str) -> Markup:
+    """`text` with every hidden character shown as a mark."""
+    return join([piece if name is None else " " if piece in "\t\n\r" else tag("span", name, class_="mark") for piece, name in runs(text)])
+
+
+def _outputs(feature: Feature) -> Markup | None:
+    def listed(tokens: Sequence[OutputToken]) -> Markup:
+        weights = ("" if token.weight is None else f" {token.weight:+.2f}" for token in tokens)
+        return tag("p", [tag("span", f"“{t.text}”", tag("small", w), class_="out") for t, w in zip(tokens, weights, strict=True)])
+
+    if not feature.promoted and not feature.suppressed:
+        return None
+    rows = [(name, tokens) for name, tokens in (("raises", feature.promoted), ("lowers", feature.suppressed)) if tokens]
+    body = [tag("tr", tag("th", name, scope="row"), tag("td", listed(tokens))) for name, tokens in rows]
+    return tag("section", tag("h2", "What it writes"), tag("p", wording.APPROXIMATE, class_="soft small"), tag("table", tag("tbody", body)))
+
+
+def _relatives(title: str, measure: str, relatives: Sequence[Relative]) -> Markup | None:
+    if not relatives:
+        return None
+    rows = [(f"{r.value:.2f}", r.name.rpartition("/")[2], stripped(r.label or wording.NO_LABEL)[:LABEL]) for r in relatives]
+    return tag("section", tag("h2", title), _table((measure, "feature", "label"), rows))
+
+
+def _topics(feature: Feature) -> Markup | None:
+    found = wording.topics(feature)
+    if not found:
+        return None
+    rows = [(topic, f"{nats:.1f}") for topic, nats in found]
+    return tag("section", tag("h2", "Topics it speaks for"), _table(("topic", "nats when fully active"), rows))

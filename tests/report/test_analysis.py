@@ -1,0 +1,308 @@
+"""The HTML page and the notebook's fragment: what they say, what they never let through, and what they never open."""
+
+import base64
+import dataclasses
+import hashlib
+import html
+import json
+import re
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hooke.analysis import notebook
+from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult, TopicScore
+from hooke.report import analysis as report
+from hooke.report.analysis import fragment, page
+
+EMPTY = {"meta", "input"}
+PAYLOADS = [
+    "<script>alert(1)</script>",
+    "</script><script src=//x.example/a.js></script>",
+    "</style><img src=x onerror=alert(1)>",
+    '"><svg onload=alert(1)>',
+    "' autofocus onfocus='alert(1)",
+    '" style="position:fixed" x="',
+    "javascript:alert(1)",
+    "&lt;b&gt; &amp; &#60;script&#62;",
+    "<!-- --><![CDATA[ ]]><?php ?>",
+    "</title><base href=//x.example>",
+    "<iframe srcdoc='<script>1</script>'>",
+    "{{7*7}} ${7*7} #{7*7} {0} %s",
+    "\x1b[31m\0\x08\x7f\u202egnp.exe\u2066\u200b\ufeff",
+    "https://x.example/?q=<a>",
+    "a\nb\r\n\tc",
+]
+
+
+class Page(HTMLParser):
+    """Elements, attributes and text of a page, and whether every element is closed in order."""
+
+    def __init__(self, source: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.text: list[str] = []
+        self.open: list[str] = []
+        self.feed(source)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        assert len(dict(attrs)) == len(attrs)
+        if tag not in EMPTY:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+    def handle_comment(self, data: str) -> None:
+        raise AssertionError(f"a comment: {data!r}")
+
+    @property
+    def shape(self) -> list[tuple[str, tuple[str, ...]]]:
+        return [(tag, tuple(attributes)) for tag, attributes in self.elements]
+
+    def all(self, tag: str, class_: str = "") -> list[dict[str, str | None]]:
+        return [a for t, a in self.elements if t == tag and (not class_ or class_ in (a.get("class") or "").split())]
+
+
+def outside(text: str) -> Analysis:
+    """An analysis in which every string from outside is `text`."""
+    feature = Hit(text, text, 1, text, 0.9, text, 5, 1.0, 0.5, 1.0, text, 0, {0: 1.0}, text)
+    result = TextResult(text, [text], [feature], text, [TopicScore(text, 0.5, [text]), TopicScore(text + "2", 0.3, [])], 0.5)
+    carried = [{"feature": text, "label": text, "label_score": 0.9, "own_label": text, "texts": 1}]
+    sae = {"name": text, "site": text, "d_sae": 4, "l0": 1.0, "explained": 0.5, "expected": None}
+    return Analysis(text, [sae], [result, dataclasses.replace(result, topic=None)], [TopicResult(text, [0], carried)], [text])
+
+
+def assert_safe(source: str) -> Page:
+    parsed = Page(source)
+    harmless = {
+        "html",
+        "head",
+        "meta",
+        "title",
+        "style",
+        "body",
+        "header",
+        "main",
+        "section",
+        "article",
+        "footer",
+        "div",
+        "p",
+        "h1",
+        "h2",
+        "span",
+    }
+    harmless |= {
+        "a",
+        "b",
+        "i",
+        "bdi",
+        "code",
+        "ul",
+        "ol",
+        "li",
+        "table",
+        "thead",
+        "tbody",
+        "tr",
+        "th",
+        "td",
+        "label",
+        "input",
+        "fieldset",
+        "legend",
+    }
+    harmless |= {"details", "summary", "svg", "rect", "circle"}
+    for tag, attributes in parsed.elements:
+        assert tag in harmless, tag
+        for name, value in attributes.items():
+            assert not name.startswith("on")
+            assert name not in ("src", "srcset", "action", "formaction", "xlink:href", "srcdoc", "background", "poster")
+            assert name != "href" or (value or "").startswith("#"), value
+            assert not re.search(r"url\(|expression|@import|https?:", (value or "") if name == "style" else "")
+    assert not re.search("[\0-\x08\x0b-\x1f\x7f-\x9f\u200b\u202a-\u202e\u2066-\u2069\ufeff\ud800-\udfff]", source)
+    source.encode()
+    return parsed
+
+
+@pytest.mark.parametrize("payload", PAYLOADS)
+@pytest.mark.parametrize("render", [page, fragment])
+def test_nothing_from_outside_becomes_an_element_or_an_attribute(render, payload: str) -> None:
+    plain, bad = assert_safe(render(outside("plain"))), assert_safe(render(outside(payload)))
+
+    def but_marks(shape):
+        return [element for element in shape if element != ("span", ("class", "title"))]
+
+    assert but_marks(bad.shape) == but_marks(plain.shape)
+
+
+@given(st.text(max_size=40))
+def test_nothing_from_outside_at_all(text: str) -> None:
+    assert_safe(page(outside(text)))
+    assert_safe(fragment(outside(text)))
+
+
+def test_the_page_forbids_all_but_its_own_style(analysis: Analysis) -> None:
+    source = page(analysis)
+    parsed = assert_safe(source)
+    style = re.search(r"<style>(.*?)</style>", source, re.DOTALL)
+    assert style is not None
+    digest = base64.b64encode(hashlib.sha256(style[1].encode()).digest()).decode()
+    [policy] = [a["content"] for a in parsed.all("meta") if a.get("http-equiv") == "Content-Security-Policy"]
+    assert policy == f"default-src 'none'; style-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
+    assert not any("style" in attributes for _, attributes in parsed.elements)
+    for outside_word in ("http:", "https:", "url(", "@import", "<script", "<link"):
+        assert outside_word not in source
+    assert "<style" not in fragment(analysis)
+
+
+def test_ids_are_unique_and_links_lead_somewhere(analysis: Analysis) -> None:
+    parsed = Page(page(analysis))
+    ids = [a["id"] for _, a in parsed.elements if "id" in a]
+    assert len(ids) == len(set(ids))
+    assert {a["href"] for a in parsed.all("a") if "href" in a} <= {f"#{name}" for name in ids}
+
+
+def words(source: str) -> str:
+    return " ".join("".join(Page(source).text).split())
+
+
+@pytest.mark.parametrize("render", [page, fragment])
+def test_what_must_stand_beside_a_result_stands_there(render, analysis: Analysis) -> None:
+    said = words(render(analysis))
+    for expected in (
+        "interest rates and central banks",
+        "0.94 n 128 · extractive",
+        "no consistent meaning found",
+        "0.52 n 128 · extractive",
+        "no label",
+        "unscored",
+        "gemma-3-270m/resid_post.12/4k/2817",
+        "layer 12, resid_post",
+        "83 %",
+        "86 % explained",
+        "explained share not measured",
+        "fits no topic",
+        "Topics rest on 6 texts.",
+        "No feature stands out here." if render is fragment else "The text has no tokens.",
+    ):
+        assert expected in said, expected
+
+
+def test_the_facts_of_each_sae(analysis: Analysis) -> None:
+    said = words(page(analysis))
+    assert "gemma-3-270m/resid_post.9/4klayer 9, resid_post4 09649.788 %87 %" in said
+    unmeasured = dataclasses.replace(analysis, saes=[{"name": "x/resid_post.1/y", "site": "resid_post.1"}])
+    assert "not measured" in words(page(unmeasured))
+
+
+def test_tokens_carry_the_steps_of_every_feature(analysis: Analysis) -> None:
+    source = page(analysis)
+    first = source[source.index('id="text-0"') :]
+    # rates peaks at 0.83 of its maximum (step 5); bank has 31.2/44 of that, 0.59 (step 3); inflation 0.24 (step 2)
+    assert '<span class="t">Central</span> <span class="t f0s3">bank</span> <span class="t f2s2 p2">holds</span>' in first
+    assert '<span class="t f0s5 p0">rates</span> <span class="t f3s1 p3">as</span> <span class="t f0s2 f1s3 p1">inflation</span>' in first
+    assert ".text:has(.r0 :checked):not(:has(.row:hover)) .f0s5,.text:has(.r0:hover) .f0s5{--t:var(--s5);--w:5px;--u:underline}" in source
+
+
+def test_tokens_as_text_are_the_text(analysis: Analysis) -> None:
+    for i in (0, 1, 2, 3):
+        shown = re.search(rf'id="text-{i}">.*?<p class="tokens"[^>]*>(.*?)</p>', page(analysis), re.DOTALL)
+        assert shown is not None
+        assert html.unescape(re.sub("<[^>]*>", "", shown[1])) == analysis.texts[i].text
+
+
+def test_hidden_characters_are_shown_as_marks(analysis: Analysis) -> None:
+    source = page(analysis)
+    assert '<span class="mark" title="U+202E">RLO</span>' in source
+    assert "👩\u200d🚀" in source
+    assert "\u202e" not in source
+
+
+def test_one_choice_of_feature_per_text_and_the_first_is_made(analysis: Analysis) -> None:
+    buttons = Page(page(analysis)).all("input")
+    for i, text in enumerate(analysis.texts):
+        of_text = [a for a in buttons if a["name"] == f"t{i}"]
+        assert ["checked" in a for a in of_text] == [n == 0 for n in range(len(text.features))]
+
+
+def test_topics_filter_and_link_their_texts(analysis: Analysis) -> None:
+    source = page(analysis)
+    assert "body:has(#only-0:checked) .text:not(.in-0):not(:target){display:none}" in source
+    assert [a["class"] for a in Page(source).all("article")] == [f"text in-{k}" for k in (0, 1, 2, 0, "x", "x")]
+    topic = source[source.index('id="topic-0"') : source.index('id="topic-1"')]
+    assert 'href="#text-0"' in topic
+    assert 'href="#text-3"' in topic
+    assert "interest rates and central banks" in topic
+
+
+def test_many_texts_are_cut_off_and_that_is_said(analysis: Analysis, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(report, "MAX_TEXTS", 2)
+    monkeypatch.setattr(notebook, "MAX_TEXTS", 2)
+    assert "The first 2 texts are shown; 4 more are in the JSON output." in words(page(analysis))
+    assert "4 more texts in the analysis" in words(fragment(analysis))
+    assert len(Page(page(analysis)).all("article")) == 2
+
+
+def test_empty_and_odd_numbers_do_not_break_the_page(analysis: Analysis) -> None:
+    assert_safe(page(Analysis("m", [], [], [], [])))
+    assert_safe(fragment(Analysis("m", [], [], [], [])))
+    odd = analysis.texts[0].features[0]
+    hits = [
+        dataclasses.replace(odd, relative=r, activation=a)
+        for r in (float("nan"), float("inf"), 0.0, -1.0)
+        for a in (0.0, 1.0, float("nan"))
+    ]
+    hits.append(dataclasses.replace(odd, pos=99, activations={99: 1.0, -1: 2.0}, label_score=float("nan")))
+    odd_text = dataclasses.replace(analysis.texts[0], features=hits, explained=-0.5)
+    for render in (page, fragment):
+        assert "−50 % explained" in words(render(dataclasses.replace(analysis, texts=[odd_text])))
+
+
+def test_the_same_analysis_makes_the_same_bytes(analysis: Analysis) -> None:
+    assert page(analysis) == page(analysis)
+    assert analysis._repr_html_() == fragment(analysis)
+    json.dumps(analysis.to_json())
+
+
+def unlabelled(analysis: Analysis) -> Analysis:
+    """What is found where no atlas knows the SAE: no labels, no topics."""
+    texts = [
+        dataclasses.replace(
+            text,
+            topic=None,
+            topics=[],
+            features=[dataclasses.replace(hit, label=None, label_score=None, label_method=None, label_evidence=0) for hit in text.features],
+        )
+        for text in analysis.texts
+    ]
+    return dataclasses.replace(
+        analysis, saes=[{**sae, "labelled": False} for sae in analysis.saes], texts=texts, topics=[], limits=["no atlas"]
+    )
+
+
+@pytest.mark.parametrize("render", [page, fragment])
+def test_without_an_atlas_nothing_is_said_of_labels_or_topics(render, analysis: Analysis) -> None:
+    said = [re.sub(r"<style.*?</style>", "", render(one), flags=re.DOTALL) for one in (analysis, unlabelled(analysis))]
+    known, unknown = (" ".join(assert_safe(source).text) for source in said)
+    assert "topic" in known.lower()
+    assert "held-out examples" in known
+    assert "topic" not in unknown.lower()
+    assert "held-out examples" not in unknown
+    assert unknown.count("no label") == sum(len(text.features) for text in analysis.texts)
+
+
+def test_your_own_label_stands_in_place_of_the_atlas_and_has_no_score(renamed: Analysis, analysis: Analysis) -> None:
+    source = page(renamed)
+    assert source.count("<bdi>wages</bdi>") == 1 + len(renamed.topics[0].features)
+    assert source.count("<b>your label</b> · not scored") == 1 + len(renamed.topics[0].features)
+    assert source.count("interest rates and central banks") < page(analysis).count("interest rates and central banks")
