@@ -69,6 +69,30 @@ class Busy(HookeError):
     exit_code = 75
 
 
+def quoted(value: object, most: int = 80) -> str:
+    """A value from outside, for a message: its first `most` characters, of a container only its kind. Always short, always quick.
+
+    >>> quoted("resid"), quoted(0.5), quoted(10**400), quoted(({}, {}))
+    ("'resid'", '0.5', 'a number of more than 80 digits', 'a tuple')
+    """
+    if isinstance(value, str | bytes | bytearray):
+        return repr(value if len(value) <= most else value[:most]) + ("..." if len(value) > most else "")
+    if isinstance(value, int) and value.bit_length() > 3 * most:
+        return f"a number of more than {most} digits"
+    return repr(value) if value is None or isinstance(value, bool | int | float) else f"a {type(value).__name__}"
+
+
+def listed(names: Iterable[str], most: int = 20) -> str:
+    """The first of these names in order, for a message, and how many more there are; a name from outside is cut at 80 characters.
+
+    >>> listed(["b", "a", "c"], most=2)
+    'a, b and 1 more'
+    """
+    known = sorted(set(names))
+    more = f" and {len(known) - most} more" if len(known) > most else ""
+    return ", ".join(name[:80] for name in known[:most]) + more
+
+
 def unknown(what: str, asked: object, known: Iterable[str], hint: str = "") -> UnknownName:
     """The error for a name nothing answers to: what was asked, the nearest match, what is known, what to do.
 
@@ -76,12 +100,11 @@ def unknown(what: str, asked: object, known: Iterable[str], hint: str = "") -> U
     "unknown site kind 'resid_pst'. Did you mean 'resid_post'? Known: resid_post, resid_pre."
     """
     names = sorted(set(known))
-    near = difflib.get_close_matches(str(asked), names, n=1, cutoff=0.5)
-    shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
-    parts = [f"unknown {what} {str(asked)!r}."]
+    near = difflib.get_close_matches(str(asked)[:80], names, n=1, cutoff=0.5)
+    parts = [f"unknown {what} {quoted(str(asked), 200)}."]
     if near:
         parts.append(f"Did you mean {near[0]!r}?")
-    parts.append(f"Known: {shown}." if names else "None is known here.")
+    parts.append(f"Known: {listed(names)}." if names else "None is known here.")
     if hint:
         parts.append(hint)
     return UnknownName(" ".join(parts))

@@ -6,6 +6,7 @@ import fcntl
 import glob
 import hashlib
 import json
+import math
 import os
 import re
 import shutil
@@ -212,9 +213,9 @@ def safetensors_header(path: Path) -> tuple[dict[str, tuple[str, list[int]]], di
             raise BadFile(f"{path} is not a safetensors file: its header claims {size} bytes of {path.stat().st_size}.")
         raw = file.read(size)
     try:
-        header = json.loads(raw, object_pairs_hook=_no_duplicates)
-    except (ValueError, RecursionError) as error:
-        raise BadFile(f"{path} is not a safetensors file: its header cannot be read ({error}).") from error
+        header = parse_json(raw)
+    except ValueError as error:
+        raise BadFile(f"{path} is not a safetensors file: its header cannot be read ({str(error)[:200]}).") from error
     if not isinstance(header, dict):
         raise BadFile(f"{path} is not a safetensors file: its header is no object.")
     metadata = header.pop("__metadata__", {})
@@ -231,11 +232,33 @@ def safetensors_header(path: Path) -> tuple[dict[str, tuple[str, list[int]]], di
     return tensors, metadata
 
 
+def parse_json(text: str | bytes) -> Any:
+    """What JSON from outside says. `ValueError` for what is no JSON, a name that occurs twice, nesting that no file of ours has, and
+    numbers that do not fit into 64 bits, which every library takes otherwise (NaN and Infinity, which Python writes, are taken)."""
+    try:
+        return json.loads(text, object_pairs_hook=_no_duplicates, parse_int=_bounded_int, parse_float=_bounded_float)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
+
+
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
         raise ValueError("a name occurs twice")
     return found
+
+
+def _bounded_int(digits: str) -> int:
+    if len(digits) > 20 or not -(1 << 63) <= int(digits) < 1 << 63:
+        raise ValueError(f"the number {digits[:20]}... does not fit into 64 bits")
+    return int(digits)
+
+
+def _bounded_float(digits: str) -> float:
+    value = float(digits)
+    if math.isinf(value):
+        raise ValueError(f"the number {digits[:20]} is too large")
+    return value
 
 
 def read_safetensors(path: Path) -> tuple[dict[str, "Tensor"], dict[str, str]]:

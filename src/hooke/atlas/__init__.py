@@ -29,6 +29,7 @@ from hooke.atlas.records import (
 )
 from hooke.atlas.store import AtlasWriter, join_pieces
 from hooke.errors import BadConfig, BadFile, DigestMismatch, UnknownName, unknown
+from hooke.files import parse_json
 from hooke.names import FeatureName
 
 if TYPE_CHECKING:
@@ -102,9 +103,9 @@ class Atlas:
         self._first: dict[str, int] = {}
         self._names: dict[str, dict[int, Name]] = {}
         with damage(self.path):
-            self.facts: dict[str, Any] = {key: json.loads(value) for key, value in self._db.execute(schema.GET_FACTS)}
+            self.facts: dict[str, Any] = {key: parse_json(value) for key, value in self._db.execute(schema.GET_FACTS)}
             for name, digest, d_sae, facts, mean, first in self._db.execute(schema.GET_SAES):
-                self.saes[name] = SaeEntry(name, digest, d_sae, dict(json.loads(facts)), np.frombuffer(mean, "<f4"))
+                self.saes[name] = SaeEntry(name, digest, d_sae, dict(parse_json(facts)), np.frombuffer(mean, "<f4"))
                 self._first[name] = first
             self.topics: list[str] = [str(topic) for topic in self.facts.get("topics", [])]
 

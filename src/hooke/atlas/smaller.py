@@ -13,6 +13,7 @@ from hooke.atlas.packing import unpack, unpack_numbers
 from hooke.atlas.records import FeatureRecord, SaeEntry, TextWindow
 from hooke.atlas.store import AtlasWriter
 from hooke.errors import BadConfig
+from hooke.files import parse_json
 
 
 def smaller(source: Path, target: Path, *, examples: int) -> Path:
@@ -24,14 +25,14 @@ def smaller(source: Path, target: Path, *, examples: int) -> Path:
     with damage(source):
         if db.execute(schema.HAS_OLD).fetchone()[0]:
             raise BadConfig(f"{source} is of an older make, of which no smaller copy is made. Build it anew: hooke atlas build.")
-        facts = {key: json.loads(value) for key, value in db.execute(schema.GET_FACTS)}
+        facts = {key: parse_json(value) for key, value in db.execute(schema.GET_FACTS)}
         with AtlasWriter(target, facts, examples=examples, contexts=False) as writer:
             ids = json.dumps([window for window, _ in db.execute(schema.GET_WINDOWS)])
             rows = db.execute(schema.GET_SOME_WINDOWS, (ids,)).fetchall()
             writer.windows(TextWindow(i, corpus, doc, start, unpack_numbers(own)) for i, corpus, doc, start, own in rows)
             writer.pieces(dict(db.execute(schema.GET_PIECES)))
             for name, digest, d_sae, measured, mean, first in db.execute(schema.GET_SAES).fetchall():
-                entry = SaeEntry(name, digest, d_sae, json.loads(measured), np.frombuffer(mean, "<f4"))
+                entry = SaeEntry(name, digest, d_sae, parse_json(measured), np.frombuffer(mean, "<f4"))
                 writer.sae(entry, (_record(i, row) for i, row in _features(db, first, d_sae)))
             writer.finish()
     db.close()

@@ -17,7 +17,7 @@ from hooke.evals.geometry import geometry
 from hooke.evals.judge import Judge
 from hooke.evals.sums import RESAMPLES, plain
 from hooke.evals.uniformity import uniformity
-from hooke.files import read_safetensors, write_safetensors
+from hooke.files import parse_json, read_safetensors, write_safetensors
 from hooke.harvest import pad
 from hooke.model import Model, length_batches
 from hooke.model.partial import Passes
@@ -218,7 +218,7 @@ def _restore(judge: Judge, work: Path | None) -> int:
         return 0
     try:
         tensors, metadata = read_safetensors(work)
-        facts = json.loads(metadata["hooke_eval"])
+        facts = parse_json(metadata["hooke_eval"])
         judge.restore(tensors, batches=int(facts["batches"]), tokens=int(facts["tokens"]), windows=int(facts["windows"]))
     except (KeyError, ValueError, TypeError, BadFile) as error:
         raise BadFile(f"{work} holds no unfinished evaluation ({error}). Delete it to begin again.") from error

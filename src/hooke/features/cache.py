@@ -18,7 +18,7 @@ from hooke.codes import Codes
 from hooke.errors import BadConfig, BadFile, DigestMismatch
 from hooke.features.corpus_tokens import ReadText
 from hooke.features.events import Events
-from hooke.files import atomic_write, read_safetensors, sha256, write_safetensors
+from hooke.files import atomic_write, parse_json, read_safetensors, sha256, write_safetensors
 
 SCHEMA = 1
 _SMALL = 1 << 16
@@ -72,7 +72,7 @@ class Spool:
     def _restore(self) -> None:
         path = self.folder / _MANIFEST
         try:
-            found = json.loads(path.read_text("utf-8"))
+            found = parse_json(path.read_text("utf-8"))
             settings, self.complete = found["settings"], bool(found["complete"])
             self._chunks = [_Sealed(**row) for row in found["chunks"]]
         except (ValueError, KeyError, TypeError, OSError) as error:

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from hooke.errors import BadFile, DigestMismatch, Missing
-from hooke.files import atomic_folder, cache_dir, write_safetensors
+from hooke.files import atomic_folder, cache_dir, parse_json, write_safetensors
 from hooke.model.gguf import Gguf
 
 # Raised whenever what the conversion writes changes, so that caches made by older versions are made again.
@@ -71,9 +71,9 @@ def carried_folder(name: str, progress: Callable[[str], None] = lambda _: None) 
 
 def _is_complete(folder: Path, carried: Carried) -> bool:
     try:
-        done = json.loads((folder / _DONE).read_text())
+        done = parse_json((folder / _DONE).read_text())
         sizes = {name: (folder / name).stat().st_size for name in done["files"]}
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
+    except (OSError, ValueError, KeyError, TypeError):
         return False
     return done.get("layout") == _LAYOUT and done.get("source_sha256") == carried.sha256 and sizes == done["files"]
 

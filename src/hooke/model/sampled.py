@@ -18,7 +18,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from hooke.errors import BadConfig, BadFile, HookeError
-from hooke.files import atomic_write, write_error
+from hooke.files import atomic_write, parse_json, write_error
 from hooke.model import Model
 from hooke.model.sampling import ends_of
 
@@ -126,9 +126,9 @@ def _begun(part: Path, note: Path, settings: dict[str, Any]) -> Sampled:
     if not note.is_file() or not part.is_file():
         return Sampled()
     try:
-        found = json.loads(note.read_bytes())
+        found = parse_json(note.read_bytes())
         before, done = dict(found["settings"]), Sampled(*(int(found[name]) for name in _TOGETHER))
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise BadFile(f"{note} is damaged ({error}). Remove it to begin again.") from error
     if other := [f"{name} {before.get(name)!r}, now {value!r}" for name, value in settings.items() if before.get(name) != value]:
         raise BadConfig(f"{part} was begun with other settings: {'; '.join(other)}. Give the same, or remove {part} to begin again.")

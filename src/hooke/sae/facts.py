@@ -1,12 +1,12 @@
 """SaeFacts: what is true of an SAE besides its weights."""
 
 import itertools
-import json
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from hooke.errors import BadConfig, BadFile, UnknownName
+from hooke.errors import BadConfig, BadFile, UnknownName, listed, quoted
+from hooke.files import parse_json
 from hooke.names import SaeName, Site
 
 Activation = Literal["jumprelu", "topk", "groupmax"]
@@ -94,10 +94,12 @@ class SaeFacts:
     def from_json(cls, text: str, where: Path) -> "SaeFacts":
         """The facts in a file's header; unknown keys, values of another type and other schemas are refused."""
         try:
-            found = json.loads(text)
+            found = parse_json(text)
             schema = found.pop("schema")
             if schema != SCHEMA:
-                raise BadFile(f"{where} was written with SAE schema {schema}; this version reads {SCHEMA}. A newer Hooke may read it.")
+                raise BadFile(
+                    f"{where} was written with SAE schema {quoted(schema)}; this version reads {SCHEMA}. A newer Hooke may read it."
+                )
             for key, value in found.items():
                 if not isinstance(value, _KINDS[key]):
                     raise TypeError(f"{key} is a {type(value).__name__}")
@@ -111,7 +113,7 @@ class SaeFacts:
                 Site.parse(site)
         except (ValueError, TypeError, KeyError, AttributeError, RecursionError, BadConfig, UnknownName) as error:
             known = ", ".join(f.name for f in fields(cls))
-            raise BadFile(f"{where}: the SAE's facts cannot be read ({error}). Known: schema, {known}.") from error
+            raise BadFile(f"{where}: the SAE's facts cannot be read ({str(error)[:300]}). Known: schema, {known}.") from error
         return facts
 
 
@@ -119,18 +121,18 @@ def check_groups(groups: dict[str, Any]) -> None:
     """Raise `BadConfig` unless each of these is a run of at least one feature, and none has a feature of another."""
     for name, run in groups.items():
         if not isinstance(run, list) or [type(bound) for bound in run] != [int, int] or not 0 <= run[0] < run[1]:
-            raise BadConfig(f"the group {name}={run!r} is no run of features, [first, one after the last]")
+            raise BadConfig(f"the group {name[:80]}={repr(run)[:80]} is no run of features, [first, one after the last]")
     runs = sorted(groups.values())
     if any(before[1] > after[0] for before, after in itertools.pairwise(runs)):
-        raise BadConfig(f"the groups {groups} overlap")
+        raise BadConfig(f"the groups {listed(groups)} overlap")
 
 
 def _check_choices(found: dict[str, Any], where: Path) -> None:
     activation, k = found.get("activation", "jumprelu"), found.get("k")
     if activation not in _CHOICES["activation"] or (activation != "jumprelu" and (k or 0) < 1):
         known = ", ".join(_CHOICES["activation"])
-        raise BadFile(f"{where}: activation {activation!r} with k={k}; known are {known} (topk and groupmax need k).")
+        raise BadFile(f"{where}: activation {quoted(activation)} with k={quoted(k)}; known are {known} (topk and groupmax need k).")
     normalize, eps = found.get("normalize", "none"), found.get("norm_eps", 0.0)
     if normalize not in _CHOICES["normalize"] or not 0 <= eps < 1:
         known = ", ".join(_CHOICES["normalize"])
-        raise BadFile(f"{where}: normalize {normalize!r} with norm_eps={eps}; known are {known}, norm_eps from 0 to 1.")
+        raise BadFile(f"{where}: normalize {quoted(normalize)} with norm_eps={quoted(eps)}; known are {known}, norm_eps from 0 to 1.")

@@ -10,7 +10,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hooke.errors import BadFile
+from hooke.errors import BadFile, listed
 from hooke.files import read_safetensors, safetensors_header, write_safetensors
 from hooke.kernels import coordinate_units
 from hooke.sae import Sae, check_shapes, weights_of
@@ -75,7 +75,7 @@ def _facts(path: Path, metadata: Mapping[str, str]) -> SaeFacts:
 
 def _tensor(tensors: Mapping[str, Tensor], name: str, path: Path) -> Tensor:
     if name not in tensors:
-        raise BadFile(f"{path} lacks the tensor {name!r}; it holds {', '.join(sorted(tensors)) or 'none'}.")
+        raise BadFile(f"{path} lacks the tensor {name!r}; it holds {listed(tensors) or 'none'}.")
     return tensors[name]
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from hooke.errors import BadFile, unknown
-from hooke.files import atomic_write, cache_dir, data_dir, sha256, sole_writer
+from hooke.files import atomic_write, cache_dir, data_dir, parse_json, sha256, sole_writer
 from hooke.names import SaeName
 from hooke.sae import Sae, SaeFacts, digest
 
@@ -154,7 +154,7 @@ def _own_atlases() -> dict[str, tuple[Path, str]]:
     if not index.is_file():
         return {}
     try:
-        found = json.loads(index.read_text("utf-8"))
+        found = parse_json(index.read_text("utf-8"))
         return {str(name): (Path(file), str(made_of)) for name, (file, made_of) in found.items()}
     except (ValueError, TypeError, AttributeError, OSError) as error:
         raise BadFile(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from hooke.errors import BadConfig, BadFile, HookeError, Missing, UnknownName, unknown
-from hooke.files import atomic_write, cache_dir
+from hooke.files import atomic_write, cache_dir, parse_json
 from hooke.names import SaeName, Site
 from hooke.sae import Sae, buckets, catalogue, hub
 from hooke.sae.catalogue import KnownSae
@@ -292,7 +292,7 @@ def _cached(where: HubPath, known: KnownSae | None) -> Resolved | None:
         names = [str(PurePosixPath(where.path, file)) for file in known.files]
         return _cached_files(where, [name for name in names if not hub.known_absent(where, name)], known)
     if (record := _record(where)) and record.is_file():
-        return _cached_files(where, json.loads(record.read_text()), None)
+        return _cached_files(where, parse_json(record.read_text()), None)
     if Path(where.path).suffix in _WEIGHTS | _PICKLES:
         beside = [str((root / where.path).parent.relative_to(root) / name) for name in sorted(_CONFIGS)]
         return _cached_files(where, [*(name for name in beside if hub.cached(where, name)), where.path], None)

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from hooke.errors import BadConfig, BadFile, UnknownName
+from hooke.files import parse_json
 from hooke.names import Site
 
 SCHEMA = 1
@@ -108,7 +109,7 @@ class Manifest:
     def parse(cls, raw: bytes, where: str) -> "Manifest":
         """The manifest in the file `raw`; `BadFile` for anything that `text` does not write."""
         try:
-            found = json.loads(raw)
+            found = parse_json(raw)
             if not isinstance(found, dict):
                 raise TypeError("it is no object")
             if found.get("schema") != SCHEMA:
@@ -123,7 +124,7 @@ class Manifest:
             shards = tuple(_made(Shard, shard) for shard in found.pop("shards"))
             manifest = replace(_made(cls, found | {"facts": facts, "shards": shards}), digest=seal)
             _check(manifest)
-        except (ValueError, TypeError, KeyError, AttributeError, RecursionError, OverflowError, BadConfig, UnknownName) as error:
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError, BadConfig, UnknownName) as error:
             raise BadFile(f"{where} is not a manifest of activation shards ({error}).") from error
         if manifest.text() != raw:
             raise BadFile(f"{where} was changed since it was written.")

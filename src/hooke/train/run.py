@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from hooke.errors import BadConfig, BadFile
-from hooke.files import atomic_folder, atomic_write, read_safetensors, sha256, sole_writer, write_error
+from hooke.files import atomic_folder, atomic_write, parse_json, read_safetensors, sha256, sole_writer, write_error
 from hooke.train.config import TrainConfig
 from hooke.train.trainer import SaeTrainer
 
@@ -35,7 +35,7 @@ class RunFolder:
 
     def _compare(self, known: Path) -> None:
         try:
-            before = json.loads(known.read_bytes())
+            before = parse_json(known.read_bytes())
             different = {key for key in {*before, *self.settings} - {"held_out"} if before.get(key) != self.settings.get(key)}
         except (ValueError, AttributeError) as error:
             raise BadFile(f"{known} cannot be read ({error}). Begin in another folder, or remove this one.") from error
@@ -75,7 +75,7 @@ class RunFolder:
         """The metrics written so far."""
         if (self.path / "metrics.jsonl").is_file():
             for line in (self.path / "metrics.jsonl").read_text(encoding="utf-8").splitlines():
-                yield json.loads(line)
+                yield parse_json(line)
 
     def save(self, step: int, position: Mapping[str, Any] | None, trainers: Mapping[str, SaeTrainer]) -> None:
         """A checkpoint after `step`: when this returns it is on disk whole, and the ones before it are gone."""
@@ -120,7 +120,7 @@ class RunFolder:
             metrics.unlink(missing_ok=True)
             return None
         try:
-            told = json.loads((newest[0] / "state.json").read_bytes())
+            told = parse_json((newest[0] / "state.json").read_bytes())
             if told["schema"] != SCHEMA or told["saes"].keys() != configs.keys():
                 raise ValueError("it is of another run or version")
             trainers = {name: self._trainer(newest[0], name, told["saes"][name], device) for name in configs}

@@ -1,6 +1,5 @@
 """History: what a run folder says of its run so far, read with distrust: settings, metrics as columns, events."""
 
-import json
 import math
 from array import array
 from collections import deque
@@ -12,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from hooke.errors import BadFile, Missing
+from hooke.files import parse_json
 
 __all__ = ["METRICS", "History"]
 
@@ -175,8 +175,8 @@ class _Lines:
 
 def _object(line: bytes) -> dict[str, Any] | None:
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
+        row = parse_json(line)
+    except ValueError:
         return None
     return row if isinstance(row, dict) else None
 

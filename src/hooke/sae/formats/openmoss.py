@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hooke.errors import BadFile, unknown
+from hooke.errors import BadFile, quoted, unknown
 from hooke.sae import Sae
 from hooke.sae.formats.gemma_scope_2 import at_target, joined
 from hooke.sae.formats.parts import Parts, asked_place, check_parts, finish, number, weight, word
@@ -178,7 +178,7 @@ def _clt(source: Source, config: dict[str, Any], found: dict[str, Tensor]) -> Sa
     if word(source, config, "norm_activation", "dataset-wise") != "inference":
         raise BadFile(f"{source.where}: only cross-layer transcoders whose norms are folded (norm_activation 'inference') are read.")
     if word(source, config, "act_fn", "jumprelu") not in ("relu", "jumprelu"):
-        raise BadFile(f"{source.where}: act_fn {config.get('act_fn')!r} selects over layers; known are relu and jumprelu.")
+        raise BadFile(f"{source.where}: act_fn {quoted(config.get('act_fn'))} selects over layers; known are relu and jumprelu.")
     model = source.model or _model(source, config)
     count = len(hooks["in"] or [])
     chosen = int(m[1]) if (m := re.fullmatch(r"layer_(\d{1,4})", source.file)) else None

@@ -1,5 +1,6 @@
 """Parts: an SAE's tensors on their way into Hooke's form, and the exact identities that fold what other forms keep apart."""
 
+import contextlib
 import math
 import re
 from dataclasses import dataclass, replace
@@ -8,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hooke.errors import BadFile, ShapeMismatch, UnknownName
+from hooke.errors import BadFile, ShapeMismatch, UnknownName, listed, quoted
 from hooke.names import SaeName, Site
 from hooke.sae import Sae, SaeFacts, check_shapes
 from hooke.sae.formats.sites import Place, place
@@ -75,8 +76,7 @@ def gated(W_enc: Tensor, b_gate: Tensor, r_mag: Tensor, b_mag: Tensor, W_dec: Te
 def weight(source: Source, tensors: dict[str, Tensor], name: str, ndim: int) -> Tensor:
     """The floating point tensor `name` as float32, with `ndim` axes."""
     if name not in tensors:
-        held = ", ".join(sorted(key[:60] for key in tensors)[:12]) or "none"
-        raise BadFile(f"{source.where} lacks the tensor {name!r}; it holds {held}.")
+        raise BadFile(f"{source.where} lacks the tensor {name!r}; it holds {listed(tensors, 12) or 'none'}.")
     found = tensors[name]
     if not found.is_floating_point():
         raise BadFile(f"{source.where}: {name} is of type {str(found.dtype).removeprefix('torch.')}; weights are floating point.")
@@ -90,9 +90,10 @@ def weight(source: Source, tensors: dict[str, Tensor], name: str, ndim: int) -> 
 def number(source: Source, config: dict[str, Any], key: str, default: float | int | None = None) -> float:
     """The number under `key` of a configuration; `BadFile` where it is something else or not finite."""
     value = config.get(key, default)
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        raise BadFile(f"{source.where}: {key} is {str(value)[:80]!r}; it must be a number.")
-    return float(value)
+    with contextlib.suppress(OverflowError):  # of an integer that no float holds
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value):
+            return float(value)
+    raise BadFile(f"{source.where}: {key} is {quoted(value)}; it must be a number.")
 
 
 def word(source: Source, config: dict[str, Any], key: str, default: str = "") -> str:

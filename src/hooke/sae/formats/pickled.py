@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hooke.errors import BadFile
+from hooke.errors import BadFile, quoted
 from hooke.sae.formats.zipped import Member, fill, members, opened
 from hooke.sae.native import finite
 
@@ -106,7 +106,6 @@ class _Refused(Exception):
     """Something that plain dictionaries of tensors are not written with."""
 
 
-_MARK = object()
 _CONSTANTS = {"NONE": None, "NEWTRUE": True, "NEWFALSE": False}
 _LITERALS = frozenset({"BININT", "BININT1", "BININT2", "LONG1", "BINFLOAT", "BINUNICODE", "SHORT_BINUNICODE", "BINUNICODE8"})
 _EMPTY: dict[str, Callable[[], Any]] = {"EMPTY_DICT": dict, "EMPTY_LIST": list, "EMPTY_TUPLE": tuple}
@@ -126,6 +125,8 @@ class _Machine:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.stack: list[Any] = []
+        self.below: list[list[Any]] = []
+        """What lies under each mark."""
         self.memo: dict[int, Any] = {}
 
     def run(self, data: bytes) -> Any:
@@ -154,7 +155,8 @@ class _Machine:
         elif name in _EMPTY:
             stack.append(_EMPTY[name]())
         elif name == "MARK":
-            stack.append(_MARK)
+            self.below.append(stack)
+            self.stack = []
         elif name in ("BINPUT", "LONG_BINPUT"):
             self.memo[argument] = stack[-1]
         elif name == "MEMOIZE":
@@ -170,19 +172,26 @@ class _Machine:
             self._build(name)
 
     def _build(self, name: str) -> None:
+        values = self._to_mark() if name in ("TUPLE", "APPENDS", "SETITEMS") else []
         stack = self.stack
         if name in _TUPLES:
             count = _TUPLES[name]
+            if len(stack) < count:
+                raise IndexError("too few values")
             values = tuple(stack[-count:])
-            del stack[len(stack) - count :]
+            del stack[-count:]
             stack.append(values)
         elif name == "TUPLE":
-            stack.append(tuple(self._to_mark()))
-        elif name in ("APPEND", "APPENDS"):
-            values = [stack.pop()] if name == "APPEND" else self._to_mark()
+            stack.append(tuple(values))
+        elif name == "APPEND":
+            value = stack.pop()
+            _as(list, stack[-1]).append(value)
+        elif name == "APPENDS":
             _as(list, stack[-1]).extend(values)
-        elif name in ("SETITEM", "SETITEMS"):
-            values = [stack.pop(-2), stack.pop()] if name == "SETITEM" else self._to_mark()
+        elif name == "SETITEM":
+            pair = [stack.pop(-2), stack.pop()]
+            _set_items(_as(dict, stack[-1]), pair)
+        elif name == "SETITEMS":
             _set_items(_as(dict, stack[-1]), values)
         elif name == "BINPERSID":
             stack.append(_storage(stack.pop()))
@@ -196,9 +205,7 @@ class _Machine:
             raise _Refused(f"the instruction {name}")
 
     def _to_mark(self) -> list[Any]:
-        at = len(self.stack) - 1 - self.stack[::-1].index(_MARK)
-        values = self.stack[at + 1 :]
-        del self.stack[at:]
+        values, self.stack = self.stack, self.below.pop()
         return values
 
 
@@ -213,12 +220,12 @@ def _set_items(target: dict[Any, Any], values: list[Any]) -> None:
         if not isinstance(key, str | int):
             raise TypeError(f"a key that is a {type(key).__name__}")
         if key in target:
-            raise ValueError(f"the key {str(key)[:80]!r} occurs twice")
+            raise ValueError(f"the key {quoted(key)} occurs twice")
         target[key] = value
 
 
 def _known(module: Any, name: Any) -> _Name:
-    text = f"{module}.{name}"
+    text = f"{_as(str, module)}.{_as(str, name)}"
     if text in ("collections.OrderedDict", "torch._utils._rebuild_tensor_v2", "torch._utils._rebuild_parameter"):
         return _Name(text)
     if module == "torch" and name in _STORAGES:
@@ -226,11 +233,19 @@ def _known(module: Any, name: Any) -> _Name:
     raise _Refused(f"the name {text[:120]}")
 
 
-def _storage(identity: Any) -> tuple[str, torch.dtype]:
+@dataclass(frozen=True)
+class _Storage:
+    """Where a tensor's bytes are, and their type."""
+
+    key: str
+    dtype: torch.dtype
+
+
+def _storage(identity: Any) -> _Storage:
     kind, storage, key, _, _ = _as(tuple, identity)
-    if kind != "storage":
-        raise _Refused(f"a reference to {str(kind)[:40]!r}")
-    return _as(str, key), _STORAGES[_as(_Name, storage).text.removeprefix("torch.")]
+    if _as(str, kind) != "storage":
+        raise _Refused(f"a reference to {quoted(kind, 40)}")
+    return _Storage(_as(str, key), _STORAGES[_as(_Name, storage).text.removeprefix("torch.")])
 
 
 def _call(function: Any, arguments: tuple[Any, ...]) -> Any:
@@ -241,8 +256,8 @@ def _call(function: Any, arguments: tuple[Any, ...]) -> Any:
         return _as(Stored, arguments[0])
     if name != "torch._utils._rebuild_tensor_v2":
         raise _Refused(f"a call of {name}")
-    (key, dtype), offset, shape, stride = arguments[:4]
+    storage, offset, shape, stride = arguments[:4]
     numbers = (offset, *_as(tuple, shape), *_as(tuple, stride))
     if len(shape) != len(stride) or len(shape) > 8 or not all(type(n) is int and 0 <= n < 1 << 40 for n in numbers):
         raise ValueError("a tensor with an impossible shape")
-    return Stored(key, dtype, offset, shape, stride)
+    return Stored(_as(_Storage, storage).key, storage.dtype, offset, shape, stride)

@@ -2,7 +2,7 @@
 
 import re
 
-from hooke.errors import BadFile
+from hooke.errors import BadFile, quoted
 from hooke.names import Site
 from hooke.sae import Sae
 from hooke.sae.formats.parts import Parts, finish, number, weight, word
@@ -27,7 +27,7 @@ def read(source: Source) -> Sae:
     """The SAE of one layer."""
     config = source.json(CONFIG)
     if word(source, config, "model_type", "topk_sae") != "topk_sae":
-        raise BadFile(f"{source.where}: model_type {config['model_type']!r}; Qwen Scope is topk_sae.")
+        raise BadFile(f"{source.where}: model_type {quoted(config['model_type'])}; Qwen Scope is topk_sae.")
     found, layer = source.tensors(source.file), _FILE.fullmatch(source.file)
     if layer is None:
         raise BadFile(f"{source.where}: name one layer of {', '.join(members(source)[:20])}.")

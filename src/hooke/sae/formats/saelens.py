@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hooke.errors import BadConfig, BadFile, unknown
+from hooke.errors import BadConfig, BadFile, quoted, unknown
 from hooke.files import atomic_folder, write_safetensors
 from hooke.sae import Sae, weights_of
 from hooke.sae.facts import Normalize
@@ -145,7 +145,9 @@ def _activation(source: Source, config: dict[str, Any], architecture: str, parts
 
 def _places(source: Source, metadata: dict[str, Any], model: str) -> tuple[Place, list[str] | None]:
     if metadata.get("hook_head_index") is not None:
-        raise BadFile(f"{source.where} reads head {metadata['hook_head_index']} alone; Hooke reads all heads side by side (attn_z).")
+        raise BadFile(
+            f"{source.where} reads head {quoted(metadata['hook_head_index'])} alone; Hooke reads all heads side by side (attn_z)."
+        )
     hook, hook_out = (word(source, metadata, f"hf_hook_name{end}") or word(source, metadata, f"hook_name{end}") for end in ("", "_out"))
     reads = asked_place(source, hook, model)
     return reads, [place(hook_out, model).site] if hook_out else None

@@ -1,6 +1,5 @@
 """Source: the files one SAE is read from. Loads JSON, YAML and tensors with bounds; in `meta` mode tensors have shapes and no values."""
 
-import json
 import math
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -11,13 +10,13 @@ import torch
 from torch import Tensor
 
 from hooke.errors import BadFile, Missing
-from hooke.files import read_safetensors, safetensors_header
+from hooke.files import parse_json, read_safetensors, safetensors_header
 from hooke.sae.formats.pickled import PtFile, Stored, read_pt
 from hooke.sae.formats.zipped import npz_tensors
 from hooke.sae.native import finite
 
 _MAX_TEXT = 4 << 20
-_MAX_YAML = 64 << 10
+_MAX_YAML, _MAX_DEPTH = 64 << 10, 20
 _SAFETENSORS_TYPES = {
     "F64": torch.float64,
     "F32": torch.float32,
@@ -76,18 +75,25 @@ class Source:
         """The object in a JSON file of the folder; `BadFile` if it is none."""
         text = self._text(name, _MAX_TEXT)
         try:
-            found = json.loads(text, object_pairs_hook=_no_duplicates)
-        except (ValueError, RecursionError) as error:
+            found = parse_json(text)
+        except ValueError as error:
             raise BadFile(f"{self.folder / name} is no JSON that can be read ({str(error)[:200]}).") from error
         return _object(found, self.folder / name)
 
     def yaml(self, name: str) -> dict[str, Any]:
-        """The mapping in a small YAML file of the folder."""
+        """The mapping in a small YAML file of the folder. Aliases and merges, by which a few lines become gigabytes, are refused."""
         import yaml
 
-        text = self._text(name, _MAX_YAML)
+        text, loader = self._text(name, _MAX_YAML), getattr(yaml, "CSafeLoader", yaml.SafeLoader)
         try:
-            found = yaml.load(text, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 (both are safe loaders)
+            depth = 0
+            for event in yaml.parse(text, Loader=loader):
+                depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+                if depth > _MAX_DEPTH:
+                    raise ValueError(f"it is nested more than {_MAX_DEPTH} deep")
+                if isinstance(event, yaml.AliasEvent) or (isinstance(event, yaml.ScalarEvent) and event.value == "<<"):
+                    raise ValueError("it refers to parts of itself, by an alias or a merge")
+            found = yaml.load(text, Loader=loader)  # noqa: S506 (a safe loader)
         except (yaml.YAMLError, ValueError, RecursionError, TypeError, OverflowError, AttributeError) as error:
             raise BadFile(f"{self.folder / name} is no YAML that can be read ({' '.join(str(error).split())[:200]}).") from error
         return _object(found, self.folder / name)
@@ -177,11 +183,4 @@ class Source:
 def _object(found: Any, where: Path) -> dict[str, Any]:
     if not isinstance(found, dict) or not all(isinstance(key, str | int) for key in found):
         raise BadFile(f"{where} holds no object but a {type(found).__name__}.")
-    return found
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        raise ValueError("a name occurs twice")
     return found
