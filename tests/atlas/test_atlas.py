@@ -4,8 +4,11 @@ import contextlib
 import json
 import os
 import re
+import signal
 import sqlite3
 import stat
+import threading
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,7 +24,8 @@ from hooke import tiny
 from hooke.analysis.lens import Lens
 from hooke.atlas import Atlas, Example, TokenCount, schema
 from hooke.atlas.integrity import problems
-from hooke.atlas.packing import pack, small, unpack
+from hooke.atlas.opening import damage, open_database
+from hooke.atlas.packing import MAX_NUMBERS, pack, pack_numbers, small, squeeze, unpack
 from hooke.errors import BadConfig, BadFile, DigestMismatch, HookeError, Missing, UnknownName
 
 
@@ -211,13 +215,75 @@ def test_what_is_no_atlas(tmp_path, content):
         "CREATE TRIGGER t AFTER INSERT ON fact BEGIN DELETE FROM sae; END",
         "CREATE TABLE more (a)",
         "ALTER TABLE feature ADD COLUMN more",
+        "".join(f"CREATE TABLE t{i} (a);" for i in range(120)),
+        # What SQLite words itself is compared as well: each row's end would be worked out from a column that takes hours.
+        "PRAGMA writable_schema = ON; UPDATE sqlite_schema SET sql = "
+        "'CREATE TABLE ''words_config''(k PRIMARY KEY, v AS (hex(zeroblob(999999999)))) WITHOUT ROWID' WHERE name = 'words_config'",
     ],
 )
 def test_a_file_brings_no_tables_or_views_of_its_own(path, change):
     with sqlite3.connect(path) as db:
         db.executescript(change)
-    with pytest.raises(BadFile, match="its tables are not those of schema 2"):
+    with pytest.raises(BadFile, match=r"its tables are not those of schema 2|its schema has more than 100 parts"):
         Atlas(path)
+
+
+ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
+
+
+def test_what_takes_sqlite_too_long_is_broken_off(path):
+    db = open_database(path)
+    db.allow(0.2)
+    with pytest.raises(BadFile, match="takes longer than any atlas"), damage(path):
+        db.execute(ENDLESS)
+    for _ in range(3):  # what a caller does with rows is no work of SQLite's
+        for _row in db.execute("SELECT key FROM fact"):
+            time.sleep(0.12)
+    db.close()
+
+
+def test_ctrl_c_is_heard_while_sqlite_works(path):
+    db = open_database(path)
+    timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt), damage(path):
+        db.execute(ENDLESS)
+    timer.join()
+    db.close()
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        ("UPDATE sae SET d_sae = 1 << 60", "of 1,152,921,504,606,846,976 features"),
+        ("UPDATE sae SET name = hex(zeroblob(1000)) || id", "it has an SAE '0000"),
+        (
+            "UPDATE fact SET value = json_array(hex(zeroblob(1000)), 'none') WHERE key = 'topics'",
+            "topics have more or longer names",
+        ),
+        ("UPDATE fact SET value = '1' || hex(zeroblob(200)) WHERE key = 'tokens'", "does not fit into 64 bits"),
+    ],
+)
+def test_what_would_grow_when_read_is_refused(path, spoil, said):
+    with sqlite3.connect(path) as db:
+        db.execute(spoil)
+    with pytest.raises(BadFile, match=said) as caught:
+        Atlas(path)
+    assert len(str(caught.value)) < 700
+
+
+def test_one_long_text_in_many_places_makes_no_long_page(path, tmp_path):
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE piece SET content = substr(hex(zeroblob(512)), 1, 1024)")
+    long = np.tile(np.arange(8), 5000)
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE window SET ids = ?", (pack_numbers(long),))
+    with pytest.raises(BadFile, match="tokens have more than 64 characters each"):
+        Atlas(path).feature(f"{FIRST}/1", around=4000)
+    with sqlite3.connect(path) as db:
+        db.execute("UPDATE feature SET label = hex(zeroblob(100000))")
+    assert max(len(label or "") for label in Atlas(path).table(FIRST).label) == 1000
+    assert max(len(hit.title or "") for hit in Atlas(path).search("")) == 1000
 
 
 @pytest.mark.parametrize(
@@ -228,7 +294,9 @@ def test_a_file_brings_no_tables_or_views_of_its_own(path, change):
         ("UPDATE window SET ids = zeroblob(9)", "content size"),
         ("DELETE FROM window", "no window"),
         ("DELETE FROM piece", "no text for token"),
-        ("UPDATE piece SET content = 7", "no text for token"),
+        ("UPDATE piece SET content = 7", "for token 0 is no text of at most 1,024 characters"),
+        ("UPDATE piece SET content = zeroblob(1500000)", "is no text of at most 1,024 characters"),
+        (f"UPDATE window SET ids = x'{squeeze(bytes(MAX_NUMBERS)).hex()}'", "have more than 4,194,304 tokens"),
         ("UPDATE feature SET background = 7", "buffer|bytes"),
         ("UPDATE feature SET topics = x'0000'", "argument 2 is|shorter"),
     ],

@@ -27,8 +27,8 @@ from hooke.atlas.records import (
     TextWindow,
     TokenCount,
 )
-from hooke.atlas.store import AtlasWriter, join_pieces
-from hooke.errors import BadConfig, BadFile, DigestMismatch, UnknownName, unknown
+from hooke.atlas.store import MAX_PIECE, AtlasWriter, join_pieces
+from hooke.errors import BadConfig, BadFile, DigestMismatch, UnknownName, quoted, unknown
 from hooke.files import parse_json
 from hooke.names import FeatureName
 
@@ -61,6 +61,10 @@ AROUND = 32
 Progress = Callable[[str], None]
 MAX_FOUND = 10_000
 """Features that one search may list."""
+# What a file from outside may make of few bytes by naming one thing in many places.
+_MAX_NAME, _MAX_FEATURES, _MAX_SAES, _MAX_TOPICS = 300, 1 << 26, 10_000, 10_000
+_MEAN_PIECE, _FREE_TEXT = 64, 1 << 16
+_MAX_WINDOWS = 1 << 22
 
 
 def relative_to(activation: np.ndarray, maximum: np.ndarray) -> np.ndarray:
@@ -105,9 +109,13 @@ class Atlas:
         with damage(self.path):
             self.facts: dict[str, Any] = {key: parse_json(value) for key, value in self._db.execute(schema.GET_FACTS)}
             for name, digest, d_sae, facts, mean, first in self._db.execute(schema.GET_SAES):
+                if len(name) > _MAX_NAME or not 0 < d_sae <= _MAX_FEATURES or len(self.saes) >= _MAX_SAES:
+                    raise ValueError(f"it has an SAE {quoted(name)} of {d_sae:,} features")
                 self.saes[name] = SaeEntry(name, digest, d_sae, dict(parse_json(facts)), np.frombuffer(mean, "<f4"))
                 self._first[name] = first
             self.topics: list[str] = [str(topic) for topic in self.facts.get("topics", [])]
+            if len(self.topics) > _MAX_TOPICS or max(map(len, self.topics), default=0) > _MAX_NAME:
+                raise ValueError("its topics have more or longer names than any could")
 
     def close(self) -> None:
         """Let go of the file."""
@@ -267,8 +275,13 @@ class Atlas:
     def _passages(self, examples: Sequence[Example], around: int) -> Iterator[Passage]:
         """The text around each example. Everything is looked up at one go: a page has some forty examples and two thousand tokens."""
         rows = self._db.execute(schema.GET_SOME_WINDOWS, (json.dumps(sorted({example.window for example in examples})),))
-        windows = {window: (corpus, doc, start, unpack_numbers(ids)) for window, corpus, doc, start, ids in rows}
-        cuts = []
+        windows: dict[int, tuple[str, int, int, np.ndarray]] = {}
+        read, cuts = 0, []
+        for window, corpus, doc, start, ids in rows:
+            windows[window] = corpus, doc, start, unpack_numbers(ids)
+            read += len(windows[window][-1])
+            if read > _MAX_WINDOWS:
+                raise ValueError(f"the windows of a feature's examples have more than {_MAX_WINDOWS:,} tokens")
         for example in examples:
             if example.window not in windows:
                 raise ValueError(f"it holds no window {example.window}")
@@ -305,21 +318,28 @@ class _Pieces:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._db = connection
         self._known: dict[int, Any] = {}
+        self._given = self._texts = 0  # characters and pieces
         self._parts: set[int] = set()  # of characters: their bytes are no text on their own
 
     def learn(self, tokens: set[int]) -> None:
         """Look up those that are not known yet."""
         if missing := tokens.difference(self._known):
-            found = dict(self._db.execute(schema.GET_SOME_PIECES, (json.dumps(sorted(missing)),)))
-            for token in missing:
-                if not isinstance(found.get(token), str | bytes):
-                    raise ValueError(f"it holds no text for token {token}")
+            found = {}
+            for token, piece in self._db.execute(schema.GET_SOME_PIECES, (json.dumps(sorted(missing)),)):
+                if not isinstance(piece, str | bytes) or len(piece) > MAX_PIECE:
+                    raise ValueError(f"what it holds for token {token} is no text of at most {MAX_PIECE:,} characters")
+                found[token] = piece
+            if strange := missing - found.keys():
+                raise ValueError(f"it holds no text for token {min(strange)}")
             self._known.update(found)
             self._parts.update(token for token, piece in found.items() if isinstance(piece, bytes))
 
     def texts(self, ids: Sequence[int]) -> list[str]:
         """What each token, learnt before, adds to the text."""
         pieces = list(map(self._known.__getitem__, ids))
+        self._given, self._texts = self._given + sum(map(len, pieces)), self._texts + len(pieces)
+        if self._given > _FREE_TEXT + _MEAN_PIECE * self._texts:
+            raise ValueError(f"its tokens have more than {_MEAN_PIECE} characters each")
         return pieces if self._parts.isdisjoint(ids) else join_pieces(pieces)
 
     def text(self, token: int) -> str:

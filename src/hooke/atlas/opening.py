@@ -2,8 +2,10 @@
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, ClassVar
 
 import zstandard
 
@@ -22,7 +24,35 @@ _LIMITS = {
     sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 1,
     sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
 }
+# Steps of SQLite's machine between two looks at the clock; seconds that a statement may take, and bytes of the file for one more.
+_STEPS, _PATIENCE, _BYTES_A_SECOND = 1000, 20, 10 << 20
+_PAUSE = 0.1
 _CAREFUL = "PRAGMA trusted_schema = OFF; PRAGMA cell_size_check = ON; PRAGMA mmap_size = 0;"
+
+
+class _Patient(sqlite3.Connection):
+    """A connection that breaks off a statement on which SQLite works longer than any atlas of its size needs, and hears Ctrl-C."""
+
+    broken_off: ClassVar[bool] = False
+    """Whether the statement that was interrupted had taken too long; if not, it was Ctrl-C."""
+
+    def allow(self, seconds: float) -> None:
+        """Allow each statement so many seconds of SQLite's own work."""
+        self._worked = self._last = 0.0
+
+        def look() -> bool:
+            now = time.monotonic()
+            if now - self._last < _PAUSE:  # else somebody worked on what the last step gave
+                self._worked += now - self._last
+            self._last = now
+            _Patient.broken_off = self._worked > seconds
+            return _Patient.broken_off
+
+        self.set_progress_handler(look, _STEPS)
+
+    def execute(self, *arguments: Any) -> sqlite3.Cursor:
+        self._worked = 0.0
+        return super().execute(*arguments)
 
 
 @contextlib.contextmanager
@@ -30,6 +60,11 @@ def damage(path: Path) -> Iterator[None]:
     """Whatever a spoilt file makes SQLite or a parser say, as `BadFile`."""
     try:
         yield
+    except sqlite3.OperationalError as error:
+        if str(error) == "interrupted" and not _Patient.broken_off:
+            raise KeyboardInterrupt from error
+        said = "reading it takes longer than any atlas of its size" if _Patient.broken_off else str(error)[:300]
+        raise BadFile(f"{path} is not an atlas or is damaged: {said}.") from error
     except (
         sqlite3.Error,
         zstandard.ZstdError,
@@ -50,10 +85,12 @@ def open_database(path: Path) -> sqlite3.Connection:
         raise Missing(f"no atlas at {path}.")
     # immutable: a pack's folder may not be writable, and SQLite would otherwise want to put a lock beside the file. It is true: an
     # atlas is only ever replaced whole.
-    connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, check_same_thread=False)
+    address = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+    connection = sqlite3.connect(address, uri=True, check_same_thread=False, factory=_Patient)
     try:
         with damage(path):
             _restrict(connection)
+            connection.allow(_PATIENCE + path.stat().st_size / _BYTES_A_SECOND)
             (version,) = connection.execute("PRAGMA user_version").fetchone()
             if not 1 <= version <= schema.VERSION:
                 raise BadFile(

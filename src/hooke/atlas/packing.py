@@ -16,6 +16,9 @@ MAX_DETAIL = 1 << 20
 """Bytes that one feature's detail may unpack to."""
 MAX_NUMBERS = 1 << 24
 """Bytes that a list of numbers may unpack to."""
+MAX_EXAMPLES = 5000
+"""Examples that a feature may have of each kind."""
+_MAX_LABEL = 1000
 _LEVEL = 9
 # What a small file keeps of each feature: tokens, and of each kind of relatives; activations so far from an example's peak; digits.
 _FEW_TOKENS, _FEW_PAIRS, _FEW_AROUND, _FEW_DIGITS = 4, 3, 6, 3
@@ -136,6 +139,8 @@ def _pack_examples(examples: Sequence[Example]) -> list[Any]:
 
 def _unpack_examples(columns: Any) -> list[Example]:
     windows, peaks, lengths, distances, values = columns
+    if len(windows) > MAX_EXAMPLES:
+        raise ValueError(f"a feature has more than {MAX_EXAMPLES:,} examples of a kind")
     lengths = _ints(lengths, len(windows))
     at, value = np.array(_ints(distances, sum(lengths)), np.int64), np.array(_floats(values, sum(lengths)))
     out, low = [], 0
@@ -161,6 +166,8 @@ def _unpack_label(found: Any) -> Label:
     text, kind, rule, token, document, *others = found
     if not isinstance(text, str) or not isinstance(kind, str) or not isinstance(rule, dict):
         raise TypeError("a label is not made of texts")
+    if len(text) > _MAX_LABEL:
+        raise ValueError(f"a label has more than {_MAX_LABEL:,} characters")
     known = [None if value is None else _float(value) for value in others[:3]]
     return Label(text, kind, rule, _unpack_score(token), _unpack_score(document), *known)
 

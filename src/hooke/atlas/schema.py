@@ -87,8 +87,7 @@ MIGRATIONS = (
 VERSION = len(MIGRATIONS)
 OLD_FORM, FORM, PLAIN_FORM = 1, 2, 3
 """What ``detail.form`` says of its content: a profile of schema 1, or what `hooke.atlas.packing` packs, compressed or plain."""
-_INDEXES = ("words", "context")
-_SHADOWS = ("config", "content", "data", "docsize", "idx")
+_MOST_OBJECTS = 100
 
 PUT_FACT = "INSERT OR REPLACE INTO fact (key, value) VALUES (?, ?)"
 PUT_SAE = "INSERT INTO sae (name, digest, first, d_sae, facts, mean) VALUES (?, ?, ?, ?, ?, ?)"
@@ -110,7 +109,7 @@ PUT_SEAL = "INSERT INTO seal (digest) VALUES (?)"
 GET_SEAL = "SELECT digest FROM seal"
 GET_FACTS = "SELECT key, value FROM fact ORDER BY key"
 # What a column is said to hold a file from outside need not hold; a cast makes it so.
-_NAMED = "CAST(label AS TEXT), CAST(kind AS TEXT), CAST(score AS REAL), CAST(evidence AS INTEGER)"
+_NAMED = "substr(CAST(label AS TEXT), 1, 1000), substr(CAST(kind AS TEXT), 1, 100), CAST(score AS REAL), CAST(evidence AS INTEGER)"
 _SIZE = "CAST(density AS REAL), CAST(max AS REAL)"
 GET_SAES = (
     "SELECT CAST(name AS TEXT), CAST(digest AS TEXT), CAST(d_sae AS INTEGER), facts, mean, CAST(first AS INTEGER) FROM sae ORDER BY id"
@@ -121,15 +120,15 @@ GET_FEATURE = f"""
     FROM feature JOIN detail USING (id) WHERE feature.id = ?
 """
 GET_DETAILS = "SELECT id, form, content FROM detail WHERE id BETWEEN ? AND ? ORDER BY id"
-GET_LABEL_OF = "SELECT id, CAST(label AS TEXT) FROM feature WHERE id IN (SELECT value FROM json_each(?))"
+GET_LABEL_OF = "SELECT id, substr(CAST(label AS TEXT), 1, 1000) FROM feature WHERE id IN (SELECT value FROM json_each(?))"
 GET_SOME_WINDOWS = """
-    SELECT id, CAST(corpus AS TEXT), CAST(doc AS INTEGER), CAST(start AS INTEGER), ids
+    SELECT id, substr(CAST(corpus AS TEXT), 1, 1000), CAST(doc AS INTEGER), CAST(start AS INTEGER), ids
     FROM window WHERE id IN (SELECT value FROM json_each(?))
 """
 GET_WINDOWS = "SELECT id, ids FROM window ORDER BY id"
 GET_SOME_PIECES = "SELECT id, content FROM piece WHERE id IN (SELECT value FROM json_each(?))"
 GET_PIECES = "SELECT id, content FROM piece ORDER BY id"
-GET_LABELS = "SELECT DISTINCT CAST(label AS TEXT) AS said FROM feature WHERE label IS NOT NULL ORDER BY said"
+GET_LABELS = "SELECT DISTINCT substr(CAST(label AS TEXT), 1, 1000) AS said FROM feature WHERE label IS NOT NULL ORDER BY said"
 
 _WHERE = """
     (:most_density IS NULL OR density <= :most_density) AND (:least_density IS NULL OR density >= :least_density)
@@ -189,11 +188,11 @@ def check_schema(connection: sqlite3.Connection) -> None:
 
 
 def _objects(connection: sqlite3.Connection) -> Iterator[tuple[str, str, str]]:
-    """Kind, name and text of everything in the schema; of an index' inner tables, which SQLite words, only what they are."""
-    for kind, name, table, sql in connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema LIMIT 100"):
-        inner = any(name == f"{index}_{shadow}" for index in _INDEXES for shadow in _SHADOWS)
-        words = " ".join((sql or "").split())
-        yield kind, name, f"{table}: {words.partition('(')[0].replace(chr(39), '').strip() if inner else words}"
+    """Kind, name and text of everything in the schema, the inner tables of indexes too: a column more there would be worked out too."""
+    for number, (kind, name, table, sql) in enumerate(connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_schema")):
+        if number >= _MOST_OBJECTS:
+            raise ValueError(f"its schema has more than {_MOST_OBJECTS} parts")
+        yield kind, name, f"{table}: {' '.join((sql or '').split())}"
 
 
 def seal(connection: sqlite3.Connection) -> str:

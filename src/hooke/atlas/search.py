@@ -28,6 +28,7 @@ SORTS = ("match", *schema.ORDERS)
 _DEEP = 1000
 _WINDOWS = 2000
 _CLOSE = 30
+_MAX_SEEN = 1 << 24
 # Reciprocal rank fusion (Cormack, Clarke and Büttcher 2009): Σ weight / (60 + rank) over the lists a feature is in.
 _WEIGHT = {"label": 1.0, "context": 0.7, "output": 0.5}
 _DAMPING = 60
@@ -207,7 +208,13 @@ class Search:
     def _contexts(self, query: Query, limit: int, passages: dict[int, Passage], *, every: bool) -> "_Ranked":
         """Features with many examples in windows that have the words; of the foremost, those first that have them near their peaks."""
         rows = self._db.execute(schema.FIND_WINDOWS, {"match": query.match("body", every=every), "limit": _WINDOWS})
-        seen = np.concatenate([np.zeros(0, np.int64), *(unpack_numbers(features) for _, features in rows)])
+        lists, read = [np.zeros(0, np.int64)], 0
+        for _, features in rows:
+            lists.append(unpack_numbers(features))
+            read += len(lists[-1])
+            if read > _MAX_SEEN:
+                raise ValueError(f"its windows name more than {_MAX_SEEN:,} features")
+        seen = np.concatenate(lists)
         inside = [seen[(low <= seen) & (seen <= high)] for low, high in self._ranges()]
         tally = dict(zip(*(column.tolist() for column in np.unique(np.concatenate(inside), return_counts=True)), strict=True))
         passing = {row[0] for row in self._among("index", -1, tally)} if self._narrow() else tally.keys()

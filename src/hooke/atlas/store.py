@@ -18,6 +18,8 @@ from hooke.atlas.records import BACKGROUND_STEPS, FeatureRecord, SaeEntry, TextW
 from hooke.errors import BadConfig
 from hooke.files import move_into_place, sole_file, write_error
 
+MAX_PIECE = 1024
+"""Characters, or bytes, of a token's text that an atlas holds."""
 _MOST_COUNTED = 65535
 
 
@@ -81,7 +83,7 @@ class AtlasWriter:
     def pieces(self, pieces: Mapping[int, str | bytes]) -> None:
         """The text of each token id, or its bytes where they are no text on their own; those that nothing uses are left out."""
         with self._writing():
-            rows = ((int(i), _text(piece) if isinstance(piece, str) else piece) for i, piece in sorted(pieces.items()))
+            rows = ((int(i), (_text(piece) if isinstance(piece, str) else piece)[:MAX_PIECE]) for i, piece in sorted(pieces.items()))
             self._db.executemany(schema.PUT_PIECE, rows)
 
     def sae(self, entry: SaeEntry, records: Iterable[FeatureRecord]) -> None:
