@@ -10,6 +10,7 @@ import torch
 from hooke import tiny
 from hooke.analysis.lens import Found, Lens
 from hooke.analysis.reader import Options
+from hooke.analysis.result import Hit
 from hooke.atlas.notes import Notes
 
 LENGTHS = (4, 0, 1, 6)
@@ -33,6 +34,10 @@ def look(lens: Lens, acts: torch.Tensor, pool: str = "max") -> list[Found]:
     return lens.look(acts, torch.repeat_interleave(torch.arange(len(LENGTHS)), torch.tensor(LENGTHS)), len(LENGTHS), pool)
 
 
+def hits_of(lens: Lens, found: Found, tokens: list[str], options: Options) -> list[Hit]:
+    return [hit for _, hit in lens.rank(found, tokens, options).features]
+
+
 @pytest.mark.parametrize("pool", ["max", "mean", "sum"])
 def test_found_is_what_dense_codes_say(lens, acts, pool):
     dense, start = lens.sae.encode(acts).dense(), 0
@@ -46,6 +51,7 @@ def test_found_is_what_dense_codes_say(lens, acts, pool):
             assert found.explained == 0
             continue
         np.testing.assert_allclose(found.peak, own[:, fired].amax(0))
+        np.testing.assert_array_equal(found.count, (own[:, fired] > 0).sum(0))
         np.testing.assert_array_equal(found.pos, (own[:, fired] == own[:, fired].amax(0)).int().argmax(0))
         np.testing.assert_allclose(found.pooled, {"max": own.amax(0), "mean": own.mean(0), "sum": own.sum(0)}[pool][fired], rtol=1e-5)
         events = torch.zeros_like(own)
@@ -60,7 +66,7 @@ def test_joined_windows_are_the_text_read_whole(lens, acts):
     (whole,) = lens.look(acts, torch.zeros(len(acts), dtype=torch.int64), 1, "max")
     parts = look(lens, acts)
     joined = Found.join(parts, LENGTHS)
-    for name in ("feature", "peak", "pos", "pooled"):
+    for name in ("feature", "peak", "pos", "pooled", "count"):
         np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
     for ours, theirs in zip(joined.events, whole.events, strict=True):
         np.testing.assert_array_equal(ours, theirs)
@@ -95,15 +101,15 @@ def test_a_feature_that_never_fired_has_no_relative_strength_and_comes_last(lens
     """Its maximum is 0: a share of that would put it before everything."""
     feature = np.array([0, planted.N_ALIVE + 2])
     value = np.array([8.0, 5.0], np.float32)
-    found = Found(feature, value, np.array([0, 1]), value, (feature, np.array([0, 1]), value), 0.0, 1.0)
-    assert lens.relative(found).tolist() == [1.0, 0.0]
-    assert [hit.index for hit in lens.hits(found, ["a", "b"], Options())] == feature.tolist()
+    found = Found(feature, value, np.array([0, 1]), value, np.array([1, 1]), (feature, np.array([0, 1]), value), 0.0, 1.0)
+    assert lens.relative(found, found.pooled).tolist() == [1.0, 0.0]
+    assert [hit.index for hit in hits_of(lens, found, ["a", "b"], Options())] == feature.tolist()
 
 
 def test_hits_carry_what_the_atlas_knows(lens, acts):
     found = look(lens, acts)[0]
     tokens = ["a", "b", "c", "d"]
-    hits = lens.hits(found, tokens, Options(top=8))
+    hits = hits_of(lens, found, tokens, Options(top=8))
     assert hits
     for hit in hits:
         concept = list(tiny.concepts)[hit.index]
@@ -118,12 +124,12 @@ def test_hits_carry_what_the_atlas_knows(lens, acts):
 def test_your_own_label_is_shown_in_place_of_the_atlas(known, lens, acts, tmp_path):
     notes, tokens = Notes(tmp_path / "notes.sqlite"), ["a", "b", "c", "d"]
     found = look(lens, acts)[0]
-    first, second = lens.hits(found, tokens, Options(top=8))[:2]
+    first, second = hits_of(lens, found, tokens, Options(top=8))[:2]
     notes.put(lens.entry, first.index, label="mine")
     notes.put(lens.entry, second.index, note="no label", star=True)
-    hits = {hit.index: hit for hit in Lens(known[0], notes).hits(found, tokens, Options(top=8))}
+    hits = {hit.index: hit for hit in hits_of(Lens(known[0], notes), found, tokens, Options(top=8))}
     assert hits[first.index] == replace(first, own_label="mine")
-    assert (hits[first.index].title, first.title) == ("mine", first.label)
+    assert (hits[first.index].title, first.title) == ("mine", f"the word “{first.label}”")
     assert hits[second.index] == second
 
 
@@ -133,11 +139,11 @@ def test_without_an_atlas_nothing_is_claimed(monkeypatch, acts):
     row = lens.describe()
     assert (row["labelled"], row["expected"], row["l0"]) == (False, None, 3.5)
     found = look(lens, acts)[0]
-    hits = lens.hits(found, ["a", "b", "c", "d"], Options(top=20))
+    hits = hits_of(lens, found, ["a", "b", "c", "d"], Options(top=20))
     assert {(hit.label, hit.label_score, hit.label_evidence, hit.specificity) for hit in hits} == {(None, None, 0, 0.0)}
     assert [hit.relative for hit in hits] == sorted((hit.relative for hit in hits), reverse=True)
     assert hits[0].relative == 1
-    assert lens.hits(found, ["a", "b", "c", "d"], Options(min_label_score=0.5)) == []
+    assert hits_of(lens, found, ["a", "b", "c", "d"], Options(min_label_score=0.5)) == []
 
 
 def test_an_atlas_of_other_saes_is_not_used(known, monkeypatch):

@@ -135,12 +135,18 @@ def test_what_is_too_long_is_cut_and_counted(reader, monkeypatch):
     assert [(hit.label, hit.pos) for hit in result.features] == [("music", 199)]
 
 
-@pytest.mark.parametrize(("pool", "strength"), [("max", 1.0), ("sum", 2.0), ("mean", 0.5)])
-def test_pooling(model, known, pool, strength):
+@pytest.mark.parametrize("pool", ["max", "sum", "mean"])
+def test_pooling_ranks_and_strength_is_of_the_peak(model, known, pool):
     result = one(Reader(model, known[:1], Options(pool=pool)), "the rain and snow")
     assert result.features[0].label == "weather"
-    assert result.features[0].relative == pytest.approx(strength, rel=0.1)
+    assert result.features[0].relative == pytest.approx(1, rel=0.1)
     assert result.features[0].activation == pytest.approx(planted.STRENGTH, rel=0.1)
+
+
+def test_a_feature_on_more_of_the_text_stands_before_one_as_strong_on_a_word(model, known):
+    result = one(Reader(model, known[:1], Options()), "the goal and rain and snow and wind")
+    assert [hit.label for hit in result.about[:2]] == ["weather", "sport"]
+    assert all(hit.group == "about" for hit in result.about) and all(hit.group == "words" for hit in result.words)
 
 
 def test_labels_that_score_too_little_are_left_out(model, known):

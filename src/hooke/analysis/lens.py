@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -10,25 +10,19 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hooke.analysis.ranking import Group, about_standing, diverse, groups_of, kind_of, persists, standing, topicality
 from hooke.analysis.result import Hit
 from hooke.atlas import BACKGROUND_STEPS, Atlas, FeatureTable, SaeEntry, relative_to
 from hooke.atlas.notes import Notes
 from hooke.codes import Codes
+from hooke.explain.rules.phrasing import reworded
 from hooke.sae import Sae
 from hooke.sae.packs import atlas_file
 
 # A feature that fires on so many tokens, or in so many background texts, says nothing about this text (methods: 6.2).
 _MAX_DENSITY, _MAX_BACKGROUND = 0.10, 0.5
-_USUAL, _LEAST_TRUST = 2.0, 0.25
-
-
-def standing(specificity: Any, relative: Any, score: Any) -> Any:
-    """What features are ranked by: specificity beyond 2 nats, times the root of the relative strength, times trust in the label.
-
-    What one background text in seven shows as well stands last. Trust is ``2 · score − 1`` (0 is chance), at least a quarter: what
-    nobody can name is shown after what can be read.
-    """
-    return np.maximum(specificity - _USUAL, 0) * np.sqrt(relative) * np.clip(2 * score - 1, _LEAST_TRUST, 1)
+_PROMOTED = 2
+"""Promoted tokens that tell features of one name apart."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +37,8 @@ class Found:
     """Token on which it was reached."""
     pooled: np.ndarray
     """Its activations pooled over the text."""
+    count: np.ndarray
+    """Tokens on which each was active."""
     events: tuple[np.ndarray, np.ndarray, np.ndarray]
     """Every single activation: feature, token, value."""
     error: float
@@ -73,7 +69,23 @@ class Found:
         )
         best = order[first]
         largest = np.maximum.reduceat(pooled[order], first) if len(first) else pooled
-        return Found(feature[best], peak[best], pos[best], largest, events, sum(p.error for p in parts), sum(p.variance for p in parts))
+        count = np.concatenate([part.count for part in parts])
+        count = np.add.reduceat(count[order], first) if len(first) else count
+        return Found(
+            feature[best], peak[best], pos[best], largest, count, events, sum(p.error for p in parts), sum(p.variance for p in parts)
+        )
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """The features of one SAE that stand out in one text, each with its rank, highest first."""
+
+    features: list[tuple[float, Hit]]
+    """Of both groups."""
+    about: list[tuple[float, Hit]]
+    """Those that tell what the text is about."""
+    words: list[tuple[float, Hit]]
+    """Those of its words, grammar and form."""
 
 
 class Background:
@@ -113,6 +125,8 @@ class Lens:
         self.table: FeatureTable | None = self.atlas.table(sae.name) if self.atlas else None
         self.entry: SaeEntry | None = self.atlas.saes[sae.name] if self.atlas else None
         written = notes.of(self.entry) if notes and self.entry else {}
+        self.names = self.atlas.names(sae.name) if self.atlas else {}
+        """What readers call its features, by feature."""
         self.own_labels = {index: own.label for index, own in written.items() if own.label}
         """Labels from the notes, by feature."""
 
@@ -164,6 +178,7 @@ class Lens:
         key = owner[order] * np.int64(self.sae.d_sae) + feature[order]
         first = np.flatnonzero(np.diff(key, prepend=-1))
         total = np.add.reduceat(value[order], first) if len(first) else value
+        count = np.diff(np.append(first, len(order)))
         bounds = np.searchsorted(owner[order[first]], np.arange(texts + 1))
         entries = np.searchsorted(owner, np.arange(texts + 1))
         found = []
@@ -173,17 +188,18 @@ class Lens:
             pooled = {"max": value[best], "sum": summed, "mean": summed / max(1, start[n + 1] - start[n])}[pool]
             own = slice(entries[n], entries[n + 1])
             events = (feature[own], row[own] - start[n], value[own])
-            found.append(Found(feature[best], value[best], row[best] - start[n], pooled, events, sums[0, n], sums[1, n]))
+            times = count[bounds[n] : bounds[n + 1]]
+            found.append(Found(feature[best], value[best], row[best] - start[n], pooled, times, events, sums[0, n], sums[1, n]))
         return found
 
-    def relative(self, found: Found) -> np.ndarray:
-        """Pooled strength of each feature found over its maximum in the atlas' corpus; 0 where it never fired there.
+    def relative(self, found: Found, strength: np.ndarray) -> np.ndarray:
+        """The `strength` of each feature found over its maximum in the atlas' corpus; 0 where it never fired there.
 
         Without an atlas: over the strongest in this text.
         """
         if self.table is None:
-            return found.pooled / found.pooled.max(initial=1e-12)
-        return relative_to(found.pooled, self.table.max[found.feature])
+            return strength / strength.max(initial=1e-12)
+        return relative_to(strength, self.table.max[found.feature])
 
     def specificity(self, feature: np.ndarray, relative: np.ndarray) -> np.ndarray:
         """``ln((N + 1) / (n + 1))``, n of N background texts driving the feature at least this far; 0 where there are none."""
@@ -214,33 +230,69 @@ class Lens:
         common = self.table.background[feature, 0] > _MAX_BACKGROUND * self.entry.facts["background_texts"]
         return ~common & (self.table.density[feature] <= _MAX_DENSITY)
 
-    def hits(self, found: Found, tokens: Sequence[str], options: Any) -> list[Hit]:
-        """The features that stand out most, more than will be shown."""
-        relative = self.relative(found)
-        specificity = self._unusual(found, relative)
-        keep = self.telling(found.feature)
-        scores = np.array([(self.table.score[i] if self.table else None) or 0.0 for i in found.feature], np.float32)
-        if options.min_label_score > 0:
-            keep &= scores >= options.min_label_score
-        if self.table is None and self.background is not None:
-            relative = relative / relative[keep].max(initial=1e-12)  # of those that may be shown: what always fires would dwarf them
-        ranked = self.table is not None or self.background is not None
-        rank = np.where(keep, standing(specificity, relative, scores) if ranked else relative, -1.0)
-        best = [i for i in np.argsort(-rank, kind="stable")[: 2 * options.top] if keep[i]]
-        return [self._hit(found, int(i), float(relative[i]), float(specificity[i]), tokens) for i in best]
+    @cached_property
+    def _trust(self) -> np.ndarray:
+        """``[d_sae]``: the score of each feature's label, or of its name where that is better; 0 where neither is scored."""
+        assert self.table is not None
+        score = np.array([score or 0.0 for score in self.table.score], np.float32)
+        for index, name in self.names.items():
+            score[index] = max(score[index], name.score or 0.0)
+        return score
 
-    def _hit(self, found: Found, at: int, relative: float, specificity: float, tokens: Sequence[str]) -> Hit:
+    @cached_property
+    def _about(self) -> np.ndarray | None:
+        return groups_of(self.sae.facts, self.table, self.names)
+
+    def rank(self, found: Found, tokens: Sequence[str], options: Any, topics: np.ndarray | None = None) -> "Ranked":
+        """The features that stand out most, together and by group; `topics` is the share of each of the atlas' topics in the text."""
+        peak, pooled = (self.relative(found, strength) for strength in (found.peak, found.pooled))
+        specificity = self._unusual(found, peak)
+        keep = self.telling(found.feature)
+        labelled = np.array([(self.table.score[i] if self.table else None) or 0.0 for i in found.feature], np.float32)
+        if options.min_label_score > 0:
+            keep &= labelled >= options.min_label_score
+        if self.table is None and self.background is not None:
+            # Of those that may be shown: what always fires would dwarf them.
+            peak, pooled = (strength / strength[keep].max(initial=1e-12) for strength in (peak, pooled))
+        share = found.count / max(1, len(tokens))
+        about = persists(share) if self._about is None else self._about[found.feature]
+        if self.table is None and self.background is None:
+            ranks = (pooled, pooled * share, peak)
+        else:
+            score = labelled if self.table is None else self._trust[found.feature]
+            topical = 1.0 if self.table is None or topics is None else topicality(self.table.topics[found.feature, :-1], topics)
+            ranks = (
+                standing(specificity, pooled, score),
+                about_standing(specificity, pooled, share, score, topical),
+                standing(specificity, peak, score),
+            )
+        known: dict[int, Hit] = {}
+
+        def chosen(rank: np.ndarray, of: np.ndarray) -> list[tuple[float, Hit]]:
+            rank = np.where(of, rank, -1.0)
+            order = [i for i in np.argsort(-rank, kind="stable")[: 4 * options.top].tolist() if of[i]]
+            order = diverse([(float(rank[i]), int(found.pos[i]), i) for i in order], options.top)
+            for i in order:
+                if i not in known:
+                    known[i] = self._hit(found, i, float(peak[i]), float(specificity[i]), tokens, "about" if about[i] else "words")
+            return [(float(rank[i]), known[i]) for i in order]
+
+        return Ranked(*(chosen(rank, of) for rank, of in zip(ranks, (keep, keep & about, keep & ~about), strict=True)))
+
+    def _hit(self, found: Found, at: int, relative: float, specificity: float, tokens: Sequence[str], group: Group) -> Hit:
         index, pos = int(found.feature[at]), int(found.pos[at])
         mine = found.events[0] == index
         where = dict(zip(found.events[1][mine].tolist(), np.round(found.events[2][mine], 3).tolist(), strict=True))
-        table = self.table
+        table, read = self.table, self.names.get(index)
+        label, rule = (table.label[index], table.rule[index]) if table else (None, None)
+        named = read if read and read.stands_first else None
         return Hit(
             feature=f"{self.sae.name}/{index}",
             sae=self.sae.name,
             index=index,
-            label=table.label[index] if table else None,
+            label=label,
             label_score=table.score[index] if table else None,
-            label_method=table.rule[index] if table else None,
+            label_method=rule,
             label_evidence=int(table.evidence[index]) if table else 0,
             activation=float(found.peak[at]),
             relative=relative,
@@ -249,4 +301,17 @@ class Lens:
             pos=pos,
             activations=where,
             own_label=self.own_labels.get(index),
+            name=named.name if named else None if label is None else reworded(label),
+            name_score=named.score if named else None,
+            group=group,
+            kind=kind_of(read, rule, label),
         )
+
+    @lru_cache(4096)  # noqa: B019 (a lens lives as long as the program)
+    def promoted(self, index: int) -> str:
+        """The first tokens whose logits a feature raises, in words; empty where no atlas knows them."""
+        if self.atlas is None:
+            return ""
+        texts = [token.text.strip() for token in self.atlas.feature(f"{self.sae.name}/{index}").promoted]
+        words = {text.casefold(): text for text in reversed(texts) if text.isascii() and text.isalpha()}
+        return ", ".join(list(reversed(words.values()))[:_PROMOTED])

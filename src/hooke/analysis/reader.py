@@ -1,7 +1,7 @@
 """Reader: a model, SAEs and what their atlas knows, turning texts into the features that stand out in them."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Literal
 
@@ -11,8 +11,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hooke import sanity as gate
-from hooke.analysis.lens import Background, Found, Lens, standing
-from hooke.analysis.result import Hit, TextResult, TopicScore
+from hooke.analysis.lens import Background, Found, Lens
+from hooke.analysis.ranking import diverse
+from hooke.analysis.result import Hit, TextResult
+from hooke.analysis.summary import weigh_topics
+from hooke.atlas import NO_MEANING
 from hooke.atlas.notes import Notes
 from hooke.errors import BadConfig, BadFile, unknown
 from hooke.harvest import pad
@@ -36,8 +39,8 @@ class Options:
 
     top: int = 6
     """Features shown for each text."""
-    pool: Literal["max", "mean", "sum"] = "max"
-    """How a feature's activations over a text become one number."""
+    pool: Literal["max", "mean", "sum"] = "mean"
+    """How a feature's activations over a text become one number to rank by."""
     min_label_score: float = 0.0
     """Leave out features whose label scores less, or has no score."""
     batch_tokens: int = 1024
@@ -183,16 +186,31 @@ class Reader:
         if not tokens:
             return TextResult(text, [], [], None, [], None, lost)
         merged = [Found.join([founds[k] for _, _, founds in parts], [len(row) for _, row, _ in parts]) for k in range(len(self.lenses))]
-        hits = [hit for lens, found in zip(self.lenses, merged, strict=True) for hit in lens.hits(found, tokens, self.options)]
-        hits.sort(key=lambda hit: -standing(hit.specificity, hit.relative, hit.label_score or 0.0))
-        topic, topics = self._topics(merged)
+        topic, topics, shares = weigh_topics(self.lenses, merged)
+        ranked = [lens.rank(found, tokens, self.options, shares) for lens, found in zip(self.lenses, merged, strict=True)]
+        lists = []
+        for kind in ("features", "about", "words"):
+            pairs = [(rank, hit.pos, hit) for one in ranked for rank, hit in getattr(one, kind)]
+            lists.append(diverse(pairs, self.options.top))
+        features, about, words = self._told_apart(lists)
         explained = float(np.mean([found.explained for found in merged]))
-        return TextResult(text, tokens, _diverse(hits, self.options.top), topic, topics, explained, lost)
+        return TextResult(text, tokens, features, topic, topics, explained, lost, about, words)
 
-    def _topics(self, found: Sequence[Found]) -> tuple[str | None, list[TopicScore]]:
-        from hooke.analysis.summary import weigh_topics
+    def _told_apart(self, lists: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
+        """The same hits, those of one name in a text, and those that no rule fits, with what they promote behind it."""
+        lenses = {lens.sae.name: lens for lens in self.lenses}
+        features: dict[str | None, set[str]] = {}
+        for hit in (hit for hits in lists for hit in hits):
+            features.setdefault(hit.name, set()).add(hit.feature)
 
-        return weigh_topics(self.lenses, found)
+        def told(hit: Hit) -> Hit:
+            vague = hit.name == NO_MEANING
+            if hit.name is None or (len(features[hit.name]) < 2 and not vague):
+                return hit
+            promoted = lenses[hit.sae].promoted(hit.index)
+            return replace(hit, name=f"{'unclear' if vague else hit.name} · {promoted}") if promoted else hit
+
+        return [[told(hit) for hit in hits] for hits in lists]
 
 
 _Part = tuple[int, Int[Tensor, " token"], list[Found]]
@@ -206,17 +224,6 @@ def _sites(saes: Iterable[Sae]) -> list[Site]:
 
 def _side_by_side(acts: Mapping[Site, Float[Tensor, "token d_site"]], sites: Sequence[Site]) -> Float[Tensor, "token d"]:
     return acts[sites[0]] if len(sites) == 1 else torch.cat([acts[site] for site in sites], 1)
-
-
-def _diverse(hits: Sequence[Hit], top: int) -> list[Hit]:
-    """The first `top` hits, at most two of them peaking on the same token: ten names for one word say less than names for several."""
-    chosen: list[Hit] = []
-    for hit in hits:
-        if sum(other.pos == hit.pos for other in chosen) < 2:
-            chosen.append(hit)
-        if len(chosen) == top:
-            break
-    return chosen
 
 
 def _chunks(texts: Iterable[str], size: int) -> Iterator[Sequence[str]]:

@@ -39,10 +39,20 @@ class Hit:
     own_label: str | None = None
     """The label you gave it in your notes, shown in place of `label`; what the score says is said of `label`."""
 
+    name: str | None = None
+    """What to call it: the name that a reader gave, else the label in short; features of one name in a text are told apart by what they
+    promote. None where no atlas knows the feature."""
+    name_score: float | None = None
+    """How well a reader's name tells where the feature fires (detection, 0.5 is chance); None where the name is the label in short."""
+    group: str | None = None
+    """``about`` (it tells what the text is about) or ``words`` (it tells of words, grammar, form)."""
+    kind: str | None = None
+    """What it is: topic, entity, event, frame, word, grammar, form or unclear; None where no atlas knows the feature."""
+
     @property
     def title(self) -> str | None:
-        """The label to show: your own, else the atlas'."""
-        return self.own_label or self.label
+        """What to show: your own label, else `name`."""
+        return self.own_label or self.name or self.label
 
 
 @dataclass(frozen=True)
@@ -75,6 +85,10 @@ class TextResult:
     """Share of this text's activation variance that the SAEs reconstruct (mean over SAEs); None for a text without tokens."""
     truncated: int = 0
     """Tokens left out because the text is longer than the model's context."""
+    about: list[Hit] = field(default_factory=list)
+    """The features that tell what the text is about, most telling first."""
+    words: list[Hit] = field(default_factory=list)
+    """The features of its words, grammar and form, most specific first."""
 
 
 @dataclass(frozen=True)

@@ -28,11 +28,14 @@ def topic_evidence(lens: Lens, found: Found) -> np.ndarray | None:
     return vector[:, None] * lens.table.topics[found.feature]
 
 
-def weigh_topics(lenses: Sequence[Lens], found: Sequence[Found]) -> tuple[str | None, list[TopicScore]]:
-    """The topic of a text (None: it fits none) and every topic worth a mention, with the features that say so."""
+def weigh_topics(lenses: Sequence[Lens], found: Sequence[Found]) -> tuple[str | None, list[TopicScore], np.ndarray | None]:
+    """The topic of a text (None: it fits none), every topic worth a mention with the features that say so, and the share of each topic.
+
+    The shares are in the order of the atlas' topics, "none" left out; None without an atlas.
+    """
     evidence = [(lens, f, e) for lens, f in zip(lenses, found, strict=True) if (e := topic_evidence(lens, f)) is not None]
     if not evidence:
-        return None, []
+        return None, [], None
     assert evidence[0][0].atlas is not None
     names = evidence[0][0].atlas.topics
     logits = np.mean([e.sum(0) for _, _, e in evidence], axis=0)
@@ -46,7 +49,7 @@ def weigh_topics(lenses: Sequence[Lens], found: Sequence[Found]) -> tuple[str | 
         strongest = sorted((pair for pair in said if pair[0] > 0), reverse=True)[:_FEATURES]
         scores.append(TopicScore(names[t], float(share[t]), [name for _, name in strongest]))
     assigned = scores[0].topic if scores and scores[0].score >= _ASSIGN and int(np.argmax(share)) < len(names) - 1 else None
-    return assigned, scores
+    return assigned, scores, share[:-1]
 
 
 def conclude(reader: "Reader", texts: Sequence[TextResult]) -> Analysis:

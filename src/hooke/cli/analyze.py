@@ -28,7 +28,7 @@ def analyze(
         tuple[str, ...], Parameter(negative="", help="Name (see `hooke saes`) or file of an SAE; may be given several times.")
     ] = (),
     top: Annotated[int, Parameter(help="Features shown for each text.")] = 6,
-    pool: Annotated[Literal["max", "mean", "sum"], Parameter(help="How a feature's activations become one number a text.")] = "max",
+    pool: Annotated[Literal["max", "mean", "sum"], Parameter(help="How a feature's activations become one number to rank by.")] = "mean",
     min_label_score: Annotated[float, Parameter(help="Leave out features whose label scores less.")] = 0.0,
     batch_tokens: Annotated[int, Parameter(help="Tokens per forward pass.")] = 1024,
     field: Annotated[str | None, Parameter(help="The field of a JSONL file that holds the text.")] = None,

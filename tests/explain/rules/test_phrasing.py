@@ -97,6 +97,7 @@ def test_a_label_is_short_and_every_value_of_a_rule_is_in_its_full_wording(recor
         ("mostly words in texts with firefox, add, browser …", "about firefox, add, browser"),
         ("mostly the, of, and … in texts with court, “.”, he …", "about court"),
         ("mostly of, in … near barrels, crude …", "“of”, “in” near barrels, crude"),
+        ("texts on sport", "about sport"),
         ("by", "the word “by”"),
         ("token “,” (words after a number)", "“,”"),
         ("in texts with war words or near war words or words like military, army, gun", "about war"),

@@ -78,6 +78,8 @@ def reworded(label: str) -> str:
     one_word = label.isalpha() and label not in MARKS and label not in named_classes()
     if not one_word and not _EARLIER.search(label):
         return label
+    if label.startswith("texts on "):
+        return label.replace("texts on", "about", 1)
     alternatives = label.removeprefix("mostly ").split(" or ")
     (own, around), (_, last) = (_earlier_parts(alternatives[at]) for at in (0, -1))
     # Where a rule of points named several things and then what is around them, that goes for all of them.

@@ -1,0 +1,124 @@
+"""Ranking: which features of a text stand first, among those of what it is about and among those of its words.
+
+The formulas were chosen on one half of the judged headlines in ``benchmarks/judged_headlines.jsonl`` and hold on the other;
+``benchmarks/ranking.py`` measures both.
+"""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+
+from hooke.atlas import NO_MEANING, TOO_RARE, FeatureTable, Name
+from hooke.explain.rules.phrasing import reworded
+from hooke.sae.facts import SaeFacts
+
+Group = Literal["about", "words"]
+T = TypeVar("T")
+
+USUAL, _LEAST_TRUST = 2.0, 0.25
+_ABOUT_USUAL = 1.0
+"""Nats of specificity that an *about* feature must exceed: broad subjects are more usual than words."""
+_LEAST_TOPICAL, _LEAST_AGREEMENT = 0.01, 0.3
+_SPEAKS = 2.0
+"""Nats by which a feature of words speaks for one topic more than for most, from which on it tells what a text is about."""
+_PERSISTS = 0.3
+"""Share of a text's tokens from which on a feature that nothing is known of counts as one of what the text is about."""
+_ABOUT_NAMES = ("topic", "entity", "event", "frame")
+_ABOUT_RULES = ("topic", "subject", "text", "text class", "near", "near class")
+_FORM_RULES = ("mark", "ending", "beginning", "language")
+
+
+def standing(specificity: Any, relative: Any, score: Any) -> Any:
+    """What features are ranked by: specificity beyond 2 nats, times the root of the relative strength, times trust in the label.
+
+    What one background text in seven shows as well stands last. Trust is ``2 · score − 1`` (0 is chance), at least a quarter: what
+    nobody can name is shown after what can be read.
+    """
+    return np.maximum(specificity - USUAL, 0) * np.sqrt(relative) * _trust(score)
+
+
+def about_standing(specificity: Any, relative: Any, share: Any, score: Any, topical: Any) -> Any:
+    """What features of what a text is about are ranked by.
+
+    Specificity beyond 1 nat, times the root of the relative strength, times the share of the text's tokens on which the feature is
+    active, times trust in the label (see `standing`), times the root of `topical` (see `topicality`).
+    """
+    return np.maximum(specificity - _ABOUT_USUAL, 0) * np.sqrt(relative) * share * _trust(score) * np.sqrt(topical)
+
+
+def topicality(affinity: np.ndarray, text: np.ndarray) -> np.ndarray:
+    """How much each feature speaks of topics at all and of those of this text: the root of the product of two evidences, in nats.
+
+    `affinity` is ``[feature, topic]``, the evidence of each fully active feature for each topic, `text` ``[topic]`` the share of each
+    topic in the text. The first evidence is the largest above the feature's median, the second the mean by `text` above its mean.
+    """
+    agreement = (affinity - affinity.mean(1, keepdims=True)) @ text
+    return np.sqrt(np.maximum(speaks(affinity), _LEAST_TOPICAL) * np.maximum(agreement, _LEAST_AGREEMENT))
+
+
+def speaks(affinity: np.ndarray) -> np.ndarray:
+    """``[feature]``: by how many nats each feature speaks for one topic more than for the median one; `affinity` as in `topicality`."""
+    return affinity.max(1) - np.median(affinity, 1) if affinity.shape[1] else np.zeros(len(affinity), np.float32)
+
+
+def kind_of(name: Name | None, rule: str | None, label: str | None) -> str | None:
+    """What a feature is, in the words of `hooke.atlas.naming.ABOUT`: as its reader said, else by the rule; None where nothing is known."""
+    if name is not None:
+        return name.about
+    if label is None:
+        return None
+    if label in (NO_MEANING, TOO_RARE) or rule == "none":
+        return "unclear"
+    said = reworded(label)
+    if rule in _ABOUT_RULES or said.startswith(("about ", "near ")):
+        return "topic"
+    if rule in _FORM_RULES:
+        return "form"
+    return "grammar" if said.startswith(("“", "after ", "before ")) else "word"
+
+
+def groups_of(facts: SaeFacts, table: FeatureTable | None, names: Mapping[int, Name]) -> np.ndarray | None:
+    """``[d_sae]`` bool: the features that tell what a text is about, the others being of words; None where nothing is known of any.
+
+    By the SAE's own groups where it was trained with such, by what a reader said, else by rule and topics.
+    """
+    if "about" in facts.groups:
+        first, end = facts.groups["about"]
+        return (np.arange(table.max.size if table else end) >= first) & (np.arange(table.max.size if table else end) < end)
+    if table is None:
+        return None
+    kinds = [kind_of(names.get(i), rule, label) for i, (rule, label) in enumerate(zip(table.rule, table.label, strict=True))]
+    by_topic = speaks(table.topics[:, :-1]) >= _SPEAKS
+    named = np.array([i in names and names[i].about != "unclear" for i in range(len(kinds))])
+    return np.where(
+        named,
+        [kind in _ABOUT_NAMES for kind in kinds],
+        [kind == "topic" or (kind != "form" and speaking) for kind, speaking in zip(kinds, by_topic, strict=True)],
+    )
+
+
+def persists(share: np.ndarray) -> np.ndarray:
+    """Which features tell what a text is about where nothing else is known: those active on much of it."""
+    return share >= _PERSISTS
+
+
+def diverse(ranked: Sequence[tuple[float, int, T]], top: int, *, per_token: int = 2) -> list[T]:
+    """Of things with their rank and the token they peak on, the first `top`, at most so many of them on the same token.
+
+    Ten names for one word say less than names for several.
+    """
+    chosen: list[T] = []
+    taken: Counter[int] = Counter()
+    for _, pos, one in sorted(ranked, key=lambda item: -item[0]):
+        if taken[pos] < per_token:
+            taken[pos] += 1
+            chosen.append(one)
+        if len(chosen) == top:
+            break
+    return chosen
+
+
+def _trust(score: Any) -> Any:
+    return np.clip(2 * score - 1, _LEAST_TRUST, 1)
