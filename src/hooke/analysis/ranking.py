@@ -12,6 +12,7 @@ import numpy as np
 
 from hooke.atlas import NO_MEANING, TOO_RARE, FeatureTable, Name
 from hooke.explain.rules.phrasing import reworded
+from hooke.explain.rules.vocabulary import grammatical
 from hooke.sae.facts import SaeFacts
 
 Group = Literal["about", "words"]
@@ -43,9 +44,9 @@ def about_standing(specificity: Any, relative: Any, share: Any, score: Any, topi
     """What features of what a text is about are ranked by.
 
     Specificity beyond 1 nat, times the root of the relative strength, times the share of the text's tokens on which the feature is
-    active, times trust in the label (see `standing`), times the root of `topical` (see `topicality`).
+    active, times trust in the label (see `standing`), times `topical` (see `topicality`).
     """
-    return np.maximum(specificity - _ABOUT_USUAL, 0) * np.sqrt(relative) * share * _trust(score) * np.sqrt(topical)
+    return np.maximum(specificity - _ABOUT_USUAL, 0) * np.sqrt(relative) * share * _trust(score) * topical
 
 
 def topicality(affinity: np.ndarray, text: np.ndarray) -> np.ndarray:
@@ -76,7 +77,8 @@ def kind_of(name: Name | None, rule: str | None, label: str | None) -> str | Non
         return "topic"
     if rule in _FORM_RULES:
         return "form"
-    return "grammar" if said.startswith(("“", "after ", "before ")) else "word"
+    words = {word.strip("“”") for word in said.removeprefix("the word ").split(", ")}
+    return "grammar" if words <= grammatical() or said.startswith(("after ", "before ")) else "word"
 
 
 def groups_of(facts: SaeFacts, table: FeatureTable | None, names: Mapping[int, Name]) -> np.ndarray | None:

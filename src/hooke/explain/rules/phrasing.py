@@ -148,7 +148,8 @@ def _label(own: _Part | None, around: _Part | None) -> str:
     first = _listed(slot, values, MOST // 2)
     if (slot in ("token", "word") and _telling(values, 1)) or len(first) > MOST - 10:
         return _alone(slot, values, MOST)
-    return f"{first} {_alone(*around, MOST - len(first) - 1)}"
+    together = f"{first} {_alone(*around, MOST - len(first) - 1)}"
+    return together if len(together) <= MOST else _alone(slot, values, MOST)
 
 
 def _alone(slot: str, values: Sequence[str], room: int) -> str:

@@ -1,0 +1,84 @@
+"""What stands first: features on much of the text, on its own topics, and well named; words apart from subjects."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from hooke.analysis.ranking import about_standing, diverse, groups_of, kind_of, persists, speaks, standing, topicality
+from hooke.atlas import NO_MEANING, FeatureTable, Name
+from hooke.sae.facts import SaeFacts
+
+FACTS = SaeFacts("tiny/resid_post.0/6", "tiny")
+shares = st.floats(0, 1)
+
+
+def table(rules: list[str], labels: list[str], topics: list[list[float]]) -> FeatureTable:
+    n = len(rules)
+    return FeatureTable(
+        np.full(n, 0.01), np.ones(n), labels, rules, [0.9] * n, np.full(n, 50), np.zeros((n, 8)), np.array(topics, np.float32)
+    )
+
+
+def test_topicality_asks_for_the_topics_of_this_text():
+    affinity = np.array([[6, 0, 0, 0], [0, 6, 0, 0], [1, 1, 1, 1]], np.float32)
+    text = np.array([0.9, 0.05, 0, 0])
+    mine, other, none = topicality(affinity, text)
+    assert mine == pytest.approx(np.sqrt(6 * (0.9 * 6 - 0.95 * 1.5)))
+    assert mine > other > none > 0
+    np.testing.assert_array_equal(speaks(affinity), [6, 6, 0])
+    assert speaks(np.zeros((2, 0))).tolist() == [0, 0]
+
+
+@given(st.floats(0, 8), shares, shares, shares, st.floats(0.01, 5), st.floats(1, 2))
+def test_more_of_anything_never_stands_later(specificity, relative, share, score, topical, factor):
+    rank = about_standing(specificity, relative, share, score, topical)
+    more = (specificity * factor, min(1, relative * factor), min(1, share * factor), min(1, score * factor), topical * factor)
+    assert 0 <= rank <= about_standing(*more) + 1e-9
+    assert standing(specificity, relative, score) <= standing(more[0], more[1], more[3]) + 1e-9
+
+
+def test_groups_come_from_training_then_from_readers_then_from_rules_and_topics():
+    rules = ["word", "topic", "mark", "points", "word", "mark"]
+    labels = ["bank", "texts on sport", "years", "mostly of, in … near barrels", "rugby", "names inside a sentence"]
+    topics = [[0, 0, 0, 0]] * 4 + [[5, 0, 0, 0]] * 2
+    own = table(rules, labels, topics)
+    assert groups_of(FACTS, own, {}).tolist() == [False, True, False, False, True, False]
+    read = {0: Name("banks", "entity"), 1: Name("the word sport", "word"), 4: Name("", "unclear")}
+    assert groups_of(FACTS, own, read).tolist() == [True, False, False, False, True, False]
+    trained = SaeFacts("tiny/resid_post.0/6", "tiny", groups={"about": [0, 2], "word": [2, 6]})
+    assert groups_of(trained, own, read).tolist() == [True, True, False, False, False, False]
+    assert groups_of(FACTS, None, {}) is None
+    np.testing.assert_array_equal(persists(np.array([0.1, 0.5])), [False, True])
+
+
+@pytest.mark.parametrize(
+    ("name", "rule", "label", "kind"),
+    [
+        (Name("prices rising", "topic"), "word", "by", "topic"),
+        (None, "topic", "texts on sport", "topic"),
+        (None, "points", "mostly words in texts with court", "topic"),
+        (None, "mark", "years", "form"),
+        (None, "word", "by", "grammar"),
+        (None, "word", "minister", "word"),
+        (None, "none", NO_MEANING, "unclear"),
+        (None, None, None, None),
+    ],
+)
+def test_kinds(name, rule, label, kind):
+    assert kind_of(name, rule, label) == kind
+
+
+@given(st.lists(st.tuples(st.floats(0, 9), st.integers(0, 4)), max_size=30), st.integers(1, 8))
+def test_diverse_takes_the_best_and_at_most_two_a_token(ranked, top):
+    items = [(rank, pos, number) for number, (rank, pos) in enumerate(ranked)]
+    chosen = diverse(items, top)
+    assert len(chosen) <= top
+    assert len(set(chosen)) == len(chosen)
+    for pos in range(5):
+        own = [number for number in chosen if ranked[number][1] == pos]
+        assert len(own) <= 2
+        if own and len(chosen) < top:  # nothing better on that token was passed over
+            assert (
+                min(ranked[number][0] for number in own) >= sorted((rank for rank, at in ranked if at == pos), reverse=True)[len(own) - 1]
+            )
