@@ -6,12 +6,15 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hooke.analysis import Analysis, analyze
     from hooke.atlas import Atlas
+    from hooke.builder import survey as build_atlas
     from hooke.codes import Codes
     from hooke.errors import HookeError
+    from hooke.evals.run import evaluate
     from hooke.model import Model
     from hooke.names import FeatureName, SaeName, Site
     from hooke.sae import Sae
     from hooke.train import TrainConfig
+    from hooke.train import train as train_saes
 
 __all__ = [
     "Analysis",
@@ -25,6 +28,9 @@ __all__ = [
     "Site",
     "TrainConfig",
     "analyze",
+    "build_atlas",
+    "evaluate",
+    "train_saes",
 ]
 
 _HOMES = {
@@ -39,13 +45,17 @@ _HOMES = {
     "Site": "names",
     "TrainConfig": "train",
     "analyze": "analysis",
+    "build_atlas": "builder:survey",
+    "evaluate": "evals.run",
+    "train_saes": "train:train",
 }
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'hooke' has no attribute {name!r}")
-    return getattr(importlib.import_module(f"hooke.{_HOMES[name]}"), name)
+    module, _, there = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(f"hooke.{module}"), there or name)
 
 
 def __dir__() -> list[str]:

@@ -10,7 +10,7 @@ from torch import Tensor
 from hooke.errors import ShapeMismatch
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Codes:
     """Sparse activations of `d_sae` features on a run of tokens.
 
@@ -29,6 +29,8 @@ class Codes:
     """Its activation, float32."""
     d_sae: int
     """Number of features."""
+    leading: tuple[int, ...] | None = None
+    """The leading shape of what was encoded, whose tokens are the rows in order; None: the rows stand one under another."""
 
     @classmethod
     def from_dense(cls, dense: Float[Tensor, "token d_sae"]) -> "Codes":
@@ -51,6 +53,15 @@ class Codes:
 
     def __len__(self) -> int:
         return len(self.indptr) - 1
+
+    def __repr__(self) -> str:
+        l0 = len(self.value) / max(1, len(self))
+        return f"Codes({' × '.join(map(str, self.shape[:-1]))} tokens of {self.d_sae:,} features, {l0:.1f} active on average)"
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Shape of what `dense` gives: that of what was encoded, with the features last."""
+        return (*((len(self),) if self.leading is None else self.leading), self.d_sae)
 
     @property
     def l0(self) -> Int[Tensor, " token"]:
@@ -78,10 +89,10 @@ class Codes:
         """The same tokens with those of the `features` alone that are marked."""
         kept = features[self.feature]
         before = torch.cat([self.indptr.new_zeros(1), kept.cumsum(0)])
-        return Codes(before[self.indptr], self.feature[kept], self.value[kept], self.d_sae)
+        return Codes(before[self.indptr], self.feature[kept], self.value[kept], self.d_sae, self.leading)
 
-    def dense(self) -> Float[Tensor, "token d_sae"]:
-        """The same as a full matrix."""
+    def dense(self) -> Float[Tensor, "*batch d_sae"]:
+        """The same as a full tensor, in the leading shape of what was encoded."""
         out = torch.zeros(len(self), self.d_sae, device=self.value.device)
         out[self.row, self.feature] = self.value
-        return out
+        return out.reshape(self.shape)

@@ -222,9 +222,9 @@ def _divergence(
     pulls, total = [], 0.0
     for rows in _few(model, len(clean)):
         with torch.no_grad():
-            log_p = model.logits(clean[rows]).log_softmax(-1)
+            log_p = model.head.logits(clean[rows]).log_softmax(-1)
         entry = other[rows].detach().requires_grad_()
-        logits = model.logits(entry)
+        logits = model.head.logits(entry)
         with torch.no_grad():
             log_q, p = logits.log_softmax(-1), log_p.exp()
             total += float(torch.linalg.vecdot(p, log_p - log_q).double().sum())
@@ -237,7 +237,7 @@ def _divergence(
 def _compare(model: Model, clean: _Clean, other: Float[Tensor, "token d_model"]) -> tuple[float, float, int]:
     """Sums over tokens: KL, and how much the next token's cross-entropy rises, with the number of tokens that have a next one."""
     targets, kl, rise = clean.targets(), 0.0, 0.0
-    for (rows, log_p), (_, log_q) in zip(model.log_probs(clean.hidden), model.log_probs(other), strict=True):
+    for (rows, log_p), (_, log_q) in zip(model.head.log_probs(clean.hidden), model.head.log_probs(other), strict=True):
         off = log_p - log_q
         kl += float(torch.linalg.vecdot(log_p.exp(), off).double().sum())
         real = (targets[rows] >= 0).nonzero().flatten()

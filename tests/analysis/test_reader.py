@@ -7,6 +7,7 @@ import planted
 import pytest
 import torch
 
+import hooke
 from hooke import tiny
 from hooke.analysis import Options, Reader, TextResult
 from hooke.analysis import reader as reader_module
@@ -234,3 +235,36 @@ def test_sae_files_that_are_not_there_are_named_before_the_model_is_read(tmp_pat
         Reader.load("no such model", [str(tmp_path / "nothing.safetensors")], Options())
     with pytest.raises(Missing, match="holds no SAE"):
         Reader.load("no such model", [str(tmp_path)], Options())
+
+
+@pytest.fixture
+def planted_default(model, known, monkeypatch):
+    """`analyze` with the planted model and SAE where the pack's would be."""
+    return lambda texts, **options: hooke.analyze(texts, model=model, saes=known[:1], **options)
+
+
+def test_a_lone_string_is_one_text(planted_default):
+    text = "the bank and the judge in the rain"
+    alone, listed = planted_default(text, top=2), planted_default([text], top=2)
+    assert alone.texts == listed.texts
+    assert [len(result.features) for result in alone.texts] == [2]
+    assert len(planted_default(text, top=1).texts[0].features) == 1
+    assert planted_default(iter([text])).texts[0].text == text
+    assert planted_default([]).texts == []
+
+
+@pytest.mark.parametrize(
+    ("texts", "said"),
+    [
+        (["rain", None], r"texts\[1\] is None \(NoneType\), not text"),
+        (["rain", "snow", float("nan")], r"texts\[2\] is nan \(float\)"),
+        ([b"rain"], r"texts\[0\] is b'rain' \(bytes\)"),
+    ],
+)
+def test_what_is_no_text_is_named_by_its_index_before_the_model_is_loaded(texts, said):
+    with pytest.raises(BadConfig, match=said):
+        hooke.analyze(texts, model="no such model", saes="no such sae")
+
+
+def test_one_sae_may_stand_alone(model, known):
+    assert hooke.analyze("rain", model=model, saes=known[0]).texts == hooke.analyze("rain", model=model, saes=known[:1]).texts

@@ -273,7 +273,7 @@ def test_an_edit_is_in_force_in_loss_capture_and_generate(model: Model, ids: tor
 
 @pytest.mark.parametrize("pieces", [1, 3, 100])
 def test_loss_is_cross_entropy_of_the_whole_logits(model: Model, ids: torch.Tensor, pieces: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hooke.model._LOGIT_VALUES", pieces * len(model.tokenizer))
+    monkeypatch.setattr("hooke.model.head._LOGIT_VALUES", pieces * len(model.tokenizer))
     expected = torch.nn.functional.cross_entropy(logits(model, ids)[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), reduction="none")
     assert torch.allclose(model.loss(ids).flatten(), expected, atol=1e-5)
     assert model.loss(ids).shape == (len(ids), ids.shape[1] - 1)

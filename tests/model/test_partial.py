@@ -87,7 +87,11 @@ def test_edits_together_feed_those_above(model, batch):
 
 
 def test_losses_in_pieces_are_losses_at_once(model, batch, monkeypatch):
-    for limit, tokens in (("hooke.model.partial._CLEAN_VALUES", 7), ("hooke.model._LOGIT_VALUES", 5), ("hooke.model._CACHED_VALUES", 2)):
+    for limit, tokens in (
+        ("hooke.model.partial._CLEAN_VALUES", 7),
+        ("hooke.model.head._LOGIT_VALUES", 5),
+        ("hooke.model.head._CACHED_VALUES", 2),
+    ):
         monkeypatch.setattr(limit, tokens * model.hf.config.vocab_size)
     ids, keep = padded(model, batch)
     passes = Passes.clean(model, ids, keep, [Site(0, "resid_post")])

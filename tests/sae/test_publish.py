@@ -12,7 +12,6 @@ from hooke import tiny
 from hooke.errors import BadConfig, Missing
 from hooke.sae import Sae
 from hooke.sae.publish import CARD, WEIGHTS, model_card, push_to_hub, save_pretrained
-from hooke.sae.resolve import from_pretrained
 
 TOKEN = "hf_" + "x" * 34
 
@@ -36,7 +35,7 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_hub.Hu
 def test_a_folder_opens_again(sae: Sae, tmp_path: Path) -> None:
     folder = save_pretrained(sae, tmp_path / "out", card={"licence": "cc-by-4.0"})
     assert sorted(path.name for path in folder.iterdir()) == [CARD, WEIGHTS]
-    found = from_pretrained(folder)
+    found = Sae.from_pretrained(folder)
     assert found.facts == sae.facts
     assert torch.equal(found.W_enc, sae.W_enc)
     before = (folder / WEIGHTS).read_bytes()
@@ -96,10 +95,10 @@ def test_pushed_and_pulled_again(hub: fake_hub.Hub, sae: Sae) -> None:
     assert sum("/commit/" in line for line in hub.seen) == 1
     assert any(line.startswith("PUT /lfs/") for line in hub.seen)
     assert all(line.endswith("+token") for line in hub.seen if line.startswith("POST /api/repos"))
-    found = from_pretrained(ref)
+    found = Sae.from_pretrained(ref)
     assert found.facts == sae.facts
     assert torch.equal(found.W_dec, sae.W_dec)
-    assert from_pretrained("me/saes/layer_0").facts == sae.facts
+    assert Sae.from_pretrained("me/saes/layer_0").facts == sae.facts
     assert push_to_hub(sae, "me/saes", path="layer_1").endswith("/layer_1")  # the repository is there already
 
 

@@ -16,7 +16,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 from hooke import tiny
 from hooke.errors import BadConfig, BadFile, Missing, UnknownName
 from hooke.sae import Sae
-from hooke.sae.resolve import from_pretrained, resolve, size_in_words
+from hooke.sae.resolve import resolve, size_in_words
 
 NAME = tiny.sae().name
 
@@ -64,10 +64,10 @@ def same(found: Sae) -> bool:
 
 def test_packs_and_paths(packs: Path) -> None:
     for ref in (NAME, "pack/one.safetensors", "./pack/one.safetensors", packs / "pack" / "one.safetensors", "pack"):
-        assert same(from_pretrained(ref)), ref
+        assert same(Sae.from_pretrained(ref)), ref
     assert resolve(NAME).source == "pack"
     assert resolve("pack/one.safetensors").source == "file"
-    assert same(from_pretrained(".", subfolder="pack"))
+    assert same(Sae.from_pretrained(".", subfolder="pack"))
 
 
 @pytest.mark.parametrize("ref", ["./none.safetensors", "/no/such/folder", "~/no/such/thing"])
@@ -105,8 +105,8 @@ def test_what_cannot_be_asked_for(packs: Path) -> None:
     with pytest.raises(BadConfig, match="is not on the hub, so it has no revision 'v1'"):
         resolve(NAME, revision="v1")
     with pytest.raises(BadConfig, match="codes are computed in float32"):
-        from_pretrained(NAME, dtype="bfloat16")
-    assert same(from_pretrained(NAME, dtype=torch.float32, device="cpu"))
+        Sae.from_pretrained(NAME, dtype="bfloat16")
+    assert same(Sae.from_pretrained(NAME, dtype=torch.float32, device="cpu"))
 
 
 def npz(sae: Sae) -> bytes:
@@ -119,11 +119,11 @@ def npz(sae: Sae) -> bytes:
 def test_gemma_scope_from_the_hub_is_named_by_the_catalogue(hub: fake_hub.Hub) -> None:
     folder = "layer_20/width_16k/average_l0_71"
     hub.add("google/gemma-scope-2b-pt-res", {f"{folder}/params.npz": npz(tiny.sae())})
-    found = from_pretrained("gemma-scope-2b-pt-res/layer_20/width_16k/canonical")
+    found = Sae.from_pretrained("gemma-scope-2b-pt-res/layer_20/width_16k/canonical")
     assert same(found)
     assert (found.name, found.facts.model) == ("gemma-scope-2b-pt-res/resid_post.20/16k-l0-71", "gemma-2-2b")
     assert found.facts.metrics["l0"] == 71
-    assert same(from_pretrained(found.name))
+    assert same(Sae.from_pretrained(found.name))
 
 
 def test_one_of_several_in_a_repository(hub: fake_hub.Hub) -> None:
@@ -131,19 +131,19 @@ def test_one_of_several_in_a_repository(hub: fake_hub.Hub) -> None:
     for file, scale in (("a", 1.0), ("b", 2.0)):
         replace(sae, W_enc=scale * sae.W_enc).save(Path(f"{file}.safetensors"))
     hub.add("org/two", {f"{name}/sae.safetensors": Path(f"{name}.safetensors").read_bytes() for name in "ab"})
-    assert same(from_pretrained("org/two/a"))
-    assert same(from_pretrained("org/two", subfolder="a"))
-    assert torch.equal(from_pretrained("hf://org/two/b").W_enc, 2 * sae.W_enc)
+    assert same(Sae.from_pretrained("org/two/a"))
+    assert same(Sae.from_pretrained("org/two", subfolder="a"))
+    assert torch.equal(Sae.from_pretrained("hf://org/two/b").W_enc, 2 * sae.W_enc)
 
 
 def test_from_a_bucket_once(packs: Path, bucket: MemoryFileSystem) -> None:
     bucket.pipe("/lab/gemma/layer_3/sae.safetensors", (packs / "pack" / "one.safetensors").read_bytes())
     bucket.pipe("/lab/gemma/layer_3/examples.safetensors", b"x" * 1000)
-    assert same(from_pretrained("s3://lab/gemma/layer_3"))
+    assert same(Sae.from_pretrained("s3://lab/gemma/layer_3"))
     found = resolve("s3://lab/gemma/layer_3/sae.safetensors")
     assert (found.source, [file.name for file in found.files]) == ("bucket", ["sae.safetensors"])
     bucket.rm("/lab", recursive=True)
-    assert same(from_pretrained("s3://lab/gemma/layer_3"))
+    assert same(Sae.from_pretrained("s3://lab/gemma/layer_3"))
     with pytest.raises(Missing, match=r"cannot fetch s3://lab/gemma/layer_3|there is nothing at s3://lab"):
         resolve("s3://lab/gemma/layer_3", refresh=True)
 

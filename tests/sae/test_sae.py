@@ -125,6 +125,26 @@ def test_reconstruct_keeps_shape_and_dtype(shape: tuple[int, ...], dtype: torch.
     assert torch.equal(found.reshape(-1, 6), sae.decode(sae.encode(flat)).to(dtype))
 
 
+@settings(max_examples=25, deadline=None)
+@given(st.lists(st.integers(0, 3), max_size=3))
+def test_codes_remember_the_leading_shape(leading: list[int]) -> None:
+    sae, acts = random_sae(d_out=5), torch.randn(*leading, 6, generator=torch.Generator().manual_seed(0))
+    codes, flat = sae.encode(acts), sae.encode(acts.reshape(-1, 6))
+    assert codes.shape == codes.dense().shape == (*leading, 40)
+    assert torch.equal(codes.dense(), flat.dense().reshape(*leading, 40))
+    assert torch.equal(sae.decode(codes), sae.decode(flat).reshape(*leading, 5))
+    assert len(codes) == len(flat) == acts[..., 0].numel()
+    assert codes.only(torch.arange(40) < 9).shape == codes.shape
+    assert Codes.cat([codes, codes]).shape == (2 * len(codes), 40)
+
+
+def test_an_sae_and_its_codes_say_what_they_are() -> None:
+    assert repr(random_sae()) == "Sae('tiny/resid_post.1/40': jumprelu, 40 features, 4 active, resid_post.1, d_in 6, cpu)"
+    codes = Codes.from_dense(torch.tensor([[0.0, 2.0], [1.0, 1.0]]))
+    assert repr(codes) == "Codes(2 tokens of 2 features, 1.5 active on average)"
+    assert repr(dataclasses.replace(codes, leading=(1, 2))) == "Codes(1 × 2 tokens of 2 features, 1.5 active on average)"
+
+
 def test_reconstruct_is_ready_for_an_edit() -> None:
     model, sae = tiny.model(), tiny.sae()
     ids = torch.tensor(model.tokenizer.encode(["the judge", "old storm"]))

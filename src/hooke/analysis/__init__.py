@@ -1,27 +1,49 @@
 """Analyze: which features a model used on each text, and which broader topics they make up."""
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
 
 from hooke.analysis.reader import Options, Reader
 from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult, TopicScore
 from hooke.analysis.summary import conclude
+from hooke.errors import BadConfig
+from hooke.model import Model
+from hooke.sae import Sae
 
 __all__ = ["Analysis", "Hit", "Options", "Reader", "TextResult", "TopicResult", "TopicScore", "analyze", "conclude"]
 
 
 def analyze(
-    texts: Iterable[str],
+    texts: str | Iterable[Any],
     *,
-    model: str = "gemma-3-270m",
-    saes: Sequence[str] = (),
-    options: Options | None = None,
+    model: str | Path | Model = "gemma-3-270m",
+    saes: str | Path | Sae | Sequence[str | Path | Sae] = (),
+    top: int = 6,
+    pool: Literal["max", "mean", "sum"] = "max",
+    min_label_score: float = 0.0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Analysis:
     """What the features of `saes` (default: the pack's layer that reads news best) say about each of `texts`, and their topics.
 
-    >>> analysis = analyze(["Striker scores twice in cup final"])  # doctest: +SKIP
+    `texts` is a text or several (a list, a column of a data frame); `model` and `saes` are names, paths, or what is loaded already.
+    `top` features are given for each text, none whose label scores less than `min_label_score`; `pool` makes a feature's activations one
+    number a text. Raises `BadConfig` naming the index of what is no text.
+
+    >>> analysis = analyze("Striker scores twice in cup final", top=3)  # doctest: +SKIP
     >>> analysis.texts[0].topic  # doctest: +SKIP
     'sport'
     """
-    reader = Reader.load(model, saes, options or Options(), progress=progress)
-    return conclude(reader, list(reader.read(texts)))
+    options = Options(top=top, pool=pool, min_label_score=min_label_score)
+    given = _texts([texts] if isinstance(texts, str) else texts)
+    reader = Reader.load(model, [saes] if isinstance(saes, str | Path | Sae) else saes, options, progress=progress)
+    return conclude(reader, list(reader.read(given)))
+
+
+def _texts(texts: Iterable[Any]) -> list[str]:
+    """All `texts`, each of which is one."""
+    given = list(texts)
+    for index, text in enumerate(given):
+        if not isinstance(text, str):
+            raise BadConfig(f"texts[{index}] is {text!r:.60} ({type(text).__name__}), not text. Leave it out, or make it a string.")
+    return given

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from typing import Literal
 
 import numpy as np
@@ -24,7 +25,6 @@ from hooke.names import Site
 from hooke.sae import Sae
 from hooke.sae.fits import check_fits
 from hooke.sae.packs import installed_saes
-from hooke.sae.resolve import from_pretrained
 
 _DEFAULT_SITE = "resid_post.12"
 # Long texts are read in windows, each with the beginning-of-sequence token in front; what is beyond the cap is counted, not read.
@@ -108,10 +108,19 @@ class Reader:
         return [1 - float(error / variance) if variance > 0 else None for error, variance in self._sums]
 
     @classmethod
-    def load(cls, model: str, saes: Sequence[str], options: Options, *, progress: Callable[[str], None] = lambda _: None) -> "Reader":
-        """The model and SAEs by name, with your notes; without SAEs, the installed one for the model that reads news best."""
-        chosen = [from_pretrained(ref, progress=progress) for ref in (saes or [default_sae(model)])]
-        return cls(Model.load(model, progress=progress), chosen, options, progress, Notes())
+    def load(
+        cls,
+        model: str | Path | Model,
+        saes: Sequence[str | Path | Sae],
+        options: Options,
+        *,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> "Reader":
+        """The model and SAEs by name (or as they are), with your notes; without SAEs, the installed one that reads news best."""
+        refs = saes or [default_sae(model.name if isinstance(model, Model) else str(model))]
+        chosen = [ref if isinstance(ref, Sae) else Sae.from_pretrained(ref, progress=progress) for ref in refs]
+        loaded = model if isinstance(model, Model) else Model.load(model, progress=progress)
+        return cls(loaded, chosen, options, progress, Notes())
 
     def read(self, texts: Iterable[str]) -> Iterator[TextResult]:
         """A result for each text, in order."""

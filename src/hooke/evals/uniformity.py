@@ -59,7 +59,7 @@ def _batch(model: Model, saes: Sequence[Sae], rows: Sequence[Sequence[int]], tar
     at = torch.arange(len(rows), device=ids.device)
     sites = sorted({site for sae in saes for site in (*sae.facts.input_sites, *sae.facts.output_sites)}, key=model.architecture.order)
     acts, hidden = _graph(model, ids, sites)
-    logits = model.logits(hidden[at, last])
+    logits = model.head.logits(hidden[at, last])
     centred = logits.gather(1, targets[:, None])[:, 0] - logits.mean(1)
     gradients = dict(zip(sites, torch.autograd.grad(centred.sum(), [acts[site] for site in sites], allow_unused=True), strict=True))
     out = []

@@ -5,11 +5,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from hooke.errors import HookeError
-from hooke.model import Model, length_batches
+from hooke.model import Model, length_batches, pad
 from hooke.names import Site
 from hooke.text.corpus import Window
 
@@ -93,14 +93,6 @@ def _read(model: Model, chosen: list[Window], sites: Sequence[Site], special: Te
 def _not_finite(site: Site, window: Window) -> HookeError:
     where = f"document {window.doc} of {window.corpus!r}"
     return HookeError(f"activations at {site} are not finite in {where}. Use bfloat16 or float32.")
-
-
-def pad(rows: Sequence[Sequence[int]], filler: int = 0) -> tuple[Int[Tensor, "batch pos"], Bool[Tensor, "batch pos"]]:
-    """`rows` as one matrix, padded on the right with `filler`, and the mask of what is real."""
-    longest = max(len(row) for row in rows)
-    ids = torch.tensor([[*row, *[filler] * (longest - len(row))] for row in rows])
-    lengths = torch.tensor([len(row) for row in rows])
-    return ids, torch.arange(longest) < lengths[:, None]
 
 
 def _batches(windows: Iterable[Window], tokens: int) -> Iterator[list[Window]]:

@@ -1,6 +1,7 @@
 """Model: run a causal language model and read or write inside it."""
 
 import contextlib
+import functools
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from transformers.utils import logging as transformers_logging
@@ -20,19 +21,17 @@ from hooke.model.architectures import Architecture, architecture_of, verify
 from hooke.model.carried import CARRIED, carried_folder
 from hooke.model.faster import bound_products, hasten
 from hooke.model.fetched import checked_downloads, not_found
-from hooke.model.hooks import editing, run_until
+from hooke.model.head import Head
+from hooke.model.hooks import Reconstructs, capturing, editing, inputs_of, run_until
+from hooke.model.inputs import Activations, Tokens, pad, read_tokens
 from hooke.model.sampling import generate
 from hooke.names import Site
 from hooke.text.tokens import Tokenizer
 
-__all__ = ["Model", "length_batches"]
+__all__ = ["Activations", "Model", "length_batches", "pad"]
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
-# Logits that the LM head gives at a time: 128 MiB in float32 for any vocabulary, and few readings of its weights.
-_LOGIT_VALUES = 1 << 25
-# Of these, how many each core of a CPU works on from there: its cache holds them, and memory is read and written once.
-_CACHED_VALUES = 1 << 18
 
 
 class Model:
@@ -48,6 +47,7 @@ class Model:
         self.tokenizer = tokenizer
         self.name = name
         self.architecture: Architecture = architecture_of(hf.config)
+        self.head = Head(hf)
         if hf.dtype == torch.float16 and self.architecture.model_type.startswith("gemma"):
             raise BadConfig("Gemma's residual stream overflows float16. Load the model with dtype='bfloat16' or 'float32'.")
         verify(self.hf, self.architecture)
@@ -56,13 +56,19 @@ class Model:
 
     @classmethod
     def load(
-        cls, ref: str = "gemma-3-270m", *, dtype: str = "auto", device: str = "cpu", progress: Callable[[str], None] = lambda _: None
+        cls,
+        ref: str | Path = "gemma-3-270m",
+        *,
+        dtype: str = "auto",
+        device: str = "cpu",
+        progress: Callable[[str], None] = lambda _: None,
     ) -> "Model":
         """The model `ref`: a carried one by name (no network), a folder, or ``org/name`` on a model hub.
 
         It computes in `dtype`; ``auto`` is bfloat16 where that is fast, and float32 on a processor without instructions for it.
         `progress` hears one sentence before anything that takes long.
         """
+        ref = str(ref)
         if dtype not in ("auto", *_DTYPES):
             raise unknown("dtype", dtype, ("auto", *_DTYPES))
         if dtype == "float16" and ref in CARRIED and "gemma" in ref:  # others are told from their configuration, once loaded
@@ -76,6 +82,11 @@ class Model:
             tokenizer = _load_tokenizer(folder, hf)
         torch.nn.Module.to(hf, place)
         return cls(hf, tokenizer, ref if ref in CARRIED else ref.rstrip("/").rpartition("/")[2])
+
+    def __repr__(self) -> str:
+        config, weights = self.hf.config.get_text_config(), f"{str(self.hf.dtype).removeprefix('torch.')} on {self.hf.device}"
+        made = f"{self.architecture.model_type}, {self.n_layers} layers, d_model {config.hidden_size:,}, vocabulary {config.vocab_size:,}"
+        return f"Model({self.name!r}: {made}, {weights})"
 
     @property
     def n_layers(self) -> int:
@@ -97,61 +108,94 @@ class Model:
         self.architecture.locate(self.hf, site)
         return self.architecture.width(self.hf.config, site)
 
-    @torch.inference_mode()
-    def capture(self, ids: Int[Tensor, "batch pos"], sites: Sequence[Site | str]) -> dict[Site, Float[Tensor, "batch pos d_site"]]:
-        """Activations at all `sites` from one forward pass; nothing above the highest one is computed, no LM head.
+    def capture(self, tokens: Tokens, sites: Site | str | Sequence[Site | str]) -> Activations:
+        """Activations at one site or several from one forward pass; nothing above the highest one is computed, no LM head.
 
-        Rows shorter than the longest are padded on the right with any id: attention is causal, so padding changes nothing to its left,
-        and what is computed on the padding itself is for the caller to leave out.
+        `tokens` is a text, several, or token ids. Rows shorter than the longest are padded on the right: attention is causal, so padding
+        changes nothing to its left, and `Activations.keep` says what is neither padding nor a special token.
         """
-        wanted = [Site.parse(site) for site in sites]
+        wanted = [Site.parse(site) for site in ([sites] if isinstance(sites, str | Site) else sites)]
         if not wanted:
             raise BadConfig(f"no site to capture at. A site is written kind.layer, for example {self.sites()[-1]}.")
         located = {site: self.architecture.locate(self.hf, site) for site in wanted}
         highest = max(wanted, key=self.architecture.order)
-        base = self.architecture.base(self.hf)
-        return run_until(base, located, highest, input_ids=ids.to(self.hf.device), use_cache=False)
+        ids, real = read_tokens(tokens, self.tokenizer)
+        with torch.inference_mode():
+            found = run_until(self._base, located, highest, input_ids=ids.to(self.hf.device), use_cache=False)
+        return Activations(found, ids, real & ~self._special(ids))
 
     @contextlib.contextmanager
-    def edit(self, site: Site | str, fn: Callable[[Tensor], Tensor]) -> Iterator[None]:
-        """While inside, every forward pass continues from ``fn(acts)`` at `site`, acts ``[batch, pos, d_site]``."""
-        with editing(self.architecture.locate(self.hf, Site.parse(site)), fn):
+    def edit(self, site: Site | str, fn: Callable[[Tensor], Tensor], *, special: bool = True) -> Iterator[None]:
+        """While inside, every forward pass continues from ``fn(acts)`` at `site`, acts ``[batch, pos, d_site]``.
+
+        With ``special=False`` the beginning-of-sequence token and other special ones keep the activations they have.
+        """
+        located = self.architecture.locate(self.hf, Site.parse(site))
+        if special:
+            with editing(located, fn):
+                yield
+            return
+        with inputs_of(self._base) as inputs:
+
+            def put(acts: Tensor) -> Tensor:
+                return torch.where(self._special(inputs["input_ids"])[..., None], acts, fn(acts).to(acts))
+
+            with editing(located, put):
+                yield
+
+    @contextlib.contextmanager
+    def splice(self, sae: Reconstructs) -> Iterator[None]:
+        """While inside, every forward pass continues from what `sae` rebuilds in place of the activations it was made to rebuild.
+
+        Special tokens keep theirs: no SAE is trained on them, and the rest of the model leans on them. Raises `BadConfig` for an SAE that
+        reads above a site that it writes, as crosscoders do: one pass cannot hold it.
+        """
+        order, reads, writes = self.architecture.order, sae.facts.input_sites, sae.facts.output_sites
+        last, first = max(reads, key=order), min(writes, key=order)
+        if order(last) > order(first):
+            raise BadConfig(f"cannot splice in an SAE that writes {first} and reads {last} above it: one forward pass cannot hold it.")
+        widths, rebuilt = [self.width(site) for site in writes], dict[Site, Tensor]()
+
+        def put(site: Site, _: Tensor) -> Tensor:
+            if site == first:
+                parts = sae.reconstruct(torch.cat([read[site] for site in reads], -1)).split(widths, -1)
+                rebuilt.update(zip(writes, parts, strict=True))
+            return rebuilt[site]
+
+        located = {site: self.architecture.locate(self.hf, site) for site in reads}
+        with capturing(located) as read, contextlib.ExitStack() as stack:
+            for site in writes:
+                stack.enter_context(self.edit(site, functools.partial(put, site), special=False))
             yield
 
     @torch.inference_mode()
-    def loss(self, ids: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos_minus_one"]:
-        """Cross-entropy in nats of each next token, ``-ln p(ids[:, t+1] | ids[:, :t+1])``; logits are made in pieces, never all at once."""
-        ids = ids.to(self.hf.device)
-        hidden = self.architecture.base(self.hf)(input_ids=ids, use_cache=False).last_hidden_state[:, :-1]
-        flat, targets = hidden.flatten(0, 1), ids[:, 1:].flatten()
+    def loss(self, tokens: Tokens) -> Float[Tensor, "batch pos_minus_one"]:
+        """Cross-entropy in nats of each next token, ``-ln p(ids[:, t+1] | ids[:, :t+1])``, of a text, several, or token ids.
+
+        Where a shorter text has ended stands NaN. Logits are made in pieces, never all at once.
+        """
+        ids, real = read_tokens(tokens, self.tokenizer)
+        hidden = self._hidden(ids)[:, :-1]
+        flat, targets = hidden.flatten(0, 1), ids[:, 1:].flatten().to(hidden.device)
         out = torch.empty(len(flat), device=flat.device)
-        for rows, log_p in self.log_probs(flat):
+        for rows, log_p in self.head.log_probs(flat):
             out[rows] = -log_p.gather(1, targets[rows, None])[:, 0]
-        return out.view(hidden.shape[:2])
+        return out.view(hidden.shape[:2]).masked_fill(~real[:, 1:].to(out.device), torch.nan)
 
-    @torch.no_grad()
-    def log_probs(self, hidden: Float[Tensor, "token d_model"]) -> Iterator[tuple[slice, Float[Tensor, "row vocab"]]]:
-        """``ln p`` of every next token in float32, from what the LM head reads: which rows of `hidden`, and theirs, a few at a time."""
-        vocab = self.hf.config.get_text_config().vocab_size
-        cached = _CACHED_VALUES * torch.get_num_threads() if hidden.device.type == "cpu" else _LOGIT_VALUES
-        few, start = max(1, cached // vocab), 0
-        for some in hidden.split(max(1, _LOGIT_VALUES // vocab)):
-            for raw in self._head(some).split(few):
-                yield slice(start, start + len(raw)), self._finished(raw).log_softmax(-1)
-                start += len(raw)
+    @torch.inference_mode()
+    def logits(self, tokens: Tokens) -> Float[Tensor, "batch pos vocab"]:
+        """What the model predicts after each token of a text, of several, or of token ids, in float32; all of it is held at once."""
+        return self.head.logits(self._hidden(read_tokens(tokens, self.tokenizer)[0]))
 
-    def logits(self, hidden: Float[Tensor, "token d_model"]) -> Float[Tensor, "token vocab"]:
-        """What the LM head makes of what it reads, in float32; Gemma 2 squashes its logits, ``c · tanh(logits / c)``."""
-        return self._finished(self._head(hidden))
+    def _hidden(self, ids: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
+        return self._base(input_ids=ids.to(self.hf.device), use_cache=False).last_hidden_state
 
-    def _head(self, hidden: Tensor) -> Tensor:
-        head = self.hf.get_output_embeddings()
-        assert head is not None
-        return head(hidden)
+    def _special(self, ids: Int[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos"]:
+        return torch.isin(ids, torch.tensor(sorted(self.tokenizer.special), device=ids.device))
 
-    def _finished(self, raw: Tensor) -> Tensor:
-        cap, logits = getattr(self.hf.config.get_text_config(), "final_logit_softcapping", None), raw.float()
-        return logits if cap is None else cap * torch.tanh(logits / cap)
+    @property
+    def _base(self) -> torch.nn.Module:
+        return self.architecture.base(self.hf)
 
     @torch.inference_mode()
     def generate(

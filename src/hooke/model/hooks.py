@@ -1,9 +1,9 @@
 """Forward hooks: capture tensors at places in a model, replace them, and stop the pass once nothing more is wanted."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
@@ -78,6 +78,51 @@ def editing(located: Located, fn: Callable[[Tensor], Tensor]) -> Iterator[None]:
     handle = _hook(located, replace)
     try:
         yield
+    finally:
+        handle.remove()
+
+
+@runtime_checkable
+class Placed(Protocol):
+    """Where something reads and writes in a model."""
+
+    @property
+    def input_sites(self) -> Sequence[Site]:
+        """The sites whose activations, side by side, it reads."""
+        ...
+
+    @property
+    def output_sites(self) -> Sequence[Site]:
+        """The sites whose activations, side by side, it rebuilds."""
+        ...
+
+
+@runtime_checkable
+class Reconstructs(Protocol):
+    """What can stand in for activations: an SAE, or anything else that says where it belongs and rebuilds them."""
+
+    @property
+    def facts(self) -> Placed:
+        """Where it belongs."""
+        ...
+
+    def reconstruct(self, acts: Tensor) -> Tensor:
+        """``[batch, pos, d_out]`` from ``[batch, pos, d_in]``."""
+        ...
+
+
+@contextmanager
+def inputs_of(base: nn.Module) -> Iterator[Mapping[str, Any]]:
+    """A dictionary that holds the keyword arguments of the forward pass of `base` that is under way."""
+    now: dict[str, Any] = {}
+
+    def see(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        now.clear()
+        now.update(kwargs)
+
+    handle = base.register_forward_pre_hook(see, with_kwargs=True)
+    try:
+        yield now
     finally:
         handle.remove()
 

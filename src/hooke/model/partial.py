@@ -148,7 +148,7 @@ def losses(
         some = slice(start, start + step)
         target, found = targets[some], out[:, some]
         own = []
-        for rows, log_p in model.log_probs(clean[some]):
+        for rows, log_p in model.head.log_probs(clean[some]):
             p = log_p.exp()
             # The clean entropy by the very operations of the cross term, so that equal predictions give a divergence of exactly 0.
             own.append((p, torch.linalg.vecdot(p, log_p)))
@@ -157,7 +157,7 @@ def losses(
             if torch.equal(other[some], clean[some]):  # what changed nothing, as the identity, needs no logits of its own
                 found[1 + 2 * i] = found[0]
                 continue
-            for (rows, log_q), (p, entropy) in zip(model.log_probs(other[some]), own, strict=True):
+            for (rows, log_q), (p, entropy) in zip(model.head.log_probs(other[some]), own, strict=True):
                 found[1 + 2 * i, rows] = _cross_entropy(log_q, target[rows])
                 found[2 + 2 * i, rows] = (entropy - torch.linalg.vecdot(p, log_q)).double().cpu()
     return Losses(out[0], list(out[1::2]), list(out[2::2]))

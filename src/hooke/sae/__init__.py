@@ -1,10 +1,10 @@
 """Sae: a sparse autoencoder's weights and facts; encode, decode, reconstruct, save, load. Knows no model."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from jaxtyping import Float
@@ -32,7 +32,7 @@ _MANY_TOKENS = 2048
 _MOST_WEIGHTS = 1 << 26
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Sae:
     """A sparse autoencoder at inference.
 
@@ -65,6 +65,14 @@ class Sae:
         if any(end > self.d_sae for _, end in self.facts.groups.values()):
             raise ShapeMismatch(f"{self.name} has {self.d_sae} features; its groups reach beyond: {self.facts.groups}.")
 
+    def __repr__(self) -> str:
+        reads, writes = (", ".join(map(str, sites)) for sites in (self.facts.input_sites, self.facts.output_sites))
+        l0 = self.facts.metrics.get("l0", self.facts.k)
+        active = "" if l0 is None else f", {l0:.0f} active"
+        where = reads if reads == writes else f"{reads} to {writes}"
+        kind = self.facts.activation
+        return f"Sae({self.name!r}: {kind}, {self.d_sae:,} features{active}, {where}, d_in {self.d_in:,}, {self.W_enc.device})"
+
     @property
     def name(self) -> str:
         """Address, ``collection/site/variant``."""
@@ -89,10 +97,16 @@ class Sae:
         """The same on another device."""
         return replace(self, **{name: tensor.to(device) for name, tensor in weights_of(self).items()})
 
-    def encode(self, acts: Float[Tensor, "token d_in"]) -> Codes:
-        """Sparse codes of `acts`, computed in float32 (a threshold crossed by rounding is a feature invented)."""
+    def encode(self, acts: Float[Tensor, "*batch d_in"]) -> Codes:
+        """Sparse codes of `acts`, computed in float32 (a threshold crossed by rounding is a feature invented).
+
+        One row for each token of any leading shape, the last position of the first sequence before the first of the second; `Codes.dense`
+        and `decode` give the leading shape back.
+        """
         if acts.shape[-1] != self.d_in:
             raise ShapeMismatch(f"{self.name} reads activations of width {self.d_in} at {self.site}; these have width {acts.shape[-1]}.")
+        if acts.ndim != 2:
+            return replace(self.encode(acts.reshape(-1, self.d_in)), leading=tuple(acts.shape[:-1]))
         if self._suits_kernel(acts) and (found := self._encoder.codes(_normalized(acts.float(), self.facts)[0])) is not None:
             return Codes(*found, self.d_sae)
         step = max(1, _DENSE_VALUES // self.d_sae)
@@ -131,8 +145,8 @@ class Sae:
         torch.cumsum(mask.sum(1), 0, out=indptr[1:])
         return Codes(indptr, feature, pre[row, feature], self.d_sae)
 
-    def decode(self, codes: Codes, acts: Float[Tensor, "token d_in"] | None = None) -> Float[Tensor, "token d_out"]:
-        """Reconstruction from `codes`: each token's sum of decoder rows, plus ``b_dec``.
+    def decode(self, codes: Codes, acts: Float[Tensor, "*batch d_in"] | None = None) -> Float[Tensor, "*batch d_out"]:
+        """Reconstruction from `codes`, in the leading shape of what was encoded: each token's sum of decoder rows, plus ``b_dec``.
 
         A skip transcoder, and an SAE that normalises each token, need the `acts` as well.
         """
@@ -141,6 +155,10 @@ class Sae:
             raise BadConfig(f"{self.name} {why}: decode(codes, acts) needs the activations that were encoded.")
         if codes.d_sae != self.d_sae:
             raise ShapeMismatch(f"{self.name} has {self.d_sae} features; these codes have {codes.d_sae}.")
+        flat = None if acts is None else acts.reshape(-1, self.d_in)
+        return self._decode(codes, flat).reshape(*codes.shape[:-1], len(self.b_dec))
+
+    def _decode(self, codes: Codes, acts: Float[Tensor, "token d_in"] | None) -> Float[Tensor, "token d_out"]:
         if len(codes) == 0:
             return self.b_dec.new_zeros(0, len(self.b_dec))
         rows = torch.nn.functional.embedding_bag(codes.feature, self.W_dec, codes.indptr[:-1], mode="sum", per_sample_weights=codes.value)
@@ -152,9 +170,7 @@ class Sae:
 
     def reconstruct(self, acts: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_out"]:
         """``decode(encode(acts))`` for activations of any leading shape, in their own dtype: ready for `Model.edit`."""
-        flat = acts.reshape(-1, acts.shape[-1])
-        out = self.decode(self.encode(flat), flat)
-        return out.reshape(*acts.shape[:-1], len(self.b_dec)).to(acts.dtype)
+        return self.decode(self.encode(acts), acts).to(acts.dtype)
 
     def save(self, path: Path | str, *, weights: Literal["float32", "bfloat16", "int8"] = "float32") -> None:
         """Write one safetensors file, atomically.
@@ -173,11 +189,29 @@ class Sae:
         return open_sae(path)
 
     @classmethod
-    def from_pretrained(cls, ref: str | Path, **options: Any) -> "Sae":
-        """The SAE that `ref` names, fetched first if it is not on this machine; see `hooke.sae.resolve.from_pretrained`."""
-        from hooke.sae.resolve import from_pretrained
+    def from_pretrained(
+        cls,
+        ref: str | Path,
+        *,
+        revision: str | None = None,
+        subfolder: str | None = None,
+        member: str | None = None,
+        device: str = "cpu",
+        dtype: str | torch.dtype = "float32",
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> "Sae":
+        """The SAE that `ref` names, fetched first if it is not on this machine.
 
-        return from_pretrained(ref, **options)
+        `ref` is an installed pack's name, a file or folder, a name in the catalogue, an id at Neuronpedia, ``org/repo[@revision]/path`` on
+        the hub (also behind ``hf://``), or ``s3://bucket/folder``. `member` (or ``#member`` behind `ref`) is one of several in a folder,
+        or one layer's share of a set, of which no more is fetched. Nothing that is here already opens a connection. `dtype` can only be
+        float32: codes are computed in it, because a threshold crossed by rounding is a feature invented.
+        """
+        from hooke.sae.resolve import resolve
+
+        if dtype not in ("float32", torch.float32):
+            raise BadConfig(f"dtype {dtype!s} is not possible: codes are computed in float32, where no threshold is crossed by rounding.")
+        return resolve(str(ref), revision=revision, subfolder=subfolder, member=member, progress=progress).open().to(device)
 
     @classmethod
     def read_facts(cls, path: Path | str) -> tuple[SaeFacts, int, int]:

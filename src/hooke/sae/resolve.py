@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
-import torch
-
 from hooke.errors import BadConfig, BadFile, HookeError, Missing, UnknownName, unknown
 from hooke.files import atomic_write, cache_dir, parse_json
 from hooke.names import SaeName, Site
@@ -88,28 +86,6 @@ class Resolved:
         assert self.known is not None
         named = SaeName.parse(self.known.address)
         return str(SaeName(named.collection, site, f"{named.variant}.{self.member}") if self._share else named)
-
-
-def from_pretrained(
-    ref: str | Path,
-    *,
-    revision: str | None = None,
-    subfolder: str | None = None,
-    member: str | None = None,
-    device: str = "cpu",
-    dtype: str | torch.dtype = "float32",
-    progress: Progress = lambda _: None,
-) -> Sae:
-    """The SAE that `ref` names, in Hooke's form; fetched first if it is not on this machine.
-
-    `ref` is an installed pack's name, a file or folder, a name in the catalogue, an id at Neuronpedia, ``org/repo[@revision]/path`` on the
-    hub (also behind ``hf://``), or ``s3://bucket/folder``. `member` (or ``#member`` behind `ref`) is one of several in a folder, or one
-    layer's share of a set, of which no more is fetched. Nothing that is here already opens a connection. `dtype` can only be float32: codes
-    are computed in it, because a threshold crossed by rounding is a feature invented.
-    """
-    if dtype not in ("float32", torch.float32):
-        raise BadConfig(f"dtype {dtype!s} is not possible: codes are computed in float32, where no threshold is crossed by rounding.")
-    return resolve(str(ref), revision=revision, subfolder=subfolder, member=member, progress=progress).open().to(device)
 
 
 def resolve(
