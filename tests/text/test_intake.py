@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from hooke.errors import BadConfig, BadFile, HookeError, LimitReached, Missing, UnknownName
 from hooke.text import intake
-from hooke.text.intake import read_texts, texts_from
+from hooke.text.datafiles import DataFile, documents_in
+from hooke.text.intake import Form, read_texts, texts_from
 
 HEADLINES = ["Rates held as inflation cools", "Überraschung in München", "地震で列車が停止", "كأس العالم ينطلق اليوم"]
 WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1).filter(str.strip)
@@ -230,6 +231,45 @@ def test_bad_csv() -> None:
     said = error(BadFile, stream("id,text\n1,x\n2\n"), form="csv")
     assert said == "the stream has 1 cells in line 3 where the first line names 2 columns; column 'text' is not there."
     assert "is not CSV: unexpected end of data, in line 3" in error(BadFile, stream('text\nfine\n"open'), form="csv")
+
+
+def test_a_cell_too_many_is_never_cut_away() -> None:
+    said = error(BadFile, stream("text\nRates held, for now\n"), form="csv")
+    assert said == ("the stream has 2 cells in line 2 where the first line names 1 columns. A cell with ',' in it is put in double quotes.")
+    assert "has 3 cells in line 3" in error(BadFile, stream("id,text\n1,fine\n2,cut,here\n"), form="csv")
+    assert list(read_texts(stream("id,text\n1,fine,,\n"), form="csv")) == ["fine"]  # nothing was in them
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_the_separator_is_told_by_the_first_line(separator: str) -> None:
+    rows = ["id", "text"], ["1", "held; for, now | again"], ["2", "rain"]
+    whole = "\n".join(separator.join(f'"{cell}"' for cell in row) for row in rows)
+    assert list(read_texts(stream(whole), form="csv")) == ["held; for, now | again", "rain"]
+    headlines = whole.replace("text", "headline")
+    assert list(read_texts(stream(headlines), column="headline")) == ["held; for, now | again", "rain"]
+    assert "unknown column 'text'. Known: headline, id." in error(UnknownName, stream(headlines), form="csv")
+
+
+@pytest.mark.parametrize(
+    ("form", "blank"), [("lines", b"\n"), ("lines", b" " * 2000 + b"\n"), ("jsonl", b'{"text": ""}\n'), ("jsonl", b"\n"), ("csv", b'""\n')]
+)
+def test_blanks_without_end_cost_an_error_not_an_hour(form: Form, blank: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(intake, "MAX_BLANK_RECORDS", 10_000)
+    monkeypatch.setattr(intake, "MAX_BLANK_BYTES", 2**20)
+    first = {"lines": b"fine\n", "jsonl": b'"fine"\n', "csv": b"text\nfine\n"}[form]
+    path = tmp_path / "in.zst"
+    few, many = 500, 10 * 2**20 // len(blank)
+    path.write_bytes(zstandard.compress(first + blank * few + first.removeprefix(b"text\n") + blank * many))
+    texts = read_texts(path, form=form)
+    assert list(islice(texts, 2)) == ["fine", "fine"]
+    with pytest.raises(LimitReached, match=r"blank lines or records .* without a text"):
+        next(texts)
+    for name in ("in.jsonl.zst", "in.csv.zst", "in.txt.zst"):
+        if name.split(".")[1][:3] in (form[:3], "txt" if form == "lines" else ""):
+            path.rename(tmp_path / name)
+            with pytest.raises(LimitReached, match="without a text"):
+                list(documents_in(DataFile.at(tmp_path / name)))
+            return
 
 
 def test_options_that_cannot_go_together(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """Labelled texts: documents whose file says what they are about, and their division into training and test documents."""
 
 import csv
+import itertools
 import json
 import random
 from collections import Counter
@@ -12,9 +13,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Int
 
-from hooke.errors import BadConfig, BadFile, LimitReached, Missing, unknown
-from hooke.text.intake import MAX_LINE
-from hooke.text.unpack import DAMAGE, unpacked
+from hooke.errors import BadConfig, BadFile, Missing, unknown
+from hooke.text.intake import DEFAULT_FIELD, Blanks, Source, csv_separator, numbered_lines, suffix_of
 
 MIN_EXAMPLES = 20
 """A class needs this many documents, and this many others to be told from."""
@@ -121,7 +121,8 @@ def read_labelled(path: Path | str, labels: str, *, text: str | None = None, doc
     order = random.Random(seed)  # noqa: S311 (a sample, not a secret)
     kept: list[tuple[str, list[str]]] = []
     pairs = ((_text(record, text, where), _labels(record, labels, where)) for where, record in _records(path))
-    for number, pair in enumerate(pair for pair in pairs if pair[0].strip()):
+    blanks = Blanks(str(path))
+    for number, pair in enumerate(pair for pair in pairs if not blanks.counts(pair[0])):
         # Every document so far is among the kept with equal chance (Vitter's algorithm R).
         if number < documents:
             kept.append(pair)
@@ -157,41 +158,32 @@ def _value(record: dict[str, Any], field: str, where: str) -> Any:
 
 def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every record of the file, and where it stands."""
-    suffixes = [suffix for suffix in path.suffixes if suffix not in (".gz", ".zst")]
-    suffix = suffixes[-1] if suffixes else ".jsonl"
-    if suffix in (".csv", ".tsv"):
-        reader = csv.DictReader(_lines(path), delimiter="\t" if suffix == ".tsv" else ",", strict=True)
-        try:
-            for record in reader:
-                where = f"line {reader.line_num} of {path}"
-                if None in record or None in record.values():
-                    raise BadFile(f"{where} has another number of cells than the first line has columns.")
-                yield where, record
-        except csv.Error as error:
-            raise BadFile(f"{path} is not CSV: {error}, in line {reader.line_num}.") from error
-        return
-    for number, line in enumerate(_lines(path), 1):
-        if not line.strip():
-            continue
-        try:
-            record = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise BadFile(f"line {number} of {path} is not JSON ({error}). Labelled documents are JSONL or CSV.") from error
-        if not isinstance(record, dict):
-            raise BadFile(f"line {number} of {path} is not an object with a text and labels.")
-        yield f"line {number} of {path}", record
+    source = Source.file(path, "auto" if suffix_of(path.name)[0] else "jsonl", None, None)
+    with source.open() as stream:
+        lines = numbered_lines(source, stream)
+        if source.form == "csv":
+            yield from _csv_records(path, (line for _, line in lines), source.delimiter)
+            return
+        for number, line in lines:
+            if not line.strip():
+                continue
+            try:
+                record = json.loads(line)
+            except (ValueError, RecursionError) as error:
+                raise BadFile(f"line {number} of {path} is not JSON ({error}). Labelled documents are JSONL or CSV.") from error
+            if not isinstance(record, dict):
+                raise BadFile(f"line {number} of {path} is not an object with a text and labels.")
+            yield f"line {number} of {path}", record
 
 
-def _lines(path: Path) -> Iterator[str]:
-    with path.open("rb") as raw:
-        plain, number = unpacked(raw)[0], 0
-        try:
-            while line := plain.readline(MAX_LINE + 1):
-                number += 1
-                if len(line) > MAX_LINE:
-                    raise LimitReached(f"line {number} of {path} is longer than {MAX_LINE // 2**20} MiB, the most that one text may have.")
-                yield line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except (*DAMAGE, OSError) as error:
-            raise BadFile(f"{path} is damaged after line {number} ({error}).") from error
-        except UnicodeDecodeError as error:
-            raise BadFile(f"line {number} of {path} is not UTF-8 ({error.reason}).") from error
+def _csv_records(path: Path, lines: Iterator[str], usual: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    first = next((line for line in lines if line.strip()), "")
+    reader = csv.DictReader(itertools.chain([first], lines), delimiter=csv_separator(first, DEFAULT_FIELD, usual), strict=True)
+    try:
+        for record in reader:
+            where = f"line {reader.line_num} of {path}"
+            if None in record or None in record.values():
+                raise BadFile(f"{where} has another number of cells than the first line has columns.")
+            yield where, record
+    except csv.Error as error:
+        raise BadFile(f"{path} is not CSV: {error}, in line {reader.line_num}.") from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hooke.errors import BadFile, Missing
-from hooke.text.intake import DEFAULT_FIELD, Source, csv_texts, jsonl_texts, numbered_lines, suffix_of
+from hooke.text.intake import DEFAULT_FIELD, Blanks, Source, csv_texts, jsonl_texts, numbered_lines, suffix_of
 from hooke.text.unpack import ByteStream
 
 KINDS = {
@@ -60,6 +60,13 @@ def documents_in(file: DataFile, field: str | None = None) -> Iterator[str]:
         raise BadFile(f"{file.name!r} is of no kind that is read. Read are {', '.join(KINDS)}; all but Parquet also as .gz or .zst.")
     if kind == "plain text" and field is not None:
         raise BadFile(f"field {field!r} was named, but {file.name!r} is plain text, which has no fields.")
+    blanks = Blanks(repr(file.name))
+    for document in _documents(file, kind, field):
+        blanks.counts(document)  # raises where they never end
+        yield document
+
+
+def _documents(file: DataFile, kind: str, field: str | None) -> Iterator[str]:
     wanted, title = (DEFAULT_FIELD, _TITLE) if field is None else (field, None)
     try:
         with file.open() as stream:

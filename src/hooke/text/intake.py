@@ -1,6 +1,7 @@
 """Texts on their way in: command-line arguments, files of lines, JSONL or CSV (also .gz and .zst), standard input; one at a time."""
 
 import csv
+import itertools
 import json
 import os
 import sys
@@ -17,9 +18,12 @@ Form = Literal["auto", "lines", "jsonl", "csv"]
 
 MAX_LINE = 16 * 2**20
 """Longest line (and longest CSV record) that is read, in bytes."""
+MAX_BLANK_RECORDS, MAX_BLANK_BYTES = 1_000_000, 64 * 2**20
+"""Blank lines or records, and blank bytes, that are read in a row before a source counts as having no more text."""
 DEFAULT_FIELD = "text"
 """The JSONL field or CSV column that is read when none is named."""
 
+_SEPARATORS = (",", ";", "\t", "|")
 _FORMS: dict[str, Form] = {".txt": "lines", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv"}
 _PACKED = (".gz", ".zst")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
@@ -117,6 +121,27 @@ class Source:
         return BadFile(f"{self.name} {what}")
 
 
+class Blanks:
+    """Counts what is blank in a source: a few packed kilobytes can hold blank lines for hours, and nothing would come of them."""
+
+    def __init__(self, name: str) -> None:
+        """`name` is what messages call the source."""
+        self._name, self._records, self._size = name, 0, 0
+
+    def counts(self, text: str | bytes) -> bool:
+        """Whether `text` is blank. Raises `LimitReached` where too much in a row was."""
+        if text and not text.isspace():
+            self._records = self._size = 0
+            return False
+        self._records, self._size = self._records + 1, self._size + len(text)
+        if self._records > MAX_BLANK_RECORDS or self._size > MAX_BLANK_BYTES:
+            raise LimitReached(
+                f"{self._name} goes on for {self._records:,} blank lines or records ({self._size:,} bytes) without a text; at most"
+                f" {MAX_BLANK_RECORDS:,} and {MAX_BLANK_BYTES >> 20} MiB are read in a row. Take them out, or end the file before them."
+            )
+        return True
+
+
 def suffix_of(name: str) -> tuple[str, str]:
     """The suffix that says what is in a file, and the one that says how it is packed; each may be empty.
 
@@ -161,9 +186,9 @@ def _texts(source: Source) -> Iterator[str]:
     """The texts of `source` that are not blank; an error when there is none."""
     records = {"lines": _plain, "jsonl": jsonl_texts, "csv": csv_texts}[source.form]
     with source.open() as stream:
-        found = False
+        found, blanks = False, Blanks(source.name)
         for text in records(source, numbered_lines(source, stream)):
-            if text.strip():
+            if not blanks.counts(text):
                 found = True
                 yield text
     if not found:
@@ -173,7 +198,7 @@ def _texts(source: Source) -> Iterator[str]:
 def numbered_lines(source: Source, stream: ByteStream) -> Iterator[tuple[int, str]]:
     """Numbered lines with their line ends, as text; whatever is wrong with the bytes is said with line and offset."""
     plain, packing = unpacked(stream)
-    number = offset = 0
+    number, offset, blanks = 0, 0, Blanks(source.name)
     while True:
         try:
             line = plain.readline(MAX_LINE + 1)
@@ -186,6 +211,7 @@ def numbered_lines(source: Source, stream: ByteStream) -> Iterator[tuple[int, st
         if not line:
             return
         number += 1
+        blanks.counts(line)
         if number == 1 and packing is None and source.packing:
             raise source.bad(f"ends in {source.packing} but its first bytes are not of that format. Rename it, or fetch it again.")
         if len(line) > MAX_LINE:
@@ -294,10 +320,12 @@ def csv_texts(source: Source, lines: Iterator[tuple[int, str]]) -> Iterator[str]
         finally:
             csv.field_size_limit(before)
 
-    reader = csv.reader(feed(), delimiter=source.delimiter, strict=True)
+    first = next((line for line in feed() if line.strip()), None)
+    if first is None:
+        return
+    separator = csv_separator(first, source.column or DEFAULT_FIELD, source.delimiter)
+    reader = csv.reader(itertools.chain([first], feed()), delimiter=separator, strict=True)
     head = record()
-    while head == []:
-        head = record()
     if head is None:
         return
     column = _column(source, head)
@@ -309,7 +337,27 @@ def csv_texts(source: Source, lines: Iterator[tuple[int, str]]) -> Iterator[str]
             raise source.bad(
                 f"has {len(row)} cells in line {seen} where the first line names {len(head)} columns; column {head[column]!r} is not there."
             )
+        if any(cell.strip() for cell in row[len(head) :]):
+            raise source.bad(
+                f"has {len(row)} cells in line {seen} where the first line names {len(head)} columns."
+                f" A cell with {separator!r} in it is put in double quotes."
+            )
         yield titled("" if title is None or title >= len(row) else row[title], row[column])
+
+
+def csv_separator(first: str, wanted: str, usual: str) -> str:
+    """What stands between the cells of a CSV file whose first line is `first`: the `usual` separator, or the one that the line shows.
+
+    It is one that gives a column called `wanted`; failing that, where the usual one gives a single column, one that gives several.
+
+    >>> csv_separator("id;text", "text", ","), csv_separator("id|headline", "text", ","), csv_separator("text", "text", ",")
+    (';', '|', ',')
+    """
+    order = (usual, *(separator for separator in _SEPARATORS if separator != usual))
+    cells = {separator: [cell.strip(' "\r\n') for cell in first.split(separator)] for separator in order}
+    if found := [separator for separator in order if wanted in cells[separator]]:
+        return found[0]
+    return usual if len(cells[usual]) > 1 else max(order, key=lambda separator: len(cells[separator]))
 
 
 def _column(source: Source, head: list[str]) -> int:
