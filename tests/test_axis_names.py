@@ -25,6 +25,7 @@ AXES = {
     "feature": "some features, chosen",
     "d": "d_in or d_out, where it does not matter which",
     "k": "features kept for each token",
+    "pair": "pairs of tokens of one text",
     "group": "nested dictionaries of a Matryoshka SAE",
     "d_read": "what one feature of an SAE reads, of all that the SAE does",
     "nnz": "active entries of sparse codes",

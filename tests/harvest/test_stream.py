@@ -1,5 +1,6 @@
 """A stream draws every token exactly as often as asked, and goes on from any of its positions with the very batches that followed."""
 
+import dataclasses
 import itertools
 import json
 from collections import Counter
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 from hooke import tiny
 from hooke.errors import BadConfig, HookeError, LimitReached, UnknownName
 from hooke.harvest.buffer import Buffer, Part
-from hooke.harvest.stream import Batch, LiveStream, ShardStream, Stream
+from hooke.harvest.stream import Batch, LiveStream, ShardStream, Stream, _places
 from hooke.names import Site
 from hooke.shards import ShardFacts, Shards
 from hooke.shards.writer import writing
@@ -182,6 +183,63 @@ def test_a_buffer_is_filled_in_place():
     assert buffer.place == (3, 0)
 
 
+@dataclass
+class Told(Numbered):
+    """Numbered parts in texts of the given lengths, each text within one part; `length` goes round."""
+
+    lengths: tuple[int, ...] = (5, 1, 8, 2, 3)
+
+    def _parts(self, skip: int) -> Iterator[Part]:
+        for number, part in enumerate(super()._parts(skip), skip):
+            n, turn = len(part.corpus), itertools.cycle(self.lengths)
+            pos = torch.tensor([place for size in itertools.islice(turn, n) for place in range(size)][:n], dtype=torch.int32)
+            yield dataclasses.replace(part, columns={**part.columns, **_places(number, pos)})
+
+
+def texts(stream: Told) -> dict[int, tuple[int, int]]:
+    """Text and position of every row."""
+    columns = [part.columns for part in stream._parts(0)]
+    told = zip(*(torch.cat([one[name] for one in columns]).flatten().int().tolist() for name in (SITES[0], "pos")), strict=True)
+    text = torch.cat([one["text"] for one in columns]).tolist()
+    return {row: (text[row], pos) for row, pos in told}
+
+
+@given(
+    sizes=st.lists(st.integers(0, 40), min_size=1, max_size=5),
+    batch=st.sampled_from([4, 6, 8]),
+    batches_in_pool=st.integers(1, 5),
+    reuse=st.integers(1, 3),
+    reach=st.integers(1, 5),
+)
+def test_pairs_are_of_one_text_and_near_and_it_goes_on_from_every_position(sizes, batch, batches_in_pool, reuse, reach):
+    stream = Told(sizes, capacity=batch * batches_in_pool, batch=batch, reuse=reuse, pairs=reach)
+    place = texts(stream)
+    try:
+        batches = list(stream.batches())
+    except LimitReached:
+        return
+    drawn = Counter(row for found in batches for row in rows(found))
+    assert max(drawn.values()) <= reuse
+    assert sum(sizes) * reuse - sum(drawn.values()) >= batches[-1].position["undrawn"]
+    for number, found in enumerate(batches):
+        for early, late in zip(rows(found)[: batch // 2], rows(found)[batch // 2 :], strict=True):
+            assert place[early][0] == place[late][0]
+            assert 1 <= place[late][1] - place[early][1] <= reach
+        assert same(list(stream.batches(stored(found.position))), batches[number + 1 :])
+
+
+@pytest.mark.parametrize("lengths", [(1,), (1, 1, 2)])
+def test_texts_too_short_for_a_batch_of_pairs_are_an_error(lengths):
+    with pytest.raises(LimitReached, match=r"gave 6 tokens, not one batch of 4, or not two by two at most 3 tokens apart in one document"):
+        list(Told([6], capacity=8, batch=4, pairs=3, lengths=lengths).batches())
+
+
+@pytest.mark.parametrize(("batch", "pairs"), [(5, 1), (2, 1), (4, -1)])
+def test_a_batch_that_holds_no_pairs_is_refused(batch, pairs):
+    with pytest.raises(BadConfig, match=rf"pairs={pairs} with batch={batch}: .* an even number from 4 on"):
+        Told([60], capacity=batch * 4, batch=batch, pairs=pairs)
+
+
 # A model's activations, live and from shards.
 
 
@@ -213,6 +271,32 @@ def test_a_live_stream_gives_what_the_model_computes(model):
     known = torch.cat([acts[SITES[1]][0, 1:] for acts in alone])
     for batch in live(model, reuse=1).batches():
         assert float(torch.cdist(batch.acts[SITES[1]], known).min(1).values.max()) < 1e-4
+
+
+@pytest.mark.parametrize("pack", [False, True])
+def test_live_pairs_never_cross_documents(model, pack):
+    """Documents that share a window too: each token's activation is found again where its document is read alone or in its window."""
+    corpus = [Window("news", 0, ids) for ids in model.tokenizer.encode(TEXTS)]
+    bos = model.tokenizer.bos
+    if pack:  # two documents in each window
+        bodies = [window.ids[1:] for window in corpus]
+        corpus = [
+            Window("news", 2 * i, [bos, *a, *b], ((0, 2 * i), (len(a) + 1, 2 * i + 1)))
+            for i, (a, b) in enumerate(itertools.pairwise(bodies))
+        ]
+    known: dict[tuple[float, ...], set[tuple[int, int, int]]] = {}
+    for number, window in enumerate(corpus):
+        acts = model.capture(torch.tensor([window.ids]), SITES)[SITES[1]][0]
+        for pos in range(1, len(window.ids)):
+            known.setdefault(tuple((100 * acts[pos]).round().tolist()), set()).add((number, window.doc_at(pos), pos))
+    options = {"capacity": 16, "batch": 4, "reuse": 1, "batch_tokens": 30, "pairs": 2}
+    batches = list(LiveStream(model, lambda: iter(corpus * 3), SITES, **options).batches())
+    assert batches
+    for found in batches:
+        early, late = (100 * found.acts[SITES[1]]).round().chunk(2)
+        for one, other in zip(early.tolist(), late.tolist(), strict=True):
+            places = itertools.product(known[tuple(one)], known[tuple(other)])
+            assert any(a[:2] == b[:2] and 1 <= b[2] - a[2] <= 2 for a, b in places)
 
 
 def test_an_activation_that_is_not_finite_stops_a_live_stream(model):
@@ -269,6 +353,22 @@ def test_a_shard_stream_goes_on_from_every_position(shards):
     batches = list(stream.batches())
     for number, found in enumerate(batches):
         assert same(list(stream.batches(stored(found.position))), batches[number + 1 :])
+
+
+def test_pairs_from_shards_are_neighbours_in_one_document(tmp_path):
+    """A document is told by its number and corpus, a window of it by positions that begin again."""
+    doc = [0] * 4 + [1] * 3 + [1] * 5 + [1] * 2 + [2] * 1
+    pos = [1, 2, 3, 4, 5, 6, 7, 1, 2, 3, 4, 5, 6, 7, 1]
+    corpus = [0] * 12 + [1] * 3
+    with writing(tmp_path / "s", facts(15, 15)) as writer:
+        value = torch.arange(15, dtype=torch.float32)[:, None]
+        columns = {f"acts.{SITES[0]}": value.bfloat16(), f"acts.{SITES[1]}": value.expand(-1, 2).bfloat16()}
+        columns |= {"ids": torch.zeros(15, dtype=torch.int32), "corpus": torch.tensor(corpus, dtype=torch.uint8)}
+        columns |= {name: torch.tensor(value, dtype=torch.int32) for name, value in (("doc", doc), ("pos", pos))}
+        writer.write(columns, Filled({"even": 12, "odd": 3}, {}, (1, 0)), True)
+    stream = ShardStream(Shards.open(tmp_path / "s"), SITES, capacity=16, batch=4, pairs=1, epochs=40)
+    found = {pair for batch in stream.batches() for pair in zip(rows(batch)[:2], rows(batch)[2:], strict=True)}
+    assert found == {(0, 1), (1, 2), (2, 3), (4, 5), (5, 6), (7, 8), (8, 9), (9, 10), (10, 11), (12, 13)}
 
 
 def test_a_shard_stream_refuses_what_the_shards_have_not(shards):

@@ -51,6 +51,43 @@ def test_a_suite_is_every_combination_of_its_lists(tmp_path):
     assert (found.corpus, found.steps) == (("a.jsonl=2", "b.jsonl"), 100)
 
 
+def test_temporal_saes_are_fed_pairs_and_controls_are_named():
+    found = plan({**SAE, "about": 0.2}, {**SAE, "frozen": "soft-decoder"}, {**SAE, "d_sae": 64, "l0": 8, "about": 8.0, "name": "few"})
+    assert list(found.saes) == [
+        "gemma-3-270m/resid_post.9/batchtopk-temporal-4k-l0_50",
+        "gemma-3-270m/resid_post.9/batchtopk-frozen-soft-decoder-4k-l0_50",
+        "gemma-3-270m/resid_post.9/few-batchtopk-temporal-64-l0_8",
+    ]
+    assert [config.groups for config in found.saes.values()] == [
+        {"about": [0, 819], "word": [819, 4096]},
+        {},
+        {"about": [0, 8], "word": [8, 64]},
+    ]
+    assert (found.pairs, plan().pairs, plan({**SAE, "about": 0.5}, pairs=16).pairs) == (1, 0, 16)
+    assert found.settings()["pairs"] == 1
+
+
+@pytest.mark.parametrize(
+    ("sae", "own", "said"),
+    [
+        ({"about": 0.0001}, {}, r"about=0\.0001 of d_sae=4096 leaves a group without features"),
+        ({"about": 4096}, {}, r"about=4096 of d_sae=4096 leaves a group without features.*from 1 to 4095"),
+        ({"about": 2.5}, {}, r"about=2\.5 of d_sae=4096"),
+        ({"about": -0.1}, {}, "about=-0.1 must be at least 0"),
+        ({"about": 0.2, "temperature": 0}, {}, "temperature=0.0 must be at least"),
+        ({"about": 0.2, "architecture": "gated"}, {}, "about is for batchtopk and topk .* not for a gated"),
+        ({"about": 0.2}, {"pairs": 0}, "is temporal .about. and learns from pairs of tokens: say how far apart"),
+        ({"about": 0.2}, {"batch": 1001}, "batch=1001: a batch of pairs holds an even number"),
+        ({"about": 0.2}, {"context": 2}, "a window of context=2 has 1 tokens after .* and one token makes no pair"),
+        ({}, {"pairs": 200}, "pairs=200: a window of context=128 has 127 tokens .* at most 126 apart"),
+        ({"frozen": "decodr"}, {}, "unknown frozen 'decodr'.*Did you mean 'decoder'"),
+    ],
+)
+def test_groups_and_pairs_that_cannot_be_are_refused(sae, own, said):
+    with pytest.raises((BadConfig, UnknownName), match=said):
+        plan({**SAE, **sae}, **own)
+
+
 def test_other_forms_have_names_of_their_own():
     found = plan(
         {"site": "mlp_in.2", "target": "mlp_out.2", "skip": True},

@@ -27,6 +27,10 @@ CASES = {
     "topk multi": {"multi": True},
     "batchtopk nested skip transcoder": {"writes": ("mlp_out.0",), "skip": True, "prefixes": (6, 12)},
     "topk nested": {"prefixes": (8,)},
+    "batchtopk temporal": {"about": 0.25, "contrast": 0.3},
+    "batchtopk temporal, published": {"about": 10.0, "contrast": 0.01, "cosine": False, "temperature": 1.0, "prefixes": (4,)},
+    "topk temporal transcoder": {"about": 8.0, "contrast": 0.2, "writes": ("mlp_out.0",)},
+    "batchtopk temporal without contrast": {"about": 8.0, "contrast": 0.0},
     "jumprelu": {"sparsity": 0.3, "frequency": 0.2, "bandwidth": 0.8},
     "jumprelu nested": {"sparsity": 0.3, "bandwidth": 0.8, "prefixes": (6, 12)},
     "jumprelu-step": {"sparsity": 0.05, "bandwidth": 0.8},
@@ -79,6 +83,15 @@ def only_largest(pre: Tensor, k: int) -> Tensor:
     return pre.relu() * torch.zeros_like(pre).scatter(1, order, 1.0)
 
 
+def contrast(codes: Tensor, config: TrainConfig) -> Tensor:
+    """Each half of the batch should find its partners in the other: PyTorch's own cross-entropy and cosine."""
+    first, second = codes[:, : config.about_size].chunk(2)
+    compared = torch.cosine_similarity(first[:, None], second[None], dim=2) if config.cosine else first @ second.T
+    right = torch.arange(len(first))
+    ways = (torch.nn.functional.cross_entropy(one / config.temperature, right) for one in (compared, compared.T))
+    return config.contrast * sum(ways, torch.zeros(())) / 2
+
+
 def loss(trainer: SaeTrainer, w: dict[str, Tensor], x: Tensor, y: Tensor) -> Tensor:
     """The loss that a rule's gradients should be of: a mean over tokens and coordinates, penalties a mean over tokens."""
     config, blocks = trainer.config, len(trainer.reads)
@@ -91,9 +104,10 @@ def loss(trainer: SaeTrainer, w: dict[str, Tensor], x: Tensor, y: Tensor) -> Ten
 
     def error(codes: Tensor, W_dec: Tensor, base: Tensor) -> Tensor:
         total = torch.zeros(())
-        for end in (*config.prefixes, M):
-            total = total + (codes[:, :end] @ rounded(W_dec[:end]) + base - y).square().mean() / (len(config.prefixes) + 1)
-        return total
+        ends = sorted({*config.prefixes, config.about_size, M} - {0})
+        for end in ends:
+            total = total + (codes[:, :end] @ rounded(W_dec[:end]) + base - y).square().mean() / len(ends)
+        return total + (contrast(codes, config) if config.about else 0)
 
     kind, norms = config.architecture, w["W_dec"].norm(dim=1)
     if kind == "batchtopk":

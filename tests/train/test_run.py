@@ -23,13 +23,14 @@ CONFIGS = {
     "toy/resid_post.0/a": TrainConfig(d_sae=24, l0=4, steps=300, lr=1e-3, dead_after=500),
     "toy/resid_post.0/b": TrainConfig(architecture="jumprelu", d_sae=16, l0=3, steps=250, lr=1e-3, dead_after=500, prefixes=(8,)),
     "toy/resid_post.0/c": TrainConfig(architecture="gated", d_sae=16, l0=3, steps=300, lr=1e-3, writes=("mlp_out.0",), skip=True),
+    "toy/resid_post.0/d": TrainConfig(d_sae=24, l0=4, steps=300, lr=1e-3, dead_after=500, about=0.25, frozen="soft-decoder"),
 }
 SETTINGS = {"model": "toy", "batch": 32, "saes": {name: {"d_sae": config.d_sae} for name, config in CONFIGS.items()}}
 
 
 def source() -> InMemory:
     generator = torch.Generator().manual_seed(0)
-    return InMemory({site: torch.randn(2000, 8, generator=generator) for site in SITES}, 32, seed=7)
+    return InMemory({site: torch.randn(2000, 8, generator=generator) for site in SITES}, 32, seed=7, pairs=2, text=torch.arange(2000) // 9)
 
 
 def go(folder: Path, hooks: Hooks | None = None, settings: dict | None = None) -> None:

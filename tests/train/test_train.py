@@ -10,7 +10,7 @@ from hooke.errors import BadConfig, HookeError, ShapeMismatch, UnknownName
 from hooke.kernels import cpu
 from hooke.names import Site
 from hooke.sae import Sae
-from hooke.train import Hooks, Progress, TrainConfig, train
+from hooke.train import Hooks, InMemory, Progress, TrainConfig, train
 from hooke.train.export import export, measure
 from hooke.train.trainer import SaeTrainer
 
@@ -54,6 +54,7 @@ class Made:
     """A stream of `steps` batches, each made from its number."""
 
     device = "cpu"
+    pairs = 0
 
     def __init__(self, steps: int, sites: tuple[Site, ...] = (SITE,)) -> None:
         self.steps, self.sites = steps, sites
@@ -209,6 +210,54 @@ def test_topk_chooses_at_inference_what_it_chose_in_training():
     wanted = pre.topk(ACTIVE).indices.sort().values
     found = sae.encode(raw[SITE]).feature.reshape(len(pre), -1)
     assert float((found == wanted).all(1).float().mean()) > 0.99
+
+
+TOPICS = 12
+
+
+def told(texts: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """Texts of 8 tokens: one of 12 directions runs through all of a text, three of 52 are new with every token and stronger."""
+    generator = torch.Generator().manual_seed(seed)
+    topic = torch.randint(TOPICS, (texts, 1), generator=generator).expand(-1, 8).reshape(-1, 1)
+    chosen = torch.cat([topic, TOPICS + torch.rand(8 * texts, PLANTED - TOPICS, generator=generator).topk(3).indices], 1)
+    values = 1 + torch.rand(8 * texts, 4, generator=generator) + torch.tensor([0.0, 1, 1, 1])
+    return torch.zeros(8 * texts, PLANTED).scatter_(1, chosen, values) @ TRUE, torch.arange(texts).repeat_interleave(8)
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3])
+def test_what_persists_is_found_by_the_group_about_and_by_the_contrast_alone(weight):
+    rows, text = told(4000, 1)
+    config = replace(CONFIG, l0=4, steps=400, about=float(TOPICS), contrast=weight)
+    source = InMemory({SITE: rows}, BATCH, pairs=3, text=text)
+    sae = train({NAME: config}, source, {SITE: told(500, 2)[0]}, model="toy", context=16)[NAME]
+    assert sae.facts.groups == {"about": [0, TOPICS], "word": [TOPICS, PLANTED]}
+    cosine = torch.nn.functional.normalize(sae.W_dec[:TOPICS], dim=1) @ TRUE[:TOPICS].T
+    found = float(cosine.amax(0).mean())
+    assert found > 0.65 if weight else found < 0.3
+    assert sae.facts.metrics["fvu"] < 0.3
+
+
+def test_a_temporal_sae_needs_a_stream_of_pairs():
+    with pytest.raises(BadConfig, match=f"{NAME} is temporal .about. and learns from pairs of tokens, which this stream does not give"):
+        run({NAME: replace(SHORT, about=0.25)}, SHORT.steps)
+
+
+@pytest.mark.parametrize("frozen", ["decoder", "encoder", "soft-decoder", None])
+def test_what_is_frozen_stays_as_it_was_drawn(frozen):
+    trainer = SaeTrainer(NAME, replace(SHORT, frozen=frozen, lr=0.05).resolved(BATCH), {SITE: acts(2000, 3)})
+    before = {name: parameter.value.clone() for name, parameter in trainer.parameters.items()}
+    for batch in Made(SHORT.steps).batches():
+        trainer.step(batch.acts)
+    moved = {name: not torch.equal(before[name], parameter.value) for name, parameter in trainer.parameters.items()}
+    assert moved == {"W_dec": frozen != "decoder", "W_enc": frozen != "encoder", "b_enc": True, "b_dec": True}
+    cosine = (before["W_dec"] * torch.nn.functional.normalize(trainer.W_dec, dim=1)).sum(1)
+    lowest = {"decoder": 1.0, "soft-decoder": 0.8}.get(frozen, -1.0)
+    assert float(cosine.min()) >= lowest - 1e-5
+    if frozen == "soft-decoder":
+        assert float(cosine.min()) < 0.801  # some row has gone as far as it may
+        assert float((trainer.W_dec.norm(dim=1) - 1).abs().max()) < 1e-5
+    if frozen is None:
+        assert float(cosine.min()) < 0.8
 
 
 def test_unknown_settings_and_values_are_named():

@@ -32,12 +32,16 @@ def train(
     architecture: Annotated[tuple[str, ...], Parameter(negative="", help="Without a suite: batchtopk, topk, jumprelu, ...")] = (),
     d_sae: Annotated[tuple[int, ...], Parameter(negative="", help="Without a suite: number of features.")] = (),
     l0: Annotated[tuple[int, ...], Parameter(negative="", help="Without a suite: active features per token.")] = (),
+    about: Annotated[float | None, Parameter(help="Temporal SAEs: share or number of features for what a text is about.")] = None,
+    contrast: Annotated[float | None, Parameter(help="Weight of what makes neighbours agree on those; 0.1 unless given.")] = None,
+    frozen: Annotated[str | None, Parameter(help="A control: decoder, encoder or soft-decoder stay as drawn.")] = None,
     model: Annotated[str | None, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = None,
     corpus: Annotated[tuple[str, ...], Parameter(negative="", help="What to read: files, folders, addresses, datasets.")] = (),
     shards: Annotated[str | None, Parameter(help="Activations that `hooke harvest` wrote, in the place of a corpus.")] = None,
     tokens: Annotated[int | None, Parameter(help="Tokens that each SAE is trained on.")] = None,
     batch: Annotated[int | None, Parameter(help="Tokens per step.")] = None,
     reuse: Annotated[int | None, Parameter(help="How often each activation is drawn.")] = None,
+    pairs: Annotated[int | None, Parameter(help="Draw tokens in pairs at most so far apart; 1 for temporal SAEs, unless given.")] = None,
     epochs: Annotated[int | None, Parameter(help="How often a corpus or the shards may be read again.")] = None,
     seed: Annotated[int | None, Parameter(help="Of the order of documents and draws.")] = None,
     checkpoint: Annotated[float, Parameter(help="Minutes between checkpoints.")] = 10.0,
@@ -46,12 +50,14 @@ def train(
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
 ) -> None:
     """Train SAEs, one or a whole suite, from one pass over the activations."""
-    options = {"model": model, "shards": shards, "tokens": tokens, "batch": batch, "reuse": reuse, "epochs": epochs, "seed": seed}
+    options = {"model": model, "shards": shards, "tokens": tokens, "batch": batch, "reuse": reuse, "pairs": pairs}
+    options |= {"epochs": epochs, "seed": seed}
     given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
     if corpus:
         given["corpus"] = list(corpus)
-    table = {"site": site, "architecture": architecture, "d_sae": d_sae, "l0": l0}
-    plan = _plan(suite, given, {key: list(value) for key, value in table.items() if value})
+    table: dict[str, Any] = {"site": list(site), "architecture": list(architecture), "d_sae": list(d_sae), "l0": list(l0)}
+    table |= {"about": about, "contrast": contrast, "frozen": frozen}
+    plan = _plan(suite, given, {key: value for key, value in table.items() if value not in (None, [])})
     console = console_for(stderr=True)
     from hooke.train import RunFolder
 

@@ -63,6 +63,7 @@ class Feed:
             "batch": plan.batch,
             "reuse": plan.reuse,
             "seed": plan.seed,
+            "pairs": plan.pairs,
             "device": self._device,
         }
         if self._shards is not None:
@@ -111,7 +112,9 @@ class Feed:
         """What the finished SAEs say of their data."""
         plan = self._plan
         corpora = list(self._shards.corpora) if self._shards is not None else {c.name: c.weight for c in self._corpora}
-        return {"corpora": corpora, "tokens": plan.tokens, "batch": plan.batch, "reuse": plan.reuse, "context": self.context}
+        return {"corpora": corpora, "tokens": plan.tokens, "batch": plan.batch, "reuse": plan.reuse, "context": self.context} | (
+            {"pairs": plan.pairs} if plan.pairs else {}
+        )
 
     def cost(self, *, timed: bool) -> CostSheet:
         """What the run will take; hours only where it is `timed`, by a short measurement, which itself takes memory."""
@@ -145,7 +148,7 @@ class Feed:
         rates = {}
         for one in saes:
             config = plan.saes[one.name].resolved(plan.batch)
-            kind = (config.architecture, one.d_in, one.d_out, one.d_sae, config.l0, config.prefixes, config.multi)
+            kind = (config.architecture, one.d_in, one.d_out, one.d_sae, config.l0, tuple(config.ends), config.multi, config.frozen)
             if kind not in known:
                 if known and time.perf_counter() - began > _PATIENCE:
                     like = min(known, key=lambda other: (other[0] != kind[0], abs(other[3] - one.d_sae)))

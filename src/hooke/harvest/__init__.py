@@ -39,6 +39,14 @@ class Harvested:
     """Positions left out as attention sinks."""
 
     @property
+    def docs(self) -> Int[Tensor, " token"]:
+        """Number of the document that each row is of, in its corpus."""
+        if not any(window.docs for window in self.windows):
+            return torch.tensor([window.doc for window in self.windows])[self.window]
+        places = zip(self.window.tolist(), self.pos.tolist(), strict=True)
+        return torch.tensor([self.windows[window].doc_at(pos) for window, pos in places])
+
+    @property
     def left_out(self) -> int:
         """Positions left out: special tokens and sinks."""
         return self.special + self.sinks

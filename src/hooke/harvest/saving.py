@@ -147,8 +147,6 @@ def _parts(found: Iterator[Harvested], names: list[str], tokens: int, report: Ca
         tokens += len(harvested.ids)
         report(tokens)
         corpus = torch.tensor([names.index(window.corpus) for window in harvested.windows])[harvested.window]
-        places = zip(harvested.window.tolist(), harvested.pos.tolist(), strict=True)
-        doc = torch.tensor([harvested.windows[window].doc_at(pos) for window, pos in places], dtype=torch.int32)
         columns = {acts_column(site): value.to(torch.bfloat16) for site, value in harvested.acts.items()}
-        columns |= {"ids": harvested.ids.int(), "doc": doc, "pos": harvested.pos.int(), "corpus": corpus.to(torch.uint8)}
+        columns |= {"ids": harvested.ids.int(), "doc": harvested.docs.int(), "pos": harvested.pos.int(), "corpus": corpus.to(torch.uint8)}
         yield Part(columns, names, corpus, {"special": harvested.special, "sink": harvested.sinks})

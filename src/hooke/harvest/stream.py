@@ -4,7 +4,7 @@ import itertools
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,10 @@ from hooke.names import Site
 from hooke.shards import Shards
 from hooke.shards.manifest import acts_column
 from hooke.text.corpus import Window
+from hooke.text.pairs import Pairs
+
+# Columns of a pool that say where rows stand.
+_TEXT, _POS = "text", "pos"
 
 Position = dict[str, Any]
 """Where a stream goes on, and what was read to come here; plain values, ready for JSON. What it says:
@@ -57,6 +61,9 @@ class Stream(ABC):
     """How often each token is drawn."""
     seed: int = 0
     """Decides the order; the same seed gives the same batches."""
+    pairs: int = 0
+    """Draw tokens two by two, both of one document and window and at most so many tokens apart (1: neighbours): a batch's second half then
+    holds the partners of its first, row by row, each partner the later of the two. 0: draw each token for itself."""
     device: str = "cpu"
     """Where pools are kept and batches come from."""
 
@@ -66,6 +73,11 @@ class Stream(ABC):
                 f"batch={self.batch} must be from 1 to capacity={self.capacity} and divide it; "
                 f"reuse={self.reuse} must be at least 1 and seed={self.seed} at least 0."
             )
+        if self.pairs < 0 or (self.pairs and (self.batch % 2 or self.batch < 4)):
+            raise BadConfig(
+                f"pairs={self.pairs} with batch={self.batch}: pairs must be 0 or how many tokens apart two may be, and a batch of pairs an "
+                f"even number from 4 on, so that each has others to be told from."
+            )
 
     @abstractmethod
     def _parts(self, skip: int) -> Iterator[Part]:
@@ -73,7 +85,7 @@ class Stream(ABC):
 
     def _identity(self) -> dict[str, Any]:
         """What a position must agree on with the stream that goes on from it."""
-        return {name: getattr(self, name) for name in ("capacity", "batch", "reuse", "seed")}
+        return {name: getattr(self, name) for name in ("capacity", "batch", "reuse", "seed", "pairs")}
 
     def batches(self, position: Position | None = None) -> Iterator[Batch]:
         """Batches from the beginning, or exactly those that followed the batch whose `position` this is.
@@ -88,28 +100,49 @@ class Stream(ABC):
             at |= {"part": buffer.place[0], "rows": buffer.place[1]}
             if not buffer.fill():
                 break
+            a_pass, order = self._passes(buffer, at["pool"])
             if not at["drawn"]:  # else this pool was counted before
                 at |= {name: dict(Counter(at[name]) + getattr(buffer, name)) for name in ("tokens", "left_out")}
-                at |= {"undrawn": at["undrawn"] + buffer.n % self.batch * self.reuse}
-            yield from self._drawn(buffer, at)
+                at |= {"undrawn": at["undrawn"] + (buffer.n - a_pass * self.batch) * self.reuse}
+            yield from self._drawn(buffer, at, a_pass, order)
             at |= {"pool": at["pool"] + 1, "drawn": 0}
-        if sum(at["tokens"].values()) < self.batch:
+        tokens = sum(at["tokens"].values())
+        if tokens * self.reuse == at["undrawn"]:
+            pairs = f", or not two by two at most {self.pairs} tokens apart in one document" if self.pairs else ""
             raise LimitReached(
-                f"all there is to read gave {sum(at['tokens'].values()):,} tokens, not one batch of {self.batch:,}. "
-                f"Give more text, or a smaller batch."
+                f"all there is to read gave {tokens:,} tokens, not one batch of {self.batch:,}{pairs}. Give more text, or a smaller batch."
             )
 
-    def _drawn(self, buffer: Buffer, at: Position) -> Iterator[Batch]:
+    def _passes(self, buffer: Buffer, pool: int) -> tuple[int, Callable[[int], np.ndarray]]:
+        """Batches in one pass over the pool in `buffer`, and their rows in the order of a pass, batch after batch, by its number."""
+        if not self.pairs:
+            return buffer.n // self.batch, lambda number: np.random.default_rng((self.seed, pool, number)).permutation(buffer.n)
+        text, pos = (buffer.columns[name][: buffer.n].cpu().numpy() for name in (_TEXT, _POS))
+        pairs = Pairs.of(text, pos, self.pairs, (self.seed, pool))
+        return pairs.count // (self.batch // 2), lambda number: pairs.rows(self.batch, (self.seed, pool, number))
+
+    def _drawn(self, buffer: Buffer, at: Position, a_pass: int, passes: Callable[[int], np.ndarray]) -> Iterator[Batch]:
         """The batches of the pool in `buffer` that are still to come, the last with the position of the next pool."""
-        a_pass = buffer.n // self.batch
         after = at | {"part": buffer.place[0], "rows": buffer.place[1], "pool": at["pool"] + 1, "drawn": 0}
         for number, draws in itertools.groupby(range(at["drawn"], a_pass * self.reuse), lambda draw: draw // a_pass):
-            order = np.random.default_rng((self.seed, at["pool"], number)).permutation(buffer.n)
+            order = passes(number)
             for draw in draws:
                 start = draw % a_pass * self.batch
                 rows = torch.from_numpy(order[start : start + self.batch]).to(self.device)
                 acts = {site: value.index_select(0, rows) for site, value in buffer.columns.items() if isinstance(site, Site)}
                 yield Batch(acts, after if draw + 1 == a_pass * self.reuse else at | {"drawn": draw + 1})
+
+
+def _places(number: int, pos: Tensor, *marks: Tensor) -> dict[str, Tensor]:
+    """Columns that say of every row of part `number` its text, as a number that no other text has, and its position there.
+
+    Rows that follow each other are of one text if they agree in all `marks` and their positions rise.
+    """
+    new = pos.diff() <= 0
+    for mark in marks:
+        new |= mark.diff() != 0
+    first = torch.zeros(min(1, len(pos)), dtype=torch.int64)
+    return {_TEXT: (number << 32) + torch.cat([first, new.cumsum(0)]), _POS: pos.long()}
 
 
 def _checked(position: Position, start: Position) -> Position:
@@ -141,8 +174,10 @@ class LiveStream(Stream):
 
     def _parts(self, skip: int) -> Iterator[Part]:
         options: dict[str, Any] = {"batch_tokens": self.batch_tokens, "drop_sinks": self.drop_sinks, "skip": skip}
-        for harvested in harvest(self.model, self.make_windows(), self.sites, **options):
-            yield Part.of(harvested)
+        for number, harvested in enumerate(harvest(self.model, self.make_windows(), self.sites, **options), skip):
+            part = Part.of(harvested)
+            places = _places(number, harvested.pos, harvested.window, harvested.docs) if self.pairs else {}
+            yield replace(part, columns={**part.columns, **places})
 
     def _identity(self) -> dict[str, Any]:
         made = {"model": self.model.name, "sites": [str(site) for site in self.sites]}
@@ -172,7 +207,9 @@ class ShardStream(Stream):
             epoch, place = divmod(number, len(self.shards))
             index = int(np.random.default_rng((self.seed, epoch)).permutation(len(self.shards))[place])
             found = self.shards.read(index)
-            columns = {site: found[acts_column(site)] for site in self.sites}
+            columns: dict[Any, Tensor] = {site: found[acts_column(site)] for site in self.sites}
+            if self.pairs:
+                columns |= _places(number, found["pos"], found["corpus"].int(), found["doc"])
             yield Part(columns, names, found["corpus"].long(), self.shards.shards[index].left_out)
 
     def _identity(self) -> dict[str, Any]:

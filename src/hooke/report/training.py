@@ -367,5 +367,6 @@ _METRICS = (
     _Metric("dead_share", "Dead", "share of features that have not fired for long", False, 0.01, share),
     _Metric("dense_share", "Dense", "share of features that fire on over 10\u202f% of tokens", False, 0.01, share),
     _Metric("loss", "Loss", "", True, None, figure),
+    _Metric("contrast", "Contrast", "nats, of telling a token's partner from the others' by the group about", False, None, figure),
     _Metric("lr", "Learning rate", "", False, None, figure),
 )

@@ -5,13 +5,15 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from hooke.errors import BadConfig, HookeError, LimitReached
 from hooke.names import Site
 from hooke.sae import Sae
+from hooke.text.pairs import Pairs
 from hooke.train.config import TrainConfig
 from hooke.train.export import export
 from hooke.train.run import RunFolder
@@ -49,6 +51,12 @@ class Source(Protocol):
         """Where its batches come from, and the SAEs are trained."""
         ...
 
+    @property
+    def pairs(self) -> int:
+        """How many tokens apart the two of a pair are at most, where batches are pairs: row ``i`` of the second half of a batch is the
+        partner of row ``i`` of the first. 0: rows stand for themselves."""
+        ...
+
     def batches(self, position: Any = None) -> Iterator[Batch]:
         """Batches from the beginning, or exactly those that followed the batch whose position this is."""
         ...
@@ -62,7 +70,7 @@ class _Drawn:
 
 @dataclass(frozen=True)
 class InMemory:
-    """Activations that are all at hand, drawn in a new random order each time round, without end."""
+    """Activations that are all at hand, drawn in a new random order each time round, without end; two by two where `pairs` says so."""
 
     acts: Mapping[Site, Float[Tensor, "token d_site"]]
     """By site, row i being the same token everywhere."""
@@ -70,6 +78,10 @@ class InMemory:
     """Tokens per batch; the rest of each round is left out."""
     seed: int = 0
     """Decides the order."""
+    pairs: int = 0
+    """How many rows apart the two of a pair are at most; 0: rows are drawn one by one."""
+    text: Int[Tensor, " token"] | None = None
+    """For pairs: which text each row is of, rows of one text standing together in reading order."""
 
     @property
     def device(self) -> str:
@@ -79,16 +91,26 @@ class InMemory:
     def batches(self, position: Any = None) -> Iterator[_Drawn]:
         """Batches from the beginning, or those that followed."""
         n = len(next(iter(self.acts.values())))
-        each = n // self.batch
+        pairs = self._paired(n)
+        each = n // self.batch if pairs is None else pairs.count // (self.batch // 2)
         if not each:
-            raise BadConfig(f"{n} tokens do not fill one batch of {self.batch}.")
+            raise BadConfig(f"{n} tokens do not fill one batch of {self.batch}{', two by two' if self.pairs else ''}.")
         number = 0 if position is None else int(position["batch"])
         while True:
-            order = torch.randperm(n, generator=torch.Generator().manual_seed((self.seed << 20) + number // each)).to(self.device)
+            seed = (self.seed << 20) + number // each
+            drawn = torch.randperm(n, generator=torch.Generator().manual_seed(seed)) if pairs is None else pairs.rows(self.batch, seed)
+            order = torch.as_tensor(drawn).to(self.device)
             for i in range(number % each, each):
                 rows = order[i * self.batch : (i + 1) * self.batch]
                 number += 1
                 yield _Drawn({site: value[rows] for site, value in self.acts.items()}, {"batch": number})
+
+    def _paired(self, n: int) -> Pairs | None:
+        if not self.pairs:
+            return None
+        if self.text is None or len(self.text) != n or self.batch % 2 or self.batch < 4:
+            raise BadConfig(f"pairs={self.pairs} needs the text of each of {n} rows, and an even batch from 4 on (it is {self.batch}).")
+        return Pairs.of(self.text.cpu().numpy(), np.arange(n), self.pairs, self.seed)
 
 
 @dataclass(frozen=True)
@@ -208,6 +230,8 @@ class _State:
                 break
         if not first:
             raise HookeError("the stream gave no activations.")
+        if not source.pairs and (name := next((name for name, config in configs.items() if config.about), None)):
+            raise BadConfig(f"{name} is temporal (about) and learns from pairs of tokens, which this stream does not give: set its pairs.")
         for batch in first:
             _finite(batch)
         sample = {site: torch.cat([one.acts[site] for one in first]) for site in first[0].acts}

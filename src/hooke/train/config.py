@@ -5,13 +5,15 @@ import math
 import types
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args, get_origin
+from typing import Any, Literal, Union, get_args, get_origin
 
 from hooke.errors import BadConfig, unknown
 from hooke.names import Site
 
 Architecture = Literal["batchtopk", "topk", "jumprelu", "jumprelu-step", "jumprelu-tanh", "gated", "relu"]
 ARCHITECTURES: tuple[str, ...] = get_args(Architecture)
+Frozen = Literal["decoder", "encoder", "soft-decoder"]
+FROZEN: tuple[str, ...] = get_args(Frozen)
 
 # What differs from the fields' own defaults. Units: inputs whose coordinates have mean square 1, errors averaged over coordinates.
 _DEFAULTS: dict[str, dict[str, Any]] = {
@@ -33,7 +35,7 @@ class TrainConfig:
     2's quadratic penalty to a target L0; ``jumprelu-step``, Gemma Scope 1's penalty on L0 (2408.05147); ``jumprelu-tanh``, Anthropic's
     recipe of January 2025; ``gated`` (2404.16014); ``relu`` with an L1 penalty weighted by decoder norms. Any of them may be nested
     (`prefixes`: Matryoshka, 2503.17547), rebuild another site than it reads (`writes`: a transcoder), or read several (`reads`: a weakly
-    causal crosscoder, whose features read one site and write it and those after it).
+    causal crosscoder, whose features read one site and write it and those after it). The first two may be temporal (`about`: 2511.05541).
     """
 
     architecture: Architecture = "batchtopk"
@@ -57,6 +59,19 @@ class TrainConfig:
     residual streams a few coordinates carry most of the variance and little of what the model goes on to use (docs/decisions/0009)."""
     prefixes: tuple[int, ...] = ()
     """Matryoshka: sizes of the nested dictionaries below the whole one."""
+    about: float = 0.0
+    """Temporal: the first features, as a share of all or (from 1 on) as a number, rebuild on their own as well and are made to say the
+    same of both tokens of a pair, so that they come to hold what a text is about; the others hold what is new with each word."""
+    contrast: float = 0.1
+    """Weight of that (InfoNCE on pairs of neighbouring tokens, the rest of the batch being the wrong partners); 0 leaves a Matryoshka
+    SAE of two prefixes."""
+    cosine: bool = True
+    """Compare the codes of two tokens by their cosine; otherwise by their dot product, as published."""
+    temperature: float = 0.1
+    """What that is divided by: the smaller, the more the nearest wrong partners count."""
+    frozen: Frozen | None = None
+    """Controls that learn only a part (arXiv 2602.14111): the ``decoder`` or the ``encoder`` stays as it was drawn, or, ``soft-decoder``,
+    each decoder row within a cosine of 0.8 of that. What a trained SAE does no better than these it has not learnt."""
     reads: tuple[str, ...] = ()
     """Sites read, where they are not just the one in the SAE's name."""
     writes: tuple[str, ...] = ()
@@ -84,6 +99,7 @@ class TrainConfig:
 
     def __post_init__(self) -> None:
         lowest = {"d_sae": 1, "l0": 1, "steps": 1, "warmup": 0, "decay": 0, "sparsity_warmup": 0, "frequency": 0, "balance": 0, "aux_k": 1}
+        lowest |= {"about": 0, "contrast": 0, "temperature": 1e-6}
         optional = {"lr": 0, "sparsity": 0, "aux_weight": 0, "dead_after": 1, "bandwidth": 1e-9}
         for name, low in (lowest | {name: low for name, low in optional.items() if getattr(self, name) is not None}).items():
             if not low <= getattr(self, name) < math.inf:
@@ -96,12 +112,41 @@ class TrainConfig:
             raise BadConfig(f"prefixes={list(self.prefixes)} must rise, from at least 1 to less than d_sae={self.d_sae}.")
         if self.multi and self.architecture != "topk":
             raise BadConfig(f"multi is for topk, not {self.architecture}.")
+        self._check_groups()
         for site in (*self.reads, *self.writes):
             Site.parse(site)
         if len(self.reads) > 1 and (self.writes or self.skip or self.prefixes or self.d_sae % len(self.reads)):
             raise BadConfig(
                 "a crosscoder (several reads) writes what it reads, without skip or prefixes, and its reads share d_sae equally."
             )
+
+    def _check_groups(self) -> None:
+        if not self.about:
+            return
+        if not 0 < self.about_size < self.d_sae or (self.about >= 1 and self.about != self.about_size):
+            raise BadConfig(
+                f"about={self.about:g} of d_sae={self.d_sae} leaves a group without features: give a share between 0 and 1, or a whole "
+                f"number from 1 to {self.d_sae - 1}."
+            )
+        if self.architecture not in ("batchtopk", "topk") or len(self.reads) > 1:
+            what = f"{self.architecture} crosscoder" if len(self.reads) > 1 else self.architecture
+            raise BadConfig(f"about is for batchtopk and topk SAEs and transcoders of one site, not for a {what}.")
+
+    @property
+    def about_size(self) -> int:
+        """Features of the group ``about``: 0 where there are no groups."""
+        return round(self.about * self.d_sae) if self.about < 1 else int(self.about)
+
+    @property
+    def ends(self) -> list[int]:
+        """Sizes of the nested dictionaries, ascending; the last is the whole."""
+        return sorted({*self.prefixes, self.about_size, self.d_sae} - {0})
+
+    @property
+    def groups(self) -> dict[str, list[int]]:
+        """The groups of features, each as its first feature and the one after its last."""
+        size = self.about_size
+        return {"about": [0, size], "word": [size, self.d_sae]} if size else {}
 
     @classmethod
     def parse(cls, found: Mapping[str, Any]) -> "TrainConfig":
@@ -110,11 +155,13 @@ class TrainConfig:
         for key, value in found.items():
             if key not in known:
                 raise unknown("setting", key, known)
-            if key == "architecture" and value not in ARCHITECTURES:
-                raise unknown("architecture", value, ARCHITECTURES)
+            for name, choices in (("architecture", ARCHITECTURES), ("frozen", FROZEN)):
+                if key == name and value not in (None, *choices):
+                    raise unknown(name, value, choices)
             if not fits(known[key], value):
                 raise BadConfig(f"{key}={value!r}: expected {wording(known[key])}.")
         settings: dict[str, Any] = {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()}
+        settings |= {key: float(value) for key, value in settings.items() if known[key] is float}
         return cls(**settings)
 
     def resolved(self, batch: int) -> "TrainConfig":
@@ -137,7 +184,7 @@ class TrainConfig:
 
 def fits(kind: Any, value: Any) -> bool:
     """Whether a value from a settings file fits a field's type; a whole number fits where a fraction does."""
-    if isinstance(kind, types.UnionType):
+    if get_origin(kind) in (types.UnionType, Union):
         return any(fits(part, value) for part in get_args(kind))
     if get_origin(kind) is tuple:
         return isinstance(value, list | tuple) and all(fits(get_args(kind)[0], part) for part in value)
@@ -155,7 +202,7 @@ def wording(kind: Any) -> str:
     >>> wording(tuple[int, ...])
     'a list, each a whole number'
     """
-    if isinstance(kind, types.UnionType):
+    if get_origin(kind) in (types.UnionType, Union):
         return " or ".join(wording(part) for part in get_args(kind) if part is not type(None))
     if get_origin(kind) is tuple:
         return f"a list, each {wording(get_args(kind)[0])}"

@@ -75,6 +75,7 @@ def _folded(trainer: "SaeTrainer", *, model: str, context: int) -> tuple[Sae, Fl
         context=context,
         reads=list(config.reads),
         writes=list(config.writes),
+        groups=config.groups,
         training={"recipe": config.architecture, **{key: value for key, value in asdict(config).items() if value not in (None, ())}},
     )
     sae = Sae(

@@ -40,6 +40,9 @@ class Plan:
     """Tokens per step."""
     reuse: int = 1
     """How often each activation is drawn."""
+    pairs: int = 0
+    """Draw tokens two by two, of one document and at most so many apart (1: neighbours), as temporal SAEs need; a plan with one of those
+    has neighbours unless it says otherwise. All SAEs of a run learn from the same draws."""
     buffer: int = 1 << 17
     """Tokens held in memory to draw from; rounded down to whole batches."""
     context: int = 128
@@ -56,7 +59,7 @@ class Plan:
     """The field or column that holds the text."""
 
     def __post_init__(self) -> None:
-        lowest = {"tokens": 1, "batch": 1, "reuse": 1, "buffer": 1, "context": 2, "epochs": 1, "held_out": 256, "seed": 0}
+        lowest = {"tokens": 1, "batch": 1, "reuse": 1, "buffer": 1, "context": 2, "epochs": 1, "held_out": 256, "seed": 0, "pairs": 0}
         for name, low in lowest.items():
             if not low <= getattr(self, name) <= _MOST_TOKENS:
                 raise BadConfig(f"{name}={getattr(self, name)!r} must be at least {low} and at most {_MOST_TOKENS:,}.")
@@ -68,6 +71,15 @@ class Plan:
             raise BadConfig(f"buffer={self.buffer:,} does not hold one batch of {self.batch:,}.")
         if not self.saes:
             raise BadConfig("no SAE to train: a suite needs at least one [[sae]] table.")
+        if self.pairs and (self.batch % 2 or self.batch < 4):
+            raise BadConfig(f"batch={self.batch}: a batch of pairs holds an even number of tokens, at least 4.")
+        if self.shards is None and self.pairs > self.context - 2:
+            raise BadConfig(
+                f"pairs={self.pairs}: a window of context={self.context} has {self.context - 1} tokens after the beginning-of-sequence "
+                f"token, " + (f"at most {self.context - 2} apart." if self.context > 2 else "and one token makes no pair.")
+            )
+        if not self.pairs and (name := next((name for name, config in self.saes.items() if config.about), None)):
+            raise BadConfig(f"{name} is temporal (about) and learns from pairs of tokens: say how far apart they may be, as pairs=1.")
 
     @property
     def steps(self) -> int:
@@ -149,6 +161,8 @@ class Plan:
                 if name in saes:
                     raise BadConfig(f"two SAEs would be called {name}. Give one of their tables a name of its own (name = ...).")
                 saes[name] = config
+        if any(config.about for config in saes.values()):
+            own.setdefault("pairs", 1)
         return cls(saes=saes, **own)
 
 
@@ -191,9 +205,10 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _variant(config: TrainConfig, name: str | None) -> str:
-    """What tells an SAE from others of its site: its own name, kind, width, L0 and, unless 0, seed."""
+    """What tells an SAE from others of its site: its own name, kind, nesting, width, L0 and, unless 0, seed."""
     width = f"{config.d_sae // 1024}k" if config.d_sae % 1024 == 0 else str(config.d_sae)
     kind = "crosscoder" if config.reads else "transcoder" if config.writes else config.architecture
-    nested = "nested" if config.prefixes else ""
-    parts = [name, kind, nested, width, f"l0_{config.l0}", f"seed_{config.seed}" if config.seed else ""]
+    nested = "temporal" if config.about else "nested" if config.prefixes else ""
+    frozen = f"frozen-{config.frozen}" if config.frozen else ""
+    parts = [name, kind, nested, frozen, width, f"l0_{config.l0}", f"seed_{config.seed}" if config.seed else ""]
     return "-".join(part for part in parts if part)

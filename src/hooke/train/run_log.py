@@ -15,7 +15,7 @@ from hooke.files import parse_json
 
 __all__ = ["METRICS", "History"]
 
-METRICS = ("fvu", "l0", "dead", "dense", "loss", "lr")
+METRICS = ("fvu", "l0", "dead", "dense", "loss", "contrast", "lr")
 """What ``metrics.jsonl`` may say of an SAE."""
 
 _MAX_PARSED = 128 << 20  # bytes of metrics that are parsed; of a longer file every so many rows

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from hooke.errors import BadConfig, ShapeMismatch
 from hooke.kernels import Entries, Gradients, Layout, Parameter, kernels_for
+from hooke.kernels.contrast import contrast
 from hooke.kernels.products import linear
 from hooke.names import SaeName, Site
 from hooke.train.config import TrainConfig
@@ -33,6 +34,8 @@ _LEAST_VARIANCE = 1e-9
 # What a feature's bias falls by at each step for every time over that its share of tokens exceeds what is allowed, and how far back that
 # share looks.
 _THIN, _MEMORY_TOKENS = 0.01, 100_000
+# How far, as a cosine, a decoder row may turn from where it began, in the control that is frozen softly.
+_SOFT = 0.8
 # Features that fire on more than this share of tokens are counted as dense.
 _DENSE = 0.1
 
@@ -45,8 +48,10 @@ class SaeTrainer:
 
     1. ``pre = x W_enc + b_enc``, the one dense product, in bfloat16;
     2. the architecture's rule (`rules`) makes codes of it, decodes them, and says how each entry should move;
-    3. AuxK: the dead features' largest pre-activations reconstruct what is left; that loss, weighted, trains their encoder and decoder;
-    4. sparse gradients of encoder and decoder; Adam; decoder rows kept at length 1, except where their norms are free.
+    3. temporal SAEs: the group ``about`` should tell both tokens of a pair from the batch's others; row ``i`` of the batch and row
+       ``i + half`` are a pair;
+    4. AuxK: the dead features' largest pre-activations reconstruct what is left; that loss, weighted, trains their encoder and decoder;
+    5. sparse gradients of encoder and decoder; Adam; decoder rows kept at length 1, except where their norms are free.
     """
 
     def __init__(self, name: str, config: TrainConfig, sample: Mapping[Site, Float[Tensor, "token d_site"]]) -> None:
@@ -70,7 +75,7 @@ class SaeTrainer:
         self.pressure = 0.0
         self.bandwidth = config.bandwidth or 0.0
         self.is_finite = True
-        self._tally = {"sse": 0.0, "sst": 0.0, "active": 0.0, "tokens": 0.0}
+        self._tally = {"sse": 0.0, "sst": 0.0, "active": 0.0, "tokens": 0.0, "contrast": 0.0}
 
     def _place(self) -> None:
         """Everything that follows from the weights' shapes."""
@@ -79,13 +84,15 @@ class SaeTrainer:
         self.pre_act = _PRE_ACT / d_out
         self.kernels = kernels_for(self.W_dec.device)
         blocks, width = len(self.reads), self.W_enc.shape[1]
-        layout = Layout.of(m, [*self.config.prefixes, m])
+        layout = Layout.of(m, self.config.ends)
         if blocks > 1:  # a weakly causal crosscoder: each site's features read it, and write it and what comes after it
             first = (torch.arange(m) // (m // blocks) * width).int()
             layout = replace(layout, reads=first, writes=first)
         self.layout = layout.to(self.W_dec.device)
         single = Layout.of(m)
         self._aux_layout = replace(single, reads=layout.reads, writes=layout.writes).to(self.W_dec.device)
+        if self.config.frozen == "soft-decoder":
+            self._start = self._first_decoder(d_out, torch.Generator().manual_seed(self.config.seed)).to(self.W_dec.device)
         self._silent = torch.zeros(m, dtype=torch.int64, device=self.W_dec.device)
         self._fired = torch.zeros_like(self._silent)
         self._share = torch.zeros(m, device=self.W_dec.device)
@@ -103,10 +110,7 @@ class SaeTrainer:
         x = self.normalised(sample, self.reads)
         y = self.normalised(sample, self.writes)
         m, width = config.d_sae, x.shape[1] // len(self.reads)
-        rows = torch.randn(m, y.shape[1], generator=generator)
-        if len(self.reads) > 1:
-            rows *= torch.arange(y.shape[1]) >= torch.arange(m)[:, None] // (m // len(self.reads)) * width
-        W_dec = torch.nn.functional.normalize(rows, dim=1)
+        W_dec = self._first_decoder(y.shape[1], generator)
         if self.writes == self.reads and len(self.reads) == 1:
             W_enc = W_dec.clone()
         else:
@@ -121,6 +125,14 @@ class SaeTrainer:
         if config.skip:
             found["W_skip"] = torch.linalg.solve(x.T @ x + 1e-3 * len(x) * torch.eye(x.shape[1], device=x.device), x.T @ y)
         return {key: value.to(x.device) for key, value in found.items()}  # drawn on the CPU, so that they are the same on every device
+
+    def _first_decoder(self, d_out: int, generator: torch.Generator) -> Float[Tensor, "d_sae d_out"]:
+        """Unit rows in random directions; of a crosscoder's feature, zero at the sites before its own."""
+        m, blocks = self.config.d_sae, len(self.reads)
+        rows = torch.randn(m, d_out, generator=generator)
+        if blocks > 1:
+            rows *= torch.arange(d_out) >= torch.arange(m)[:, None] // (m // blocks) * (d_out // blocks)
+        return torch.nn.functional.normalize(rows, dim=1)
 
     def _first_thresholds(self, x: Tensor, W_enc: Tensor) -> Tensor:
         """The value that each feature exceeds on the same share of tokens."""
@@ -174,6 +186,8 @@ class SaeTrainer:
         if self.config.skip:
             target -= x @ self.W_skip
         entries, error, passes, active = RULES[self.config.architecture](self, pre, target)
+        if self.config.about:
+            passes[0] = self._contrasted(passes[0], n)
         scale = 1 / (n * self.half)
         for one in passes:
             self._learn(one, rounded, scale)
@@ -202,6 +216,13 @@ class SaeTrainer:
     def _learn(self, one: Pass, x: BFloat16[Tensor, "token d_in"], scale: float, layout: Layout | None = None) -> None:
         into = Gradients(*(self.parameters[name].gradient for name in ("W_dec", "W_enc", "b_enc")))
         self.kernels.add_gradients(one.entries, one.slope, x, one.pull.bfloat16(), layout or self.layout, scale, into)
+
+    def _contrasted(self, first: Pass, n: int) -> Pass:
+        """With the gradient of the contrast added to each entry's."""
+        config = self.config
+        loss, gradient = contrast(first.entries, config.about_size, cosine=config.cosine, temperature=config.temperature)
+        self._tally["contrast"] += loss * n
+        return first._replace(slope=first.slope + config.contrast * n * self.half * gradient)
 
     def push(self, name: str, gradient: Tensor) -> None:
         """Add to the gradient of the parameter `name`."""
@@ -251,6 +272,9 @@ class SaeTrainer:
         lr = self.config.lr_at(self.steps)
         self.steps += 1
         for name, parameter in self.parameters.items():
+            if name == {"decoder": "W_dec", "encoder": "W_enc"}.get(self.config.frozen or ""):
+                parameter.gradient.zero_()
+                continue
             self.kernels.adam(parameter, self.steps, lr, _BETAS, _EPS, unit_rows=name == "W_dec" and not self.free_norms)
         # A threshold that nothing reaches gets no gradient, nor a gate that never opens: they come down until something passes.
         dead = self._silent >= self._dead_after
@@ -258,8 +282,18 @@ class SaeTrainer:
             self.threshold.mul_(torch.where(dead, 1 - _SINK, 1.0)).clamp_min_(1e-6)
         elif self.config.architecture in ("gated", "relu"):
             self.b_enc.add_(dead, alpha=_SINK)
+        if self.config.frozen == "soft-decoder":
+            self._hold_back()
         if self.config.densest < 1:
             self.b_enc.sub_(_THIN * (self._share / self.config.densest - 1).clamp_min(0))
+
+    def _hold_back(self) -> None:
+        """Bring decoder rows that have turned too far back to the nearest direction allowed."""
+        start, rows = self._start, self.W_dec
+        along = (rows * start).sum(1, keepdim=True)
+        across = torch.nn.functional.normalize(rows - along * start, dim=1)
+        near = rows.norm(dim=1, keepdim=True) * (_SOFT * start + math.sqrt(1 - _SOFT**2) * across)
+        rows.copy_(torch.where(along < _SOFT * rows.norm(dim=1, keepdim=True), near, rows))
 
     def report(self) -> dict[str, float]:
         """How the SAE has done since it was last asked: error, L0, dead and dense features; the learning rate it stands at."""
@@ -272,6 +306,8 @@ class SaeTrainer:
             "loss": tally["sse"] / tokens / (2 * self.half),
             "lr": self.config.lr_at(min(self.steps, self.config.steps - 1)),
         }
+        if self.config.about:
+            row["contrast"] = tally["contrast"] / tokens
         self._tally = dict.fromkeys(tally, 0.0)
         self._fired.zero_()
         return row
