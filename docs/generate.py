@@ -1,4 +1,5 @@
-"""Writes the generated pages: `docs/map.md` from module docstrings, `docs/cli.md` from the commands' own help.
+"""Writes the generated pages: `docs/map.md` from module docstrings, `docs/cli.md` from the commands' own help, the server's
+interface from its routes.
 
 Run by `make docs`; `tests/test_docs.py` fails while a page differs from what this would write.
 """
@@ -6,6 +7,7 @@ Run by `make docs`; `tests/test_docs.py` fails while a page differs from what th
 import ast
 import importlib.util
 import io
+import json
 import os
 import sys
 import tomllib
@@ -106,9 +108,16 @@ def _exit_codes() -> str:
     return "\n".join(["## Exit codes", "", *lines])
 
 
+def interface() -> str:
+    """What `hooke serve` answers, as OpenAPI."""
+    from hooke.serve.app import interface
+
+    return json.dumps(interface(), indent=1, ensure_ascii=False) + "\n"
+
+
 def pages() -> dict[Path, str]:
     """Every generated page and what it should say now."""
-    made = {ROOT / "docs" / "map.md": map_page(), ROOT / "docs" / "cli.md": cli_page()}
+    made = {ROOT / "docs" / "map.md": map_page(), ROOT / "docs" / "cli.md": cli_page(), PACKAGE / "serve" / "openapi.json": interface()}
     return {path: text for path, text in made.items() if text is not None}
 
 

@@ -22,6 +22,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("src/hooke/cli/feature.py:feature", "parameters"): "a command's options are its parameters",
     ("src/hooke/cli/finetune.py:finetune", "parameters"): "a command's options are its parameters",
     ("src/hooke/cli/search.py:search", "parameters"): "a command's options are its parameters",
+    ("src/hooke/serve/atlas_routes.py:features", "parameters"): "a route's query is its parameters",
     ("src/hooke/cli/train.py:train", "parameters"): "a command's options are its parameters",
     ("src/hooke/kernels/cpu.py:_decode", "parameters"): "compiled: a kernel takes its arrays one by one",
     ("src/hooke/kernels/cpu.py:_add_gradients", "parameters"): "compiled: a kernel takes its arrays one by one",

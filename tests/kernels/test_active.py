@@ -111,8 +111,8 @@ def sae(seed: int = 0, **changed) -> tuple[Sae, torch.Tensor]:
 def few_are_many(monkeypatch):
     """The kernel is used from the first token on, whatever the processor; how often it was asked."""
     asked = []
-    monkeypatch.setattr("hooke.sae._MANY_TOKENS", 1)
-    monkeypatch.setattr("hooke.sae._multiplies_bfloat16", lambda: True)
+    monkeypatch.setattr("hooke.sae.autoencoder._MANY_TOKENS", 1)
+    monkeypatch.setattr("hooke.sae.autoencoder.multiplies_bfloat16", lambda device: True)
     monkeypatch.setattr(active, "_SHARE", 1.0)
     original = Encoder.codes
     monkeypatch.setattr(Encoder, "codes", lambda self, acts: asked.append(len(acts)) or original(self, acts))
@@ -124,7 +124,7 @@ def test_an_sae_gives_the_same_either_way(normalize, few_are_many, monkeypatch):
     own, acts = sae(normalize=normalize)
     own = dataclasses.replace(own, threshold=own.threshold / (1 if normalize == "none" else 300))
     fast = own.encode(acts)
-    monkeypatch.setattr("hooke.sae._MANY_TOKENS", 10**9)
+    monkeypatch.setattr("hooke.sae.autoencoder._MANY_TOKENS", 10**9)
     dense = own.encode(acts)
     assert few_are_many == [30]
     assert torch.equal(fast.indptr, dense.indptr)

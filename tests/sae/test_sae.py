@@ -91,7 +91,7 @@ def test_topk_keeps_the_largest_and_only_positive_ones() -> None:
 def test_encoding_in_pieces_changes_nothing(k: int | None, monkeypatch: pytest.MonkeyPatch) -> None:
     sae, acts = random_sae(k=k), random_acts(23)
     whole = sae.encode(acts)
-    monkeypatch.setattr("hooke.sae._DENSE_VALUES", 4 * sae.d_sae)
+    monkeypatch.setattr("hooke.sae.autoencoder._DENSE_VALUES", 4 * sae.d_sae)
     pieces = sae.encode(acts)
     assert torch.equal(pieces.indptr, whole.indptr)
     assert torch.equal(pieces.feature, whole.feature)

@@ -1,4 +1,4 @@
-"""Notes: stars, notes and labels of one's own, in a file apart from every atlas, so that they outlive a rebuild."""
+"""Notes: stars, notes, labels and lists of one's own, in a file apart from every atlas, so that they outlive a rebuild."""
 
 import contextlib
 import re
@@ -15,10 +15,11 @@ from hooke.errors import BadConfig, BadFile, Busy
 from hooke.files import data_dir, write_error
 from hooke.text.marks import stripped
 
-MAX_NOTE, MAX_LABEL = 20_000, 200
-"""Characters of a note and of a label."""
+MAX_NOTE, MAX_LABEL, MAX_LIST = 20_000, 200, 80
+"""Characters of a note, of a label and of a list's name."""
 _WAIT = 5.0
 _FORMAT = "hooke notes"
+_IN_LIST = ("list", "digest", "sae", "index", "changed")
 # Where a file may be open on two machines at once, which a write-ahead log cannot bear.
 _NETWORK = re.compile(r"nfs\d?|cifs|smb\d?|smbfs|9p|ceph|lustre|gpfs|glusterfs|afs|beegfs|fuse\..*|virtiofs")
 
@@ -33,7 +34,7 @@ class Notes:
         """The notes at `path`; by default ``notes.sqlite`` in Hooke's own folder."""
         self.path = data_dir() / "notes.sqlite" if path is None else Path(path)
         self._db: sqlite3.Connection | None = None
-        self._frozen = False
+        self._frozen, self._version = False, 0
 
     def close(self) -> None:
         """Let go of the file."""
@@ -75,9 +76,36 @@ class Notes:
                 )
                 db.execute(schema.DROP, key)
                 if new != Written():
-                    changed = datetime.now(UTC).isoformat(timespec="seconds")
-                    db.execute(schema.PUT, key | {"star": new.star, "note": new.note, "label": new.label, "changed": changed})
+                    db.execute(schema.PUT, key | {"star": new.star, "note": new.note, "label": new.label, "changed": _now()})
         return new
+
+    def lists(self, sae: SaeEntry | None = None, index: int = 0) -> list[str]:
+        """Names of all lists, or of those that one feature is in. A list is there as long as a feature is in it."""
+        statement, values = (schema.LISTS, {}) if sae is None else (schema.LISTS_OF, _key(sae) | {"idx": index})
+        return [name for (name,) in self._listed(statement, values)]
+
+    def listed(self, name: str, sae: SaeEntry) -> list[int]:
+        """The features of `sae` that are in the list called `name`, ascending."""
+        return [index for (index,) in self._listed(schema.LISTED, _key(sae) | {"list": name})]
+
+    def enlist(self, name: str, sae: SaeEntry, index: int, *, out: bool = False) -> None:
+        """Put a feature into a list, or take it `out`."""
+        name = _checked(" ".join(stripped(name).split()), MAX_LIST, "name of a list")
+        if not name or "/" in name:
+            raise BadConfig(f"a list needs a name without slashes; {name!r} is none.")
+        if not 0 <= index < sae.d_sae:
+            raise BadConfig(f"{sae.name} has no feature {index}; it has {sae.d_sae:,}, counted from 0.")
+        with self._guard():
+            db = self._open(write=True)
+            assert db is not None
+            values = _key(sae) | {"list": name, "idx": index, "changed": _now()}
+            with _transaction(db):
+                db.execute(schema.DELIST if out else schema.ENLIST, values)
+
+    def _listed(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
+        with self._guard():
+            db = self._open(write=False)
+            return [] if db is None or self._version < schema.WITH_LISTS else db.execute(statement, values).fetchall()
 
     def export(self) -> dict[str, Any]:
         """Everything, as one JSON document that `load` reads."""
@@ -89,6 +117,7 @@ class Notes:
             "format": _FORMAT,
             "version": schema.VERSION,
             "notes": [dict(zip(names, row, strict=True)) | {"star": bool(row[3])} for row in rows],
+            "lists": [dict(zip(_IN_LIST, row, strict=True)) for row in self._listed(schema.EXPORT_LISTS, {})],
         }
 
     def load(self, document: Any) -> int:
@@ -96,6 +125,7 @@ class Notes:
         if not isinstance(document, dict) or document.get("format") != _FORMAT or not isinstance(document.get("notes"), list):
             raise BadFile("this is no document of notes: it should be what `hooke notes --export` wrote.")
         rows = [_row(row) for row in document["notes"]]
+        listed = [_list_row(row) for row in document.get("lists", [])]
         taken = 0
         with self._guard():
             db = self._open(write=True)
@@ -106,6 +136,8 @@ class Notes:
                     if known is None or known[0] < row["changed"]:
                         db.execute(schema.PUT, row)
                         taken += 1
+                for row in listed:
+                    db.execute(schema.ENLIST, row)
         return taken
 
     def _open(self, *, write: bool) -> sqlite3.Connection | None:
@@ -122,15 +154,17 @@ class Notes:
             (version,) = db.execute("PRAGMA user_version").fetchone()
             if version > schema.VERSION:
                 raise BadFile(f"{self.path} has notes of schema {version}; this version of Hooke reads {schema.VERSION}. Update Hooke.")
-            if version < schema.VERSION and not write:
+            if not version and not write:
                 db.close()
                 return None
-            if version < schema.VERSION:
+            if version < schema.VERSION and write:
                 _set_up(db, self.path)
+                version = schema.VERSION
         except BaseException:
             db.close()
             raise
-        self._db = db
+        self._db, self._version = db, version
+        self._frozen |= version < schema.VERSION  # whoever writes has to open it anew
         return db
 
     @contextlib.contextmanager
@@ -211,12 +245,27 @@ def _checked(text: str, most: int, what: str) -> str:
     return text.encode("utf-8", "replace").decode()
 
 
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _fields(found: Any, wanted: Mapping[str, type], what: str) -> None:
+    """Raise `BadFile` unless `found` has what a row of a document needs."""
+    if not isinstance(found, dict) or any(not isinstance(found.get(key), kind) for key, kind in wanted.items()):
+        raise BadFile(f"a {what} is spoilt: it needs {', '.join(wanted)}; nothing was taken in.")
+    if not 0 <= found["index"] < 1 << 40:
+        raise BadFile(f"a {what} is on feature {found['index']}, which cannot be; nothing was taken in.")
+
+
+def _list_row(found: Any) -> dict[str, Any]:
+    """One feature of a list of a document, as the file's row."""
+    _fields(found, dict(zip(_IN_LIST, (str, str, str, int, str), strict=True)), "list")
+    name = _checked(stripped(found["list"]), MAX_LIST, "name of a list")
+    return {key: found[key] for key in ("digest", "sae", "changed")} | {"idx": found["index"], "list": name}
+
+
 def _row(found: Any) -> dict[str, Any]:
     """One note of a document, as the file's row."""
-    wanted = {"digest": str, "sae": str, "index": int, "star": bool, "note": str, "label": str, "changed": str}
-    if not isinstance(found, dict) or any(not isinstance(found.get(key), kind) for key, kind in wanted.items()):
-        raise BadFile(f"a note is spoilt: it needs {', '.join(wanted)}; nothing was taken in.")
-    if not 0 <= found["index"] < 1 << 40:
-        raise BadFile(f"a note is on feature {found['index']}, which cannot be; nothing was taken in.")
+    _fields(found, {"digest": str, "sae": str, "index": int, "star": bool, "note": str, "label": str, "changed": str}, "note")
     row = {key: found[key] for key in ("digest", "sae", "star", "changed")} | {"idx": found["index"]}
     return row | {"note": _checked(found["note"], MAX_NOTE, "note"), "label": _checked(stripped(found["label"]), MAX_LABEL, "label")}

@@ -13,6 +13,16 @@ MIGRATIONS = (
         PRIMARY KEY (digest, sae, idx)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE listed (
+        list TEXT NOT NULL,
+        digest TEXT NOT NULL,
+        sae TEXT NOT NULL,
+        idx INTEGER NOT NULL,
+        changed TEXT NOT NULL,
+        PRIMARY KEY (list, digest, sae, idx)
+    ) WITHOUT ROWID;
+    """,
 )
 """Migration ``n`` (from 1) brings a file from ``user_version`` n-1 to n."""
 VERSION = len(MIGRATIONS)
@@ -28,3 +38,12 @@ PUT = """
 """
 EXPORT = "SELECT digest, sae, idx, star, note, label, changed FROM note ORDER BY sae, digest, idx"
 CHANGED = "SELECT changed FROM note WHERE digest = :digest AND sae = :sae AND idx = :idx"
+
+WITH_LISTS = 2
+"""The version from which on there are lists."""
+LISTS = "SELECT DISTINCT list FROM listed ORDER BY list"
+LISTED = f"SELECT DISTINCT idx FROM listed WHERE {_OF} AND list = :list ORDER BY idx"
+LISTS_OF = f"SELECT DISTINCT list FROM listed WHERE {_OF} AND idx = :idx ORDER BY list"
+ENLIST = "INSERT OR IGNORE INTO listed (list, digest, sae, idx, changed) VALUES (:list, :digest, :sae, :idx, :changed)"
+DELIST = f"DELETE FROM listed WHERE {_OF} AND idx = :idx AND list = :list"
+EXPORT_LISTS = "SELECT list, digest, sae, idx, changed FROM listed ORDER BY list, sae, digest, idx"

@@ -24,10 +24,12 @@ _COMMANDS = {
     "harvest": "Write a model's activations over texts to disk, to train on later.",
     "inspect": "Say what an SAE is, without reading its weights; what is not on this machine is fetched.",
     "notes": "List your notes, stars and labels, or carry them to another machine.",
+    "open": "Open a feature in the page of the running `hooke serve`.",
     "pull": "Fetch SAEs, to use them later without a network.",
     "saes": "List the SAEs at hand, and published ones that can be fetched.",
     "sample": "Write text sampled from a model itself, to train on or to look at.",
     "search": "Find features by the words of their labels, of the text they fire on, or of what they write.",
+    "serve": "Show features and read texts in a browser: one page, on this machine alone, offline.",
     "train": "Train SAEs, one or a whole suite, from one pass over the activations.",
 }
 for _name, _summary in _COMMANDS.items():

@@ -11,12 +11,15 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hooke.errors import BadFile, unknown
 from hooke.files import atomic_write, cache_dir, data_dir, parse_json, sha256, sole_writer
 from hooke.names import SaeName
-from hooke.sae import Sae, SaeFacts, digest
+from hooke.sae.facts import SaeFacts
+
+if TYPE_CHECKING:
+    from hooke.sae import Sae
 
 GROUP = "hooke.packs"
 _INDEX = "index.json"
@@ -65,6 +68,8 @@ def pack_folders() -> dict[str, Path]:
 
 def installed_saes() -> list[InstalledSae]:
     """Every SAE of every installed pack, in order of model and site."""
+    from hooke.sae import Sae
+
     rows = []
     for folder in pack_folders().values():
         for path in folder.glob("*.safetensors"):
@@ -83,11 +88,13 @@ def find_sae(name: str) -> InstalledSae:
     return rows[name]
 
 
-def atlas_file(sae: str | Sae) -> Path | None:
+def atlas_file(sae: "str | Sae") -> Path | None:
     """The atlas to use for an SAE, given by name or itself: the one made here, else the one of the pack that carries it, or None.
 
     Of an SAE given itself, an atlas made here of other weights under the same name is passed over.
     """
+    from hooke.sae import digest
+
     name = sae if isinstance(sae, str) else sae.name
     path, made_of = _own_atlases().get(name, (None, ""))
     if path is not None and path.is_file() and (isinstance(sae, str) or made_of == digest(sae)):

@@ -1,0 +1,197 @@
+"""App: the interface under ``/api/v1``, the page beside it, and the guard around both."""
+
+import importlib.metadata
+import sys
+import traceback
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import asdict
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from fastapi import APIRouter, FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import TypeAdapter
+from starlette.exceptions import HTTPException
+
+from hooke.errors import Busy, HookeError
+from hooke.serve.atlas_routes import MAX_AROUND, atlas_routes
+from hooke.serve.guard import MAX_BODY, Guard
+from hooke.serve.library import MAX_ROWS, Library
+from hooke.serve.microscope import MAX_CHARACTERS, MAX_SAES, MAX_TEXTS, MAX_TOP, check_request
+from hooke.serve.problems import DOCUMENTED, MEDIA_TYPE, Problem, problem, problem_of, unexpected
+from hooke.serve.runs import read_run, read_runs
+from hooke.serve.schema import About, AnalyzeRequest, Key, ModelState, RunDetail, Runs, Tokenized, TokenizeRequest
+from hooke.serve.session import API, Session
+from hooke.serve.shell import PAGES, Shell
+from hooke.serve.wire import reply, stream
+from hooke.serve.worker import MAX_WAITING, Worker
+
+LIMITS = {
+    "body_bytes": MAX_BODY,
+    "texts": MAX_TEXTS,
+    "characters": MAX_CHARACTERS,
+    "features_per_text": MAX_TOP,
+    "saes": MAX_SAES,
+    "rows": MAX_ROWS,
+    "around": MAX_AROUND,
+    "waiting": MAX_WAITING,
+}
+"""The most of everything that can be asked for."""
+_STREAM: dict[int | str, dict[str, Any]] = {
+    200: {
+        "description": "Server-sent events: `meta`, `text` or `trace` for each text, `done`; or `error` with a problem",
+        "content": {"text/event-stream": {"schema": {"type": "string"}}},
+    }
+}
+
+
+def make_app(session: Session, library: Library, worker: Worker, run_folders: list[Path]) -> Guard:
+    """The whole server as an ASGI application; the worker begins to load when it starts."""
+    shell = Shell()
+    app = _routed(session, library, worker, run_folders)
+    app.add_api_route("/{path:path}", shell.serve, methods=["GET", "HEAD"], include_in_schema=False)
+    return Guard(app, session, shell.knows)
+
+
+def interface() -> dict[str, Any]:
+    """The interface's schema, OpenAPI 3.1."""
+    schema = _routed(Session(0), Library([]), Worker(None, _no_model), []).openapi()
+    kinds = schema["components"]["schemas"]
+    kinds["Problem"] = TypeAdapter(Problem).json_schema()
+    for name in ("HTTPValidationError", "ValidationError"):  # ours are problems as well
+        kinds.pop(name, None)
+    for operations in schema["paths"].values():
+        for operation in operations.values():
+            operation["responses"].pop("422", None)
+    return schema
+
+
+def _no_model(_: Any) -> Any:
+    raise AssertionError("a worker without a model loads none")
+
+
+def _routed(session: Session, library: Library, worker: Worker, run_folders: list[Path]) -> FastAPI:
+    """The interface, without guard and page."""
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        worker.start()
+        yield
+        library.close()
+
+    app = FastAPI(
+        title="Hooke",
+        version="1",
+        description="What `hooke serve` answers. The key from the address that it printed goes into `Authorization: Bearer`.",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        lifespan=lifespan,
+        generate_unique_id_function=lambda route: route.name,
+    )
+    _tell_problems(app)
+    router = APIRouter(prefix=API, responses=DOCUMENTED)
+    _about_routes(router, session, library, worker)
+    router.include_router(atlas_routes(library, worker))
+    _model_routes(router, library, worker)
+    _run_routes(router, run_folders)
+    app.include_router(router)
+    return app
+
+
+def _tell_problems(app: FastAPI) -> None:
+    def answer(told: Problem) -> Response:
+        headers = {"Retry-After": "1"} if told.status == 429 else None
+        return Response(told.body(), told.status, headers, MEDIA_TYPE)
+
+    @app.exception_handler(HookeError)
+    def ours(_: Request, error: HookeError) -> Response:
+        return answer(problem_of(error))
+
+    @app.exception_handler(RequestValidationError)
+    def invalid(_: Request, error: RequestValidationError) -> Response:
+        first = error.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        return answer(problem("bad-request", 400, f"{where}: {first['msg'].lower()}."[:500]))
+
+    @app.exception_handler(HTTPException)
+    def http(_: Request, error: HTTPException) -> Response:
+        return answer(problem("not-found" if error.status_code == 404 else "bad-request", error.status_code, f"{error.detail}."))
+
+    @app.exception_handler(Exception)
+    def other(_: Request, error: Exception) -> Response:
+        traceback.print_exception(error, file=sys.stderr)
+        return answer(unexpected())
+
+
+def _about_routes(router: APIRouter, session: Session, library: Library, worker: Worker) -> None:
+    @router.post("/session", status_code=204, summary="Swap the key for a cookie")
+    def swap(key: Key) -> Response:
+        if not session.is_token(key.token):
+            told = problem("no-key", 401, "this key is not the one that `hooke serve` printed when it last started.")
+            return Response(told.body(), told.status, media_type=MEDIA_TYPE)
+        answer = Response(status_code=204)
+        answer.set_cookie(session.cookie, session.secret, httponly=True, samesite="strict", path="/")
+        return answer
+
+    @router.get("/openapi.json", include_in_schema=False)
+    def schema() -> Response:
+        return Response(files("hooke.serve").joinpath("openapi.json").read_bytes(), media_type="application/json")
+
+    @router.get("/health", response_model=dict[str, str], summary="Whether the server is alive")
+    def health() -> Response:
+        return reply({"state": "alive"})
+
+    @router.get("/about", response_model=About, summary="What this server is, and what it can do")
+    def about() -> Response:
+        model = ModelState(worker.model, worker.state, worker.detail, worker.saes, worker.default)
+        keys = ("model", "tokens", "documents", "topics", "corpora")
+        atlases = [{"file": atlas.path.name, **{key: atlas.facts.get(key) for key in keys}} for atlas in library.atlases]
+        features = sum(entry.d_sae for entry in library.saes)
+        return reply(About(importlib.metadata.version("hooke"), model, atlases, features, LIMITS, PAGES))
+
+
+def _model_routes(router: APIRouter, library: Library, worker: Worker) -> None:
+    @router.post("/analyze", response_class=Response, responses=_STREAM, summary="Which features stand out in texts")
+    async def analyze(request: AnalyzeRequest) -> Response:
+        check_request(request.texts, request.saes, request.top)
+        if request.feature is not None:
+            feature = request.feature
+            return stream(worker.submit(lambda microscope: microscope.trace(request.texts, feature)))
+        names = library.own_labels()
+        return stream(worker.submit(lambda microscope: named(microscope.analyze(request.texts, request.saes, request.top), names)))
+
+    @router.post("/tokenize", response_model=Tokenized, summary="Texts cut into tokens")
+    async def tokenize(request: TokenizeRequest) -> Response:
+        check_request(request.texts, [], 1)
+        job = worker.submit(lambda microscope: iter([("tokens", Tokenized(microscope.tokenize(request.texts)))]))
+        async for name, value in job.events():
+            if name == "error":
+                return Response(value.body(), value.status, media_type=MEDIA_TYPE)
+            if name:
+                return reply(value)
+        raise Busy("the server is shutting down; start it again: hooke serve.")
+
+
+def named(events: Any, names: dict[str, str]) -> Any:
+    """The events of an analysis, its features under your own names where you gave some."""
+    for name, value in events:
+        if name == "text":
+            told = asdict(value["result"])
+            for hit in (*told["features"], *told["about"], *told["words"]):
+                hit["own_label"] = names.get(hit["feature"])
+            yield name, {"index": value["index"], "result": told}
+        else:
+            yield name, value
+
+
+def _run_routes(router: APIRouter, folders: list[Path]) -> None:
+    @router.get("/runs", response_model=Runs, summary="Jobs, as their folders tell them")
+    def runs() -> Response:
+        return reply(Runs([str(folder) for folder in folders], read_runs(folders)))
+
+    @router.get("/run", response_model=RunDetail, summary="One training run with its curves")
+    def run(path: str) -> Response:
+        return reply(read_run(folders, path))

@@ -1,0 +1,263 @@
+"""Library: the open atlases with your notes, and every feature in them as columns that can be sorted and filtered at once."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from hooke.atlas import NO_MEANING, TOO_RARE, Atlas, Feature
+from hooke.atlas.feature import Written
+from hooke.atlas.notes import Notes
+from hooke.atlas.records import SaeEntry
+from hooke.atlas.search import WHERE, Filters, Found, Where, chosen
+from hooke.errors import BadConfig, unknown
+from hooke.names import FeatureName, SaeName
+from hooke.serve.schema import FeaturePage, FeatureRow
+
+MAX_ROWS = 500
+"""Rows of one answer."""
+SORTS = ("score", "density", "max", "label", "index", "evidence", "layer")
+"""What the features can be sorted by."""
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """Which features, in which order."""
+
+    sae: tuple[str, ...] = ()
+    """SAEs, sites or layers; empty: all."""
+    kind: tuple[str, ...] = ()
+    """Kinds of rule; empty: all."""
+    min_score: float | None = None
+    """Label scores from here."""
+    min_density: float | None = None
+    """Shares of tokens from here."""
+    max_density: float | None = None
+    """Shares of tokens up to here."""
+    text: str = ""
+    """Stands in the label, in any case of letters."""
+    which: str = ""
+    """``starred``, ``noted``, or ``list:NAME``; empty: all."""
+    sort: str = "score"
+    """One of `SORTS`."""
+    ascending: bool = False
+    """Smallest first."""
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """All features of all atlases, one row each."""
+
+    sae: np.ndarray
+    index: np.ndarray
+    density: np.ndarray
+    max: np.ndarray
+    score: np.ndarray
+    evidence: np.ndarray
+    kind: np.ndarray
+    """Number of the kind of rule in `kinds`."""
+    kinds: list[str]
+    label: list[str | None]
+    _orders: dict[tuple[str, bool], np.ndarray] = field(default_factory=dict)
+
+    @cached_property
+    def lower(self) -> list[str]:
+        return [(label or "").casefold() for label in self.label]
+
+    def order(self, sort: str, ascending: bool) -> np.ndarray:
+        """Rows by `sort`; what has no value comes last either way, ties stand by address, of scores by what is behind them."""
+        if (sort, ascending) not in self._orders:
+            key = self._key(sort)
+            second = -self.evidence if sort == "score" else self.sae  # a score counts for more with more behind it
+            self._orders[sort, ascending] = np.lexsort((second, key if ascending else -key))
+        return self._orders[sort, ascending]
+
+    def _key(self, sort: str) -> np.ndarray:
+        if sort == "label":
+            rank = {text: at for at, text in enumerate(sorted(set(self.lower)))}
+            return np.array([rank[text] if text else np.nan for text in self.lower], np.float64)
+        return {"layer": self.sae, "score": self.score}.get(sort, getattr(self, sort, self.index)).astype(np.float64)
+
+
+class Library:
+    """Atlases open for reading, and the one file of notes that may be written. Any thread may ask; one is served at a time."""
+
+    def __init__(self, paths: Sequence[Path], notes: Notes | None = None) -> None:
+        """Opens every atlas; of two that know the same SAE the first counts."""
+        self.notes = notes or Notes()
+        self.atlases = [Atlas(path, self.notes) for path in paths]
+        self.of: dict[str, Atlas] = {}
+        for atlas in self.atlases:
+            for name in atlas.saes:
+                self.of.setdefault(name, atlas)
+        self._lock = threading.RLock()
+
+    def close(self) -> None:
+        """Let go of every file."""
+        with self._lock:
+            self.notes.close()
+            for atlas in self.atlases:
+                atlas.close()
+
+    @contextmanager
+    def reading(self) -> Iterator[None]:
+        """One thread at a time: the files' connections are shared."""
+        with self._lock:
+            yield
+
+    @property
+    def saes(self) -> list[SaeEntry]:
+        """What is known of every SAE."""
+        return [atlas.saes[name] for name, atlas in self.of.items()]
+
+    def entry(self, sae: str) -> SaeEntry:
+        """What is known of one SAE."""
+        if sae not in self.of:
+            raise unknown("SAE", sae, self.of, "These are in the open atlases; `hooke serve --atlas FILE` opens another.")
+        return self.of[sae].saes[sae]
+
+    def feature(self, name: str, around: int) -> Feature:
+        """Everything of one feature."""
+        with self._lock:
+            self.entry(str(FeatureName.parse(name).sae))
+            return self.of[str(FeatureName.parse(name).sae)].feature(name, around=around)
+
+    def search(self, text: str, sae: tuple[str, ...], where: Sequence[Where], limit: int) -> Found:
+        """What every atlas finds, the best of each by turns; those with all the words before those with some."""
+        with self._lock:
+            known = chosen(list(self.of), sae)
+            asked = [atlas for atlas in self.atlases if any(self.of[name] is atlas for name in known)]
+            found = [
+                atlas.search(text, filters=Filters(tuple(n for n in known if self.of[n] is atlas)), where=where or WHERE, limit=limit)
+                for atlas in asked
+            ]
+        whole = [one for one in found if not one.loosened and one.hits] or found
+        hits = [one.hits[rank] for rank in range(limit) for one in whole if rank < len(one.hits)]
+        return Found(hits[:limit], text, bool(found) and all(one.loosened for one in whole))
+
+    @cached_property
+    def _columns(self) -> _Columns:
+        parts: dict[str, list[np.ndarray]] = {key: [] for key in ("sae", "index", "density", "max", "score", "evidence", "kind")}
+        labels: list[str | None] = []
+        numbers: dict[str, int] = {}
+        for at, (name, atlas) in enumerate(self.of.items()):
+            table = atlas.table(name)
+            n, evidence = len(table.label), table.evidence.copy()
+            titles, rules = list(table.label), [kind or "" for kind in table.rule]
+            scores = np.array([np.nan if s is None else s for s in table.score], np.float32)
+            for index, given in atlas.names(name).items():
+                if given.stands_first:
+                    titles[index], rules[index] = given.name, given.about
+                    scores[index], evidence[index] = np.nan if given.score is None else given.score, given.n
+            labels += titles
+            kinds = np.array([numbers.setdefault(kind, len(numbers)) for kind in rules], np.int16)
+            values = (np.full(n, at, np.int32), np.arange(n, dtype=np.int32), table.density, table.max, scores, evidence, kinds)
+            for key, value in zip(parts, values, strict=True):
+                parts[key].append(value)
+        sae, index, density, largest, score, support, kind = [
+            np.concatenate(value) if value else np.zeros(0, np.int32) for value in parts.values()
+        ]
+        return _Columns(sae, index, density, largest, score, support, kind, list(numbers), labels)
+
+    def named(self, sae: str) -> tuple[int, int]:
+        """Of an SAE's features, how many have a name that held up, and how many never fired."""
+        with self._lock:
+            columns = self._columns
+            mine = columns.sae == list(self.of).index(sae)
+            labels = [columns.label[i] for i in np.flatnonzero(mine)]
+            return sum(label not in (None, "", NO_MEANING, TOO_RARE) for label in labels), int((columns.max[mine] <= 0).sum())
+
+    def own_labels(self) -> dict[str, str]:
+        """Your own names, by feature."""
+        with self._lock:
+            return {f"{entry.name}/{i}": w.label for entry in self.saes for i, w in self.notes.of(entry).items() if w.label}
+
+    def rows(self, wanted: Wanted, offset: int, limit: int) -> FeaturePage:
+        """The features that are `wanted`, `limit` of them from `offset` on."""
+        if wanted.sort not in SORTS:
+            raise unknown("sort", wanted.sort, SORTS)
+        if not 1 <= limit <= MAX_ROWS or offset < 0:
+            raise BadConfig(f"limit {limit} cannot be; from 1 to {MAX_ROWS} rows come at a time.")
+        with self._lock:
+            columns = self._columns
+            written = self._written()
+            passing = self._passing(wanted, written)
+            counts = np.bincount(columns.kind[passing], minlength=len(columns.kinds)).tolist()
+            if wanted.kind:
+                passing &= np.isin(columns.kind, [at for at, kind in enumerate(columns.kinds) if kind in wanted.kind])
+            order = columns.order(wanted.sort, wanted.ascending)
+            order = order[passing[order]]
+            found = [self._row(int(i), written) for i in order[offset : offset + limit]]
+        after = offset + len(found)
+        cursor = str(after) if after < len(order) else None
+        kinds = sorted(zip(columns.kinds, counts, strict=True), key=lambda pair: -pair[1])
+        return FeaturePage(found, len(order), offset, cursor, {kind: n for kind, n in kinds if n and kind})
+
+    def _written(self) -> dict[tuple[int, int], Written]:
+        """Everything written, by SAE and index."""
+        return {(at, i): w for at, entry in enumerate(self.saes) for i, w in self.notes.of(entry).items()}
+
+    def _passing(self, wanted: Wanted, written: dict[tuple[int, int], Written]) -> np.ndarray:
+        c = self._columns
+        names = list(self.of)
+        passing = np.ones(len(c.index), bool)
+        if wanted.sae:
+            passing &= np.isin(c.sae, [names.index(name) for name in chosen(names, wanted.sae)])
+        if wanted.min_score is not None:
+            passing &= c.score >= wanted.min_score
+        if wanted.min_density is not None:
+            passing &= c.density >= wanted.min_density
+        if wanted.max_density is not None:
+            passing &= c.density <= wanted.max_density
+        if text := wanted.text.strip().casefold():
+            mine = np.fromiter((text in label for label in c.lower), bool, len(c.lower))
+            for key, w in written.items():
+                mine[self._at(key)] |= text in w.label.casefold()
+            passing &= mine
+        if wanted.which:
+            kept = np.zeros(len(passing), bool)
+            kept[[self._at(key) for key in self._chosen(wanted.which, written)]] = True
+            passing &= kept
+        return passing
+
+    def _chosen(self, which: str, written: dict[tuple[int, int], Written]) -> list[tuple[int, int]]:
+        if which == "starred":
+            return [key for key, w in written.items() if w.star]
+        if which == "noted":
+            return [key for key, w in written.items() if w.note or w.label]
+        if which.startswith("list:"):
+            return [(at, i) for at, entry in enumerate(self.saes) for i in self.notes.listed(which[5:], entry)]
+        raise unknown("selection", which, ("starred", "noted", "list:NAME"))
+
+    @cached_property
+    def _first(self) -> list[int]:
+        return np.concatenate([[0], np.cumsum([entry.d_sae for entry in self.saes])]).astype(int).tolist()
+
+    def _at(self, key: tuple[int, int]) -> int:
+        return self._first[key[0]] + key[1]
+
+    def _row(self, at: int, written: dict[tuple[int, int], Written]) -> FeatureRow:
+        c = self._columns
+        sae, index = int(c.sae[at]), int(c.index[at])
+        name = self.saes[sae].name
+        own = written.get((sae, index), Written())
+        score = float(c.score[at])
+        return FeatureRow(
+            f"{name}/{index}",
+            name,
+            index,
+            SaeName.parse(name).site.layer,
+            c.label[at] or None,
+            own.label,
+            c.kinds[int(c.kind[at])] or None,
+            score if np.isfinite(score) else None,
+            int(c.evidence[at]),
+            float(c.density[at]),
+            float(c.max[at]),
+            own.star,
+            bool(own.note),
+        )

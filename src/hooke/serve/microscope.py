@@ -1,0 +1,150 @@
+"""Microscope: a model with its SAEs, reading texts for the page; every pass can be stopped between two layers."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any
+
+from hooke.errors import BadConfig, unknown
+from hooke.names import FeatureName
+
+if TYPE_CHECKING:
+    from hooke.analysis import Reader, TextResult
+    from hooke.model import Model
+    from hooke.sae import Sae
+
+MAX_TEXTS, MAX_CHARACTERS, MAX_TOP, MAX_SAES = 2000, 200_000, 100, 16
+"""The most texts, characters in all of them, features of each and SAEs that one request may ask for."""
+_READERS = 8
+
+
+class Cancelled(Exception):
+    """Nobody wants the result any more."""
+
+
+class Microscope:
+    """A model and SAEs, ready."""
+
+    def __init__(self, model: "Model", saes: "Sequence[Sae]", default: Sequence[str]) -> None:
+        """`default` are the names of the SAEs to look through unless others are asked for."""
+        self.model = model
+        self.default = list(default)
+        """Names of the SAEs that are used unless others are asked for."""
+        self._saes = {sae.name: sae for sae in saes}
+        self._readers: dict[tuple[tuple[str, ...], int], Reader] = {}
+        self._unwanted: Callable[[], bool] = lambda: False
+        for block in _blocks(model):
+            block.register_forward_pre_hook(self._look_up)
+
+    @classmethod
+    def load(cls, model: str, saes: Sequence[str], progress: Callable[[str], None]) -> "Microscope":
+        """The model and SAEs by name; without SAEs, every installed one of the model, of which one is the default."""
+        from hooke.analysis.reader import default_sae
+        from hooke.model import Model
+        from hooke.sae import Sae
+        from hooke.sae.packs import installed_saes
+
+        default = list(saes) or [default_sae(model)]
+        bare = model.rstrip("/").rpartition("/")[2]
+        names = list(saes) or [row.facts.name for row in installed_saes() if row.facts.model == bare]
+        progress("loading the SAEs")
+        opened = [Sae.from_pretrained(name, progress=progress) for name in names]
+        progress("loading the model")
+        microscope = cls(Model.load(model, progress=progress), opened, [sae.name for sae in opened][:1] if saes else default)
+        progress("reading a first sentence")
+        for _ in microscope.analyze(["The first sentence warms the model."], [], 24):
+            pass
+        return microscope
+
+    @property
+    def saes(self) -> list[str]:
+        """Names of the SAEs at hand."""
+        return list(self._saes)
+
+    @contextmanager
+    def stopping(self, unwanted: Callable[[], bool]) -> Iterator[None]:
+        """Inside, the model raises `Cancelled` before its next layer once the work is `unwanted`."""
+        self._unwanted = unwanted
+        try:
+            yield
+        finally:
+            self._unwanted = lambda: False
+
+    def _look_up(self, *_: Any) -> None:
+        if self._unwanted():
+            raise Cancelled
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[str]]:
+        """The tokens of each text; special ones are left out."""
+        tokenizer = self.model.tokenizer
+        return [tokenizer.pieces([token for token in ids if token not in tokenizer.special]) for ids in tokenizer.encode(list(texts))]
+
+    def analyze(self, texts: Sequence[str], saes: Sequence[str], top: int) -> Iterator[tuple[str, Any]]:
+        """``meta``, a ``text`` for each of `texts` as soon as it is read, and ``done`` with what they have in common."""
+        from hooke.analysis import conclude
+
+        reader = self._reader(tuple(saes or self.default), top)
+        yield "meta", {"model": self.model.name, "saes": [lens.sae.name for lens in reader.lenses], "texts": len(texts)}
+        results: list[TextResult] = []
+        for result in reader.read(texts):
+            yield "text", {"index": len(results), "result": result}
+            results.append(replace(result, text="", tokens=[]))
+        self._look_up()
+        found = asdict(conclude(reader, results))
+        yield "done", {key: found[key] for key in ("model", "saes", "topics", "limits")}
+
+    def trace(self, texts: Sequence[str], feature: str) -> Iterator[tuple[str, Any]]:
+        """What one feature does on every token of each text: ``meta``, ``trace`` by text, ``done``."""
+        import torch
+
+        name = FeatureName.parse(feature)
+        sae = self._sae(str(name.sae))
+        if not 0 <= name.index < sae.d_sae:
+            raise unknown("feature", name.index, [], f"{sae.name} has {sae.d_sae:,}, counted from 0.")
+        yield "meta", {"model": self.model.name, "saes": [sae.name], "texts": len(texts)}
+        for at, text in enumerate(texts):
+            ids = torch.tensor(self.model.tokenizer.encode([text]))[:, : self.model.context]
+            special = torch.isin(ids[0], torch.tensor(sorted(self.model.tokenizer.special)))
+            with torch.inference_mode():
+                acts = self.model.capture(ids, sae.facts.input_sites)
+                rows = torch.cat([acts[site][0].float() for site in sae.facts.input_sites], 1)[~special]
+                codes = sae.encode(rows)
+            mine = codes.feature == name.index
+            values = torch.zeros(len(rows)).index_put((codes.row[mine],), codes.value[mine].float())
+            tokens = self.model.tokenizer.pieces(ids[0][~special].tolist())
+            yield "trace", {"index": at, "tokens": tokens, "values": [round(value, 3) for value in values.tolist()]}
+        yield "done", {"model": self.model.name, "saes": [], "topics": [], "limits": []}
+
+    def _sae(self, name: str) -> "Sae":
+        if name not in self._saes:
+            raise unknown("SAE", name, self._saes, "`hooke serve --sae NAME` loads another.")
+        return self._saes[name]
+
+    def _reader(self, saes: tuple[str, ...], top: int) -> "Reader":
+        from hooke.analysis import Options, Reader
+
+        if (saes, top) not in self._readers:
+            if len(self._readers) >= _READERS:
+                self._readers.pop(next(iter(self._readers)))
+            # One text at a time, so that each shows as soon as it is read.
+            self._readers[saes, top] = Reader(self.model, [self._sae(name) for name in saes], Options(top=top, chunk=1))
+        return self._readers[saes, top]
+
+
+def check_request(texts: Sequence[str], saes: Sequence[str], top: int) -> None:
+    """Raise `BadConfig` where more is asked for than is done at one go."""
+    asked = {"texts": (len(texts), MAX_TEXTS), "characters": (sum(map(len, texts)), MAX_CHARACTERS), "SAEs": (len(saes), MAX_SAES)}
+    for what, (count, most) in asked.items():
+        if count > most:
+            raise BadConfig(f"{count:,} {what} were sent; at most {most:,} are read at one go. `hooke analyze FILE` reads any number.")
+    if not texts:
+        raise BadConfig("there is no text to read.")
+    if not 1 <= top <= MAX_TOP:
+        raise BadConfig(f"top {top} cannot be; from 1 to {MAX_TOP} features are shown of each text.")
+
+
+def _blocks(model: "Model") -> Iterator[Any]:
+    """The model's layers."""
+    from torch.nn import ModuleList
+
+    yield from next(part for part in model.hf.modules() if isinstance(part, ModuleList) and len(part) == model.n_layers)

@@ -1,0 +1,349 @@
+"""What goes over the wire, as plain values; the interface's schema is made from these."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from hooke.atlas.feature import Feature, Passage, Relative, Written
+from hooke.atlas.search import Hit
+
+
+@dataclass(frozen=True)
+class ModelState:
+    """The model behind the page."""
+
+    name: str | None
+    """Its name; None where the server was started without one."""
+    state: str
+    """``none``, ``loading``, ``ready`` or ``failed``."""
+    detail: str
+    """What it is doing, or why it failed."""
+    saes: list[str]
+    """The SAEs that a text can be read with."""
+    default: list[str]
+    """Those it is read with unless others are asked for."""
+
+
+@dataclass(frozen=True)
+class About:
+    """What this server is and what it can do."""
+
+    version: str
+    """Hooke's version."""
+    model: ModelState
+    """The model."""
+    atlases: list[dict[str, Any]]
+    """Each atlas: ``file``, ``model``, ``tokens``, ``documents``, ``topics``, ``corpora``."""
+    features: int
+    """Features in all of them."""
+    limits: dict[str, int]
+    """The most of everything that can be asked for."""
+    pages: dict[str, bool]
+    """Which pages there are; those of later versions stand at false."""
+
+
+@dataclass(frozen=True)
+class SaeRow:
+    """One SAE."""
+
+    name: str
+    """Its address."""
+    model: str
+    """The model it was made for."""
+    site: str
+    """Where it reads."""
+    layer: int
+    """The block."""
+    d_sae: int
+    """Number of features."""
+    l0: float | None
+    """Features active on a token, as its card has it."""
+    explained: float | None
+    """Share of the variance of its atlas' text that it explains; else what its card says."""
+    explained_headlines: float | None
+    """The same on news headlines."""
+    tokens: int | None
+    """Tokens read for its atlas."""
+    labelled: bool
+    """Whether an atlas knows its features."""
+    named: int | None
+    """Features with a name that held up."""
+    dead: int | None
+    """Features that never fired in the atlas' text."""
+    digest: str
+    """Of its weights, as the atlas has it; empty where none does."""
+    ready: bool
+    """Whether the model reads texts with it now."""
+
+
+@dataclass(frozen=True)
+class FeatureRow:
+    """One feature in a list."""
+
+    name: str
+    """Address, ``sae/index``."""
+    sae: str
+    """The SAE."""
+    index: int
+    """Its column."""
+    layer: int
+    """The SAE's layer."""
+    label: str | None
+    """A reader's name for it, else the rule's wording."""
+    own_label: str
+    """Your own name; empty where there is none."""
+    kind: str | None
+    """What a reader's name is about, or the kind of rule behind the wording."""
+    score: float | None
+    """How well the label tells where it fires; 0.5 is chance."""
+    evidence: int
+    """Places behind the score."""
+    density: float
+    """Share of tokens it fires on."""
+    max: float
+    """Largest activation seen."""
+    star: bool
+    """Whether you starred it."""
+    noted: bool
+    """Whether you wrote a note on it."""
+
+
+@dataclass(frozen=True)
+class FeaturePage:
+    """Some rows of a list."""
+
+    rows: list[FeatureRow]
+    """The rows."""
+    total: int
+    """Rows that pass the filters."""
+    offset: int
+    """Where these rows begin."""
+    cursor: str | None
+    """Gives the next rows; None at the end."""
+    kinds: dict[str, int]
+    """Rows by kind of label, the filter on kinds aside."""
+
+
+@dataclass(frozen=True)
+class FeatureHead:
+    """A feature's page: everything but the examples by stretch and the near misses."""
+
+    name: str
+    """Address."""
+    sae: str
+    """The SAE."""
+    index: int
+    """Its column."""
+    d_sae: int
+    """Features of the SAE."""
+    digest: str
+    """Of the SAE's weights."""
+    tokens_read: int | None
+    """Tokens of text behind these figures."""
+    title: str | None
+    """The label to show."""
+    feature: Feature
+    """What ``hooke feature --json`` prints, less ``intervals`` and ``misses``."""
+    lists: list[str]
+    """Lists of yours that it is in."""
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Examples from one stretch of a feature's range."""
+
+    low: float
+    """Activations from here."""
+    high: float
+    """To here."""
+    share: float | None
+    """Share of all its firings that lie in this stretch; None where nothing was counted."""
+    passages: list[Passage]
+    """Some places, drawn by lot."""
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Where a feature fires, by strength."""
+
+    stretches: list[Stretch]
+    """Strongest first."""
+
+
+@dataclass(frozen=True)
+class NearMisses:
+    """Places where a feature might have fired and did not."""
+
+    passages: list[Passage]
+    """Same token, or the most alike text."""
+
+
+@dataclass(frozen=True)
+class Neighbours:
+    """Related features."""
+
+    alike: list[Relative]
+    """By what they write (cosine)."""
+    together: list[Relative]
+    """By the tokens they fire on (Jaccard)."""
+
+
+@dataclass(frozen=True)
+class SearchPage:
+    """What a search found."""
+
+    query: str
+    """What was asked."""
+    hits: list[Hit]
+    """The features, best first."""
+    loosened: bool
+    """Whether nothing had all the words, and these have some."""
+    counts: dict[str, int]
+    """Hits by where the words were found: ``label``, ``context``, ``output``."""
+
+
+@dataclass(frozen=True)
+class Note:
+    """What you wrote about one feature."""
+
+    name: str
+    """Address."""
+    written: Written
+    """Star, note and label."""
+    lists: list[str]
+    """Lists it is in."""
+
+
+@dataclass(frozen=True)
+class ListSummary:
+    """One of your lists."""
+
+    name: str
+    """Its name."""
+    features: int
+    """Features in it that the open atlases know."""
+
+
+@dataclass(frozen=True)
+class Lists:
+    """Your lists."""
+
+    starred: int
+    """Features with a star."""
+    noted: int
+    """Features with a note or a name of yours."""
+    lists: list[ListSummary]
+    """The lists that you made."""
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A job, as its folder tells it."""
+
+    path: str
+    """The folder."""
+    kind: str
+    """``train``, ``harvest`` or ``unreadable``."""
+    state: str
+    """``running``, ``finished``, ``stopped``, ``not started``, ``partial`` or what is wrong."""
+    model: str
+    """The model it reads."""
+    done: float | None
+    """Tokens done."""
+    planned: float | None
+    """Tokens planned."""
+    rate: float | None
+    """Tokens a second, as last measured."""
+    left_s: float | None
+    """Seconds left at that rate."""
+    changed: float
+    """When anything in it last changed, in seconds since 1970."""
+    detail: str
+    """A sentence about it."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One SAE's training."""
+
+    name: str
+    """The SAE."""
+    tokens: list[float] = field(default_factory=list)
+    """Tokens seen at each point."""
+    fvu: list[float | None] = field(default_factory=list)
+    """Share of variance not explained."""
+    l0: list[float | None] = field(default_factory=list)
+    """Features active on a token."""
+    dead: list[float | None] = field(default_factory=list)
+    """Share of features that are dead."""
+
+
+@dataclass(frozen=True)
+class RunDetail:
+    """A training run with its curves."""
+
+    run: RunRow
+    """The row of the list."""
+    curves: list[Curve]
+    """One for each SAE, at most 200 points each."""
+    events: list[dict[str, Any]]
+    """What happened last: ``time``, ``kind``, ``text``."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Jobs found."""
+
+    folders: list[str]
+    """Where was looked."""
+    runs: list[RunRow]
+    """What was found, the latest first."""
+
+
+@dataclass
+class Key:
+    """Asks for the cookie."""
+
+    token: str
+    """What stood in the address."""
+
+
+@dataclass
+class Change:
+    """A change to what you wrote of a feature; what is left out stays."""
+
+    star: bool | None = None
+    """A star, or none."""
+    note: str | None = None
+    """A note; empty takes it away."""
+    label: str | None = None
+    """Your own name; empty takes it away."""
+
+
+@dataclass
+class AnalyzeRequest:
+    """Texts to read."""
+
+    texts: list[str]
+    """The texts, in order."""
+    saes: list[str] = field(default_factory=list)
+    """The SAEs to look through; empty: the default one."""
+    top: int = 24
+    """Features of each text, at most 100."""
+    feature: str | None = None
+    """Only this feature, and on every token, however weak; for trying a sentence on a feature's page."""
+
+
+@dataclass
+class TokenizeRequest:
+    """Texts to cut into tokens."""
+
+    texts: list[str]
+    """The texts."""
+
+
+@dataclass(frozen=True)
+class Tokenized:
+    """Tokens as text."""
+
+    tokens: list[list[str]]
+    """Of each text; special tokens are left out."""

@@ -1,0 +1,43 @@
+"""Wire: plain values as JSON and as a stream of events. A number that is not finite is null."""
+
+import json
+import math
+from collections.abc import AsyncIterator
+from dataclasses import asdict, is_dataclass
+from typing import Any
+
+from fastapi import Response
+from fastapi.responses import StreamingResponse
+
+from hooke.serve.worker import Job
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, containers and numbers as JSON has them."""
+    if is_dataclass(value) and not isinstance(value, type):
+        return plain(asdict(value))
+    if isinstance(value, dict):
+        return {str(key): plain(own) for key, own in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(own) for own in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def encoded(value: Any) -> bytes:
+    """One JSON document. Halves of surrogate pairs, which no text has, are replaced."""
+    return json.dumps(plain(value), ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode("utf-8", "replace")
+
+
+def reply(value: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """An answer with one JSON document."""
+    return Response(encoded(value), status, headers, "application/json")
+
+
+def stream(job: Job) -> Response:
+    """What a job finds, as it finds it, as server-sent events; a reader who leaves cancels it."""
+
+    async def lines() -> AsyncIterator[bytes]:
+        async for name, value in job.events():
+            yield b"event: " + name.encode() + b"\ndata: " + encoded(value) + b"\n\n" if name else b": waiting\n\n"
+
+    return StreamingResponse(lines(), media_type="text/event-stream")

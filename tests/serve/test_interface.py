@@ -1,0 +1,283 @@
+"""What the interface answers, against the atlas and the model that it stands on."""
+
+import json
+import socket
+import time
+
+import numpy as np
+import planted
+import pytest
+from pydantic import TypeAdapter
+from served import desk as make_desk
+from served import tiny_microscope
+
+from hooke import tiny
+from hooke.atlas import Atlas
+from hooke.serve.library import SORTS, Library, Wanted
+from hooke.serve.session import API
+
+SAE = "tiny/resid_post.0/64"
+
+
+def test_what_it_is(desk):
+    about = desk.get("/about")
+    assert about["model"] == {"name": "tiny", "state": "ready", "detail": "", "saes": [SAE], "default": [SAE]}
+    assert about["features"] == tiny.D_SAE
+    (row,) = desk.get("/saes")
+    assert (row["name"], row["layer"], row["d_sae"], row["ready"]) == (SAE, 0, tiny.D_SAE, True)
+    assert (row["named"], row["dead"]) == (len(tiny.concepts), tiny.D_SAE - planted.N_ALIVE)
+
+
+def test_answers_have_the_shape_that_the_schema_says(desk):
+    from hooke.serve import schema
+
+    for path, kind in (
+        ("/about", schema.About),
+        ("/saes", list[schema.SaeRow]),
+        ("/features", schema.FeaturePage),
+        (f"/features/{SAE}/0", schema.FeatureHead),
+        (f"/features/{SAE}/0/examples", schema.Examples),
+        (f"/features/{SAE}/0/near-misses", schema.NearMisses),
+        (f"/features/{SAE}/0/neighbours", schema.Neighbours),
+        ("/search?q=finance", schema.SearchPage),
+        ("/lists", schema.Lists),
+        (f"/notes/{SAE}/0", schema.Note),
+        ("/runs", schema.Runs),
+    ):
+        TypeAdapter(kind).validate_python(desk.get(path))
+    assert json.loads(json.dumps(desk.get("/openapi.json")))["openapi"].startswith("3.1")
+
+
+@pytest.mark.parametrize("sort", SORTS)
+@pytest.mark.parametrize("ascending", [False, True])
+def test_rows_sorted_and_paged_as_a_naive_list_is(desk, sort, ascending):
+    atlas = Atlas(desk.library.atlases[0].path)
+    table = atlas.table(SAE)
+    columns = {"score": table.score, "density": table.density, "max": table.max, "evidence": table.evidence, "index": range(tiny.D_SAE)}
+    columns |= {"layer": [0] * tiny.D_SAE, "label": [label.casefold() if label else None for label in table.label]}
+    found, cursor = [], "0"
+    while cursor is not None:
+        page = desk.get(f"/features?sort={sort}&ascending={str(ascending).lower()}&limit=13&cursor={cursor}")
+        found += page["rows"]
+        cursor = page["cursor"]
+    assert sorted(row["index"] for row in found) == list(range(tiny.D_SAE))
+    values = [columns[sort][row["index"]] for row in found]
+    known = [value for value in values if value is not None]
+    assert values == known + [None] * (len(values) - len(known))  # what has no value comes last either way
+    assert known == sorted(known, reverse=not ascending)
+
+
+def test_filters_as_a_naive_filter(desk):
+    rows = desk.get("/features?limit=500")["rows"]
+    for query, keep in (
+        ("min_score=0.8", lambda row: row["score"] is not None and row["score"] >= 0.8),
+        ("max_density=0.03", lambda row: row["density"] <= 0.03),
+        ("min_density=0.03", lambda row: row["density"] >= 0.03),
+        ("q=SPORT", lambda row: "sport" in (row["label"] or "")),
+        ("kind=word", lambda row: row["kind"] == "word"),
+        ("sae=0&q=i", lambda row: "i" in (row["label"] or "")),
+    ):
+        page = desk.get(f"/features?limit=500&{query}")
+        assert {row["index"] for row in page["rows"]} == {row["index"] for row in rows if keep(row)}, query
+        assert page["total"] == len(page["rows"])
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "said"),
+    [
+        ("/features?sort=colour", 404, "score"),
+        ("/features?limit=501", 400, "500"),
+        ("/features?limit=0", 400, "500"),
+        ("/features?cursor=x", 400, "cursor"),
+        ("/features?sae=99", 404, SAE),
+        ("/features?which=loved", 404, "starred"),
+        ("/features?min_score=high", 400, "min_score"),
+        (f"/features/{SAE}/64", 404, "64"),
+        (f"/features/{SAE}/0?around=129", 400, "128"),
+        ("/features/other/resid_post.0/64/1", 404, SAE),
+        ("/features/tiny/nowhere/64/1", 400, "site"),
+        ("/search?q=%21", 400, "word"),
+        ("/run?path=/etc", 404, "run"),
+        ("/nothing", 404, "nothing"),
+    ],
+)
+def test_what_cannot_be_is_said_in_a_sentence(desk, path, status, said):
+    found, told, headers = desk.ask("GET", API + path)
+    assert (found, told["status"]) == (status, status)
+    assert said in told["detail"]
+    assert headers["content-type"] == "application/problem+json"
+
+
+def test_a_text_is_read_as_the_reader_reads_it(desk):
+    texts = ["The bank raised its loan", "Striker wins the match"]
+    events = desk.stream("/analyze", {"texts": texts, "top": 3})
+    assert [name for name, _ in events] == ["meta", "text", "text", "done"]
+    names = list(tiny.concepts)
+    for (_, told), concept in zip(events[1:3], ("finance", "sport"), strict=True):
+        best = told["result"]["features"][0]
+        assert best["feature"] == f"{SAE}/{names.index(concept)}"
+        assert "".join(told["result"]["tokens"]).strip() == texts[told["index"]]
+        at = [position for position, token in enumerate(told["result"]["tokens"]) if token.strip().lower() in tiny.concepts[concept]]
+        assert sorted(map(int, best["activations"])) == at
+    assert events[-1][1]["limits"]
+
+
+def test_one_feature_on_every_token(desk):
+    index = list(tiny.concepts).index("finance")
+    events = dict(desk.stream("/analyze", {"texts": ["the bank and the loan of a storm"], "feature": f"{SAE}/{index}"}))
+    told = events["trace"]
+    fired = [token.strip() for token, value in zip(told["tokens"], told["values"], strict=True) if value > 0]
+    assert fired == ["bank", "loan"]
+    assert np.allclose([value for value in told["values"] if value > 0], planted.STRENGTH, atol=1)
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        ({"texts": []}, 400),
+        ({"texts": ["a"] * 2001}, 400),
+        ({"texts": ["a" * 200_001]}, 400),
+        ({"texts": ["a"], "top": 101}, 400),
+        ({"texts": "a"}, 400),
+        ({}, 400),
+        ([], 400),
+        ({"texts": ["a"], "saes": ["x"] * 17}, 400),
+    ],
+)
+def test_too_much_or_the_wrong_thing(desk, body, status):
+    assert desk.ask("POST", f"{API}/analyze", body)[0] == status
+
+
+def test_a_mistake_inside_a_stream_is_an_event(desk):
+    ((name, told),) = desk.stream("/analyze", {"texts": ["a"], "saes": ["tiny/resid_post.1/9"]})
+    assert name == "error"
+    assert told["status"] == 404
+    assert SAE in told["detail"]
+
+
+def test_tokens_put_together_are_the_text(desk):
+    _, told, _ = desk.ask("POST", f"{API}/tokenize", {"texts": ["the bank", "goal  é\u202e"]})
+    assert ["".join(tokens) for tokens in told["tokens"]] == ["the bank", "goal  é\u202e"]
+
+
+def test_notes_stars_and_lists_are_kept(desk):
+    path = f"{API}/notes/{SAE}/5"
+    assert desk.ask("PUT", path, {"star": True, "label": "mine", "note": "<b>seen</b>"})[1]["written"] == {
+        "star": True,
+        "label": "mine",
+        "note": "<b>seen</b>",
+    }
+    assert desk.ask("PUT", path, {"note": ""})[1]["written"]["label"] == "mine"
+    assert [row["index"] for row in desk.get("/features?which=starred")["rows"]] == [5]
+    assert desk.ask("PUT", f"{API}/lists/to%20show/{SAE}/5", {})[1]["lists"] == ["to show"]
+    assert desk.ask("PUT", f"{API}/lists/to%20show/{SAE}/7", {})[0] == 200
+    assert [row["index"] for row in desk.get("/features?which=list:to%20show&sort=index&ascending=true")["rows"]] == [5, 7]
+    assert desk.get("/lists") == {"starred": 1, "noted": 1, "lists": [{"name": "to show", "features": 2}]}
+    read = dict(desk.stream("/analyze", {"texts": ["the judge"]}))["text"]["result"]["features"]
+    assert [hit["own_label"] for hit in read if hit["index"] == 5] == ["mine"]
+    document = desk.get("/notes")
+    assert [row["list"] for row in document["lists"]] == ["to show", "to show"]
+    for index in (5, 7):
+        desk.ask("DELETE", f"{API}/lists/to%20show/{SAE}/{index}", {})
+    desk.ask("PUT", path, {"star": False, "label": "", "note": ""})
+    assert desk.get("/lists") == {"starred": 0, "noted": 0, "lists": []}
+    assert desk.ask("POST", f"{API}/notes", document)[1] == {"taken": 1}
+    assert desk.get("/lists")["lists"] == [{"name": "to show", "features": 2}]
+    assert desk.ask("POST", f"{API}/notes", {"format": "other"})[0] == 422
+    assert desk.ask("PUT", path, {"note": "x" * 20_001})[0] == 400
+    assert desk.ask("PUT", f"{API}/lists/{'x' * 81}/{SAE}/5", {})[0] == 400
+
+
+def test_looking_changes_no_file(desk):
+    before = {path: path.read_bytes() for path in desk.library.atlases[0].path.parent.iterdir() if path.is_file()}
+    for path in ("/about", "/saes", "/features", f"/features/{SAE}/3", "/search?q=sport", "/notes", "/lists", "/runs"):
+        desk.get(path)
+    assert {path: path.read_bytes() for path in desk.library.atlases[0].path.parent.iterdir() if path.is_file()} == before
+
+
+def test_without_a_model_the_atlas_is_there(tmp_path):
+    with make_desk(tmp_path, [planted.write(tmp_path / "atlas.sqlite")]) as one:
+        assert one.get("/about")["model"]["state"] == "none"
+        assert one.get("/features")["total"] == tiny.D_SAE
+        status, told, _ = one.ask("POST", f"{API}/analyze", {"texts": ["a"]})
+        assert status == 404
+        assert "--model" in told["detail"]
+
+
+def test_who_leaves_stops_the_model(tmp_path, monkeypatch):
+    monkeypatch.setattr("hooke.analysis.lens.atlas_file", lambda _: None)
+    with make_desk(tmp_path, [], tiny_microscope) as one:
+        body = json.dumps({"texts": ["the bank of the judge in the rain"] * 2000}).encode()
+        head = f"POST {API}/analyze HTTP/1.1\r\nHost: 127.0.0.1:{one.session.port}\r\nAuthorization: Bearer {one.session.token}\r\n"
+        with socket.create_connection(("127.0.0.1", one.session.port)) as client:
+            client.sendall(head.encode() + f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+            client.recv(4096)  # it began
+        began = time.perf_counter()
+        assert one.stream("/analyze", {"texts": ["the bank"]})[-1][0] == "done"
+        assert time.perf_counter() - began < 2  # 2,000 texts take several times as long
+
+
+def test_a_model_that_cannot_be_loaded_is_said(tmp_path):
+    from hooke.errors import Missing
+
+    def load(_):
+        raise Missing("no such model.")
+
+    with make_desk(tmp_path, [], load) as one:
+        assert one.get("/about")["model"] | {"saes": [], "default": []} == one.get("/about")["model"]
+        assert one.get("/about")["model"]["detail"] == "no such model."
+        assert one.ask("POST", f"{API}/analyze", {"texts": ["a"]})[0] == 404
+
+
+def test_runs_are_read_from_their_folders(tmp_path):
+    run = tmp_path / "runs" / "one"
+    run.mkdir(parents=True)
+    (run / "run.json").write_text(json.dumps({"model": "tiny", "batch": 10, "saes": {SAE: {"d_sae": 64, "steps": 100}}}))
+    (run / "metrics.jsonl").write_text(
+        "".join(json.dumps({"step": s, "tokens": 10 * s, "saes": {SAE: {"fvu": 1 / s, "l0": 3}}}) + "\n" for s in range(1, 51))
+    )
+    (run / "events.jsonl").write_text(
+        json.dumps({"time": 1.0, "kind": "started", "step": 0, "text": "<script>", "tokens_per_s": 50}) + "\n"
+    )
+    spoilt = tmp_path / "runs" / "two"
+    spoilt.mkdir()
+    (spoilt / "manifest.json").write_text("{}")
+    with make_desk(tmp_path, [], runs=[tmp_path / "runs"]) as one:
+        rows = {row["path"].rpartition("/")[2]: row for row in one.get("/runs")["runs"]}
+        first = rows["one"]
+        assert (first["kind"], first["state"], first["done"], first["planned"], first["rate"], first["left_s"]) == (
+            "train",
+            "running",
+            500,
+            1000,
+            50,
+            10,
+        )
+        assert rows["two"]["kind"] == "unreadable"
+        detail = one.get(f"/run?path={run}")
+        assert detail["curves"][0]["fvu"][-1] == pytest.approx(1 / 50)
+        assert detail["events"][0]["text"] == "<script>"
+        assert one.ask("GET", f"{API}/run?path={spoilt}")[0] == 404
+
+
+def test_a_quarter_million_rows_sort_and_filter_fast():
+    """As the budget says, with room for a busy machine."""
+    n = 262_144
+    library = Library([])
+    rng = np.random.default_rng(0)
+    from hooke.serve.library import _Columns
+
+    labels = [f"words like {word}" for word in rng.integers(0, 50_000, n).tolist()]
+    kinds = rng.integers(0, 12, n).astype(np.int16)
+    values = [rng.random(n).astype(np.float32) for _ in range(3)]
+    columns = _Columns(
+        np.zeros(n, np.int32), np.arange(n, dtype=np.int32), *values, rng.integers(0, 600, n), kinds, list("abcdefghijkl"), labels
+    )
+    columns.lower  # noqa: B018 (made once)
+    for sort in SORTS:
+        columns.order(sort, False)
+    library.__dict__["_columns"] = columns
+    began = time.perf_counter()
+    wanted = Wanted(kind=("a", "b"), min_score=0.2, max_density=0.5, text="49", sort="density")
+    library._passing(wanted, {})
+    assert time.perf_counter() - began < 0.3

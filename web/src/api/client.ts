@@ -1,0 +1,90 @@
+// Every call the page makes. All go to the server it came from; a problem becomes an error with the server's own sentence.
+import type {
+  About, FeatureHead, FeaturePage, Lists, Note, Passage, ReadEvent, Relative, RunDetail, RunRow, SaeRow, SearchPage, Stretch,
+} from "./types";
+
+const BASE = "/api/v1";
+
+export class Problem extends Error {
+  constructor(readonly status: number, detail: string) {
+    super(detail);
+  }
+}
+
+export const GONE = "The server does not answer. Start it again: hooke serve";
+
+async function call(path: string, init: RequestInit = {}): Promise<Response> {
+  let answer: Response;
+  try {
+    answer = await fetch(BASE + path, init);
+  } catch (error) {
+    if ((error as Error).name === "AbortError") throw error;
+    throw new Problem(0, GONE);
+  }
+  if (answer.ok) return answer;
+  const told = (await answer.json().catch(() => null)) as { detail?: string } | null;
+  throw new Problem(answer.status, told?.detail ?? `The server answered ${answer.status}.`);
+}
+
+async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
+  return (await (await call(path, { signal: signal ?? null })).json()) as T;
+}
+
+async function send<T>(method: string, path: string, body: unknown, signal?: AbortSignal): Promise<T> {
+  const init = { method, signal: signal ?? null, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+  const answer = await call(path, init);
+  return (answer.status === 204 ? undefined : await answer.json()) as T;
+}
+
+export type Query = Record<string, string | number | boolean | null | undefined | readonly string[]>;
+
+export function query(values: Query): string {
+  const found = new URLSearchParams();
+  for (const [key, value] of Object.entries(values)) {
+    if (Array.isArray(value)) value.forEach((one: string) => found.append(key, one));
+    else if (value !== null && value !== undefined && value !== "" && value !== false) found.set(key, String(value));
+  }
+  const text = found.toString();
+  return text && `?${text}`;
+}
+
+export const api = {
+  session: (token: string) => send<void>("POST", "/session", { token }),
+  about: () => get<About>("/about"),
+  saes: () => get<SaeRow[]>("/saes"),
+  features: (wanted: Query, signal?: AbortSignal) => get<FeaturePage>(`/features${query(wanted)}`, signal),
+  feature: (name: string, signal?: AbortSignal) => get<FeatureHead>(`/features/${name}`, signal),
+  examples: (name: string) => get<{ stretches: Stretch[] }>(`/features/${name}/examples`),
+  misses: (name: string) => get<{ passages: Passage[] }>(`/features/${name}/near-misses`),
+  neighbours: (name: string) => get<{ alike: Relative[]; together: Relative[] }>(`/features/${name}/neighbours`),
+  search: (wanted: Query, signal?: AbortSignal) => get<SearchPage>(`/search${query(wanted)}`, signal),
+  write: (name: string, change: { star?: boolean; note?: string; label?: string }) => send<Note>("PUT", `/notes/${name}`, change),
+  notes: () => get<unknown>("/notes"),
+  loadNotes: (document: unknown) => send<{ taken: number }>("POST", "/notes", document),
+  lists: () => get<Lists>("/lists"),
+  enlist: (list: string, name: string, out: boolean) =>
+    send<Note>(out ? "DELETE" : "PUT", `/lists/${encodeURIComponent(list)}/${name}`, {}),
+  runs: () => get<{ folders: string[]; runs: RunRow[] }>("/runs"),
+  run: (path: string) => get<RunDetail>(`/run${query({ path })}`),
+};
+
+/** What the model finds, as it finds it; ends early when `signal` says so. */
+export async function* analyze(
+  asked: { texts: string[]; saes?: string[]; top?: number; feature?: string },
+  signal: AbortSignal,
+): AsyncGenerator<ReadEvent> {
+  const init = { method: "POST", signal, headers: { "Content-Type": "application/json" }, body: JSON.stringify(asked) };
+  const answer = await call("/analyze", init);
+  const reader = answer.body!.pipeThrough(new TextDecoderStream()).getReader();
+  let rest = "";
+  for (;;) {
+    const { done, value } = await reader.read();
+    if (done) return;
+    const blocks = (rest + value).split("\n\n");
+    rest = blocks.pop()!;
+    for (const block of blocks) {
+      const found = /^event: (\w+)\ndata: (.*)$/s.exec(block);
+      if (found) yield { event: found[1], data: JSON.parse(found[2]!) } as ReadEvent;
+    }
+  }
+}

@@ -1,0 +1,74 @@
+// The names of what goes over the wire. What comes in a stream is not in the schema; it is spelled out here.
+import type { components } from "./schema";
+
+type S = components["schemas"];
+export type About = S["About"];
+export type SaeRow = S["SaeRow"];
+export type FeatureRow = S["FeatureRow"];
+export type FeaturePage = S["FeaturePage"];
+export type FeatureHead = S["FeatureHead"];
+export type Passage = S["Passage"];
+export type Stretch = S["Stretch"];
+export type Relative = S["Relative"];
+export type Written = S["Written"];
+export type SearchPage = S["SearchPage"];
+export type SearchHit = S["Hit"];
+export type Note = S["Note"];
+export type Lists = S["Lists"];
+export type RunRow = S["RunRow"];
+export type RunDetail = S["RunDetail"];
+export type Curve = S["Curve"];
+export type Score = S["Score"];
+
+/** One feature at work in one text. */
+export interface Hit {
+  feature: string;
+  sae: string;
+  index: number;
+  label: string | null;
+  own_label: string | null;
+  name: string | null;
+  name_score: number | null;
+  label_score: number | null;
+  label_method: string | null;
+  label_evidence: number;
+  activation: number;
+  relative: number;
+  specificity: number;
+  token: string;
+  pos: number;
+  activations: Record<string, number>;
+}
+
+export interface ReadText {
+  text: string;
+  tokens: string[];
+  features: Hit[];
+  about: Hit[];
+  words: Hit[];
+  topic: string | null;
+  topics: { topic: string; score: number; features: string[] }[];
+  explained: number | null;
+  truncated: number;
+}
+
+export interface ReadSae {
+  name: string;
+  site: string;
+  d_sae: number;
+  explained: number | null;
+  expected: number | null;
+}
+
+export interface CarriedTopic {
+  topic: string;
+  texts: number[];
+  features: { feature: string; label: string | null; own_label: string | null; label_score: number | null; texts: number }[];
+}
+
+export type ReadEvent =
+  | { event: "meta"; data: { model: string; saes: string[]; texts: number } }
+  | { event: "text"; data: { index: number; result: ReadText } }
+  | { event: "trace"; data: { index: number; tokens: string[]; values: number[] } }
+  | { event: "done"; data: { model: string; saes: ReadSae[]; topics: CarriedTopic[]; limits: string[] } }
+  | { event: "error"; data: { title: string; status: number; detail: string } };

@@ -1,0 +1,149 @@
+// Feature: everything known of one. Where it fires comes first.
+import { useEffect, useState } from "preact/hooks";
+import { api } from "../api/client";
+import type { FeatureHead } from "../api/types";
+import { Elsewhere, Empty, Failed } from "../parts/Bits";
+import { Contexts } from "../parts/Contexts";
+import { Histogram } from "../parts/Histogram";
+import { Label } from "../parts/Text";
+import { TryIt } from "../parts/TryIt";
+import { Yours } from "../parts/Yours";
+import { random } from "../state/keys";
+import { useLoaded } from "../state/load";
+import { params } from "../state/router";
+import { clean, number, percent, place, rarity, trust } from "../state/words";
+
+export function FeaturePage({ name }: { name: string }) {
+  const { value: head, error, again } = useLoaded(name, (signal) => api.feature(name, signal));
+  const [marker, mark] = useState<number | null>(null);
+  useEffect(() => mark(null), [name]);
+  useEffect(() => {
+    document.title = `${clean(head?.title) || name} · Hooke`;
+    return () => { document.title = "Hooke"; };
+  }, [head]);
+  if (error) return <Failed error={error} again={again} />;
+  if (!head) return <Empty>Opening {name}…</Empty>;
+  const made = params.value.get("made");
+  if (made && !head.digest.startsWith(made)) {
+    return <Failed error={`This link was made for another atlas: it means a feature of ${head.sae} with other weights (${made}) than the one that is open (${head.digest.slice(0, 8)}).`} />;
+  }
+  const one = head.feature;
+  return (
+    <div class="feature" key={name}>
+      <Head head={head} changed={again} />
+      <div class="columns">
+        <div>
+          <Contexts name={name} head={head} />
+          <Related name={name} />
+          <Yours head={head} changed={again} />
+        </div>
+        <aside aria-label="More about this feature">
+          <TryIt name={name} most={one.max} onPeak={mark} />
+          <Writes head={head} />
+          {one.histogram && one.histogram.some((n) => n > 0) && <section><h2>How strongly it fires</h2><Histogram counts={one.histogram} most={one.max} marker={marker} /></section>}
+          <Figures head={head} />
+          <Elsewhere command={`hooke feature ${name} --json`} json={() => head} />
+        </aside>
+      </div>
+    </div>
+  );
+}
+
+function Head({ head, changed }: { head: FeatureHead; changed: () => void }) {
+  const one = head.feature;
+  const own = one.written?.label;
+  const star = one.written?.star ?? false;
+  const label = one.label;
+  const read = one.named && (one.named.name === head.title || own) && one.named.name ? one.named : null;
+  const rule = label?.token ?? label?.document;
+  const score = read ? (read.score == null ? null : { value: read.score, n: read.n ?? 0 }) : rule ? { value: rule.value, n: rule.positives + rule.negatives } : null;
+  return (
+    <header class="heading">
+      <p class="crumbs small">
+        <a href="/features">Features</a> <span class="soft">/</span> <a href={`/features?sae=${encodeURIComponent(head.sae)}`}>{place(head.sae)}</a> <span class="soft">/</span> <span class="soft">{head.index}</span>
+        <span class="steps">
+          {head.index > 0 && <a href={`/f/${head.sae}/${head.index - 1}`} rel="prev" aria-label="The feature before">←</a>}
+          {head.index + 1 < head.d_sae && <a href={`/f/${head.sae}/${head.index + 1}`} rel="next" aria-label="The next feature">→</a>}
+          <button type="button" class="quiet" onClick={() => void random()}>any</button>
+        </span>
+      </p>
+      <h1>
+        <button type="button" class="star" aria-pressed={star} aria-label="Star" onClick={() => void api.write(head.name, { star: !star }).then(changed)}>{star ? "★" : "☆"}</button>
+        <Label text={read?.name ?? label?.text} own={own} />
+      </h1>
+      {(own || read) && <p class="soft">{own ? "Your name. " : `Named by ${clean(read!.reader) || "a reader"}. `}{own && read && <>A reader calls it: <Label text={read.name} />. </>}By rule: <Label text={label?.text} /></p>}
+      {read?.note && <p><bdi>{clean(read.note)}</bdi></p>}
+      <p class="lede">
+        {score
+          ? `The name ${own ? "by rule or reader " : ""}${trust(score.value)}: ${score.value.toFixed(2)} on ${number(score.n)} places it was not made from, where 1 is always right and 0.5 is chance.`
+          : read ? "The name was not tested yet." : "Nothing that could be tested names it."}
+        {" "}It fires on {rarity(one.density)}{one.documents ? `, in ${number(one.documents)} documents` : ""}.
+      </p>
+    </header>
+  );
+}
+
+function Writes({ head }: { head: FeatureHead }) {
+  const { promoted = [], suppressed = [] } = head.feature;
+  if (!promoted.length && !suppressed.length) return null;
+  const list = (title: string, tokens: typeof promoted) => tokens.length > 0 && (
+    <>
+      <h3>{title}</h3>
+      <p class="chips">{tokens.slice(0, 12).map((token, i) => <bdi key={i} class="word" title={token.weight === null ? "" : number(token.weight)}>{clean(token.text) || "␣"}</bdi>)}</p>
+    </>
+  );
+  return (
+    <section>
+      <h2>What it makes the model say next</h2>
+      {list("likelier", promoted)}
+      {list("less likely", suppressed)}
+      <p class="small soft">Direct effect only; later layers can undo it.</p>
+    </section>
+  );
+}
+
+function Figures({ head }: { head: FeatureHead }) {
+  const one = head.feature;
+  const label = one.label;
+  const score = label?.token ?? label?.document;
+  const topics = Object.entries(one.topics ?? {}).filter(([topic, nats]) => nats > 0.5 && topic !== "none").sort((a, b) => b[1] - a[1]).slice(0, 3);
+  const rows: [string, string][] = [
+    ["fires on", `${percent(one.density)} of tokens${one.count ? `, ${number(one.count)} of ${number(head.tokens_read)} read` : ""}`],
+    ["strongest", number(one.max)],
+    ...(one.mean ? [["usual", number(one.mean)] as [string, string]] : []),
+    ...(one.commonest ? [["one token", `${percent(one.commonest)} of the places are the same token`] as [string, string]] : []),
+    ...(score ? [["name, token by token", `${score.value.toFixed(2)} [${score.low?.toFixed(2) ?? "?"}, ${score.high?.toFixed(2) ?? "?"}]`] as [string, string]] : []),
+    ...(label?.near != null ? [["name, near misses", label.near.toFixed(2)] as [string, string]] : []),
+    ...(label?.control != null ? [["same search, shuffled", `${label.control.toFixed(2)} (chance is 0.5)`] as [string, string]] : []),
+    ...(topics.length ? [["speaks for", topics.map(([topic]) => topic).join("; ")] as [string, string]] : []),
+    ["kind of rule", label?.kind ?? "none"],
+    ["weights", head.digest.slice(0, 12) || "not recorded"],
+  ];
+  return (
+    <section>
+      <h2>Figures</h2>
+      <dl class="figures small">{rows.map(([name, value]) => <div key={name}><dt>{name}</dt><dd><bdi>{clean(value)}</bdi></dd></div>)}</dl>
+      {!!one.tokens?.length && (
+        <>
+          <h3>Tokens it spends most on</h3>
+          <table class="small">
+            <thead><tr><th scope="col">token</th><th scope="col">times</th><th scope="col">share</th></tr></thead>
+            <tbody>{one.tokens.slice(0, 8).map((token, i) => <tr key={i}><td><bdi>{clean(token.text)}</bdi></td><td>{number(token.count)}</td><td>{percent(token.share)}</td></tr>)}</tbody>
+          </table>
+        </>
+      )}
+    </section>
+  );
+}
+
+function Related({ name }: { name: string }) {
+  const { value } = useLoaded(`near ${name}`, () => api.neighbours(name));
+  if (!value) return null;
+  const list = (title: string, said: string, rows: typeof value.alike) => rows.length > 0 && (
+    <section>
+      <h2>{title}</h2>
+      <ul class="related">{rows.slice(0, 8).map((row) => <li key={row.name}><a href={`/f/${row.name}`}><Label text={row.label} /></a><span class="soft small">{said} {row.value.toFixed(2)}</span></li>)}</ul>
+    </section>
+  );
+  return <div class="halves">{list("Writes much the same", "cosine", value.alike)}{list("Fires on the same tokens", "overlap", value.together)}</div>;
+}

@@ -1,0 +1,94 @@
+// Features: all of them, any sort, any filter, the address says which.
+import { useEffect, useState } from "preact/hooks";
+import { api } from "../api/client";
+import type { FeatureRow } from "../api/types";
+import { Empty, Failed, Trust } from "../parts/Bits";
+import { Label } from "../parts/Text";
+import { VirtualList } from "../parts/VirtualList";
+import { useLoaded } from "../state/load";
+import { go, params, withParams } from "../state/router";
+import { layerOf, number, percent } from "../state/words";
+
+const COLUMNS = [["label", "name"], ["score", "name fits"], ["density", "of tokens"], ["max", "strongest"], ["layer", "layer"]] as const;
+const KINDS: Record<string, string> = {
+  points: "a mix of words and places", either: "either of two rules", word: "one word", mark: "a mark or sign", token: "a piece of a word", class: "a family of words",
+  beginning: "how words begin", ending: "how words end", both: "two rules at once", text: "what the text has", near: "words close by", before: "the word before",
+  after: "the word after", topic: "a subject", language: "a language", none: "no name held up",
+};
+
+export function FeaturesPage() {
+  const at = params.value;
+  const [total, setTotal] = useState<number | null>(null);
+  const [kinds, setKinds] = useState<Record<string, number>>({});
+  const [error, fail] = useState<string | null>(null);
+  const [narrow, setNarrow] = useState(innerWidth < 720);
+  const { value: saes } = useLoaded("saes", () => api.saes());
+  useEffect(() => {
+    const look = () => setNarrow(innerWidth < 720);
+    addEventListener("resize", look);
+    return () => removeEventListener("resize", look);
+  }, []);
+  const sort = at.get("sort") ?? "score";
+  const up = at.get("up") === "1";
+  const wanted = {
+    sae: at.getAll("sae"), kind: at.getAll("kind"), q: at.get("q"), which: at.get("which"), sort, ascending: sort === "label" || sort === "layer" ? !up : up,
+    min_score: at.get("min_score"), max_density: at.get("max_density"),
+  };
+  const id = JSON.stringify(wanted);
+  useEffect(() => fail(null), [id]);
+  const set = (changes: Record<string, string | readonly string[] | null>) => go(withParams(changes), true);
+  return (
+    <div class="features">
+      <div class="bar-row">
+        <h1>{title(at.get("which"))}</h1>
+        <p class="soft" role="status">{total === null ? "" : `${number(total)} feature${total === 1 ? "" : "s"}`}</p>
+      </div>
+      <form class="filters" onSubmit={(event) => event.preventDefault()} aria-label="Filters">
+        <label><span class="vh">Words in the name</span><input type="search" placeholder="words in the name" value={at.get("q") ?? ""} onInput={(event) => set({ q: event.currentTarget.value })} /></label>
+        <label><span>Layer</span><select value={at.get("sae") ?? ""} onChange={(event) => set({ sae: event.currentTarget.value || null })}>
+          <option value="">all</option>{saes?.map((row) => <option key={row.name} value={row.name}>{row.layer} · {row.name.split("/").slice(1).join(" ")}</option>)}</select></label>
+        <label><span>Kind of name</span><select value={at.get("kind") ?? ""} onChange={(event) => set({ kind: event.currentTarget.value || null })}>
+          <option value="">any</option>{Object.entries(kinds).map(([kind, n]) => <option key={kind} value={kind}>{KINDS[kind] ?? kind} ({number(n)})</option>)}</select></label>
+        <label><span>Name fits</span><select value={at.get("min_score") ?? ""} onChange={(event) => set({ min_score: event.currentTarget.value || null })}>
+          <option value="">any</option><option value="0.7">loosely or better</option><option value="0.8">or better</option><option value="0.9">well</option></select></label>
+        <label><span>Fires on</span><select value={at.get("max_density") ?? ""} onChange={(event) => set({ max_density: event.currentTarget.value || null })}>
+          <option value="">any share</option><option value="0.1">under 10 % of tokens</option><option value="0.01">under 1 %</option><option value="0.001">under 0.1 %</option></select></label>
+        <label><span>Yours</span><select value={at.get("which") ?? ""} onChange={(event) => set({ which: event.currentTarget.value || null })}>
+          <option value="">all</option><option value="starred">starred</option><option value="noted">with a note</option>{at.get("which")?.startsWith("list:") && <option value={at.get("which")!}>{at.get("which")!.slice(5)}</option>}</select></label>
+      </form>
+      {error && <Failed error={error} />}
+      <div role="table" aria-label="Features" aria-rowcount={(total ?? 0) + 1} class="grid">
+        <div role="rowgroup"><div role="row" class="row head" aria-rowindex={1}>
+          {COLUMNS.map(([key, text]) => (
+            <span key={key} role="columnheader" aria-sort={sort === key ? (wanted.ascending ? "ascending" : "descending") : "none"}>
+              <button type="button" onClick={() => set({ sort: key, up: sort === key && !up ? "1" : null })}>{text}{sort === key ? (up ? " ↑" : " ↓") : ""}</button>
+            </span>
+          ))}
+        </div></div>
+        <VirtualList<FeatureRow> id={id} height={narrow ? 76 : 44} label="Features" onError={fail}
+          fetch={(from, limit, signal) => api.features({ ...wanted, cursor: from, limit }, signal)}
+          onTotal={(n, first) => { setTotal(n); setKinds((first as unknown as { kinds: Record<string, number> }).kinds); }}
+          row={(row) => <Cells row={row} />} />
+      </div>
+      {total === 0 && <Empty>Nothing passes these filters. <a href="/features">Show all features</a>.</Empty>}
+    </div>
+  );
+}
+
+function title(which: string | null): string {
+  if (which === "starred") return "Starred features";
+  if (which === "noted") return "Features with a note or name of yours";
+  return which?.startsWith("list:") ? which.slice(5) : "Features";
+}
+
+function Cells({ row }: { row: FeatureRow }) {
+  return (
+    <>
+      <span role="cell" class="c-label">{row.star && <span class="starred" aria-label="starred">★ </span>}<a href={`/f/${row.name}`}><Label text={row.label} own={row.own_label} /></a></span>
+      <span role="cell" class="c-score"><Trust score={row.score} own={row.own_label} /></span>
+      <span role="cell" class="c-density">{percent(row.density)}</span>
+      <span role="cell" class="c-max soft">{number(row.max)}</span>
+      <span role="cell" class="c-layer soft">{layerOf(row.sae)}<span class="soft small"> · {row.index}</span></span>
+    </>
+  );
+}

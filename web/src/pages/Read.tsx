@@ -1,0 +1,184 @@
+// Read: a text, and what the model noticed in it.
+import { useSignal } from "@preact/signals";
+import { useEffect } from "preact/hooks";
+import { Choice, Elsewhere, Empty, Failed } from "../parts/Bits";
+import { Reading } from "../parts/Reading";
+import { go, params, withParams } from "../state/router";
+import { random } from "../state/keys";
+import * as reading from "../state/reading";
+import { about } from "../state/session";
+import { layerOf, number, percent, quoted } from "../state/words";
+
+const EXAMPLES = [
+  "Central bank holds rates as inflation cools for third month",
+  "Striker ends goal drought with hat-trick on opening day",
+  "Small towns count the cost as last bank branch closes",
+  "River bank gives way, leaving riverside cottages on the edge",
+  "Mercury probe sends back first close images of scorched craters",
+  "Mercury found in tinned tuna prompts recall",
+  "Telescope spots water vapour on distant rocky planet",
+  "Lost symphony found in attic gets first performance",
+  "Jury clears nurse in case that divided a village",
+  "Dam burst forces evacuation of three valleys",
+];
+const SHORT = 500;
+
+function useAddress() {
+  useEffect(() => {
+    const given = params.value.get("t");
+    if (given !== null) reading.text.value = given;
+    if (params.value.has("lines")) reading.byLine.value = true;
+    const layers = params.value.getAll("sae");
+    if (layers.length) reading.saes.value = layers;
+  }, []);
+  const { text, saes, byLine } = reading;
+  useEffect(() => {
+    go(withParams({ t: text.value.length <= SHORT ? text.value : null, sae: saes.value, lines: byLine.value ? "1" : null }), true);
+  }, [text.value, saes.value, byLine.value]);
+}
+
+function take(given: string) {
+  reading.text.value = given.slice(0, reading.MOST);
+  const lines = given.split("\n").filter((line) => line.trim());
+  reading.byLine.value = lines.length > 1 && lines.every((line) => line.length <= 300);
+}
+
+export function ReadPage() {
+  useAddress();
+  const over = useSignal(false);
+  const model = about.value!.model;
+  const drop = async (event: DragEvent) => {
+    event.preventDefault();
+    over.value = false;
+    const file = event.dataTransfer?.files[0];
+    if (file) take(await file.text());
+  };
+  return (
+    <div class="read">
+      <h1 class={reading.text.value ? "vh" : ""}>Type a text. See what the model notices.</h1>
+      {!reading.text.value && <p class="lede">A language model reads it on this machine. What it computes on the way is taken apart into features, each with a name that you can check.</p>}
+      <form class="box" onSubmit={(event) => event.preventDefault()} onDragOver={(event) => { event.preventDefault(); over.value = true; }}
+        onDragLeave={() => (over.value = false)} onDrop={(event) => void drop(event)} data-over={over.value}>
+        <label class="vh" for="text">Text to read</label>
+        <textarea id="text" dir="auto" rows={reading.text.value.length > 160 || reading.byLine.value ? 5 : 2} maxLength={reading.MOST} spellcheck={false}
+          placeholder="A headline, a sentence, a page; or drop a text file here" value={reading.text.value} disabled={model.state === "none"}
+          onInput={(event) => (reading.text.value = event.currentTarget.value)}
+          onKeyDown={(event) => event.key === "Escape" && reading.running.value && reading.cancel()} />
+        <Examples />
+      </form>
+      <Controls />
+      {model.state === "none" && <Empty>This server runs without a model, so no text can be read. <a href="/features">Features</a> and <a href="/search">Search</a> work. To read texts: <code>hooke serve</code> without <code>--model none</code>.</Empty>}
+      {model.state === "failed" && <Failed error={model.detail} />}
+      {reading.failed.value && <Failed error={reading.failed.value} />}
+      <Results />
+    </div>
+  );
+}
+
+function Examples() {
+  if (reading.text.value) {
+    return <button type="button" class="quiet small" onClick={() => { reading.text.value = ""; document.getElementById("text")?.focus(); }}>clear, and show examples</button>;
+  }
+  return (
+    <div class="examples" role="group" aria-label="Examples">
+      {EXAMPLES.map((line) => (
+        <button key={line} type="button" class="chip" onClick={() => { reading.byLine.value = false; reading.text.value = line; }}>{line}</button>
+      ))}
+      <button type="button" class="chip strong" onClick={() => take(EXAMPLES.join("\n"))}>all of them at once</button>
+    </div>
+  );
+}
+
+function Controls() {
+  const { saes: known, default: usual } = about.value!.model;
+  const on = reading.saes.value.length ? reading.saes.value : usual;
+  const flip = (name: string) => {
+    const next = known.filter((own) => (own === name ? !on.includes(own) : on.includes(own)));
+    if (next.length) reading.saes.value = next;
+  };
+  if (!known.length) return about.value!.model.state === "loading" ? <p class="soft small" role="status">The model warms up: {about.value!.model.detail}. Your text is read as soon as it is ready.</p> : null;
+  return (
+    <div class="controls small">
+      <span class="soft" id="depths">Look at layer</span>
+      <div class="choice" role="group" aria-labelledby="depths">
+        {known.map((name) => <button key={name} type="button" title={name} aria-pressed={on.includes(name)} onClick={() => flip(name)}>{layerOf(name)}</button>)}
+      </div>
+      {reading.text.value.trim().includes("\n") && (
+        <Choice name="What is a text" value={reading.byLine.value ? "lines" : "all"} options={[["lines", "each line is a text"], ["all", "one text"]]}
+          onChange={(value) => (reading.byLine.value = value === "lines")} />
+      )}
+      <span class="soft" role="status">{status()}</span>
+    </div>
+  );
+}
+
+function status(): string {
+  if (reading.running.value) {
+    const all = reading.pieces().length;
+    return about.value!.model.state === "loading" ? "waiting for the model…" : all > 1 ? `reading ${reading.texts.value.length} of ${all}… Esc stops` : "reading…";
+  }
+  return reading.took.value !== null && reading.texts.value.length ? `read in ${number(Math.round(reading.took.value))} ms` : "";
+}
+
+function Results() {
+  const found = reading.texts.value;
+  if (!found.length) return <Doors />;
+  const several = found.length > 1;
+  return (
+    <div class={`results${reading.running.value && !several ? " stale" : ""}`}>
+      <div class="texts">
+        {found.map((one, i) => <Reading key={several ? i : "one"} found={one} several={several} />)}
+      </div>
+      <aside aria-label="About this reading">
+        <Topics several={several} />
+        {!several && found[0]!.explained !== null && (
+          <section>
+            <h2>How much this explains</h2>
+            <p><b class="figure">{percent(found[0]!.explained)}</b> of what the model computed here is in these features. The rest is not shown.</p>
+            {reading.through.value.map((sae) => sae.expected !== null && <p key={sae.name} class="small soft">layer {layerOf(sae.name)}: {percent(sae.explained)} here, {percent(sae.expected)} on ordinary text</p>)}
+          </section>
+        )}
+        <section>
+          <h2>What this cannot say</h2>
+          <ul class="small soft">{reading.limits.value.map((line) => <li key={line}>{line}</li>)}</ul>
+        </section>
+        <Elsewhere command={command()} json={() => ({ texts: reading.texts.value, topics: reading.topics.value, saes: reading.through.value, limits: reading.limits.value })} />
+      </aside>
+    </div>
+  );
+}
+
+/** Other ways in, while there is no text. */
+function Doors() {
+  if (reading.text.value) return null;
+  return (
+    <ul class="doors">
+      <li><a href="/features">Browse {number(about.value!.features)} features</a><span class="soft small">by how well their names fit, by how rare they are</span></li>
+      <li><a href="/search">Search them</a><span class="soft small">by name, by the text they fire on, by the words they write</span></li>
+      <li><button type="button" onClick={() => void random()}>Open any one</button><span class="soft small">to get a feel for what a feature is</span></li>
+    </ul>
+  );
+}
+
+function command(): string {
+  const saes = reading.saes.value.map((name) => ` --sae ${name}`).join("");
+  return `hooke analyze ${reading.pieces().slice(0, 20).map(quoted).join(" ")}${saes} --json`;
+}
+
+function Topics({ several }: { several: boolean }) {
+  const one = reading.texts.value[0]!;
+  const rows: [string, string, number][] = several
+    ? reading.topics.value.map((topic) => [topic.topic, `${topic.texts.length} text${topic.texts.length === 1 ? "" : "s"}`, topic.texts.length / reading.texts.value.length])
+    : one.topics.slice(0, 4).map((topic) => [topic.topic, percent(topic.score), topic.score]);
+  return (
+    <section>
+      <h2>{several ? "Topics of these texts" : "Topic"}</h2>
+      {rows.length === 0 && <p class="soft">No topic stands out.</p>}
+      <ul class="topics">
+        {rows.map(([name, said, share]) => (
+          <li key={name}><span>{name}</span><span class="soft">{said}</span><span class="bar" aria-hidden="true"><span style={{ width: `${100 * share}%` }} /></span></li>
+        ))}
+      </ul>
+    </section>
+  );
+}

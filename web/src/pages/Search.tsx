@@ -1,0 +1,65 @@
+// Search: features by words, as you type.
+import { useEffect, useRef } from "preact/hooks";
+import { api } from "../api/client";
+import type { SearchHit, SearchPage as Found } from "../api/types";
+import { Choice, Elsewhere, Empty, Failed, Trust } from "../parts/Bits";
+import { Label, Shown } from "../parts/Text";
+import { useLoaded } from "../state/load";
+import { go, params, withParams } from "../state/router";
+import { layerOf, quoted, step } from "../state/words";
+
+const PLACES = [["", "everywhere"], ["label", "names"], ["context", "text they fire on"], ["output", "words they write"]] as const;
+const FOUND: Record<string, string> = { label: "name", context: "text", output: "writes", meaning: "meaning" };
+
+export function SearchPage() {
+  const words = params.value.get("q") ?? "";
+  const among = params.value.get("in") ?? "";
+  const box = useRef<HTMLInputElement>(null);
+  useEffect(() => box.current?.focus(), []);
+  const { value, error } = useLoaded<Found | null>(`${words} ${among}`, (signal) =>
+    words.trim() ? api.search({ q: words, in: among ? [among] : [], limit: 60 }, signal) : Promise.resolve(null), words.trim() ? 100 : 0);
+  const counts: Record<string, number> = value?.counts ?? {};
+  return (
+    <div class="search">
+      <h1 class="vh">Search</h1>
+      <form role="search" onSubmit={(event) => event.preventDefault()}>
+        <label class="vh" for="words">Words</label>
+        <input id="words" ref={box} type="search" dir="auto" autocomplete="off" spellcheck={false} maxLength={1000} placeholder="Find features: budget, football, “in the”, phys*"
+          value={words} onInput={(event) => go(withParams({ q: event.currentTarget.value }), true)} />
+      </form>
+      <div class="bar-row">
+        <Choice name="Where the words stand" value={among} onChange={(place) => go(withParams({ in: place }), true)}
+          options={PLACES.map(([key, text]) => [key, key && value && !among ? `${text} ${counts[key] ?? 0}` : text] as const)} />
+        <p class="soft small" role="status">{value ? `${value.hits.length}${value.hits.length === 60 ? " or more" : ""} features` : ""}</p>
+      </div>
+      {error && <Failed error={error} />}
+      {!words.trim() && <Empty>Words are looked for in the names of features, in the texts they fire on, and in the words they make likelier. All of it lies on this machine.</Empty>}
+      {value?.loosened && value.hits.length > 0 && <p class="soft">No feature has all of these words. These have some of them.</p>}
+      {value && value.hits.length === 0 && <Empty>Nothing was found. Try fewer words, or the beginning of one: <code>astron*</code></Empty>}
+      <ul class="hits">{value?.hits.map((hit) => <Row key={hit.name} hit={hit} />)}</ul>
+      {value && value.hits.length > 0 && <Elsewhere command={`hooke search ${quoted(words)}${among ? ` --in ${among}` : ""} --json`} json={() => value} />}
+    </div>
+  );
+}
+
+function Row({ hit }: { hit: SearchHit }) {
+  const passage = hit.passage;
+  return (
+    <li>
+      <div class="found-name">
+        <span>{hit.written?.star && <span class="starred" aria-label="starred">★</span>}
+<a href={`/f/${hit.name}`}><Label text={hit.title} /></a></span>
+        {hit.named && hit.named.name === hit.title ? <Trust score={hit.named.score} evidence={hit.named.n ?? 0} /> : <Trust score={hit.score} evidence={hit.evidence} own={hit.written?.label} />}
+        <span class="soft small">layer {layerOf(hit.name)} · {(hit.found_in ?? []).map((place) => FOUND[place] ?? place).join(", ")}</span>
+      </div>
+      {passage && (
+        <p class="passage small" dir="auto">
+          {passage.tokens.map((token, i) => {
+            const bare = token.trimStart();
+            return <>{token.slice(0, token.length - bare.length).replace(/\s+/g, " ")}<span key={i} class={`s${step(passage.values[i] ?? 0, hit.max)}`}><Shown text={bare} /></span></>;
+          })}
+        </p>
+      )}
+    </li>
+  );
+}

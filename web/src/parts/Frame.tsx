@@ -1,0 +1,91 @@
+// What stands around every page: the way about, the state of the model, the keys.
+import { signal } from "@preact/signals";
+import type { ComponentChildren } from "preact";
+import { useEffect, useRef } from "preact/hooks";
+import { about, singleKeys, theme, trouble } from "../state/session";
+import { path } from "../state/router";
+
+export const helpOpen = signal(false);
+
+// Pages of later versions have their place here; the server says which there are.
+const NAV = [
+  ["read", "/", "Read"], ["features", "/features", "Features"], ["search", "/search", "Search"], ["lists", "/lists", "Lists"],
+  ["steer", "/steer", "Steer"], ["layers", "/layers", "Layers"], ["compare", "/compare", "Compare"],
+  ["saes", "/saes", "SAEs"], ["runs", "/runs", "Runs"],
+] as const;
+
+export function Frame({ children }: { children: ComponentChildren }) {
+  const here = path.value.startsWith("/f/") ? "/features" : path.value;
+  const pages: Record<string, boolean> = about.value?.pages ?? { read: true, features: true, search: true, lists: true, saes: true, runs: true };
+  return (
+    <>
+      <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); document.getElementById("main")!.focus(); }}>Skip to the page</a>
+      <header class="top">
+        <a class="brand" href="/" aria-label="Hooke, to the start">
+          <svg viewBox="0 0 20 20" aria-hidden="true"><circle cx="10" cy="10" r="7" /><circle class="dot" cx="10" cy="10" r="2.2" /></svg>Hooke
+        </a>
+        <nav aria-label="Pages">
+          {NAV.filter(([key]) => pages[key]).map(([key, to, name]) => (
+            <a key={key} href={to} aria-current={to === here ? "page" : undefined}>{name}</a>
+          ))}
+        </nav>
+        <div class="tools">
+          <ModelState />
+          <button type="button" class="quiet" onClick={() => (theme.value = { auto: "light", light: "dark" }[theme.value] ?? "auto")}
+            aria-label={`Colours: ${theme.value}. Change`}>{{ light: "☀", dark: "☾" }[theme.value] ?? "◐"}</button>
+          <button type="button" class="quiet" aria-label="Keys and help" onClick={() => (helpOpen.value = true)}>?</button>
+        </div>
+      </header>
+      <main id="main" tabIndex={-1}>
+        {trouble.value ? <Locked why={trouble.value} /> : children}
+      </main>
+      <Help />
+    </>
+  );
+}
+
+function ModelState() {
+  const model = about.value?.model;
+  if (!model) return null;
+  const said = {
+    ready: `${model.name} is ready`, loading: `${model.detail}…`, failed: "model failed", none: "no model",
+  }[model.state] ?? model.state;
+  return <span class={`model ${model.state}`} role="status" title={model.state === "failed" ? model.detail : "Everything happens on this machine; no connection is opened."}>
+    <span class="vh">Model: </span><bdi>{said}</bdi></span>;
+}
+
+function Locked({ why }: { why: string }) {
+  return (
+    <section class="narrow">
+      <h1>This page is locked</h1>
+      <p>{why}</p>
+      <p class="soft">The key is in the address that the terminal printed, after <code>#k=</code>. Open that address once; afterwards this browser remembers it until the server ends.</p>
+    </section>
+  );
+}
+
+const KEYS = [
+  ["/", "search"], ["g then r f s l e u", "Read, Features, Search, Lists, SAEs, Runs"], ["[ and ]", "the feature before, the next"], [".", "any feature"],
+  ["← →", "walk the tokens of a text"], ["Enter", "hold a token or feature, let it go"], ["↑ ↓", "walk the rows of a list"],
+  ["t", "light, dark, as the system"], ["Esc", "stop reading; let go; close"], ["?", "this"],
+] as const;
+
+function Help() {
+  const dialog = useRef<HTMLDialogElement>(null);
+  useEffect(() => {
+    if (helpOpen.value) dialog.current?.showModal();
+    else dialog.current?.close();
+  }, [helpOpen.value]);
+  return (
+    <dialog ref={dialog} aria-labelledby="help-title" onClose={() => (helpOpen.value = false)}>
+      <h2 id="help-title">Keys</h2>
+      <dl class="keys">{KEYS.map(([key, what]) => <div key={key}><dt><kbd>{key}</kbd></dt><dd>{what}</dd></div>)}</dl>
+      <label class="check"><input type="checkbox" checked={singleKeys.value} onChange={(event) => (singleKeys.value = event.currentTarget.checked)} /> single keys do this</label>
+      <h2>What a feature is</h2>
+      <p>While a language model reads, each token becomes a few hundred numbers. A sparse autoencoder (SAE) takes them apart into <em>features</em>: patterns of
+        which only a few fire at a time. A feature's name here is a guess by rule, tested on text that it was not made from. It describes text as this
+        model reads it, not people, and not causes.</p>
+      <button type="button" onClick={() => (helpOpen.value = false)}>Close</button>
+    </dialog>
+  );
+}

@@ -1,0 +1,64 @@
+// A sentence of one's own, tried on one feature.
+import { useEffect, useState } from "preact/hooks";
+import { analyze, type Problem } from "../api/client";
+import { about } from "../state/session";
+import { clean, number, percent, step } from "../state/words";
+import { Shown } from "./Text";
+
+export function TryIt({ name, most, onPeak }: { name: string; most: number; onPeak: (value: number | null) => void }) {
+  const [text, set] = useState("");
+  const [found, show] = useState<{ tokens: string[]; values: number[] } | null>(null);
+  const [error, fail] = useState<string | null>(null);
+  const state = about.value!.model.state;
+  useEffect(() => {
+    fail(null);
+    if (!text.trim() || state !== "ready") {
+      show(null);
+      onPeak(null);
+      return;
+    }
+    const stop = new AbortController();
+    const timer = setTimeout(() => {
+      void (async () => {
+        try {
+          for await (const told of analyze({ texts: [text.slice(0, 4000)], feature: name }, stop.signal)) {
+            if (stop.signal.aborted) return;
+            if (told.event === "trace") {
+              show(told.data);
+              onPeak(Math.max(0, ...told.data.values));
+            } else if (told.event === "error") fail(told.data.detail);
+          }
+        } catch (caught) {
+          if (!stop.signal.aborted) fail((caught as Problem).message);
+        }
+      })();
+    }, 150);
+    return () => {
+      clearTimeout(timer);
+      stop.abort();
+    };
+  }, [text, name, state]);
+  const peak = found ? Math.max(0, ...found.values) : 0;
+  const where = found ? found.values.indexOf(peak) : -1;
+  return (
+    <section class="tryit">
+      <h2><label for="try">Try it on your own sentence</label></h2>
+      <textarea id="try" rows={2} dir="auto" maxLength={4000} spellcheck={false} value={text} disabled={state === "none" || state === "failed"}
+        placeholder={state === "none" ? "This server runs without a model" : state === "loading" ? "The model warms up…" : "Type, and see where it fires"}
+        onInput={(event) => set(event.currentTarget.value)} />
+      {error && <p role="alert" class="small">{error}</p>}
+      {found && (
+        <>
+          <p class="passage" dir="auto">
+            {found.tokens.map((token, i) => {
+              const bare = token.trimStart();
+              const value = found.values[i]!;
+              return <>{token.slice(0, token.length - bare.length).replace(/\s+/g, " ")}<span key={i} class={`s${step(value, most)}${value > 0 && i === where ? " peak" : ""}`} title={value > 0 ? number(value) : "silent"}><Shown text={bare} /></span></>;
+            })}
+          </p>
+          <p class="small soft" role="status">{peak > 0 ? `Strongest on “${clean(found.tokens[where]).trim()}”: ${number(peak)}, ${percent(peak / most)} of the strongest ever seen.` : "It stays silent."}</p>
+        </>
+      )}
+    </section>
+  );
+}
