@@ -1,6 +1,7 @@
 """What Hooke writes in other formats is read back the same, or is refused with the reason."""
 
 import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hooke.errors import BadConfig, HookeError, UnknownName
+from hooke.errors import BadConfig, BadFile, HookeError, UnknownName
 from hooke.sae import Sae, SaeFacts
 from hooke.sae.formats import open_sae, write_sae
 
@@ -30,6 +31,7 @@ def build(
     relu: bool,
     skip: bool,
     l0: bool,
+    groups: bool,
 ) -> Sae:
     """An SAE of any kind that Hooke knows."""
     g = torch.Generator().manual_seed(seed)
@@ -49,6 +51,7 @@ def build(
         context=128,
         writes=writes,
         metrics={"l0": 3.0} if l0 else {},
+        groups={"about": [0, 1], "word": [1, d_sae]} if groups else {},
     )
     threshold = drawn(d_sae).abs() if activation == "jumprelu" and not relu else torch.zeros(d_sae)
     W_skip = drawn(d_in, d_in) if skip and writes else None
@@ -69,7 +72,7 @@ def choices(draw: st.DrawFn) -> dict[str, Any]:
         "activation": draw(st.sampled_from(["jumprelu", "jumprelu", "topk", "groupmax"])),
         "normalize": draw(st.sampled_from(["none", "none", "layer_norm", "rms", "centre"])),
         "writes": ["mlp_out.4"] if transcoder else [],
-        **{name: draw(st.booleans()) for name in ("relu", "skip", "l0")},
+        **{name: draw(st.booleans()) for name in ("relu", "skip", "l0", "groups")},
     }
 
 
@@ -92,6 +95,7 @@ def test_what_is_written_is_read_back(dialect: str, chosen: dict[str, Any], tmp_
     assert (back.site, back.facts.output_sites) == (sae.site, sae.facts.output_sites)
     if dialect != "gemma-scope":  # whose files name no model: all of them are Google's
         assert back.facts.model == sae.facts.model
+        assert back.facts.groups == sae.facts.groups
     assert (back.facts.activation, back.facts.normalize, back.facts.norm_eps) == (
         sae.facts.activation,
         sae.facts.normalize,
@@ -101,6 +105,18 @@ def test_what_is_written_is_read_back(dialect: str, chosen: dict[str, Any], tmp_
         assert back.facts == sae.facts
     again = write_sae(sae, folder / "b", dialect)
     assert tree(folder / "a", path) == tree(folder / "b", again)
+
+
+@pytest.mark.parametrize("groups", [5, {"about": [0, 9]}, {"about": [0, 2], "word": [1, 4]}, {"about": "all"}])
+def test_groups_that_cannot_be_are_refused(groups: Any, tmp_path: Path) -> None:
+    made = dataclasses.replace(sae(groups={"about": [0, 1], "word": [1, 4]}), W_dec=torch.eye(4))
+    path = write_sae(made, tmp_path / "a", "saelens")
+    config = json.loads((path / "cfg.json").read_text())
+    assert config["metadata"]["hooke_groups"] == {"about": [0, 1], "word": [1, 4]}
+    config["metadata"]["hooke_groups"] = groups
+    (path / "cfg.json").write_text(json.dumps(config))
+    with pytest.raises(BadFile, match="group"):
+        open_sae(path)
 
 
 def tree(root: Path, path: Path) -> dict[str, bytes]:

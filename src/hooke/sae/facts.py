@@ -13,6 +13,8 @@ Activation = Literal["jumprelu", "topk", "groupmax"]
 Normalize = Literal["none", "centre", "layer_norm", "rms", "rms_in"]
 _CHOICES = {"activation": get_args(Activation), "normalize": get_args(Normalize)}
 SCHEMA = 1
+GROUPS_KEY = "hooke_groups"
+"""Under which other formats' configurations carry an SAE's groups."""
 # What a fact must be when it is read from a file.
 _KINDS = {
     "name": str,
@@ -117,8 +119,10 @@ class SaeFacts:
         return facts
 
 
-def check_groups(groups: dict[str, Any]) -> None:
-    """Raise `BadConfig` unless each of these is a run of at least one feature, and none has a feature of another."""
+def check_groups(groups: Any) -> None:
+    """Raise `BadConfig` unless these are runs of features by name, each of at least one feature and none with a feature of another."""
+    if not isinstance(groups, dict):
+        raise BadConfig(f"groups={groups!r} are no runs of features by name")
     for name, run in groups.items():
         if not isinstance(run, list) or [type(bound) for bound in run] != [int, int] or not 0 <= run[0] < run[1]:
             raise BadConfig(f"the group {name[:80]}={repr(run)[:80]} is no run of features, [first, one after the last]")

@@ -17,6 +17,7 @@ from torch import Tensor
 from hooke.errors import BadConfig, BadFile, LimitReached, unknown
 from hooke.files import atomic_folder, write_safetensors
 from hooke.sae import Sae, weights_of
+from hooke.sae.facts import GROUPS_KEY
 from hooke.sae.formats.parts import Parts, asked_place, finish, number, weight, word
 from hooke.sae.formats.sites import model_id, module_path, place
 from hooke.sae.formats.source import Source
@@ -108,6 +109,7 @@ def _read_one(source: Source) -> Sae:
         context=CONTEXT,
         bos=True,
         metrics={"l0": l0},
+        groups=config.get(GROUPS_KEY, {}),
         training={"format": "gemma-scope-2"},
     )
 
@@ -239,6 +241,7 @@ def write(sae: Sae, path: Path) -> Path:
         "model_name": facts.model,
         "architecture": "jump_relu",
         **({} if l0 is None else {"l0": round(l0)}),
+        **({GROUPS_KEY: facts.groups} if facts.groups else {}),
         "affine_connection": sae.W_skip is not None,
         "type": "transcoder" if transcoder else "sae",
     }

@@ -9,9 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hooke.errors import BadFile, ShapeMismatch, UnknownName, listed, quoted
+from hooke.errors import BadConfig, BadFile, ShapeMismatch, UnknownName, listed, quoted
 from hooke.names import SaeName, Site
 from hooke.sae import Sae, SaeFacts, check_shapes
+from hooke.sae.facts import check_groups
 from hooke.sae.formats.sites import Place, place
 from hooke.sae.formats.source import Source
 from hooke.sae.native import finite
@@ -147,6 +148,7 @@ def finish(
     writes = [] if writes is None or writes == sites else writes
     model = source.model or facts.pop("model", "")
     facts.pop("model", None)
+    _check_groups(source, facts.setdefault("groups", {}), d_sae)
     metrics = {key: float(value) for key, value in facts.pop("metrics", {}).items() if value is not None}
     made = SaeFacts(name=name, model=model, reads=several, writes=writes, metrics=metrics, **facts)
     weights = {"W_enc": parts.W_enc, "b_enc": parts.b_enc, "W_dec": parts.W_dec, "b_dec": parts.b_dec, "threshold": threshold}
@@ -157,6 +159,15 @@ def finish(
         if not tensor.is_meta and tensor.data_ptr() not in known and not finite(tensor):
             raise BadFile(f"{source.where}: {key} is not finite once it is brought into our form; the file's scales cannot be.")
     return Sae(**weights, facts=made)
+
+
+def _check_groups(source: Source, groups: Any, d_sae: int) -> None:
+    try:
+        check_groups(groups)
+    except BadConfig as error:
+        raise BadFile(f"{source.where}: {error}.") from error
+    if any(end > d_sae for _, end in groups.values()):
+        raise BadFile(f"{source.where}: its groups {groups} reach beyond {d_sae} features.")
 
 
 def check_parts(source: Source, parts: Parts) -> None:

@@ -16,7 +16,7 @@ from torch import Tensor
 from hooke.errors import BadConfig, BadFile, quoted, unknown
 from hooke.files import atomic_folder, write_safetensors
 from hooke.sae import Sae, weights_of
-from hooke.sae.facts import Normalize
+from hooke.sae.facts import GROUPS_KEY, Normalize
 from hooke.sae.formats.parts import Parts, asked_place, check_parts, finish, gated, number, weight, word
 from hooke.sae.formats.sites import Place, lens_hook, model_id, place
 from hooke.sae.formats.source import Source
@@ -82,6 +82,7 @@ def read(source: Source) -> Sae:
         context=int(number(source, metadata, "context_size", 0) if metadata.get("context_size") is not None else 0),
         bos=metadata.get("prepend_bos", True) is not False,
         metrics={"l0": _l0(source, metadata)},
+        groups=metadata.get(GROUPS_KEY, {}),
         training={"format": "saelens", "dataset": word(source, metadata, "dataset_path")},
     )
 
@@ -199,6 +200,7 @@ def write(sae: Sae, path: Path) -> Path:
         "model_from_pretrained_kwargs": {"center_writing_weights": facts.normalize == "centre"} if "gpt2" in facts.model else None,
         "dataset_path": facts.training.get("dataset"),
         "l0": facts.metrics.get("l0"),
+        GROUPS_KEY: facts.groups or None,
     }
     config = {
         "architecture": architecture,

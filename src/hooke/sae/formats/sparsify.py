@@ -12,6 +12,7 @@ from typing import Any
 from hooke.errors import BadConfig, BadFile, unknown
 from hooke.files import atomic_folder, write_safetensors
 from hooke.sae import Sae, weights_of
+from hooke.sae.facts import GROUPS_KEY
 from hooke.sae.formats.parts import Parts, asked_place, check_parts, finish, number, weight, word
 from hooke.sae.formats.sites import model_id, module_path, place
 from hooke.sae.formats.source import Source
@@ -67,6 +68,7 @@ def read(source: Source) -> Sae:
         bos=False,
         context=int(number(source, run, "ctx_len", 0)),
         metrics={"l0": float(k)},
+        groups=run.get(GROUPS_KEY, {}),
         training={"format": "sparsify", "dataset": word(source, run, "dataset")},
     )
 
@@ -119,6 +121,7 @@ def write(sae: Sae, path: Path) -> Path:
     if "W_skip" in weights:
         tensors["W_skip"] = weights["W_skip"].T
     run = {"model": facts.model, "ctx_len": facts.context, "dataset": facts.training.get("dataset"), "hookpoints": [hook], "sae": config}
+    run |= {GROUPS_KEY: facts.groups} if facts.groups else {}
     with atomic_folder(path) as folder:
         (folder / hook).mkdir()
         write_safetensors(folder / hook / FILE, tensors, {})
