@@ -10,6 +10,8 @@ import zstandard
 from hooke.atlas import NO_MEANING, AtlasWriter, Example, FeatureRecord, Label, SaeEntry, Score, TextWindow, TokenCount, schema
 
 FIRST, SECOND = "tiny/resid_post.3/8", "tiny/resid_post.7/4"
+GROUPS = {"about": [0, 3], "word": [3, 8]}
+KEPT = {"background_texts": 6000, "a": [1, None], "groups": GROUPS}
 FACTS = {"model": "tiny", "topics": ["sport", "none"], "tokens": 1234, "corpora": {"b": 0.5, "a": 0.5}}
 TEXTS = (
     "the rocket launch into space was delayed by wind",
@@ -72,7 +74,7 @@ def record(index: int, topics: int = 2) -> FeatureRecord:
 
 def write(path: Path, **options: object) -> Path:
     entries = (
-        SaeEntry(FIRST, "ab" * 32, 8, {"background_texts": 6000, "a": [1, None]}, np.linspace(-1, 1, 4, dtype=np.float32)),
+        SaeEntry(FIRST, "ab" * 32, 8, KEPT, np.linspace(-1, 1, 4, dtype=np.float32)),
         SaeEntry(SECOND, "", 4, {}, np.zeros(4, np.float32)),
     )
     with AtlasWriter(path, FACTS, **options) as writer:

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 
 from hooke import tiny
 from hooke.analysis.lens import Lens
-from hooke.atlas import Atlas, Example, TokenCount, schema
+from hooke.atlas import Atlas, Example, TokenCount, schema, wording
 from hooke.atlas.integrity import problems
 from hooke.atlas.opening import damage, open_database
 from hooke.atlas.packing import MAX_NUMBERS, pack, pack_numbers, small, squeeze, unpack
@@ -39,7 +39,7 @@ def test_the_table_is_what_was_written(path):
     assert atlas.facts == FACTS
     assert atlas.topics == ["sport", "none"]
     assert {name: (e.digest, e.d_sae, e.facts) for name, e in atlas.saes.items()} == {
-        FIRST: ("ab" * 32, 8, {"background_texts": 6000, "a": [1, None]}),
+        FIRST: ("ab" * 32, 8, {"background_texts": 6000, "a": [1, None], "groups": handmade.GROUPS}),
         SECOND: ("", 4, {}),
     }
     np.testing.assert_array_equal(atlas.saes[FIRST].mean, np.linspace(-1, 1, 4, dtype=np.float32))
@@ -101,6 +101,16 @@ def test_text_that_nothing_uses_is_left_out(path):
         used = {i for (i,) in db.execute("SELECT id FROM piece")}
     assert 92 not in used
     assert handmade.token("nobody") not in used
+
+
+def test_features_say_in_which_group_they_were_trained(tmp_path):
+    atlas = Atlas(handmade.write(tmp_path / "grouped"))
+    groups = [atlas.feature(f"{FIRST}/{i}").group for i in range(8)]
+    assert groups == ["about"] * 3 + ["word"] * 5
+    assert atlas.feature(f"{SECOND}/1").group is None
+    assert atlas.feature(f"{FIRST}/4").to_json()["group"] == "word"
+    assert ("group", "about: trained to stay the same from token to token") in list(wording.facts(atlas.feature(f"{FIRST}/1")))
+    assert "group" not in dict(wording.facts(atlas.feature(f"{SECOND}/1")))
 
 
 def test_a_small_file_keeps_the_strongest_examples_and_no_index_of_text(tmp_path):

@@ -243,6 +243,7 @@ class Atlas:
             "topics": dict(zip(self.topics, affinities, strict=True)),
             "written": written,
             "named": self.name(entry.name, index),
+            "group": entry.group_of(index),
         }
         if form == schema.OLD_FORM:
             fields |= unpack_profile(content)

@@ -99,6 +99,8 @@ class Feature:
     """The atlas' name for it; None where nobody looked."""
     output: Label | None = None
     """What it makes likelier, in words."""
+    group: str | None = None
+    """The group that it was trained in, such as ``about`` or ``word``; None where the SAE has no groups."""
     count: int | None = None
     """Tokens on which it fired."""
     mean: float | None = None

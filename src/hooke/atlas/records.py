@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from hooke.sae.facts import check_groups, group_of
+
 NO_MEANING = "no consistent meaning found"
 """The label of a feature that was looked at and resists a name."""
 TOO_RARE = "too rare to name"
@@ -174,6 +176,12 @@ class SaeEntry:
     d_sae: int
     """Number of features."""
     facts: dict[str, Any]
-    """``tokens``, ``background_texts``, ``explained`` ... as measured when the atlas was built."""
+    """``tokens``, ``background_texts``, ``explained`` ... as measured when the atlas was built; ``groups`` as the SAE's file has them."""
     mean: np.ndarray
     """Mean activation at the site."""
+
+    def group_of(self, feature: int) -> str | None:
+        """The group that `feature` belongs to (`hooke.sae.SaeFacts.groups`), if any."""
+        groups = self.facts.get("groups", {})
+        check_groups(groups)
+        return group_of(groups, feature)

@@ -59,8 +59,13 @@ def trust(label: Label) -> Iterator[tuple[str, str]]:
         yield "the same search, shuffled", f"{label.control:.2f} (0.5 is chance)"
 
 
+_GROUPS = {"about": "about: trained to stay the same from token to token", "word": "word: trained on what is new with each token"}
+
+
 def facts(feature: Feature) -> Iterator[tuple[str, str]]:
     """The figures of a feature that fit on a line each."""
+    if feature.group is not None:
+        yield "group", _GROUPS.get(feature.group, feature.group)
     where = f" · {number(feature.count)} tokens in {number(feature.documents)} documents" if feature.count and feature.documents else ""
     yield "fires on", f"{percent(feature.density)} of tokens{where}"
     mean = "" if feature.mean is None else f" · mean {number(feature.mean)} where it fires"

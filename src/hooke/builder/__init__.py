@@ -229,6 +229,7 @@ class _Survey:
             "explained": 1 - VarianceSum.of(torch.from_numpy(self.spool.sums(sae.name))).fvu,
             "explained_background": on_neutral.explained,
             "explained_headlines": on_headlines.explained,
+            "groups": sae.facts.groups,
         }
         return SaeEntry(sae.name, self.digests[sae.name], sae.d_sae, facts, on_neutral.mean.numpy())
 

@@ -1,6 +1,7 @@
 """SaeFacts: what is true of an SAE besides its weights."""
 
 import itertools
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -90,7 +91,7 @@ class SaeFacts:
         >>> facts.group_of(1), facts.group_of(7), facts.group_of(8)
         ('about', 'word', None)
         """
-        return next((name for name, (first, end) in self.groups.items() if first <= feature < end), None)
+        return group_of(self.groups, feature)
 
     @classmethod
     def from_json(cls, text: str, where: Path) -> "SaeFacts":
@@ -117,6 +118,11 @@ class SaeFacts:
             known = ", ".join(f.name for f in fields(cls))
             raise BadFile(f"{where}: the SAE's facts cannot be read ({str(error)[:300]}). Known: schema, {known}.") from error
         return facts
+
+
+def group_of(groups: Mapping[str, list[int]], feature: int) -> str | None:
+    """The one of `groups` that `feature` belongs to, if any."""
+    return next((name for name, (first, end) in groups.items() if first <= feature < end), None)
 
 
 def check_groups(groups: Any) -> None:
