@@ -10,7 +10,7 @@ from hooke import tiny
 from hooke.errors import BadConfig, BadFile, HookeError, ShapeMismatch
 from hooke.evals import EvalConfig, evaluate
 from hooke.evals.baselines import Calibration, noise, pca, sparse_noise
-from hooke.evals.run import padded
+from hooke.evals.run import identity, padded
 from hooke.names import Site
 from hooke.sae import Sae
 
@@ -178,6 +178,13 @@ def test_an_sae_of_something_else(model, text, change, said):
     sae = replace(tiny.sae(), facts=replace(tiny.sae().facts, **change))
     with pytest.raises(ShapeMismatch, match=said):
         evaluate(model, [sae], text, SMALL)
+
+
+def test_a_control_says_what_was_frozen():
+    sae = tiny.sae()
+    assert "control" not in identity(sae)
+    frozen = replace(sae, facts=replace(sae.facts, training={"frozen": "decoder"}))
+    assert identity(frozen)["control"] == "frozen decoder"
 
 
 def test_the_same_sae_twice_and_none(model, text):

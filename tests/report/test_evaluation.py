@@ -46,11 +46,18 @@ def test_suites_that_were_not_run_are_left_out(result):
     assert "decoder max cosine" in html
 
 
+def test_a_control_is_said_to_be_one(result):
+    rows = [{**row, "control": "frozen decoder"} for row in result["saes"]]
+    assert "control: frozen decoder" in page({**result, "saes": rows})
+    assert "control:" not in page(result)
+
+
 def test_labelled_suites_are_shown(result):
     figure = {"value": 0.875, "low": 0.8, "high": 0.9}
     probing = {"labels": "category", "documents": 10, "rows": [{"method": "sae", "pool": "mean", "k": None, "accuracy": figure}]}
     html = page({"model": "tiny", "saes": [{"sae": "tiny/resid_post.0/64", "probing": probing, "tpp": {"skipped": "for a reason"}}]})
     assert "sae, mean" in html
+    assert "a diagnostic, no score" in html
     assert "0.875" in html
 
 

@@ -118,9 +118,11 @@ def evaluate(
 
 
 def identity(sae: Sae) -> dict[str, Any]:
-    """Which SAE a row of the result is about."""
+    """Which SAE a row of the result is about; of a control that learnt only a part (`TrainConfig.frozen`), which part did not."""
     sites = {"reads": sae.facts.input_sites, "writes": sae.facts.output_sites}
-    return {"sae": sae.name, "d_sae": sae.d_sae} | {name: list(map(str, found)) for name, found in sites.items()}
+    frozen = sae.facts.training.get("frozen")
+    control = {"control": f"frozen {frozen}"} if isinstance(frozen, str) else {}
+    return {"sae": sae.name, "d_sae": sae.d_sae} | control | {name: list(map(str, found)) for name, found in sites.items()}
 
 
 def check(model: Model, saes: Sequence[Sae]) -> None:

@@ -1,4 +1,7 @@
-"""TPP, targeted probe perturbation: whether taking out the features of one class spoils the probe for that class and for no other."""
+"""TPP, targeted probe perturbation: whether taking out the features of one class spoils the probe for that class and for no other.
+
+A diagnostic and no score: it falls as training goes on, and differs between seeds as much as between SAEs (arXiv 2605.18229).
+"""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

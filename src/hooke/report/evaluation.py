@@ -133,7 +133,8 @@ def _table(core: Sequence[Mapping[str, Any]]) -> Markup:
     columns, rows = _FIGURES | _SHARES, []
     for row in core:
         cells = [_cell(row["core"].get(key), digits) for key, (_, digits) in columns.items()]
-        rows.append(tag("tr", tag("th", tag("code", stripped(row["sae"])), scope="row"), cells, class_="sae"))
+        control = f" control: {row['control']}" if "control" in row else ""
+        rows.append(tag("tr", tag("th", tag("code", stripped(row["sae"])), control, scope="row"), cells, class_="sae"))
         for name, label in _BASELINES.items():
             cells = [_cell(row["baselines"][name].get(key), digits) for key, (_, digits) in columns.items()]
             rows.append(tag("tr", tag("th", label, scope="row"), cells))
@@ -189,7 +190,7 @@ def _labelled(rows: Sequence[Mapping[str, Any]], suite: str) -> Markup:
             number = tag("td", "all" if one.get(size) is None else str(one[size]))
             lines.append(tag("tr", tag("th", what, scope="row"), number, [_cell(one.get(name), 3) for name in names]))
         tables.append(tag("details", tag("summary", _short(row["sae"])), _rows(["method", size, *names], lines), open=not tables))
-    heading = {"probing": "Sparse probing", "tpp": "Targeted probe perturbation"}[suite]
+    heading = {"probing": "Sparse probing", "tpp": "Targeted probe perturbation: a diagnostic, no score"}[suite]
     return tag("section", tag("h2", heading), tables)
 
 

@@ -29,7 +29,8 @@ _SIZE = {"probing": "k", "tpp": "n"}
 _TPP = ("tpp", "on_target", "off_target")
 _SAID = {
     "probing": "Balanced accuracy by features used; 0.5 is chance.",
-    "tpp": "Balanced accuracy lost by features taken out: tpp is on target (the probe of their own class) minus off target (the others).",
+    "tpp": "A diagnostic, no score: it can fall as training goes on. Balanced accuracy lost by features taken out: tpp is on target (the "
+    "probe of their own class) minus off target (the others).",
 }
 
 
@@ -38,7 +39,7 @@ def print_tables(result: Mapping[str, Any], console: "Console") -> None:
     core = [row for row in result["saes"] if "core" in row]
     if core:
         for row in core:
-            console.print(row["sae"], style="bold", highlight=False)
+            console.print(row["sae"] + (f"  control: {row['control']}" if "control" in row else ""), style="bold", highlight=False)
             console.print(_core_table(row))
             console.print()
         corpora = ", ".join(f"{one['name']} {one['tokens']:,}" for one in result["corpus"] if "tokens" in one)
