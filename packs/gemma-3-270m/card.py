@@ -21,14 +21,18 @@ _FIGURES = (
 )
 
 
-def write_card(file: Path, package: Path, atlas_file: Path, sites: list[Site], quality: dict[str, Any]) -> None:
-    """Write the card of the pack in `package`, every figure from its files, its atlas and `quality`, what `hooke eval --json` printed."""
+def write_card(
+    file: Path, package: Path, atlas_file: Path, sites: list[Site], quality: dict[str, Any], elsewhere: dict[str, dict[str, Any]]
+) -> None:
+    """Write the card of the pack in `package`, every figure from its files, its atlas, `quality`, what `hooke eval --json` printed of the
+    mix, and `elsewhere`, what it printed of each source that was never in the mix."""
     atlas, saes = Atlas(atlas_file), [Sae.load(package / f"{site}.safetensors") for site in sites]
     made = saes[0].facts.training
     text = (Path(__file__).parent / "card-template.md").read_text("utf-8")
     figures = {
         "saes": _quality(saes, quality),
         "baselines": _baselines(quality),
+        "elsewhere": _elsewhere(elsewhere),
         "sparsity": _sparsity(saes, atlas),
         "labels": _labels(saes, atlas),
         "mix": _mix(made["tokens"]),
@@ -38,6 +42,7 @@ def write_card(file: Path, package: Path, atlas_file: Path, sites: list[Site], q
         "held": f"{saes[0].facts.metrics['tokens']:,.0f}",
         "atlas_tokens": f"{atlas.facts['tokens']:,}",
         "background": f"{atlas.saes[saes[0].name].facts['background_texts']:,}",
+        "groups": _groups(saes),
         "clean": f"{quality['saes'][0]['core']['clean_loss']['value']:.3f}",
         "judged": f"{quality['tokens']:,}",
         "fresh": f"{sum(made['tokens'].values()):,}",
@@ -57,6 +62,11 @@ def _baselines(quality: dict[str, Any]) -> str:
         for name in ("pca", "random"):
             rows.append([f"`{found['sae']}`", name, *_shown(found["baselines"][name])])
     return markdown(["beside", "baseline", *(heading for _, heading, _ in _FIGURES)], rows)
+
+
+def _elsewhere(results: dict[str, dict[str, Any]]) -> str:
+    rows = [[name, f"`{found['sae']}`", *_shown(found["core"])] for name, result in results.items() for found in result["saes"]]
+    return markdown(["source", "SAE", *(heading for _, heading, _ in _FIGURES)], rows)
 
 
 def _shown(figures: dict[str, Any]) -> list[str]:
@@ -94,6 +104,11 @@ def _labels(saes: list[Sae], atlas: Atlas) -> str:
         explained = [facts["explained_headlines"], facts["explained_background"]]
         rows.append([f"`{sae.name}`", *(f"{share:.0%}" for share in shares), *(f"{share:.3f}" for share in explained)])
     return markdown(head, rows)
+
+
+def _groups(saes: list[Sae]) -> str:
+    rows = [[f"`{sae.name}`", *(f"{name}: {end - first:,}" for name, (first, end) in sae.facts.groups.items())] for sae in saes]
+    return markdown(["SAE", *(["group"] * (max(map(len, rows)) - 1))], rows)
 
 
 def _mix(tokens: dict[str, int]) -> str:
