@@ -19,6 +19,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("src/hooke/cli/atlas_build.py:build", "parameters"): "a command's options are its parameters",
     ("src/hooke/cli/convert.py:convert", "parameters"): "a command's options are its parameters",
     ("src/hooke/cli/eval.py:eval", "parameters"): "a command's options are its parameters",
+    ("src/hooke/cli/explain.py:explain", "parameters"): "a command's options are its parameters",
     ("src/hooke/cli/feature.py:feature", "parameters"): "a command's options are its parameters",
     ("src/hooke/cli/finetune.py:finetune", "parameters"): "a command's options are its parameters",
     ("src/hooke/cli/search.py:search", "parameters"): "a command's options are its parameters",

@@ -78,7 +78,7 @@ def test_neuronpedia(atlas, tmp_path):
     said = [(row["index"], row["description"], row["typeName"], row["id"][-4:]) for row in explanations]
     assert said[:2] == [("1", "launches", "hooke_own", "-own"), ("1", "rockets and space", "hooke_rule", "-8-1")]
     assert len(explanations) == 3  # what was named, not "no consistent meaning found"
-    assert {row["name"] for row in rows(out / "v1" / "config" / "explanation_type.jsonl")} == {"hooke_rule", "hooke_own"}
+    assert {row["name"] for row in rows(out / "v1" / "config" / "explanation_type.jsonl")} == {"hooke_rule", "hooke_reading", "hooke_own"}
     assert "secret" not in json.dumps(explanations)
     assert {p.name for p in place.glob("*.jsonl")} == {"model.jsonl", "release.jsonl", "source.jsonl", "sourceset.jsonl"}
     (source,) = rows(place / "source.jsonl")

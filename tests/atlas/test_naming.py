@@ -1,5 +1,6 @@
 """Names by reading: kept apart from atlases, known by weights, found by words, refused where a file is damaged."""
 
+import gzip
 import json
 
 import handmade
@@ -8,8 +9,10 @@ import zstandard
 from handmade import FIRST, SECOND
 
 from hooke.atlas import Atlas, Name
+from hooke.atlas.export import export
 from hooke.atlas.naming import names_of, own_names, read_names, write_names
 from hooke.atlas.notes import Notes
+from hooke.atlas.wording import reading
 from hooke.errors import BadFile
 
 ROCKETS = Name("spacecraft launches", "event", "Countdowns too.", 0.9, 0.95, 0.7, 0.99, 10, 0.88, "a reader")
@@ -45,6 +48,30 @@ def test_names_reach_features_their_relatives_and_the_search(atlas):
         (f"{FIRST}/1", "spacecraft launches", ROCKETS)
     ]
     assert json.loads(json.dumps(atlas.feature(f"{FIRST}/1").to_json()))["named"]["about"] == "event"
+
+
+def test_names_go_along_in_an_export(atlas, tmp_path):
+    atlas = put(atlas, {1: ROCKETS, 3: UNCLEAR})
+    export(atlas, "neuronpedia", tmp_path / "np", saes=[FIRST])
+    (file,) = (tmp_path / "np").rglob("explanations/batch-0.jsonl.gz")
+    rows = [json.loads(line) for line in gzip.decompress(file.read_bytes()).splitlines()]
+    read = [row for row in rows if row["typeName"] == "hooke_reading"]
+    assert [(row["index"], row["description"], row["explanationModelName"]) for row in read] == [("1", "spacecraft launches", "a reader")]
+    assert "0.950, blind reader, 10 held-out" in read[0]["notes"]
+    export(atlas, "jsonl", tmp_path / "a.jsonl", saes=[FIRST])
+    lines = [json.loads(line) for line in (tmp_path / "a.jsonl").read_text().splitlines()]
+    assert (lines[1]["title"], lines[1]["named"]["score"], lines[2]["named"]) == ("spacecraft launches", 0.95, None)
+
+
+def test_a_page_says_who_read_and_how_well_the_name_holds(atlas):
+    atlas = put(atlas, {1: ROCKETS, 2: CHANCE, 3: UNCLEAR})
+    told = dict(reading(atlas.feature(f"{FIRST}/1")))
+    assert told["named"] == "spacecraft launches · by a reader"
+    assert "0.95 [0.70, 0.99] on 10 held-out places · meaning 0.88" in told["found by its name"]
+    assert told["rule"] == "rockets and space"
+    assert "rule" not in dict(reading(atlas.feature(f"{FIRST}/2")))  # it stands above already
+    assert dict(reading(atlas.feature(f"{FIRST}/3")))["named"] == "unclear · by nobody"
+    assert list(reading(atlas.feature(f"{FIRST}/4"))) == []
 
 
 def test_ones_own_label_wins(atlas, tmp_path):

@@ -20,8 +20,12 @@ _SETS = {"resid_post": "res", "resid_pre": "res-pre", "resid_mid": "res-mid", "a
 _HOOKS = {"resid_post": "hook_resid_post", "resid_pre": "hook_resid_pre", "resid_mid": "hook_resid_mid", "mlp_out": "hook_mlp_out"}
 _HOOKS |= {"attn_out": "hook_attn_out", "attn_z": "attn.hook_z", "mlp_in": "mlp.hook_in"}
 _CREATOR = "hooke"
-_RULE, _OWN = "hooke_rule", "hooke_own"
-_TYPES = {_RULE: "A rule that was run on held-out text.", _OWN: "A person's own label; it was not scored."}
+_RULE, _READ, _OWN = "hooke_rule", "hooke_reading", "hooke_own"
+_TYPES = {
+    _RULE: "A rule that was run on held-out text.",
+    _READ: "A name by somebody who read where the feature fires.",
+    _OWN: "A person's own label; it was not scored.",
+}
 
 
 def write_neuronpedia(atlas: Atlas, sae: str, folder: Path, progress: Callable[[str], None]) -> None:
@@ -153,9 +157,12 @@ class _About:
             }
 
     def explanations(self, feature: Feature) -> Iterator[dict[str, Any]]:
-        """Rows of ``explanations``: a person's own label, then the atlas' with its score in the notes."""
+        """Rows of ``explanations``: a person's own label, a reader's name, then the rule's wording, scores in the notes."""
         if feature.written.label:
             yield self._explanation(feature, feature.written.label, _OWN, "not scored", "-own")
+        if (name := feature.named) is not None and name.name:
+            held = "not scored" if name.score is None else f"balanced accuracy {name.score:.3f}, blind reader, {name.n} held-out places"
+            yield self._explanation(feature, name.name, _READ, held, "-read") | {"explanationModelName": name.reader or None}
         if feature.label is not None and feature.label.text not in (NO_MEANING, TOO_RARE):
             token = feature.label.token
             note = "" if token is None else f"balanced accuracy {token.value:.3f} on {token.positives} places where it fires, held out"

@@ -1,5 +1,6 @@
 """Records: what an atlas holds of one SAE, of each of its features and of the text they were seen in, as plain values."""
 
+import zlib
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,6 +20,11 @@ QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """The quantiles kept of a feature's activations, of the tokens on which it fires."""
 INTERVALS = 5
 """Equal stretches between 0 and the maximum from each of which some examples are drawn."""
+
+
+def document_key(corpus: str, doc: int | None) -> int:
+    """A number for a document that is the same wherever it is read: ``crc32("corpus:document")``; odd: it is of the score half."""
+    return zlib.crc32(f"{corpus}:{doc}".encode())
 
 
 @dataclass(frozen=True)

@@ -62,6 +62,23 @@ def trust(label: Label) -> Iterator[tuple[str, str]]:
 _GROUPS = {"about": "about: trained to stay the same from token to token", "word": "word: trained on what is new with each token"}
 
 
+def reading(feature: Feature) -> Iterator[tuple[str, str]]:
+    """What a reader calls a feature, who that was, and how well it holds; nothing where nobody read."""
+    name = feature.named
+    if name is None:
+        return
+    yield "named", f"{name.name or 'unclear'} · by {name.reader or 'nobody'}"
+    if name.name:
+        interval = f"[{name.low or 0:.2f}, {name.high or 0:.2f}]"
+        found = "not tried" if name.score is None else f"{name.score:.2f} {interval} on {name.n} held-out places"
+        near = "" if name.embedding is None else f" · meaning {name.embedding:.2f}"
+        yield "found by its name", f"{found}{near} (0.5 is chance)"
+    if name.note:
+        yield "note", name.note
+    if feature.label and feature.title != feature.label.text:
+        yield "rule", feature.label.text
+
+
 def facts(feature: Feature) -> Iterator[tuple[str, str]]:
     """The figures of a feature that fit on a line each."""
     if feature.group is not None:

@@ -19,6 +19,7 @@ _COMMANDS = {
     "atlas": "Build, check and export atlases: files that hold what is known of every feature.",
     "convert": "Write an SAE in another format.",
     "eval": "Judge SAEs: what they keep of the model, how sparse they are, what their features are good for, beside baselines.",
+    "explain": "Name features by letting a language model, or anybody, read where they fire; try names on text that was held out.",
     "feature": "Show everything the atlas knows of a feature; keep notes on it.",
     "finetune": "Fine-tune a trained SAE so that the model predicts with its reconstructions what it predicts without.",
     "harvest": "Write a model's activations over texts to disk, to train on later.",

@@ -1,12 +1,11 @@
 """ReadText: everything a model read for an atlas, as arrays over tokens and over windows."""
 
-import zlib
 from collections.abc import Iterable, Iterator
 from functools import cached_property
 
 import numpy as np
 
-from hooke.atlas.records import TextWindow
+from hooke.atlas.records import TextWindow, document_key
 
 
 class ReadText:
@@ -53,8 +52,8 @@ class ReadText:
         return np.array([self.key(window) & 1 for window in range(self.windows)], bool)
 
     def key(self, window: int) -> int:
-        """A number for the window's document that is the same wherever it is read: ``crc32("corpus:document")``; odd: the score half."""
-        return zlib.crc32(f"{self.corpora[self.corpus[window]]}:{self.doc[window]}".encode())
+        """`document_key` of the window's document."""
+        return document_key(self.corpora[self.corpus[window]], self.doc[window])
 
     def tokens_of(self, window: int) -> np.ndarray:
         """Token ids of one window."""

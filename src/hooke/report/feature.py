@@ -49,7 +49,7 @@ def _written(feature: Feature) -> Markup:
 
 
 def _figures(feature: Feature) -> Markup:
-    rows = list(wording.trust(feature.label)) if feature.label else []
+    rows = [*wording.reading(feature), *(wording.trust(feature.label) if feature.label else ())]
     if feature.output:
         rows.append(("makes likelier", stripped(feature.output.text)[:LABEL]))
     rows += wording.facts(feature)

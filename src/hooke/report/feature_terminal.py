@@ -63,7 +63,7 @@ def _title(label: str | None, *, bold: bool = False) -> Text:
 
 
 def _trust(feature: Feature) -> list[tuple[str, str]]:
-    rows = list(wording.trust(feature.label)) if feature.label else []
+    rows = [*wording.reading(feature), *(wording.trust(feature.label) if feature.label else ())]
     if feature.output:
         rows.append(("makes likelier", stripped(feature.output.text)[:_LABEL]))
     return rows

@@ -1,0 +1,161 @@
+"""Evidence sheets: the places of a feature that its reader sees, and the held-out places on which its name is tried."""
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from hooke.atlas.feature import Feature, Passage
+from hooke.atlas.records import NO_MEANING, TOO_RARE, document_key
+from hooke.text.marks import marked
+
+STRONGEST, UPPER, LOWER, MISSES = 6, 6, 2, 4
+"""Contexts on a sheet: the strongest, some by lot from the upper half of the range, some from a quarter to a half of it; near misses."""
+FEWEST = 4
+"""A feature with fewer contexts in the label half is not named."""
+ACTIVE, SILENT = 5, 5
+"""Held-out places that a name is tried on."""
+CLEARLY = 0.25
+"""From this share of its maximum on a feature counts as active there, as it does for the rules."""
+_WORDS, _TOKENS = 10, 16  # on either side of the peak, whichever is reached first
+_PROMOTED = 8
+_OPEN, _CLOSE = "«", "»"
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Sheet:
+    """What a reader sees of one feature."""
+
+    text: str
+    """The sheet."""
+    contexts: int
+    """Places on it where the feature fires."""
+
+
+@dataclass(frozen=True)
+class Place:
+    """A held-out place, as a blind reader sees it."""
+
+    text: str
+    """Its text, the place marked."""
+    active: bool
+    """Whether the feature fires there; the reader is not told."""
+    document: int
+    """Key of its document."""
+
+
+def evidence(feature: Feature) -> Sheet:
+    """The sheet of `feature`, from documents of the label half only, none of them twice.
+
+    At most some 700 tokens: `STRONGEST`, `UPPER` and `LOWER` contexts with ten words on either side and their strength, `MISSES` near
+    misses, the tokens it makes likelier, and what the rule says of it.
+    """
+    places = [passage for passage in _where_it_fires(feature) if not _scored(passage)]
+    taken: set[int] = set()
+    half, rest = feature.max / 2, _by_lot([*feature.top, *places], feature.name)
+    groups = (
+        _take(sorted(places, key=lambda p: -p.activation), STRONGEST, taken),
+        _take(rest, UPPER, taken, lambda p: not _scored(p) and p.activation >= half),
+        _take(rest, LOWER, taken, lambda p: not _scored(p) and CLEARLY * feature.max <= p.activation < half),
+    )
+    misses = _take(_mixed([p for p in feature.misses if not _scored(p)]), MISSES, taken)
+    lines = [f"{100 * p.activation / feature.max:.0f}% {_shown(p, _hot(p))}" for group in groups for p in group]
+    parts = ["ACTIVE", *lines]
+    if misses:
+        parts += ["SILENT", *(_shown(p, {p.peak}) for p in misses)]
+    if feature.promoted:
+        parts.append("PROMOTES " + ", ".join(_visible(token.text).strip() for token in feature.promoted[:_PROMOTED]))
+    if feature.label and feature.label.text not in ("", NO_MEANING, TOO_RARE):
+        score = f" ({feature.label.score.value:.2f})" if feature.label.score else ""
+        parts.append(f"RULE {marked(feature.label.text)}{score}")
+    return Sheet("\n".join(parts), len(lines))
+
+
+def held_out(feature: Feature) -> list[Place]:
+    """Places of the score half in a lot's order: `ACTIVE` that fire, `SILENT` near misses; none where there are not that many.
+
+    Those that fire are drawn from everywhere above `CLEARLY` of the maximum; a name has to hold across the range.
+    """
+    taken: set[int] = set()
+    fires = [p for p in _where_it_fires(feature) if _scored(p) and p.activation >= CLEARLY * feature.max]
+    active = _take(_by_lot(fires, feature.name), ACTIVE, taken)
+    silent = _take(_mixed([p for p in feature.misses if _scored(p)]), SILENT, taken)
+    if len(active) < ACTIVE or len(silent) < SILENT:
+        return []
+    places = [Place(_shown(p, {p.peak}), p in active, _key(p)) for p in (*active, *silent)]
+    return _by_lot(places, f"order of {feature.name}")
+
+
+def texts(feature: Feature) -> list[Place]:
+    """Every place of the score half that the atlas keeps: those clearly active and near misses, with nothing marked."""
+    fires = [p for p in _where_it_fires(feature) if _scored(p) and p.activation >= CLEARLY * feature.max]
+    silent = [p for p in feature.misses if _scored(p)]
+    return [Place(_shown(p, set()), i < len(fires), _key(p)) for i, p in enumerate((*fires, *silent))]
+
+
+def _where_it_fires(feature: Feature) -> list[Passage]:
+    return [*feature.top, *(p for part in feature.intervals for p in part)]
+
+
+def _key(passage: Passage) -> int:
+    return document_key(passage.corpus, passage.doc)
+
+
+def _scored(passage: Passage) -> bool:
+    return bool(_key(passage) & 1)
+
+
+def _by_lot(values: Sequence[T], seed: str) -> list[T]:
+    return random.Random(seed).sample(list(values), len(values))  # noqa: S311 (no secret)
+
+
+def _mixed(misses: Sequence[Passage]) -> list[Passage]:
+    """Near misses, of which an atlas lists those with the same token first: from both ends in turn, so that either kind is there."""
+    ends = zip(misses, reversed(misses), strict=True)
+    return [passage for pair in ends for passage in pair]
+
+
+def _take(passages: Iterable[Passage], most: int, taken: set[int], fits: Callable[[Passage], bool] = lambda _: True) -> list[Passage]:
+    """The first that fit, each from a document of its own; their documents are `taken` then."""
+    found: list[Passage] = []
+    for passage in passages:
+        if len(found) < most and _key(passage) not in taken and fits(passage):
+            taken.add(_key(passage))
+            found.append(passage)
+    return found
+
+
+def _hot(passage: Passage) -> set[int]:
+    """The tokens on which it is at least half as active as on the peak."""
+    return {i for i, value in enumerate(passage.values) if value >= passage.activation / 2}
+
+
+def _shown(passage: Passage, marks: set[int]) -> str:
+    """The text around the peak on one line, the tokens `marks` between guillemets."""
+    low = _edge(passage.tokens, passage.peak, -1)
+    high = _edge(passage.tokens, passage.peak, 1)
+    parts, inside = [], False
+    for i in range(low, high + 1):
+        token, hot = _visible(passage.tokens[i]), i in marks
+        body = token.lstrip(" ") or "␣" if hot else token
+        if inside and not hot:
+            parts.append(_CLOSE)
+        if hot and not inside:
+            parts += [" " if token.startswith(" ") else "", _OPEN]
+        parts.append(token if hot and inside else body)
+        inside = hot
+    return " ".join(("".join(parts) + _CLOSE * inside).split())
+
+
+def _edge(tokens: Sequence[str], peak: int, step: int) -> int:
+    at, words = peak, 0
+    while 0 <= at + step < len(tokens) and abs(at - peak) < _TOKENS and words < _WORDS:
+        at += step
+        words += tokens[at][:1].isspace()
+    return at
+
+
+def _visible(text: str) -> str:
+    """A token as a reader may see it: nothing hidden, no mark of ours in it, a line's end as a sign."""
+    return marked(text.replace(_OPEN, "‹").replace(_CLOSE, "›").replace("\r", "").replace("\n", "⏎"))

@@ -1,0 +1,307 @@
+"""`hooke explain` against a scripted reader: what comes back, what is paid, and what is left after everything that can go wrong."""
+
+import json
+import os
+import re
+import signal
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import commands
+import pytest
+import read_atlas
+from loopback import Quiet, listening
+from read_atlas import NEVER, ONCE, PRICES, ROCKETS, SAE
+
+from hooke.atlas import Atlas
+
+pytest.importorskip("httpx2")
+GOOD = {"name": "rocket launches", "about": "event", "note": "", "confidence": 0.9}
+Answering = Callable[[int, dict[str, Any]], tuple[int, bytes]]
+"""What to answer to the so-manieth request with this body: status and data."""
+
+
+def completion(content: str, read: int = 700, written: int = 30) -> bytes:
+    usage = {"prompt_tokens": read, "completion_tokens": written}
+    return json.dumps({"choices": [{"message": {"content": content}}], "usage": usage}).encode()
+
+
+def naming(number: int, body: dict[str, Any]) -> tuple[int, bytes]:
+    return 200, completion(json.dumps(GOOD))
+
+
+@dataclass
+class Seen:
+    url: str
+    bodies: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str] = field(default_factory=list)
+    texts: Counter[str] = field(default_factory=Counter)
+    """How often each sheet was asked about and answered with 200."""
+
+
+@contextmanager
+def service(answering: Answering) -> Iterator[Seen]:
+    lock = threading.Lock()
+
+    class Chat(Quiet):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            with lock:
+                seen.bodies.append(body)
+                seen.keys.append(self.headers.get("authorization", ""))
+                number = len(seen.bodies)
+            status, data = answering(number, body) if self.path == "/v1/chat/completions" else (404, b"{}")
+            if status == 0:
+                self.connection.close()
+                return
+            with lock:
+                seen.texts[body["messages"][1]["content"].split("\n\nAn answer before")[0]] += status == 200
+            self.send_response(status)
+            self.send_header("content-length", str(len(data)))
+            if status == 429:
+                self.send_header("retry-after", "1")
+            self.end_headers()
+            self.wfile.write(data)
+
+    seen = Seen("")
+    with listening(Chat) as url:
+        seen.url = f"{url}/v1"
+        yield seen
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory) -> Path:
+    return read_atlas.write(tmp_path_factory.mktemp("read") / "atlas.sqlite")
+
+
+@pytest.fixture
+def hooke(command, made, tmp_path, monkeypatch) -> commands.Command:
+    monkeypatch.setenv("HOOKE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("hooke.text.meaning.PACKAGE", "no_such_package")  # no encoder: what it adds has a test of its own
+    monkeypatch.setattr("hooke.explain.llm.endpoint._WAIT_S", 0.001)
+    return lambda *more, **options: command("explain", SAE, "--atlas", str(made), *more, **options)
+
+
+def ask(hooke: commands.Command, seen: Seen, *more: str) -> tuple[int, str, str]:
+    return hooke("--endpoint", seen.url, "--model-name", "m", "--budget", "100k", *more)
+
+
+def names(made: Path) -> dict[int, str]:
+    return {index: name.name for index, name in Atlas(made).names(SAE).items()}
+
+
+def test_names_are_asked_for_kept_and_not_paid_twice(hooke, made):
+    with service(naming) as seen:
+        code, out, err = ask(hooke, seen, "--json")
+        assert (code, json.loads(out)["named"], json.loads(out)["unclear"], json.loads(out)["open"]) == (0, 2, 6, 0)
+        told = re.search(r"2 requests to m, about ([\d,]+) tokens to read .* about ([\d,]+) tokens of 100,000", err)
+        assert told
+        assert "spent 1,460 tokens" in err
+        assert seen.keys == ["Bearer sk-test"] * 2
+        assert "sk-test" not in out + err
+        again = ask(hooke, seen, "--json")
+        assert (again[0], len(seen.bodies)) == (0, 2)
+    assert names(made)[ROCKETS] == names(made)[PRICES] == "rocket launches"
+    unread = Atlas(made).name(SAE, NEVER)
+    assert unread is not None
+    assert (unread.about, unread.reader) == ("unclear", "")
+    feature = Atlas(made).feature(f"{SAE}/{ROCKETS}")
+    assert (feature.title, feature.named.reader) == ("rocket launches", "m")
+    assert Atlas(made).feature(f"{SAE}/{ONCE}").title == "sky"  # the rule's wording stays where there is no name
+
+
+def test_what_passes_is_waited_for(hooke, made):
+    def script(number, body):
+        return {1: (429, b"{}"), 2: (500, b"<html>"), 3: (0, b""), 4: (200, b"no json"), 5: (503, b"")}.get(number) or naming(number, body)
+
+    with service(script) as seen:
+        code, _, _ = ask(hooke, seen, "--parallel", "1")
+        assert (code, len(seen.bodies), max(seen.texts.values())) == (0, 7, 2)
+    assert names(made)[ROCKETS] == "rocket launches"
+
+
+@pytest.mark.parametrize(
+    "content", ['{"name": "rock', "I cannot help with that.", json.dumps(GOOD | {"name": "HACKED <b>now</b>"}), "x" * 5000]
+)
+def test_what_is_no_answer_is_asked_three_times_and_then_unclear(hooke, made, content):
+    with service(lambda number, body: (200, completion(content))) as seen:
+        code, out, _ = ask(hooke, seen, "--json", "--features", str(ROCKETS))
+        assert (code, json.loads(out)["unclear"], len(seen.bodies)) == (0, 1, 3)
+        assert "An answer before was not valid" in seen.bodies[1]["messages"][1]["content"]
+        assert ask(hooke, seen, "--features", str(ROCKETS))[0] == 0
+        assert len(seen.bodies) == 3  # not asked again
+    name = Atlas(made).name(SAE, ROCKETS)
+    assert name is not None
+    assert (name.about, "none of them valid" in name.note) == ("unclear", True)
+
+
+def test_an_answer_is_only_ever_a_name(hooke, made):
+    """One that obeys an instruction in a document comes out as a name, of a name's shape, and does nothing."""
+
+    def obeys(number, body):
+        assert "They are data" in body["messages"][0]["content"]
+        assert "\x1b" not in body["messages"][1]["content"]
+        return 200, completion(json.dumps({"name": "HACKED", "about": "topic", "note": "\x1b[31m<script>rm -rf</script>"}))
+
+    with service(obeys) as seen:
+        assert ask(hooke, seen)[0] == 0
+    name = Atlas(made).name(SAE, ROCKETS)
+    assert name is not None
+    assert (name.name, re.search("[\x1b]|<s", name.note)) == ("HACKED", None)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "said"),
+    [
+        (401, 2, "refused the key. Put yours into the environment variable OPENAI_API_KEY"),
+        (404, 2, "knows no model 'm'"),
+        (400, 2, "did not take"),
+    ],
+)
+def test_what_is_refused_says_what_to_change(hooke, status, code, said):
+    message = json.dumps({"error": {"message": "no\x1b[31m"}}).encode()
+    with service(lambda number, body: (status, message)) as seen:
+        found = ask(hooke, seen)
+        assert (found[0], said in found[2], "\x1b" in found[2], len(seen.bodies) <= 4) == (code, True, False, True)
+
+
+def test_an_end_point_that_is_down(hooke, made):
+    with service(naming) as seen:
+        pass
+    code, _, err = ask(hooke, seen)
+    assert (code, "did not answer a request in 6 tries" in err) == (1, True)
+
+
+def test_the_budget_is_a_hard_cap_and_a_new_one_goes_on(hooke, made):
+    with service(naming) as seen:
+        code, _, err = hooke("--endpoint", seen.url, "--model-name", "m", "--budget", "1500", "--parallel", "1")
+        assert (code, len(seen.bodies)) == (6, 1)
+        assert "the budget of 1,500 tokens is spent (730 tokens); 1 requests are open" in err
+        assert names(made)[ROCKETS] == "rocket launches"  # what was paid for is kept
+        assert ask(hooke, seen)[0] == 0
+        assert len(seen.bodies) == 2
+
+
+def test_a_budget_in_dollars_needs_a_price(hooke):
+    for more, said in (
+        (("--budget", "0"), "--budget 0 buys nothing"),
+        (("--budget", "0usd", "--price", "1/1"), "--budget 0usd buys nothing"),
+        (("--budget", "many"), "--budget many buys nothing"),
+        (("--budget", "2usd"), "needs to know what tokens cost"),
+        (("--budget", "2usd", "--price", "cheap"), "--price cheap is no price"),
+        ((), "say what may be spent"),
+    ):
+        code, _, err = hooke("--endpoint", "http://127.0.0.1:1/v1", *more)
+        assert (code, said in err) == (2, True), err
+    with service(naming) as seen:
+        code, _, err = hooke("--endpoint", seen.url, "--budget", "2usd", "--price", "100/1000")
+        assert (code, "spent 0.20 usd" in err) == (0, True)
+
+
+def test_the_price_is_told_within_a_tenth_of_what_the_sheets_come_to(hooke):
+    with service(naming) as seen:
+        _, _, err = ask(hooke, seen)
+        told = int(re.search(r"about ([\d,]+) tokens to read", err)[1].replace(",", ""))
+        words = sum(len(re.findall(r"\w+|[^\w\s]", m["content"])) for body in seen.bodies for m in body["messages"])
+    assert 0.5 < told / words < 2  # a tokenizer of words and marks; see docs/names.md for real ones
+
+
+def test_a_kill_in_the_middle_loses_nothing(made, tmp_path, monkeypatch, hooke):
+    """The process is killed with requests under way; the next one asks only what was not answered."""
+
+    def slow(number, body):
+        if number == 2:
+            os.kill(pid, signal.SIGKILL)
+            return 0, b""
+        return naming(number, body)
+
+    with service(slow) as seen:
+        arguments = (
+            "explain",
+            SAE,
+            "--atlas",
+            str(made),
+            "--endpoint",
+            seen.url,
+            "--model-name",
+            "m",
+            "--budget",
+            "100k",
+            "--parallel",
+            "1",
+        )
+        pid = commands.fork(arguments, tmp_path / "said")
+        os.waitpid(pid, 0)
+        assert len(seen.bodies) == 2
+        assert ask(hooke, seen)[0] == 0
+        assert len(seen.bodies) == 3  # the first is paid for and kept, the second was never answered
+    assert names(made)[ROCKETS] == names(made)[PRICES] == "rocket launches"
+
+
+def test_batches_go_out_and_come_in(hooke, made, tmp_path):
+    assert hooke("--batch-out", "out.jsonl")[0] == 0
+    rows = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+    assert len(rows) == 2
+    answers = [{"custom_id": row["custom_id"], "answer": GOOD | {"name": f"name number {i}"}} for i, row in enumerate(rows)]
+    Path("in.jsonl").write_text("\n".join(map(json.dumps, [answers[0], {"custom_id": "4-0123456789ab", "answer": GOOD}])))
+    code, out, err = hooke("--batch-in", "in.jsonl")
+    assert (code, "feature 4 of" in err or "feature 4 was not asked about" in err, "1 named" in out) == (0, True, True)
+    assert hooke("--batch-out", "rest.jsonl")[0] == 0
+    assert len(Path("rest.jsonl").read_text().splitlines()) == 1
+    Path("in.jsonl").write_text("\n".join(map(json.dumps, answers)))
+    assert hooke("--batch-in", "in.jsonl")[0] == 0
+    assert (names(made)[ROCKETS], names(made)[PRICES]) == ("name number 0", "name number 1")
+    other = json.dumps(answers[0] | {"custom_id": "0-0123456789ab"})
+    Path("in.jsonl").write_text(other)
+    code, _, err = hooke("--batch-in", "in.jsonl")
+    assert (code, "of feature 0 something else was asked: with another atlas" in err) == (3, True)
+
+
+def test_names_are_scored_blind_beside_controls(hooke, made):
+    with service(naming) as seen:
+        ask(hooke, seen)
+
+    def knows(number, body):
+        """A reader that takes the name at its word: rockets are where *rocket* stands."""
+        lines = body["messages"][1]["content"].splitlines()[1:]
+        return 200, completion(json.dumps({"active": [i for i, line in enumerate(lines, 1) if "«rocket»" in line]}))
+
+    with service(knows) as seen:
+        code, out, _ = ask(hooke, seen, "--score", "--json")
+        found = json.loads(out)
+        assert (code, found["scored"], found["detection"]) == (0, 2, 0.75)
+        assert all(body["messages"][1]["content"].startswith("FEATURE: rocket launches\n1. ") for body in seen.bodies)
+        assert json.loads(ask(hooke, seen, "--score", "--against", "rule", "--json")[1])["detection"] == 0.75
+    rockets, prices = (Atlas(made).name(SAE, index) for index in (ROCKETS, PRICES))
+    assert rockets is not None
+    assert prices is not None
+    assert (rockets.score, rockets.n, rockets.stands_first) == (1.0, 10, True)
+    assert (prices.score, prices.stands_first, Atlas(made).feature(f"{SAE}/{PRICES}").title) == (0.5, False, "prices")
+
+
+def test_what_cannot_be(hooke, tmp_path):
+    for more, code, said in (
+        ((), 2, "nobody to read: 2 requests"),
+        (("--features", "99"), 4, "unknown features '99'"),
+        (("--score",), 4, "Name them first"),
+        (("--against", "vibes"), 2, "--against vibes is none of"),
+        (("--sample", "0"), 2, "must be at least 1"),
+        (("--endpoint", "localhost", "--budget", "1k"), 2, "localhost is no address"),
+        (("--endpoint", "http://x", "--batch-out", "f"), 2, "one or the other"),
+        (("--batch-in", "missing.jsonl"), 3, "missing.jsonl cannot be read"),
+    ):
+        found = hooke(*more)
+        assert (found[0], said in found[2]) == (code, True), found[2]
+
+
+def test_a_sample_is_of_features_that_fire(hooke):
+    assert hooke("--sample", "2", "--batch-out", "out.jsonl", "--json")[0] == 0
+    ids = [json.loads(line)["custom_id"] for line in Path("out.jsonl").read_text().splitlines()]
+    assert {name.partition("-")[0] for name in ids} <= {str(ROCKETS), str(PRICES)}
