@@ -1,5 +1,5 @@
 // Search: features by words, as you type.
-import { useEffect, useRef } from "preact/hooks";
+import { useLayoutEffect, useRef } from "preact/hooks";
 import { api } from "../api/client";
 import type { SearchHit, SearchPage as Found } from "../api/types";
 import { Choice, Elsewhere, Empty, Failed, Trust } from "../parts/Bits";
@@ -15,7 +15,7 @@ export function SearchPage() {
   const words = params.value.get("q") ?? "";
   const among = params.value.get("in") ?? "";
   const box = useRef<HTMLInputElement>(null);
-  useEffect(() => box.current?.focus(), []);
+  useLayoutEffect(() => box.current?.focus(), []);
   const { value, error } = useLoaded<Found | null>(`${words} ${among}`, (signal) =>
     words.trim() ? api.search({ q: words, in: among ? [among] : [], limit: 60 }, signal) : Promise.resolve(null), words.trim() ? 100 : 0);
   const counts: Record<string, number> = value?.counts ?? {};

@@ -14,7 +14,10 @@ export function go(to: string, replace = false): void {
   here.value = to;
   if (pageChanged && !replace) {
     scrollTo(0, 0);
-    requestAnimationFrame(() => document.getElementById("main")?.focus({ preventScroll: true }));
+    requestAnimationFrame(() => {
+      const main = document.getElementById("main");
+      if (!main?.contains(document.activeElement)) main?.focus({ preventScroll: true });
+    });
   }
 }
 

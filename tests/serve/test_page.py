@@ -1,0 +1,285 @@
+"""The page in a real browser: looked at in every width and colour, used by keyboard, attacked, left in the middle.
+
+Needs a Chromium; where there is none these are skipped.
+"""
+
+import itertools
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import handmade
+import planted
+import pytest
+import served
+
+from hooke import tiny
+from hooke.serve.session import API
+
+pytest.importorskip("playwright", reason="the page's tests need playwright: make test installs it")
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+CHROMIUM = os.environ.get("CHROMIUM") or shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+AXE = Path(__file__).parents[2] / "web" / "node_modules" / "axe-core" / "axe.min.js"
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="the page's tests need a browser: apt-get install chromium")
+
+SAE = tiny.sae().name
+TEXT = "The bank raised its loan after the storm"
+XSS = '"><img data-xss src=x onerror=alert(1)><script data-xss>alert(2)</script>\u202e${7*7}'
+STATES = (
+    "/",
+    f"/?t={TEXT.replace(' ', '+')}",
+    f"/?t=the+judge%0Athe+rain&lines=1&sae={SAE}",
+    f"/f/{SAE}/0",
+    f"/f/{handmade.FIRST}/1",
+    f"/f/{handmade.FIRST}/3",
+    "/features",
+    f"/features?sort=density&up=1&sae={SAE}",
+    "/features?q=nothing+has+this",
+    "/search?q=sport",
+    "/search?q=nowhere",
+    "/lists",
+    "/saes",
+    "/runs",
+    "/f/no/resid_post.0/where/1",
+)
+
+LOOKED_INTO = [STATES[i] for i in (1, 4, 7, 9)]
+
+
+@pytest.fixture(scope="module")
+def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[served.Desk]:
+    """The planted model with its atlas, and a hostile atlas beside it."""
+    folder = tmp_path_factory.mktemp("desk")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOOKE_HOME", str(folder / "home"))
+        atlas = planted.write(folder / "atlas.sqlite")
+        patch.setattr("hooke.analysis.lens.atlas_file", lambda _: atlas)
+        with served.desk(folder, [atlas, handmade.write(folder / "hostile.sqlite")], served.tiny_microscope) as one:
+            yield one
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        yield opened
+        opened.close()
+
+
+class Watched:
+    """A page of the browser that remembers what went wrong in it."""
+
+    def __init__(self, browser: Browser, desk: served.Desk, **options: Any) -> None:
+        self.wrong: list[str] = []
+        self._base = desk.session.address.rstrip("/")
+        self._context = browser.new_context(**options)
+        self._context.on("request", lambda asked: self._look(asked.url))
+        self.page: Page = self._context.new_page()
+        self.page.on("console", lambda told: self._hear(told.type, told.text))
+        self.page.on("pageerror", lambda error: self.wrong.append(str(error)))
+        self.page.on("dialog", lambda dialog: (self.wrong.append("dialog"), dialog.dismiss()))
+        self.page.goto(desk.session.link())
+        self.page.wait_for_selector(".model.ready")
+
+    def _look(self, url: str) -> None:
+        if not url.startswith((self._base, "data:", "blob:")):
+            self.wrong.append(url)
+
+    def _hear(self, kind: str, text: str) -> None:
+        if kind == "error" and "status of 4" not in text:  # a browser says of every 404 that it was one
+            self.wrong.append(text)
+
+    def open(self, path: str) -> Page:
+        self.page.goto(self._base + path)
+        self.page.wait_for_selector("main :is(h1, .empty, .failed)", state="attached")
+        expect(self.page.locator(".stale")).to_have_count(0)
+        expect(self.page.locator("main")).not_to_contain_text("Opening")
+        return self.page
+
+    def close(self) -> None:
+        self._context.close()
+
+
+@pytest.fixture(scope="module")
+def seen(browser: Browser, desk: served.Desk) -> Iterator[Watched]:
+    """One page for the tests that only look."""
+    one = Watched(browser, desk, viewport={"width": 1280, "height": 800})
+    yield one
+    one.close()
+
+
+@pytest.mark.parametrize(("width", "scheme"), itertools.product((1280, 768, 320), ("light", "dark")))
+def test_a_tour_without_an_error_or_a_foreign_address(browser, desk, width, scheme):
+    one = Watched(browser, desk, viewport={"width": width, "height": 800}, color_scheme=scheme, reduced_motion="reduce")
+    for path in STATES:
+        page = one.open(path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width, f"{path} is wider than {width}"
+    one.close()
+    assert one.wrong == []
+
+
+@pytest.mark.skipif(not AXE.is_file(), reason="needs axe-core: npm ci in web")
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (320, "dark")])
+def test_nothing_serious_for_those_who_cannot_see_or_point(browser, desk, width, scheme):
+    one = Watched(browser, desk, viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True, reduced_motion="reduce")
+    found = []
+    for path in LOOKED_INTO:
+        page = one.open(path)
+        page.evaluate(AXE.read_text())
+        told = page.evaluate("axe.run(document, {resultTypes: ['violations'], elementRef: false})")
+        for kind in told["violations"]:
+            if kind["impact"] in ("serious", "critical"):
+                found.append((path, kind["id"], [node["html"][:160] for node in kind["nodes"][:2]]))
+    one.close()
+    assert found == []
+
+
+def test_the_key_leaves_the_address_and_without_it_the_page_is_locked(browser, desk):
+    one = Watched(browser, desk)
+    assert "#" not in one.page.url
+    assert desk.session.token not in one.page.content()
+    assert one.page.evaluate("document.cookie") == ""
+    one.close()
+    bare = browser.new_context().new_page()
+    bare.goto(desk.session.address)
+    expect(bare.get_by_role("heading", name="locked")).to_be_visible()
+    bare.goto(desk.session.address + "features#k=wrong")
+    expect(bare.get_by_role("heading", name="locked")).to_be_visible()
+    bare.context.close()
+
+
+def test_typing_reads_and_the_last_text_counts(seen):
+    page = seen.open("/")
+    box = page.get_by_label("Text to read")
+    box.press_sequentially("the storm and the judge", delay=20)
+    box.fill("the bank")
+    expect(page.locator(".tokens")).to_have_text("the bank")
+    assert "t=the+bank" in page.url
+    finance = page.locator(".hit").filter(has_text="finance")
+    expect(finance).to_be_visible()
+    finance.hover()
+    expect(page.locator(".token", has_text="bank").locator("span")).to_have_class("s5 peak ")
+    page.mouse.move(0, 0)
+    page.locator(".token", has_text="bank").click()
+    page.mouse.move(0, 0)
+    expect(page.get_by_role("heading", name="On this token")).to_be_visible()
+    expect(page.locator(".hit").filter(has_text="finance")).to_be_visible()
+    box.fill("")
+    expect(page.locator(".tokens")).to_have_count(0)
+
+
+def test_by_keyboard_alone(seen):
+    page = seen.open("/runs")
+    page.keyboard.press("/")
+    expect(page.locator("#words")).to_be_focused()
+    page.keyboard.type("sport")
+    expect(page.locator(".hits a").first).to_have_text("sport")
+    page.locator("#words").press("Tab")
+    for _ in range(8):
+        if page.evaluate("document.activeElement.matches('.hits a')"):
+            break
+        page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("sport")
+    index = list(tiny.concepts).index("sport")
+    page.keyboard.press("]")
+    expect(page).to_have_url(f"{seen._base}/f/{SAE}/{index + 1}")
+    page.keyboard.press("[")
+    expect(page).to_have_url(f"{seen._base}/f/{SAE}/{index}")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.keyboard.press("g")
+    page.keyboard.press("f")
+    expect(page.get_by_role("table", name="Features")).to_be_visible()
+    page.locator("[data-row] a").first.focus()
+    page.keyboard.press("ArrowDown")
+    assert page.evaluate("document.activeElement === document.querySelectorAll('[data-row] a')[1]")
+    page.keyboard.press("g")
+    page.keyboard.press("r")
+    page.get_by_label("Text to read").fill(TEXT)
+    page.locator(".token").first.focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("Enter")
+    expect(page.locator(".token[aria-pressed=true]")).to_have_text("bank")
+    page.keyboard.press("Escape")
+    expect(page.locator(".token[aria-pressed=true]")).to_have_count(0)
+    page.get_by_label("Text to read").fill("")
+
+
+def test_a_sentence_of_ones_own_on_a_feature(seen):
+    page = seen.open(f"/f/{SAE}/0")
+    page.get_by_label("Try it on your own sentence").fill("the profit of the storm")
+    expect(page.locator(".tryit .peak")).to_have_text("profit")
+    expect(page.locator(".tryit [role=status]")).to_contain_text("profit")
+    page.get_by_label("Try it on your own sentence").fill("the storm")
+    expect(page.locator(".tryit [role=status]")).to_have_text("It stays silent.")
+
+
+def test_what_you_write_is_kept_and_shown(seen, desk):
+    page = seen.open(f"/f/{SAE}/9")
+    page.get_by_role("button", name="Star").click()
+    expect(page.get_by_role("button", name="Star")).to_have_attribute("aria-pressed", "true")
+    page.get_by_label("Your name for it").fill("my own")
+    page.get_by_role("button", name="keep").click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("my own")
+    page.get_by_label("Put it into a list").fill("to show")
+    page.get_by_role("button", name="add").click()
+    expect(page.get_by_role("link", name="to show")).to_be_visible()
+    page = seen.open("/lists")
+    page.get_by_role("link", name="to show").click()
+    expect(page.locator("[data-row] a")).to_have_text(["my own"])
+    desk.ask("PUT", f"{API}/notes/{SAE}/9", {"star": False, "label": ""})
+    desk.ask("DELETE", f"{API}/lists/to%20show/{SAE}/9", {})
+
+
+def test_hostile_text_becomes_no_element(seen, desk):
+    name = f"{handmade.FIRST}/3"
+    desk.ask("PUT", f"{API}/notes/{name}", {"star": True, "label": XSS[:150], "note": XSS * 5})
+    listed = "%22%3E%3Cimg%20data-xss%20src=x%3E"
+    desk.ask("PUT", f"{API}/lists/{listed}/{name}", {})
+    seen.wrong.clear()
+    typed = "/?t=%3Cimg data-xss src=x onerror=alert(1)%3E"
+    for path in (f"/f/{name}", "/features?which=starred", "/lists", "/search?q=hostile", "/search?q=img", typed):
+        page = seen.open(path)
+        page.wait_for_load_state("networkidle")
+        assert page.locator("[data-xss], main script, .passage b, main b b").count() == 0, path
+        assert "\u202e" not in "".join(page.locator("h1, .label").all_inner_texts())
+    assert seen.wrong == []
+    desk.ask("PUT", f"{API}/notes/{name}", {"star": False, "label": "", "note": ""})
+    desk.ask("DELETE", f"{API}/lists/{listed}/{name}", {})
+
+
+def shown(page: Page) -> list[str]:
+    """What the page says, less how long that took."""
+    return [line for line in page.locator("main").inner_text().splitlines() if " ms" not in line]
+
+
+@pytest.mark.parametrize("path", STATES[:13])
+def test_an_address_brings_back_what_was_seen(seen, path):
+    page = seen.open(path)
+    page.wait_for_load_state("networkidle")
+    before, told = page.url, shown(page)
+    page.goto("about:blank")
+    seen.open(before.removeprefix(seen._base))
+    page.wait_for_load_state("networkidle")
+    assert (page.url, shown(page)) == (before, told)
+
+
+def test_an_address_from_another_atlas_is_said(seen):
+    page = seen.open(f"/f/{handmade.FIRST}/1?made=0123abcd")
+    expect(page.get_by_role("alert")).to_contain_text("another atlas")
+
+
+def test_a_server_that_is_gone_is_said(browser, tmp_path):
+    with served.desk(tmp_path, [planted.write(tmp_path / "a.sqlite")]) as one:
+        page = browser.new_context().new_page()
+        page.goto(one.session.link("features"))
+        page.locator("[data-row] a").first.wait_for()
+    page.get_by_label("Words in the name").fill("sport")
+    expect(page.get_by_role("alert")).to_contain_text("hooke serve")
+    page.context.close()
