@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from hooke.errors import BadConfig, BadFile, HookeError, LimitReached, Missing, UnknownName
 from hooke.text import intake
+from hooke.text.arguments import texts_from
 from hooke.text.datafiles import DataFile, documents_in
-from hooke.text.intake import Form, read_texts, texts_from
+from hooke.text.intake import Form, read_texts
 
 HEADLINES = ["Rates held as inflation cools", "Überraschung in München", "地震で列車が停止", "كأس العالم ينطلق اليوم"]
 WORDS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1).filter(str.strip)

@@ -19,9 +19,9 @@ def analyze(
     *,
     model: str | Path | Model = "gemma-3-270m",
     saes: str | Path | Sae | Sequence[str | Path | Sae] = (),
-    top: int = 6,
-    pool: Literal["max", "mean", "sum"] = "max",
-    min_label_score: float = 0.0,
+    top: int = Options.top,
+    pool: Literal["max", "mean", "sum"] = Options.pool,
+    min_label_score: float = Options.min_label_score,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Analysis:
     """What the features of `saes` (default: the pack's layer that reads news best) say about each of `texts`, and their topics.

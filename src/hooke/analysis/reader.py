@@ -25,6 +25,7 @@ from hooke.names import Site
 from hooke.sae import Sae
 from hooke.sae.fits import check_fits
 from hooke.sae.packs import installed_saes
+from hooke.text.intake import Record
 
 _DEFAULT_SITE = "resid_post.12"
 # Long texts are read in windows, each with the beginning-of-sequence token in front; what is beyond the cap is counted, not read.
@@ -123,10 +124,11 @@ class Reader:
         return cls(loaded, chosen, options, progress, Notes())
 
     def read(self, texts: Iterable[str]) -> Iterator[TextResult]:
-        """A result for each text, in order."""
+        """A result for each text, in order; that of a `Record` keeps its fields."""
         self._clear()
         for chunk in _chunks(texts, self.options.chunk):
-            yield from self._read_chunk(chunk)
+            for text, result in zip(chunk, self._read_chunk([str(text) for text in chunk]), strict=True):
+                yield replace(result, fields=text.fields) if isinstance(text, Record) else result
 
     def _read_chunk(self, texts: Sequence[str]) -> list[TextResult]:
         for text in texts:

@@ -38,7 +38,6 @@ class Hit:
     """Activation at every position where it fired, by position."""
     own_label: str | None = None
     """The label you gave it in your notes, shown in place of `label`; what the score says is said of `label`."""
-
     name: str | None = None
     """What to call it: the name that a reader gave, else the label in short; features of one name in a text are told apart by what they
     promote. None where no atlas knows the feature."""
@@ -67,7 +66,7 @@ class TopicScore:
     """Addresses of the features that say so, strongest first."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TextResult:
     """One text, decomposed."""
 
@@ -89,6 +88,11 @@ class TextResult:
     """The features that tell what the text is about, most telling first."""
     words: list[Hit] = field(default_factory=list)
     """The features of its words, grammar and form, most specific first."""
+    fields: dict[str, Any] = field(default_factory=dict)
+    """What else stood in the record that the text came from: id, desk, date ..."""
+
+    def __repr__(self) -> str:
+        return f"TextResult({self.text[:60]!r}, topic {self.topic!r}, {len(self.features)} features)"
 
 
 @dataclass(frozen=True)
@@ -103,7 +107,7 @@ class TopicResult:
     """The features that carried it, strongest first: ``feature``, what is known of its label, ``own_label``, in how many ``texts``."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Analysis:
     """Everything one run of `hooke.analyze` found."""
 
@@ -118,6 +122,10 @@ class Analysis:
     limits: list[str]
     """Sentences that must stand beside the result: what this analysis cannot say."""
 
+    def __repr__(self) -> str:
+        topics = ", ".join(f"{topic.topic} {len(topic.texts)}" for topic in self.topics) or "no topics"
+        return f"Analysis({len(self.texts)} texts, {self.model} through {', '.join(str(sae.get('name')) for sae in self.saes)}: {topics})"
+
     @property
     def topical(self) -> bool:
         """Whether anything is known of labels and topics: whether an atlas knows one of the SAEs."""
@@ -126,6 +134,18 @@ class Analysis:
     def to_json(self) -> dict[str, Any]:
         """The JSON document of ``hooke analyze --json``."""
         return {"schema_version": SCHEMA_VERSION, **asdict(self)}
+
+    def to_pandas(self) -> Any:
+        """One row for each text and feature, as a `pandas.DataFrame` (see `hooke.analysis.rows`); `Missing` without pandas."""
+        from hooke.analysis.rows import to_pandas
+
+        return to_pandas(self)
+
+    def to_polars(self) -> Any:
+        """The same as a `polars.DataFrame`; `Missing` without polars."""
+        from hooke.analysis.rows import to_polars
+
+        return to_polars(self)
 
     def _repr_html_(self) -> str:
         from hooke.analysis.notebook import fragment

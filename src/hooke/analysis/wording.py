@@ -2,7 +2,7 @@
 
 import math
 
-from hooke.analysis.result import Hit
+from hooke.analysis.result import Hit, TextResult
 from hooke.errors import HookeError
 from hooke.names import Site
 from hooke.text.marks import stripped
@@ -61,6 +61,16 @@ def percent(share: float | int | None) -> str:
 def explained(share: float | None) -> str:
     """How much of a text the features account for, in words."""
     return "explained share not measured" if share is None or not math.isfinite(share) else f"{percent(share)} explained"
+
+
+def fields(text: TextResult) -> str:
+    """What came with a text, each value with its name; long ones shortened.
+
+    >>> fields(TextResult("rain", [], [], None, [], None, fields={"id": 17, "desk": "Weather", "note": None}))
+    'id 17 · desk Weather'
+    """
+    known = [(stripped(name), stripped(str(value))) for name, value in text.fields.items() if value not in (None, "")]
+    return " · ".join(f"{name} {value if len(value) <= 80 else value[:79] + '…'}" for name, value in known)
 
 
 def clipped(share: float | int) -> float:

@@ -1,22 +1,21 @@
 """`hooke analyze`: what a model noticed in texts."""
 
+import importlib.util
 import re
-import sys
 from collections.abc import Iterable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from hooke.cli.output import console_for, print_line, say
-from hooke.errors import BadConfig, unknown
+from hooke.cli.output import console_for, print_line, say, talk
+from hooke.errors import BadConfig, Missing, unknown
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from hooke.analysis import Analysis, Reader, TextResult
-
-_SAVED = "Wrote"
 
 
 def analyze(
@@ -36,25 +35,32 @@ def analyze(
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
     jsonl: Annotated[bool, Parameter(negative="", help="Print one JSON object per text as soon as it is read.")] = False,
     html: Annotated[Path | None, Parameter(help="Also write a page with everything to this file.")] = None,
+    csv: Annotated[Path | None, Parameter(help="Also write a CSV file: a row for each text and feature, your own columns first.")] = None,
+    parquet: Annotated[Path | None, Parameter(help="Also write the same as a Parquet file; needs hooke[parquet].")] = None,
 ) -> None:
     """Show the features a model used on each text, and the broader topics they make up."""
-    from hooke.text.intake import texts_from
+    from hooke.text.arguments import texts_from
 
     _refuse_options(inputs)
-    _check_output(json, jsonl, html)
+    files = {"html": html, "csv": csv, "parquet": parquet}
+    _check_output(json, jsonl, files)
     texts = texts_from(inputs, field=field, column=column)
     first = next(texts, None)  # so that bad input is reported before the model is loaded
     console = console_for(stderr=True)
     reader = _reader(console, model, sae, top=top, pool=pool, min_label_score=min_label_score, batch_tokens=batch_tokens, jsonl=jsonl)
     results = _counted(console, reader.read(_with_first(first, texts)))
     if jsonl:
-        for result in results:
-            print_line(_result_json(result))
-        return
+        results = _printed(results, kept=any(files.values()))
     from hooke.analysis import conclude
 
     analysis = conclude(reader, list(results))
-    _show(analysis, top, as_json=json, html=html)
+    _write(analysis, files)
+    if json:
+        print_line(analysis.to_json())
+    elif not jsonl:
+        from hooke.report.analysis_terminal import print_table
+
+        print_table(analysis, console_for(), top)
 
 
 def _refuse_options(inputs: tuple[str, ...]) -> None:
@@ -69,15 +75,16 @@ def _refuse_options(inputs: tuple[str, ...]) -> None:
             )
 
 
-def _check_output(json: bool, jsonl: bool, html: Path | None) -> None:
+def _check_output(json: bool, jsonl: bool, files: dict[str, Path | None]) -> None:
     if json and jsonl:
         raise BadConfig("--json and --jsonl are two forms of the same output; give one of them.")
-    if jsonl and html is not None:
-        raise BadConfig("--jsonl prints each text as soon as it is read, and a page needs all of them; give --html without --jsonl.")
-    if html is not None and not html.parent.is_dir():
-        raise BadConfig(f"cannot write {html}: there is no folder {html.parent}.")
-    if html is not None and html.is_dir():
-        raise BadConfig(f"cannot write {html}: it is a folder.")
+    for path in filter(None, files.values()):
+        if not path.parent.is_dir():
+            raise BadConfig(f"cannot write {path}: there is no folder {path.parent}.")
+        if path.is_dir():
+            raise BadConfig(f"cannot write {path}: it is a folder.")
+    if files["parquet"] is not None and importlib.util.find_spec("pyarrow") is None:
+        raise Missing("writing Parquet needs pyarrow: pip install 'hooke[parquet]'.")
 
 
 def _reader(console: "Console", model: str, sae: tuple[str, ...], *, jsonl: bool, **options: Any) -> "Reader":
@@ -103,24 +110,26 @@ def _counted(console: "Console", results: Iterable["TextResult"]) -> Iterator["T
             yield result
 
 
-def _result_json(result: "TextResult") -> dict[str, Any]:
-    from dataclasses import asdict
+def _printed(results: Iterable["TextResult"], *, kept: bool) -> Iterator["TextResult"]:
+    """The results, each printed as it comes; they go on only where they are `kept` for a file with all of them."""
+    for result in results:
+        print_line(asdict(result))
+        if kept:
+            yield result
 
-    return asdict(result)
 
-
-def _show(analysis: "Analysis", top: int, *, as_json: bool, html: Path | None) -> None:
-    if html is not None:
+def _write(analysis: "Analysis", files: dict[str, Path | None]) -> None:
+    """Write the files that were asked for, each whole or not at all."""
+    if (path := files["html"]) is not None:
         from hooke.files import atomic_write
         from hooke.report.analysis import page
 
-        with atomic_write(html) as file:
+        with atomic_write(path) as file:
             file.write(page(analysis).encode())
-    if as_json:
-        print_line(analysis.to_json())
-    else:
-        from hooke.report.analysis_terminal import print_table
+    from hooke.analysis.rows import write_csv, write_parquet
 
-        print_table(analysis, console_for(), top)
-    if html is not None:
-        sys.stderr.write(f"{_SAVED} {html}\n")
+    for form, write in (("csv", write_csv), ("parquet", write_parquet)):
+        if (path := files[form]) is not None:
+            write(analysis, path)
+    for path in filter(None, files.values()):
+        talk(f"Wrote {path}")

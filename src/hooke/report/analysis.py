@@ -12,6 +12,7 @@ from hooke.analysis.wording import (
     clipped,
     count,
     explained,
+    fields,
     number,
     past_maximum,
     percent,
@@ -216,6 +217,7 @@ def _text(i: int, text: TextResult, place: dict[str, int] | None) -> Markup:
             dir="auto",
             tabindex=0 if len(text.tokens) > LONG else None,
         ),
+        tag("p", own_fields, class_="soft") if (own_fields := fields(text)) else None,
         tag("fieldset", tag("legend", f"Colour text {i + 1} by", class_="vh"), rows)
         if rows
         else tag("p", "No feature stands out here." if text.tokens else "The text has no tokens.", class_="empty"),

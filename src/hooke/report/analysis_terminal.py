@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult
-from hooke.analysis.wording import NO_LABEL, YOURS, clipped, count, explained, past_maximum, percent, score, site, steps
+from hooke.analysis.wording import NO_LABEL, YOURS, clipped, count, explained, fields, past_maximum, percent, score, site, steps
 from hooke.atlas import NO_MEANING
 from hooke.text.marks import marked, stripped
 
@@ -53,6 +53,8 @@ def _text(console: Console, number: int, text: TextResult, topical: bool) -> Non
     grid.add_column(width=_INDENT, no_wrap=True, style="dim")
     grid.add_column(overflow="fold")
     grid.add_row(f"{number:>{_INDENT - 1}} ", _headline(text))
+    if own_fields := fields(text):
+        grid.add_row("", Text(own_fields, style="dim"))
     grid.add_row("", Text(" · ".join(said), style="dim italic" if text.topic is None else "dim"))
     console.print(grid)
 

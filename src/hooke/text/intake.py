@@ -1,15 +1,16 @@
-"""Texts on their way in: command-line arguments, files of lines, JSONL or CSV (also .gz and .zst), standard input; one at a time."""
+"""Texts on their way in: files of lines, JSONL or CSV (also .gz and .zst), standard input; one at a time."""
 
 import csv
+import difflib
 import itertools
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path, PurePath
-from typing import Literal
+from typing import Any, Literal
 
 from hooke.errors import BadConfig, BadFile, LimitReached, Missing, unknown
 from hooke.text.unpack import DAMAGE, ByteStream, unpacked
@@ -24,37 +25,25 @@ DEFAULT_FIELD = "text"
 """The JSONL field or CSV column that is read when none is named."""
 
 _SEPARATORS = (",", ";", "\t", "|")
-_FORMS: dict[str, Form] = {".txt": "lines", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv"}
+FORMS: dict[str, Form] = {".txt": "lines", ".jsonl": "jsonl", ".ndjson": "jsonl", ".csv": "csv", ".tsv": "csv"}
+"""What the records of a file are, by its suffix."""
+
 _PACKED = (".gz", ".zst")
 _UTF16 = (b"\xff\xfe", b"\xfe\xff")
 _BOM = b"\xef\xbb\xbf"
 
 
-def texts_from(arguments: Sequence[str], *, field: str | None = None, column: str | None = None, form: Form = "auto") -> Iterator[str]:
-    """The texts that a command's arguments stand for, in order, each read when it is asked for.
+class Record(str):
+    """A text, and what else stood in the record that it came from."""
 
-    An argument is ``-`` (standard input), a file that exists, or else a text itself. What is written like one of our
-    files (``headlines.txt``) but does not exist is a mistake, not a text.
+    fields: dict[str, Any]
+    """The record's other fields, by name."""
 
-    >>> list(texts_from(["Rain stops play", "Rates held"]))
-    ['Rain stops play', 'Rates held']
-    """
-    if not arguments:
-        raise BadConfig("no text was given. Give texts, files (.txt, .jsonl, .csv, also .gz or .zst), or - to read standard input.")
-    if arguments.count("-") > 1:
-        raise BadConfig("standard input (-) was asked for more than once; it can be read once.")
-    named = (field, column, form) != (None, None, "auto")
-    parts: list[Iterator[str]] = []
-    for argument in arguments:
-        if argument == "-" or _names_file(argument):
-            parts.append(read_texts(argument, field=field, column=column, form=form))
-        elif named:
-            raise Missing(f"there is no file {argument!r}. A field, a column or a form was named, so a file is expected; check the path.")
-        elif argument.strip():
-            parts.append(iter((argument,)))
-    if not parts:
-        raise BadFile("the text that was given is empty. Give at least one text with something in it.")
-    return (text for part in parts for text in part)
+    @classmethod
+    def of(cls, text: str, fields: dict[str, Any]) -> "Record":
+        record = cls(text)
+        record.fields = fields
+        return record
 
 
 def read_texts(
@@ -106,7 +95,8 @@ class Source:
         if path.is_dir():
             raise BadFile(f"{name} is a directory. Name a file in it, for example {str(path / 'headlines.txt')!r}.")
         if not path.exists():
-            raise Missing(f"there is no file {name}. Check the path; it is taken from {os.getcwd()!r}.")
+            near = "".join(f"Did you mean {file!r}? " for file in files_like(str(path)))
+            raise Missing(f"there is no file {name}. {near}Check the path; it is taken from {os.getcwd()!r}.")
         return cls(name, path, _form(name, suffix, form, field, column), field, column, "\t" if suffix == ".tsv" else ",", packing)
 
     def open(self) -> AbstractContextManager[ByteStream]:
@@ -162,7 +152,7 @@ def _form(name: str, suffix: str, form: Form, field: str | None, column: str | N
             f"{name} is one JSON document; one text a line is read. Make it JSONL first, for example: jq -c '.[]' in.json > out.jsonl."
         )
     if form == "auto":
-        form = _FORMS.get(suffix) or ("jsonl" if field is not None else "csv" if column is not None else "lines")
+        form = FORMS.get(suffix) or ("jsonl" if field is not None else "csv" if column is not None else "lines")
     if field is not None and form != "jsonl":
         raise BadConfig(f"field {field!r} was named, but {name} is read as {form}. Fields are of JSONL; " + _instead(form, "column"))
     if column is not None and form != "csv":
@@ -174,12 +164,14 @@ def _instead(form: Form, other: str) -> str:
     return "plain lines have neither." if form == "lines" else f"name a {other} instead."
 
 
-def _names_file(argument: str) -> bool:
-    """Whether a command's argument means a file: one is there, or it is written like one of ours."""
-    if os.path.exists(argument):  # False, not an error, for what cannot be a path at all
-        return True
-    suffixes = [suffix.lower() for suffix in PurePath(argument).suffixes]
-    return bool(suffixes) and not any(c.isspace() for c in argument) and (suffixes[-1] in _FORMS or suffixes[-1] in _PACKED)
+def files_like(path: str) -> list[str]:
+    """The file beside `path` whose name is nearest to it, if one is near."""
+    folder, name = os.path.split(path)
+    try:
+        beside = os.listdir(folder or ".")
+    except (OSError, ValueError):  # no such folder, or no path at all
+        return []
+    return [os.path.join(folder, near) for near in difflib.get_close_matches(name, beside, n=1, cutoff=0.8)]
 
 
 def _texts(source: Source) -> Iterator[str]:
@@ -251,7 +243,7 @@ def jsonl_texts(source: Source, lines: Iterator[tuple[int, str]]) -> Iterator[st
             continue
         where = f"line {number} of {source.name}"
         try:
-            value = json.loads(line)
+            value = json.loads(line, parse_constant=lambda _: None)  # NaN and infinities, which are not JSON
         except RecursionError as error:
             raise BadFile(f"{where} is nested too deeply to be read as JSON.") from error
         except ValueError as error:  # JSONDecodeError, or a number of more digits than Python reads
@@ -263,7 +255,10 @@ def jsonl_texts(source: Source, lines: Iterator[tuple[int, str]]) -> Iterator[st
                 raise unknown("field", name, value, hint)
             title = value.get(source.title) if source.title is not None else None
             title = "" if title is None else _checked(title, f"field {source.title!r} in {where}")
-            yield titled(title, _checked(value[name], f"field {name!r} in {where}"))
+            text = titled(title, _checked(value.pop(name), f"field {name!r} in {where}"))
+            if "\\u" in line:  # only an escape can be half of a pair
+                _checked(json.dumps(value, ensure_ascii=False), where)
+            yield Record.of(text, value)
         else:
             yield _checked(value, where)
 
@@ -330,6 +325,7 @@ def csv_texts(source: Source, lines: Iterator[tuple[int, str]]) -> Iterator[str]
         return
     column = _column(source, head)
     title = next((i for i, name in enumerate(head) if name.strip() == source.title and i != column), None)
+    others = {name.strip(): i for i, name in enumerate(head) if i != column and name.strip()}
     while (row := record()) is not None:
         if not row:
             continue
@@ -342,7 +338,8 @@ def csv_texts(source: Source, lines: Iterator[tuple[int, str]]) -> Iterator[str]
                 f"has {len(row)} cells in line {seen} where the first line names {len(head)} columns."
                 f" A cell with {separator!r} in it is put in double quotes."
             )
-        yield titled("" if title is None or title >= len(row) else row[title], row[column])
+        text = titled("" if title is None or title >= len(row) else row[title], row[column])
+        yield Record.of(text, {name: row[i] if i < len(row) else None for name, i in others.items()})
 
 
 def csv_separator(first: str, wanted: str, usual: str) -> str:
