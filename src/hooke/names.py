@@ -1,6 +1,7 @@
 """The names people type and files carry: Site, SaeName, FeatureName. Parsed once at the edge, printed the same everywhere."""
 
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from hooke.errors import BadConfig, unknown
@@ -94,6 +95,24 @@ class SaeName:
 
     def __str__(self) -> str:
         return f"{self.collection}/{self.site}/{self.variant}"
+
+
+def meant_by(asked: str, names: Iterable[str]) -> list[str]:
+    """The SAEs among `names` that `asked` means: by the whole name, by its site or layer, or by these and the variant.
+
+    >>> meant_by("12/4k", ["m/resid_post.12/4k", "m/resid_post.12/16k", "m/mlp_out.5/4k"])
+    ['m/resid_post.12/4k']
+    >>> meant_by("5", ["m/resid_post.12/4k", "m/mlp_out.5/4k"]), meant_by("4k", ["m/resid_post.12/4k"])
+    (['m/mlp_out.5/4k'], [])
+    """
+    found = []
+    for name in names:
+        _, _, short = name.partition("/")
+        site, _, variant = short.partition("/")
+        layer = site.rpartition(".")[2]
+        if asked in (name, short, site, layer, f"{layer}/{variant}"):
+            found.append(name)
+    return found
 
 
 @dataclass(frozen=True, order=True)

@@ -16,7 +16,7 @@ from hooke.atlas import Atlas, SaeEntry
 from hooke.atlas import notes as notes_module
 from hooke.atlas.feature import Written
 from hooke.atlas.notes import Notes, on_network
-from hooke.errors import BadConfig, BadFile, Busy
+from hooke.errors import BadConfig, BadFile, Busy, LimitReached
 
 SAE = SaeEntry(FIRST, "ab" * 32, 8, {}, np.zeros(4))
 OLD = replace(SAE, digest="")
@@ -153,3 +153,16 @@ def test_two_processes_make_the_file_at_once(notes):
     running = [subprocess.Popen([sys.executable, "-c", code, str(notes.path), str(i)]) for i in range(3)]
     assert [one.wait() for one in running] == [0, 0, 0]
     assert len(notes.export()["notes"]) == 3
+
+
+def test_a_full_disk_leaves_no_stub(notes, monkeypatch):
+    def full(*_):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(notes_module, "_set_up", full)
+        with pytest.raises(LimitReached, match="no room to write the notes"):
+            notes.put(SAE, 1, star=True)
+    assert not notes.path.exists()
+    notes.put(SAE, 1, star=True)
+    assert notes.get(SAE, 1).star

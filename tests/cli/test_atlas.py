@@ -71,9 +71,9 @@ def test_json_and_another_place(build, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--tokens", "many"], "--tokens many is no number of tokens. Write one like 500000, 500k or 2M."),
-        (["--tokens", "-5"], "is no number of tokens"),
-        (["--examples", "0"], "examples=0"),
+        (["--tokens", "many"], "--tokens 'many' is not a whole number such as 2000, 500k or 2M."),
+        (["--tokens", "-5"], "--tokens -5 is out of range"),
+        (["--examples", "0"], "--examples 0 is out of range"),
         (["--out", "."], "it is a folder. Give a file's name"),
     ],
 )

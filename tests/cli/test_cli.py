@@ -98,7 +98,7 @@ def test_version(hooke):
         (["analyze", "text", "--html", "nowhere/page.html"], "there is no folder nowhere"),
         (["analyze", "text", "--html", "pack"], "it is a folder"),
         (["analyze", "text", "--top", "0", "--model", "tiny"], "top"),
-        (["analyze", "text", "--min-label-score", "2", "--model", "tiny"], "min_label_score"),
+        (["analyze", "text", "--min-label-score", "2", "--model", "tiny"], "--min-label-score 2 is out of range"),
     ],
 )
 def test_usage_errors_are_2_on_standard_error(hooke, arguments, said):

@@ -292,7 +292,7 @@ def test_what_cannot_be(hooke, tmp_path):
         (("--features", "99"), 4, "unknown features '99'"),
         (("--score",), 4, "Name them first"),
         (("--against", "vibes"), 2, "--against vibes is none of"),
-        (("--sample", "0"), 2, "must be at least 1"),
+        (("--sample", "0"), 2, "--sample 0 is out of range"),
         (("--endpoint", "localhost", "--budget", "1k"), 2, "localhost is no address"),
         (("--endpoint", "http://x", "--batch-out", "f"), 2, "one or the other"),
         (("--batch-in", "missing.jsonl"), 3, "missing.jsonl cannot be read"),

@@ -10,7 +10,7 @@ import torch
 from commands import Command
 
 from hooke import tiny
-from hooke.errors import BadConfig, BadFile, HookeError
+from hooke.errors import BadConfig, BadFile, Busy, HookeError
 from hooke.model.sampled import SampleConfig, sample
 from hooke.text.corpus import documents
 
@@ -103,7 +103,7 @@ def test_what_does_not_fit_together_is_refused(tmp_path: Path) -> None:
     config = SampleConfig(400, 12, 8)
     run = sample(MODEL, config, out)
     next(run), next(run)
-    with pytest.raises(BadConfig, match="another process is writing"):
+    with pytest.raises(Busy, match="another process is writing"):
         next(sample(MODEL, config, out))
     run.close()
     with pytest.raises(BadConfig, match=r"was begun with other settings: seed 0, now 5\. Give the same"):

@@ -70,6 +70,19 @@ def test_packs_and_paths(packs: Path) -> None:
     assert same(Sae.from_pretrained(".", subfolder="pack"))
 
 
+def test_an_installed_sae_answers_to_its_site_and_layer(packs: Path) -> None:
+    site, variant = NAME.split("/")[1:]
+    layer = site.rpartition(".")[2]
+    for ref in (f"{site}/{variant}", site, layer, f"{layer}/{variant}"):
+        assert resolve(ref).source == "pack", ref
+        assert same(Sae.from_pretrained(ref)), ref
+    two = replace(tiny.sae(), facts=replace(tiny.sae().facts, name=f"other/{site}/{variant}"))
+    two.save(packs / "pack" / "two.safetensors")
+    with pytest.raises(BadConfig, match=rf"'{layer}' may be one of .*other/{site}/{variant}.* Give more of the name"):
+        resolve(layer)
+    assert resolve(NAME).source == "pack"
+
+
 @pytest.mark.parametrize("ref", ["./none.safetensors", "/no/such/folder", "~/no/such/thing"])
 def test_a_path_that_is_not_there(packs: Path, ref: str) -> None:
     with pytest.raises(Missing, match="there is no file or folder"):

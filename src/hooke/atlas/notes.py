@@ -11,7 +11,7 @@ from typing import Any
 from hooke.atlas import notes_schema as schema
 from hooke.atlas.feature import Written
 from hooke.atlas.records import SaeEntry
-from hooke.errors import BadConfig, BadFile, Busy
+from hooke.errors import BadConfig, BadFile, Busy, LimitReached
 from hooke.files import data_dir, write_error
 from hooke.text.marks import stripped
 
@@ -149,6 +149,7 @@ class Notes:
         if write:
             self.path.parent.mkdir(parents=True, exist_ok=True)
         self.close()
+        there = self.path.is_file()
         db, self._frozen = _connect(self.path, write=write)
         try:
             (version,) = db.execute("PRAGMA user_version").fetchone()
@@ -162,6 +163,8 @@ class Notes:
                 version = schema.VERSION
         except BaseException:
             db.close()
+            if not there and self.path.stat().st_size == 0:  # made just now, and nothing could be put into it
+                self.path.unlink(missing_ok=True)
             raise
         self._db, self._version = db, version
         self._frozen |= version < schema.VERSION  # whoever writes has to open it anew
@@ -177,6 +180,8 @@ class Notes:
             said = str(error)
             if "locked" in said or "busy" in said:
                 raise Busy(f"another process is writing to the notes {self.path}; the same command works once it is done.") from error
+            if "full" in said:
+                raise LimitReached(f"no room to write the notes {self.path}. Free some space; the notes are as they were.") from error
             if "readonly" in said or "unable to open" in said:
                 raise BadConfig(f"cannot write the notes {self.path}: {said}. Set HOOKE_HOME to a folder you may write to.") from error
             raise BadFile(f"the notes {self.path} cannot be used: {said}.") from error

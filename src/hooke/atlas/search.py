@@ -16,6 +16,7 @@ from hooke.atlas.packing import unpack_numbers
 from hooke.atlas.query import Query
 from hooke.atlas.records import NO_MEANING, TOO_RARE
 from hooke.errors import BadConfig, unknown
+from hooke.names import meant_by
 
 if TYPE_CHECKING:
     from hooke.atlas import Atlas
@@ -329,7 +330,7 @@ def chosen(saes: Iterable[str], asked: Iterable[str]) -> list[str]:
     names = list(saes)
     found = set()
     for want in asked:
-        own = {name for name in names if want in (name, name.split("/")[1], name.split("/")[1].rpartition(".")[2])}
+        own = set(meant_by(want, names))
         if not own:
             raise unknown("SAE", want, names, "Give a name, a site such as resid_post.12, or a layer such as 12.")
         found |= own

@@ -1,7 +1,10 @@
 """The command line: one module per command. Data goes to standard output, talk to standard error."""
 
+import contextlib
+import io
 import os
 import sys
+from typing import NoReturn
 
 from cyclopts import App, CycloptsError
 
@@ -36,26 +39,48 @@ _COMMANDS = {
 for _name, _summary in _COMMANDS.items():
     app.command(f"hooke.cli.{_name}:{_name}", help=_summary)
 
-_USAGE, _INTERRUPTED = 2, 130
+_USAGE, _LIMIT, _INTERRUPTED = 2, 6, 130
 
 
 def main() -> None:
     """Run the command in ``sys.argv``; exit with the documented code, never with a traceback for anything a person did."""
+    _check_streams()
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=True, result_action="return_value")
         sys.stdout.flush()
     except CycloptsError:
         sys.exit(_USAGE)
     except HookeError as error:
-        sys.stderr.write(f"hooke: {error}\n")
-        sys.exit(error.exit_code)
-    except BrokenPipeError:
-        # Whoever read our output has enough. Point stdout away so that the interpreter's own last flush stays silent.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _end(error.exit_code, str(error))
+    except BrokenPipeError:  # whoever read our output has enough
+        _silence()
         sys.exit(0)
+    except OSError as error:  # files are written with errors of their own; what is left is standard output
+        _silence()
+        _end(_LIMIT, f"cannot write to standard output: {error.strerror or error}.")
     except KeyboardInterrupt:
-        sys.stderr.write("hooke: stopped.\n")
-        sys.exit(_INTERRUPTED)
+        _end(_INTERRUPTED, "stopped.")
     except MemoryError:
-        sys.stderr.write("hooke: out of memory. Try a smaller --batch-tokens.\n")
-        sys.exit(6)
+        _end(_LIMIT, "out of memory. Try a smaller --batch-tokens.")
+
+
+def _check_streams() -> None:
+    """Make the best of the standard streams: what a terminal cannot show is replaced, what is closed is said before any work."""
+    if sys.stderr is None:
+        sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (for as long as the process lives)
+    if sys.stdout is None:
+        _end(_LIMIT, "standard output is closed. Send it to a file, to a pipe, or to /dev/null.")
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+
+
+def _end(code: int, said: str) -> NoReturn:
+    sys.stderr.write(f"hooke: {said}\n")
+    sys.exit(code)
+
+
+def _silence() -> None:
+    """Point standard output away, so that the interpreter's own last flush stays silent."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

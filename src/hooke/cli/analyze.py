@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from hooke.cli.output import console_for, print_line, say, talk
+from hooke.cli.values import BATCH, FEW, share
 from hooke.errors import BadConfig, Missing, unknown
 
 if TYPE_CHECKING:
@@ -26,10 +27,10 @@ def analyze(
     sae: Annotated[
         tuple[str, ...], Parameter(negative="", help="Name (see `hooke saes`) or file of an SAE; may be given several times.")
     ] = (),
-    top: Annotated[int, Parameter(help="Features shown for each text.")] = 6,
+    top: Annotated[int, FEW, Parameter(help="Features shown for each text.")] = 6,
     pool: Annotated[Literal["max", "mean", "sum"], Parameter(help="How a feature's activations become one number to rank by.")] = "mean",
-    min_label_score: Annotated[float, Parameter(help="Leave out features whose label scores less.")] = 0.0,
-    batch_tokens: Annotated[int, Parameter(help="Tokens per forward pass.")] = 1024,
+    min_label_score: Annotated[float, share(), Parameter(help="Leave out features whose label scores less.")] = 0.0,
+    batch_tokens: Annotated[int, BATCH, Parameter(help="Tokens per forward pass.")] = 1024,
     field: Annotated[str | None, Parameter(help="The field of a JSONL file that holds the text.")] = None,
     column: Annotated[str | None, Parameter(help="The column of a CSV file that holds the text.")] = None,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from hooke.cli.output import console_for, print_line, say
+from hooke.cli.values import BATCH, FEW, SEED, TOKENS, WINDOW, WORKERS
 from hooke.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -24,20 +25,20 @@ def build(
         tuple[str, ...],
         Parameter(negative="", help="What to read: a file, folder, address or dataset, perhaps with =WEIGHT."),
     ] = (),
-    tokens: Annotated[str, Parameter(help="Tokens to read; 500k and 2M are understood.")] = "2M",
+    tokens: Annotated[int, TOKENS, Parameter(help="Tokens to read.")] = 2_000_000,
     out: Annotated[
         Path | None, Parameter(help="The file to write; by default one in Hooke's own folder, where `analyze` finds it.")
     ] = None,
-    examples: Annotated[int, Parameter(help="Strongest examples kept of each feature.")] = 20,
+    examples: Annotated[int, FEW, Parameter(help="Strongest examples kept of each feature.")] = 20,
     subjects: Annotated[
         bool, Parameter(negative="", help="Let labels say what a text is on (*in texts on sport*); needs hooke[semantic].")
     ] = False,
     model: Annotated[str | None, Parameter(help="A model's name, a folder, or org/name on a hub; by default what the SAEs name.")] = None,
     field: Annotated[str | None, Parameter(help="The field or column that holds the text.")] = None,
-    context: Annotated[int | None, Parameter(help="Tokens in a window of text; by default what the SAEs were trained on.")] = None,
-    seed: Annotated[int, Parameter(help="Decides the order of documents.")] = 0,
-    batch_tokens: Annotated[int, Parameter(help="Tokens per forward pass.")] = 4096,
-    workers: Annotated[int, Parameter(help="Threads, or processes for the labels; 0: one a core.")] = 0,
+    context: Annotated[int | None, WINDOW, Parameter(help="Tokens in a window of text; by default what the SAEs were trained on.")] = None,
+    seed: Annotated[int, SEED, Parameter(help="Decides the order of documents.")] = 0,
+    batch_tokens: Annotated[int, BATCH, Parameter(help="Tokens per forward pass.")] = 4096,
+    workers: Annotated[int, WORKERS, Parameter(help="Threads, or processes for the labels; 0: one a core.")] = 0,
     dtype: Annotated[str, Parameter(help="The model's number format: auto (what is fast here), bfloat16 or float32.")] = "auto",
     device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
@@ -49,9 +50,7 @@ def build(
         )
     if not corpus:
         raise BadConfig("no text to read. Give --corpus FILE, JSON Lines with a 'text' (.zst too); several are mixed, FILE=WEIGHT.")
-    if examples < 1 or workers < 0 or batch_tokens < 1:
-        raise BadConfig(f"examples={examples} and batch-tokens={batch_tokens} must be at least 1, workers={workers} at least 0.")
-    count, began = _count(tokens), time.perf_counter()
+    began = time.perf_counter()
     console = console_for(stderr=True)
     with console.status("Loading") as status:
         from hooke.builder import SurveySettings, spool_bytes, survey
@@ -66,24 +65,12 @@ def build(
         loaded = Model.load(model or saes[0].facts.model, dtype=dtype, device=device, progress=lambda text: say(console, status, text))
         saes = [one.to(device) for one in saes]
         length = context or _context(saes, loaded)
-    _announce(console, path, saes, count, spool_bytes(saes, count))
-    settings = SurveySettings(count, length, seed, examples=examples, subjects=subjects, batch_tokens=batch_tokens, workers=workers)
+    _announce(console, path, saes, tokens, spool_bytes(saes, tokens))
+    settings = SurveySettings(tokens, length, seed, examples=examples, subjects=subjects, batch_tokens=batch_tokens, workers=workers)
     with _Bar(console) as bar:
         survey(loaded, saes, corpora, path, settings, progress=bar.move)
     register_atlas(path, {one.name: digest(one) for one in saes})
-    _summarize(path, count, time.perf_counter() - began, as_json=json)
-
-
-def _count(text: str) -> int:
-    """How many tokens a text such as ``500k`` or ``2M`` means."""
-    scale = {"k": 1_000, "M": 1_000_000}.get(text[-1:], 1)
-    try:
-        count = round(float(text.removesuffix("k").removesuffix("M").replace(",", "").replace("_", "")) * scale)
-    except (ValueError, OverflowError):
-        count = 0
-    if count < 1:
-        raise BadConfig(f"--tokens {text} is no number of tokens. Write one like 500000, 500k or 2M.")
-    return count
+    _summarize(path, tokens, time.perf_counter() - began, as_json=json)
 
 
 def _place(out: Path | None, saes: "Sequence[Sae]") -> Path:

@@ -32,16 +32,17 @@ def open_atlases(given: Path | None) -> list["Atlas"]:
 
 
 def find_feature(name: str, atlases: list["Atlas"]) -> tuple["Atlas", str]:
-    """The atlas that knows the feature and its whole name; ``12/17`` is feature 17 of the only SAE at layer 12."""
-    from hooke.atlas.search import chosen
-    from hooke.names import FeatureName
+    """The atlas that knows the feature and its whole name; ``12/17`` is feature 17 of the only SAE at layer 12, ``12/4k/17`` of its 4k."""
+    from hooke.names import FeatureName, meant_by
 
     known = list(dict.fromkeys(sae for atlas in atlases for sae in atlas.saes))
     head, _, index = name.rpartition("/")
-    if head and "/" not in head:
-        if len(own := chosen(known, [head])) > 1:
-            raise BadConfig(f"{head!r} may be one of {', '.join(own)}. Give the whole name, for example {own[0]}/{index}.")
-        name = f"{own[0]}/{index}"
+    if len(own := meant_by(head, known)) > 1:
+        raise BadConfig(f"{head!r} may be one of {', '.join(own)}. Give more of the name, for example {own[0]}/{index}.")
+    if not own and head.count("/") < 2:
+        how = "A feature is written sae/index, the SAE by its name, a site such as resid_post.12, or a layer such as 12."
+        raise unknown("SAE", head or name, known, how)
+    name = f"{own[0]}/{index}" if own else name
     sae = str(FeatureName.parse(name).sae)
     for atlas in atlases:
         if sae in atlas.saes:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from hooke.cli.output import console_for, print_line, say
+from hooke.cli.values import BATCH, SEED, TOKENS, WINDOW
 from hooke.errors import BadConfig, unknown
 
 if TYPE_CHECKING:
@@ -30,18 +31,18 @@ def eval(  # noqa: A001 (the command's name)
     *sae: Annotated[str, Parameter(help="Names (see `hooke saes`) or files of SAEs, all of one model.")],
     corpus: Annotated[tuple[str, ...], Parameter(negative="", help="Text, as REF or REF=WEIGHT; may be given several times.")] = (),
     model: Annotated[str | None, Parameter(help="A model's name, a folder, or org/name on a hub; by default what the SAEs name.")] = None,
-    tokens: Annotated[int, Parameter(help="Tokens to judge on.")] = 100_000,
+    tokens: Annotated[int, TOKENS, Parameter(help="Tokens to judge on.")] = 100_000,
     suite: Annotated[str, Parameter(help="Some of core, geometry, uniformity, probing and tpp, with commas.")] = "core,geometry",
     labels: Annotated[str | None, Parameter(help="For probing and tpp: the field that holds a document's class.")] = None,
     labelled: Annotated[Path | None, Parameter(help="The file of labelled documents; by default the first --corpus.")] = None,
-    context: Annotated[int | None, Parameter(help="Tokens per window; by default what the SAEs were trained on.")] = None,
+    context: Annotated[int | None, WINDOW, Parameter(help="Tokens per window; by default what the SAEs were trained on.")] = None,
     all_documents: Annotated[
         bool, Parameter(negative="", help="Read all documents, not only the one in 50 that training leaves out.")
     ] = False,
-    batch_tokens: Annotated[int, Parameter(help="Tokens per forward pass.")] = 4096,
+    batch_tokens: Annotated[int, BATCH, Parameter(help="Tokens per forward pass.")] = 4096,
     dtype: Annotated[str, Parameter(help="The model's number format: auto (what is fast here), bfloat16 or float32.")] = "auto",
     device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
-    seed: Annotated[int, Parameter(help="Decides the order of documents, resamples and random baselines.")] = 0,
+    seed: Annotated[int, SEED, Parameter(help="Decides the order of documents, resamples and random baselines.")] = 0,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
     saebench: Annotated[Path | None, Parameter(help="Also write files in SAEBench's schema to this folder.")] = None,
     html: Annotated[Path | None, Parameter(help="Also write a page with everything to this file.")] = None,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from hooke.cli.output import console_for, print_line, talk
+from hooke.cli.values import BATCH, FEW, SEED
 from hooke.errors import BadConfig, LimitReached, Missing
 
 if TYPE_CHECKING:
@@ -38,14 +39,14 @@ def explain(
     *sae: Annotated[str, Parameter(help="Names of SAEs (see `hooke saes`).")],
     atlas: Annotated[Path | None, Parameter(help="The atlas with their contexts; by default those at hand.")] = None,
     features: Annotated[str | None, Parameter(help="Which features, such as 0-99,256; by default all.")] = None,
-    sample: Annotated[int | None, Parameter(help="So many of them, drawn by lot.")] = None,
-    seed: Annotated[int, Parameter(help="Decides that lot.")] = 0,
+    sample: Annotated[int | None, BATCH, Parameter(help="So many of them, drawn by lot.")] = None,
+    seed: Annotated[int, SEED, Parameter(help="Decides that lot.")] = 0,
     endpoint: Annotated[str | None, Parameter(help="Base URL of an OpenAI-compatible chat service that reads.")] = None,
     model_name: Annotated[str, Parameter(help="The model to ask there; of batches, who reads.")] = _READER,
     budget: Annotated[str | None, Parameter(help="What may be spent at most: tokens (500k), or dollars (2usd) with --price.")] = None,
     price: Annotated[str | None, Parameter(help="Dollars per million tokens read and written, such as 0.15/0.60.")] = None,
     key_env: Annotated[str, Parameter(help="Environment variable that holds the key.")] = "OPENAI_API_KEY",
-    parallel: Annotated[int, Parameter(help="Requests under way at a time.")] = 4,
+    parallel: Annotated[int, FEW, Parameter(help="Requests under way at a time.")] = 4,
     batch_out: Annotated[Path | None, Parameter(help="Write the requests to this file (OpenAI Batch JSON Lines) and ask nobody.")] = None,
     batch_in: Annotated[tuple[Path, ...], Parameter(negative="", help="Read answers from this file.")] = (),
     score: Annotated[

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from hooke.cli.output import console_for, print_line, say
+from hooke.cli.values import BATCH, SEED, TOKENS, WINDOW
 from hooke.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -27,18 +28,18 @@ def finetune(
     sae: Annotated[str, Parameter(help="An SAE's name (see `hooke saes`) or file.")],
     *,
     corpus: Annotated[tuple[str, ...], Parameter(negative="", help="Text, as REF or REF=WEIGHT; may be given several times.")],
-    tokens: Annotated[int, Parameter(help="Tokens to learn from.")],
+    tokens: Annotated[int, TOKENS, Parameter(help="Tokens to learn from.")],
     out: Annotated[Path, Parameter(help="The .safetensors file to write.")],
     model: Annotated[str | None, Parameter(help="A model's name, a folder, or org/name on a hub; by default what the SAE names.")] = None,
-    context: Annotated[int, Parameter(help="Tokens per window.")] = 128,
-    batch: Annotated[int, Parameter(help="Windows per step.")] = 8,
-    held_out: Annotated[int, Parameter(help="Held-out tokens: half set the thresholds, half give the figures.")] = 8192,
+    context: Annotated[int, WINDOW, Parameter(help="Tokens per window.")] = 128,
+    batch: Annotated[int, BATCH, Parameter(help="Windows per step.")] = 8,
+    held_out: Annotated[int, TOKENS, Parameter(help="Held-out tokens: half set the thresholds, half give the figures.")] = 8192,
     lr: Annotated[float | None, Parameter(help="Learning rate at the beginning; by default a tenth of training's.")] = None,
     beta: Annotated[float, Parameter(help="Weight of the divergence beside the error.")] = 1.0,
     share: Annotated[float, Parameter(help="Share of the positions where predictions are compared; fewer cost less.")] = 1.0,
     dtype: Annotated[str, Parameter(help="The model's number format: auto (what is fast here), bfloat16 or float32.")] = "auto",
     device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
-    seed: Annotated[int, Parameter(help="Decides the order of documents.")] = 0,
+    seed: Annotated[int, SEED, Parameter(help="Decides the order of documents.")] = 0,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
 ) -> None:
     """Fine-tune a trained SAE so that the model predicts with its reconstructions what it predicts without."""

@@ -10,6 +10,7 @@ from cyclopts import Parameter
 
 from hooke.cli.output import console_for, print_line, say
 from hooke.cli.stopping import stoppable
+from hooke.cli.values import BATCH, FEW, SEED, TOKENS, WINDOW
 from hooke.errors import Missing
 
 if TYPE_CHECKING:
@@ -28,17 +29,17 @@ def harvest(
         tuple[str, ...],
         Parameter(negative="", help="What to read: a file, folder, address or dataset, perhaps with =WEIGHT."),
     ],
-    tokens: Annotated[int, Parameter(help="Tokens to write.")],
+    tokens: Annotated[int, TOKENS, Parameter(help="Tokens to write.")],
     out: Annotated[str, Parameter(help="A folder, or an address that fsspec knows, such as s3://bucket/folder.")],
     model: Annotated[str, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = "gemma-3-270m",
     field: Annotated[str | None, Parameter(help="The field or column that holds the text.")] = None,
-    context: Annotated[int, Parameter(help="Tokens in a window of text.")] = 128,
+    context: Annotated[int, WINDOW, Parameter(help="Tokens in a window of text.")] = 128,
     pack: Annotated[bool, Parameter(negative="", help="Let several documents share a window, so that all windows are full.")] = False,
-    seed: Annotated[int, Parameter(help="Decides the order of documents.")] = 0,
-    epochs: Annotated[int, Parameter(help="How often a corpus that runs out begins again, at most.")] = 1,
+    seed: Annotated[int, SEED, Parameter(help="Decides the order of documents.")] = 0,
+    epochs: Annotated[int, FEW, Parameter(help="How often a corpus that runs out begins again, at most.")] = 1,
     held_out: Annotated[bool, Parameter(negative="", help="Read the documents that are kept from training, not the others.")] = False,
-    shard_tokens: Annotated[int, Parameter(help="Tokens in a shard; one shard is held in memory.")] = 1 << 16,
-    batch_tokens: Annotated[int, Parameter(help="Tokens per forward pass.")] = 4096,
+    shard_tokens: Annotated[int, TOKENS, Parameter(help="Tokens in a shard; one shard is held in memory.")] = 1 << 16,
+    batch_tokens: Annotated[int, BATCH, Parameter(help="Tokens per forward pass.")] = 4096,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
 ) -> None:
     """Write a model's activations over texts to disk, to train on later."""

@@ -52,16 +52,16 @@ def _read(path: Path) -> object:
 
 
 def _show(rows: list[dict[str, object]]) -> None:
-    from rich.table import Table
     from rich.text import Text
 
+    from hooke.report.tables import table as table_of
     from hooke.text.marks import marked
 
     console = console_for()
     if not rows:
         console.print("Nothing is written yet. For example: hooke feature 12/17 --star --note 'fires in headlines'")
         return
-    table = Table("", "feature", "your label", "note", box=None, header_style="bold")
+    table = table_of("", "feature", "your label", "note")
     for row in rows:
         name = f"{row['sae']}/{row['index']}"
         table.add_row("★" if row["star"] else "", *(Text(marked(str(cell))) for cell in (name, row["label"], row["note"])))

@@ -1,6 +1,7 @@
 """What every command does to talk: JSON lines to standard output, tables and progress to a terminal."""
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -8,21 +9,32 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 
+# Columns of a table that goes to a file or a pipe: a line a row, for whatever reads it.
+_PIPED = 10_000
+
+
 def print_line(value: dict[str, Any]) -> None:
-    """One JSON document on a line of its own, at once."""
-    sys.stdout.write(json.dumps(value, ensure_ascii=False) + "\n")
+    """One JSON document on a line of its own, at once; UTF-8, whatever the terminal's encoding is."""
+    line = json.dumps(value, ensure_ascii=False) + "\n"
+    raw = getattr(sys.stdout, "buffer", None)
+    if raw is None:
+        sys.stdout.write(line)
+    else:
+        sys.stdout.flush()
+        raw.write(line.encode())
     sys.stdout.flush()
 
 
 def console_for(*, stderr: bool = False) -> "Console":
-    """A console that dies of a closed pipe as a command should."""
+    """A console that dies of a closed pipe as a command should, and breaks no line for want of a terminal's width."""
     from rich.console import Console
 
     class Piped(Console):
         def on_broken_pipe(self) -> None:
             raise BrokenPipeError  # rich would exit with 1; `main` says what a reader who has enough means
 
-    return Piped(stderr=stderr)
+    piped = not stderr and not sys.stdout.isatty() and not os.environ.get("COLUMNS")
+    return Piped(stderr=stderr, width=_PIPED if piped else None)
 
 
 def talk(text: str) -> None:

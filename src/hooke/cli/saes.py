@@ -52,12 +52,12 @@ def _labels(row: dict[str, Any]) -> tuple[str, ...]:
 
 
 def _installed(console: "Console", rows: Sequence[dict[str, Any]], *, narrowed: bool) -> None:
-    from rich.table import Table
+    from hooke.report.tables import table as table_of
 
     if not rows:
         console.print("None of these is installed." if narrowed else _PACK)
         return
-    table = Table("installed", "model", "site", "width", "features", "L0", box=None, header_style="bold")
+    table = table_of("installed", "model", "site", "width", "features", "L0")
     for row in rows:
         l0 = "not stated" if row["l0"] is None else f"{row['l0']:.0f}"
         groups = ", ".join(f"{end - first:,} {name}" for name, (first, end) in row["groups"].items())
@@ -68,12 +68,12 @@ def _installed(console: "Console", rows: Sequence[dict[str, Any]], *, narrowed: 
 
 def _published(console: "Console", rows: Sequence["KnownSae"]) -> None:
     """Published SAEs one by one: the first of them, and how many more there are."""
-    from rich.table import Table
+    from hooke.report.tables import table as table_of
 
     if not rows:
         console.print("\nThe catalogue knows no such SAE. `hooke saes` lists the models it knows.")
         return
-    table = Table("published", "site", "features", "L0", box=None, header_style="bold")
+    table = table_of("published", "site", "features", "L0")
     for row in rows[:_SHOWN]:
         several = "" if len(row.reads) == 1 else f" and {len(row.reads) - 1} more"
         transcoder = several if row.writes == row.site else f"{several} → {row.writes}{several}"
@@ -88,11 +88,10 @@ def _published(console: "Console", rows: Sequence["KnownSae"]) -> None:
 
 def _families(console: "Console") -> None:
     """Published SAEs by model."""
-    from rich.table import Table
-
+    from hooke.report.tables import table as table_of
     from hooke.sae.catalogue import releases
 
-    table = Table("published for", "releases", "SAEs", "read", box=None, header_style="bold")
+    table = table_of("published for", "releases", "SAEs", "read")
     models = dict.fromkeys(release.model for release in releases())
     for model in models:
         own = [release for release in releases() if release.model == model]

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from hooke.cli.output import console_for, print_line, say
 from hooke.cli.stopping import stoppable
+from hooke.cli.values import BATCH, SEED, TOKENS, share
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -17,13 +18,13 @@ if TYPE_CHECKING:
 
 def sample(
     *,
-    tokens: Annotated[int, Parameter(help="Tokens to sample in all.")],
+    tokens: Annotated[int, TOKENS, Parameter(help="Tokens to sample in all.")],
     out: Annotated[Path, Parameter(help="File to write, JSON Lines with id and text; .gz and .zst are packed.")],
     model: Annotated[str, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = "gemma-3-270m",
-    length: Annotated[int, Parameter(help="Most tokens of a document, its prompt not counted.")] = 128,
-    temperature: Annotated[float, Parameter(help="1 is the model's own distribution, 0 takes the likeliest token.")] = 1.0,
-    seed: Annotated[int, Parameter(help="Decides what is drawn.")] = 0,
-    batch: Annotated[int, Parameter(help="Documents sampled together; another number gives other documents.")] = 128,
+    length: Annotated[int, BATCH, Parameter(help="Most tokens of a document, its prompt not counted.")] = 128,
+    temperature: Annotated[float, share(0, 100), Parameter(help="1 is the model's own distribution, 0 takes the likeliest token.")] = 1.0,
+    seed: Annotated[int, SEED, Parameter(help="Decides what is drawn.")] = 0,
+    batch: Annotated[int, BATCH, Parameter(help="Documents sampled together; another number gives other documents.")] = 128,
     prompt: Annotated[tuple[str, ...], Parameter(negative="", help="Text to go on from; may be repeated. None: from nothing.")] = (),
     prompts: Annotated[Path | None, Parameter(help="A file of texts to go on from, each in turn.")] = None,
     device: Annotated[str, Parameter(help="Where the model runs, such as cpu or cuda.")] = "cpu",

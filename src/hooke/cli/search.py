@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import Parameter
 
 from hooke.cli.output import console_for, print_line, say
+from hooke.cli.values import FEW, share
 
 if TYPE_CHECKING:
     from hooke.atlas.search import Found, Hit
@@ -21,12 +22,12 @@ def search(
     meaning: Annotated[bool, Parameter(negative="", help="Find labels that mean much the same; needs hooke[semantic].")] = False,
     sae: Annotated[tuple[str, ...], Parameter(negative="", help="Only these SAEs: a name, a site (resid_post.12) or a layer (12).")] = (),
     kind: Annotated[tuple[str, ...], Parameter(negative="", help="Only labels of this kind: token, word, context ...")] = (),
-    min_score: Annotated[float | None, Parameter(help="Only labels that score so much.")] = None,
-    min_density: Annotated[float | None, Parameter(help="Only features that fire on this share of tokens or more.")] = None,
-    max_density: Annotated[float | None, Parameter(help="Only features that fire on this share of tokens or less.")] = None,
+    min_score: Annotated[float | None, share(), Parameter(help="Only labels that score so much.")] = None,
+    min_density: Annotated[float | None, share(), Parameter(help="Only features that fire on this share of tokens or more.")] = None,
+    max_density: Annotated[float | None, share(), Parameter(help="Only features that fire on this share of tokens or less.")] = None,
     starred: Annotated[bool, Parameter(negative="", help="Only features with your star.")] = False,
     sort: Annotated[Literal["match", "score", "dense", "rare", "strong", "index"], Parameter(help="What comes first.")] = "match",
-    limit: Annotated[int, Parameter(help="Features shown.")] = 20,
+    limit: Annotated[int, FEW, Parameter(help="Features shown.")] = 20,
     atlas: Annotated[Path | None, Parameter(help="An atlas file; by default those of the installed packs.")] = None,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
 ) -> None:

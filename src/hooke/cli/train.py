@@ -9,6 +9,7 @@ from cyclopts import Parameter
 
 from hooke.cli.output import console_for, print_line, say
 from hooke.cli.stopping import stoppable
+from hooke.cli.values import BATCH, FEW, SEED, TOKENS, WIDTH, share
 from hooke.errors import BadConfig, HookeError
 
 if TYPE_CHECKING:
@@ -30,21 +31,21 @@ def train(
     out: Annotated[Path, Parameter(help="The run's folder; the same command there goes on where it was stopped.")],
     site: Annotated[tuple[str, ...], Parameter(negative="", help="Without a suite: where to train, such as resid_post.9.")] = (),
     architecture: Annotated[tuple[str, ...], Parameter(negative="", help="Without a suite: batchtopk, topk, jumprelu, ...")] = (),
-    d_sae: Annotated[tuple[int, ...], Parameter(negative="", help="Without a suite: number of features.")] = (),
-    l0: Annotated[tuple[int, ...], Parameter(negative="", help="Without a suite: active features per token.")] = (),
+    d_sae: Annotated[tuple[int, ...], WIDTH, Parameter(negative="", help="Without a suite: number of features.")] = (),
+    l0: Annotated[tuple[int, ...], FEW, Parameter(negative="", help="Without a suite: active features per token.")] = (),
     about: Annotated[float | None, Parameter(help="Temporal SAEs: share or number of features for what a text is about.")] = None,
     contrast: Annotated[float | None, Parameter(help="Weight of what makes neighbours agree on those; 0.1 unless given.")] = None,
     frozen: Annotated[str | None, Parameter(help="A control: decoder, encoder or soft-decoder stay as drawn.")] = None,
     model: Annotated[str | None, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = None,
     corpus: Annotated[tuple[str, ...], Parameter(negative="", help="What to read: files, folders, addresses, datasets.")] = (),
     shards: Annotated[str | None, Parameter(help="Activations that `hooke harvest` wrote, in the place of a corpus.")] = None,
-    tokens: Annotated[int | None, Parameter(help="Tokens that each SAE is trained on.")] = None,
-    batch: Annotated[int | None, Parameter(help="Tokens per step.")] = None,
-    reuse: Annotated[int | None, Parameter(help="How often each activation is drawn.")] = None,
-    pairs: Annotated[int | None, Parameter(help="Draw tokens in pairs at most so far apart; 1 for temporal SAEs, unless given.")] = None,
-    epochs: Annotated[int | None, Parameter(help="How often a corpus or the shards may be read again.")] = None,
-    seed: Annotated[int | None, Parameter(help="Of the order of documents and draws.")] = None,
-    checkpoint: Annotated[float, Parameter(help="Minutes between checkpoints.")] = 10.0,
+    tokens: Annotated[int | None, TOKENS, Parameter(help="Tokens that each SAE is trained on.")] = None,
+    batch: Annotated[int | None, BATCH, Parameter(help="Tokens per step.")] = None,
+    reuse: Annotated[int | None, FEW, Parameter(help="How often each activation is drawn.")] = None,
+    pairs: Annotated[int | None, FEW, Parameter(help="Draw tokens in pairs at most so far apart; 1 for temporal SAEs.")] = None,
+    epochs: Annotated[int | None, FEW, Parameter(help="How often a corpus or the shards may be read again.")] = None,
+    seed: Annotated[int | None, SEED, Parameter(help="Of the order of documents and draws.")] = None,
+    checkpoint: Annotated[float, share(0.01, 10_000), Parameter(help="Minutes between checkpoints.")] = 10.0,
     device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
     dry_run: Annotated[bool, Parameter(negative="", help="Only say what the run would take.")] = False,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,

@@ -53,7 +53,7 @@ class ReadText:
 
     def key(self, window: int) -> int:
         """`document_key` of the window's document."""
-        return document_key(self.corpora[self.corpus[window]], self.doc[window])
+        return document_key(self.corpora[self.corpus[window]], int(self.doc[window]))
 
     def tokens_of(self, window: int) -> np.ndarray:
         """Token ids of one window."""

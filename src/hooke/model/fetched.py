@@ -7,15 +7,21 @@ from pathlib import Path
 from hooke.errors import DigestMismatch, HookeError, Missing
 from hooke.files import promised_digest
 from hooke.model.carried import CARRIED
+from hooke.network import require_host
 
 
 @contextlib.contextmanager
 def checked_downloads(ref: str | Path) -> Iterator[None]:
     """Check every file of the model `ref` that came into the hub's cache while inside, once; a damaged one is thrown away.
 
-    Raises `DigestMismatch` in place of whatever the damage led to. A folder is left alone.
+    Raises `DigestMismatch` in place of whatever the damage led to, `Missing` at once where nothing is here and the hub's name cannot be
+    resolved. A folder is left alone.
     """
+    from huggingface_hub import constants
+
     before = _blobs(ref)
+    if not before and isinstance(ref, str) and not Path(ref).is_dir():
+        require_host(constants.ENDPOINT, f"the model {ref!r}")
     try:
         yield
     finally:

@@ -17,11 +17,12 @@ import zstandard
 from jaxtyping import Int
 from torch import Tensor
 
-from hooke.errors import BadConfig, BadFile, HookeError
+from hooke.errors import BadConfig, BadFile, Busy, HookeError
 from hooke.files import atomic_write, parse_json, write_error
 from hooke.model import Model
 from hooke.model.sampling import ends_of
 
+_MOST_TOGETHER = 1 << 16  # documents of a batch
 _TOGETHER = ("batches", "documents", "tokens", "bytes")
 
 
@@ -44,9 +45,9 @@ class SampleConfig:
 
     def check(self, model: Model) -> None:
         """Raise `BadConfig` for what cannot be sampled from `model`."""
-        for name in ("tokens", "length", "batch"):
-            if getattr(self, name) < 1:
-                raise BadConfig(f"cannot sample with {name}={getattr(self, name)}; it must be at least 1.")
+        for name, most in (("tokens", 10**13), ("length", model.context), ("batch", _MOST_TOGETHER)):
+            if not 1 <= getattr(self, name) <= most:
+                raise BadConfig(f"cannot sample with {name}={getattr(self, name)}; it must be from 1 to {most:,}.")
         if self.temperature < 0 or self.temperature == float("inf") or self.temperature != self.temperature:
             raise BadConfig(f"cannot sample at temperature {self.temperature}; it must be 0 or more, and finite.")
         longest = max(map(len, self.starts(model)))
@@ -83,7 +84,7 @@ def sample(model: Model, config: SampleConfig, out: Path, progress: Callable[[in
 
     Whole batches wait in ``out.part``, what they are in ``out.part.json``; the same call goes on after the last of them. Every batch has
     a seed of its own, so a run that was killed gives, in the end, the bytes of one that was not. `progress` hears of tokens in between.
-    Raises `BadConfig` where `out` is there already, another process writes it, or its parts were begun with other settings.
+    Raises `BadConfig` where `out` is there already or its parts were begun with other settings, `Busy` where another process writes it.
     """
     config.check(model)
     if out.exists():
@@ -142,7 +143,7 @@ def _alone(handle: int, out: Path) -> None:
     with contextlib.suppress(BlockingIOError):
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return
-    raise BadConfig(f"another process is writing {out}. Wait for it, or write to another file.")
+    raise Busy(f"another process is writing {out}. Wait for it, or write to another file.")
 
 
 def _batch(model: Model, config: SampleConfig, done: Sampled, progress: Callable[[int], None]) -> tuple[list[dict[str, str]], list[int]]:

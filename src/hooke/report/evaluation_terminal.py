@@ -3,6 +3,8 @@
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from hooke.report.tables import table as table_of
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -78,9 +80,8 @@ def written(figure: Mapping[str, float | None], decimals: int, *, percent: bool 
 
 
 def _core_table(row: Mapping[str, Any]) -> Any:
-    from rich.table import Table
 
-    table = Table("", *(heading for _, heading, _, _ in _CORE), box=None, header_style="bold", pad_edge=False)
+    table = table_of("", *(heading for _, heading, _, _ in _CORE), pad_edge=False)
     for column in table.columns[1:]:
         column.justify, column.no_wrap, column.min_width = "right", True, 6
     table.add_row("the SAE", *(written(row["core"][key], digits, percent=percent, spread=False) for key, _, digits, percent in _CORE))
@@ -98,10 +99,9 @@ def _half(figure: Mapping[str, float | None], decimals: int, *, percent: bool) -
 
 
 def _suite_table(suite: str, rows: list[Mapping[str, Any]]) -> Any:
-    from rich.table import Table
 
     shown = [row for row in rows if suite in row]
-    table = Table(suite, *(row["sae"] for row in shown), box=None, header_style="bold", pad_edge=False)
+    table = table_of(suite, *(row["sae"] for row in shown), pad_edge=False)
     for key in dict.fromkeys(key for row in shown for key in row[suite]):
         table.add_row(
             key.replace("_", " "), *(written(row[suite][key], 0 if key == "tokens" else 3) if key in row[suite] else "" for row in shown)
@@ -125,7 +125,6 @@ def by_size(suite: str, rows: Iterable[Mapping[str, Any]]) -> dict[tuple[str, st
 
 def _labelled_table(suite: str, row: Mapping[str, Any]) -> Any:
     from rich.console import Group
-    from rich.table import Table
     from rich.text import Text
 
     found = row[suite]
@@ -135,7 +134,7 @@ def _labelled_table(suite: str, row: Mapping[str, Any]) -> Any:
     sizes = sorted({size for line in lines.values() for size in line}, key=lambda size: (size is None, size))
     title = f"{suite}: {row['sae']} on {found['labels']}, {found['documents']:,} documents of {len(found['classes'])} classes"
     heads = ("method", "pooled, by" if suite == "probing" else "accuracy lost", *("all" if n is None else f"{n}" for n in sizes))
-    table = Table(*heads, box=None, header_style="bold", pad_edge=False)
+    table = table_of(*heads, pad_edge=False)
     for column in table.columns[2:]:
         column.justify, column.no_wrap = "right", True
     for (method, way), line in lines.items():

@@ -9,6 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 from hooke.errors import BadConfig, DigestMismatch, HookeError, Missing, UnknownName
 from hooke.files import promised_digest, write_error
+from hooke.network import require_host
 
 _PART = r"[A-Za-z0-9][\w.-]{0,95}"
 _PLAIN = re.compile(rf"(?P<repo>{_PART}/{_PART})(?:@(?P<revision>[^/]+))?(?:/(?P<path>.*))?")
@@ -101,9 +102,10 @@ def known_absent(where: HubPath, file: str) -> bool:
 
 def listing(where: HubPath) -> dict[str, int]:
     """Name and size in bytes of every file in the folder at `where`, seen from the repository's root."""
-    from huggingface_hub import HfApi
+    from huggingface_hub import HfApi, constants
     from huggingface_hub.hf_api import RepoFile
 
+    require_host(constants.ENDPOINT, str(where))
     with translated(where, f"the folder {where.path or '/'}"):
         entries = HfApi().list_repo_tree(where.repo, where.path or None, recursive=True, revision=where.revision)
         return {entry.path: entry.size for entry in entries if isinstance(entry, RepoFile)}
@@ -114,9 +116,11 @@ def fetch(where: HubPath, file: str) -> Path:
 
     Raises `Missing` where the hub does not give it (the message says why), `DigestMismatch` where the bytes are not what it promised.
     """
-    from huggingface_hub import hf_hub_download
+    from huggingface_hub import constants, hf_hub_download
 
     before = cached(where, file)
+    if before is None:
+        require_host(constants.ENDPOINT, f"{file} of {where.repo}")
     with translated(where, file):
         path = Path(hf_hub_download(where.repo, file, revision=where.revision))
     if path != before:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from hooke.errors import BadConfig, BadFile, HookeError, Missing, UnknownName, unknown
 from hooke.files import atomic_write, cache_dir, parse_json
-from hooke.names import SaeName, Site
+from hooke.names import SaeName, Site, meant_by
 from hooke.sae import Sae, buckets, catalogue, hub
 from hooke.sae.catalogue import KnownSae
 from hooke.sae.hub import HubPath
@@ -118,13 +118,16 @@ def _resolve(ref: str, member: str, revision: str | None, refresh: bool, progres
             schemes = ", ".join(f"{scheme}://" for scheme in buckets.DRIVERS)
             raise BadConfig(f"cannot read {ref!r}. Known are hf://org/repo/path, pages of the hub, and {schemes}.")
         return _from_hub(_at(where, revision, member), None, refresh, progress)
-    if pack := next((row for row in installed_saes() if row.facts.name == ref), None):
-        _only_for_the_hub(ref, revision)
-        return Resolved(pack.path, "pack")
+    installed = {row.facts.name: row.path for row in installed_saes()}
     local = Path(ref).expanduser()
-    if local.exists():
+    if ref not in installed and local.exists():
         _only_for_the_hub(ref, revision)
         return Resolved(local, "file")
+    if own := meant_by(ref, installed):
+        _only_for_the_hub(ref, revision)
+        if len(own) > 1:
+            raise BadConfig(f"{ref!r} may be one of {', '.join(own)}. Give more of the name.")
+        return Resolved(installed[own[0]], "pack")
     if ref.startswith((".", "/", "~")) or "\\" in ref:
         raise Missing(f"there is no file or folder {ref!r}.")
     if known := catalogue.find(ref):

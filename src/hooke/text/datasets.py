@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from hooke.errors import BadConfig, BadFile, HookeError, Missing, unknown
+from hooke.network import require_host
 from hooke.text.datafiles import KINDS, DataFile, kind_of
 
 _FORM = re.compile(
@@ -66,6 +67,7 @@ def _listing(ref: DatasetRef) -> tuple[list[str], Callable[[str], Path]]:
         with _Translated(ref):
             folder = Path(hub.snapshot_download(ref.repo, repo_type="dataset", revision=ref.revision, local_files_only=True))
         return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()), lambda name: folder / name
+    require_host(hub.constants.ENDPOINT, f"the dataset {ref.repo!r}")
     with _Translated(ref):
         info = hub.HfApi().dataset_info(ref.repo, revision=ref.revision)
     # The first fetch goes by the revision's name, so that the cache learns which commit it stands for and works offline.

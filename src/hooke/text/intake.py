@@ -62,6 +62,8 @@ def read_texts(
     """
     if isinstance(source, str | Path) and str(source) != "-":
         return _texts(Source.file(Path(source), form, field, column))
+    if isinstance(source, str | Path) and sys.stdin is None:
+        raise BadFile("standard input is closed, so - has nothing to read. Give a file, or pipe texts in.")
     stream = sys.stdin.buffer if isinstance(source, str | Path) else source
     name = "standard input" if isinstance(source, str | Path) else str(getattr(source, "name", "the stream"))
     return _texts(Source(name, stream, _form(name, "", form, field, column), field, column))
