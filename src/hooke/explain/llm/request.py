@@ -14,8 +14,8 @@ from hooke.files import atomic_write
 from hooke.text.unpack import DAMAGE, unpacked
 
 _ID = re.compile(r"(\d{1,9})-([0-9a-f]{12})\Z")
-_CHARACTERS = 4.0
-"""Characters a token, about, of English with its punctuation."""
+_CHARACTERS = 3.7
+"""Characters a token, about: 41 requests about features of the default SAE have 3.70 by Gemma's tokenizer."""
 _MOST_LINE, _MOST_BYTES = 1 << 20, 1 << 30
 _URL = "/v1/chat/completions"
 
