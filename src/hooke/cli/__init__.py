@@ -8,6 +8,8 @@ from typing import NoReturn
 
 from cyclopts import App, CycloptsError
 
+from hooke.cli.examples import epilogue
+from hooke.cli.settings import settings
 from hooke.errors import HookeError
 
 app = App(
@@ -37,7 +39,8 @@ _COMMANDS = {
     "train": "Train SAEs, one or a whole suite, from one pass over the activations.",
 }
 for _name, _summary in _COMMANDS.items():
-    app.command(f"hooke.cli.{_name}:{_name}", help=_summary)
+    app.command(f"hooke.cli.{_name}:{_name}", help=_summary, **epilogue(_name))
+app.register_install_completion_command(help="Let your shell complete commands and options; it finds out which shell that is.")
 
 _USAGE, _LIMIT, _INTERRUPTED = 2, 6, 130
 
@@ -45,6 +48,7 @@ _USAGE, _LIMIT, _INTERRUPTED = 2, 6, 130
 def main() -> None:
     """Run the command in ``sys.argv``; exit with the documented code, never with a traceback for anything a person did."""
     _check_streams()
+    app.config = settings(_COMMANDS)
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=True, result_action="return_value")
         sys.stdout.flush()

@@ -2,6 +2,8 @@
 
 from cyclopts import App
 
+from hooke.cli.examples import epilogue
+
 atlas = App(name="atlas", help="Build, check and export atlases: files that hold what is known of every feature.")
 """Build, check and export atlases: files that hold what is known of every feature."""
 
@@ -12,4 +14,4 @@ _COMMANDS = {
     "export": "Write an atlas as JSON Lines or Parquet, or in Neuronpedia's or SAEDashboard's layout.",
 }
 for _name, _summary in _COMMANDS.items():
-    atlas.command(f"hooke.cli.atlas_{_name}:{_name}", name=_name, help=_summary)
+    atlas.command(f"hooke.cli.atlas_{_name}:{_name}", name=_name, help=_summary, **epilogue(f"atlas {_name}"))

@@ -55,6 +55,8 @@ def share(low: float | int = 0, high: float | int = 1) -> Parameter:
 
 def _within(token: Token, value: Any, low: float | int, high: float | int, wanted: str) -> Any:
     name = token.keyword or "the number"
+    if token.source != "cli":
+        name = f"{name.strip('[]')} in {token.source}"
     if value is None:
         raise BadConfig(f"{name} {token.value[:40]!r} is not {wanted}.")
     if not low <= value <= high:  # false for NaN, too

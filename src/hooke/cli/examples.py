@@ -1,0 +1,67 @@
+"""Examples: what people would type, at the end of every command's help; each is parsed by a test."""
+
+EXAMPLES = {
+    "analyze": """
+hooke analyze "Rates held at 4.5% as inflation eases"
+hooke analyze headlines.csv --column headline --csv features.csv
+cat headlines.txt | hooke analyze - --jsonl
+hooke analyze headlines.txt --sae 5 --sae 15 --top 4 --html report.html""",
+    "atlas build": """
+hooke atlas build gemma-3-270m/resid_post.12/4k --corpus news.jsonl.zst
+hooke atlas build sae.safetensors --corpus texts/ --tokens 500k --out my.sqlite""",
+    "atlas check": """
+hooke atlas check
+hooke atlas check my.sqlite --json""",
+    "atlas export": """
+hooke atlas export features.jsonl --sae 12
+hooke atlas export folder --to neuronpedia""",
+    "convert": """
+hooke convert 12 folder --to saelens
+hooke convert gemma-scope-2b-pt-res/layer_20/width_16k/canonical sae.safetensors""",
+    "eval": """
+hooke eval 12/4k --corpus news.jsonl.zst --tokens 100k
+hooke eval run/saes/a.safetensors 12 --corpus news.jsonl --html report.html""",
+    "explain": """
+hooke explain 12 --features 0-99 --endpoint http://localhost:8000/v1 --model-name NAME
+hooke explain 12 --sample 200 --batch-out requests.jsonl""",
+    "feature": """
+hooke feature 12/17
+hooke feature gemma-3-270m/resid_post.12/4k/17 --html feature.html
+hooke feature 12/17 --star --note 'fires in headlines on rates'""",
+    "finetune": """
+hooke finetune 12 --corpus news.jsonl.zst --tokens 2M --out tuned.safetensors""",
+    "harvest": """
+hooke harvest --corpus news.jsonl.zst --site resid_post.12 --tokens 2M --out acts""",
+    "inspect": """
+hooke inspect 12
+hooke inspect org/repo/layer_20 --json""",
+    "notes": """
+hooke notes
+hooke notes --export notes.json""",
+    "open": """
+hooke open 12/17""",
+    "pull": """
+hooke pull gemma-scope-2b-pt-res/layer_20/width_16k/canonical
+hooke pull org/repo/layer_20 --revision main""",
+    "saes": """
+hooke saes
+hooke saes --model gemma-2-2b --site resid_post.20 --width 16k""",
+    "sample": """
+hooke sample --tokens 2M --out sampled.jsonl.zst
+hooke sample --tokens 1k --out few.jsonl --prompt "The bank" --temperature 0.7""",
+    "search": """
+hooke search inflation rates
+hooke search '"interest rate"' --sae 12 --min-score 0.8
+hooke search --starred""",
+    "serve": """
+hooke serve""",
+    "train": """
+hooke train suite.toml --out runs/suite
+hooke train --site resid_post.12 --d-sae 4k --l0 50 --corpus news.jsonl --tokens 20M --out one""",
+}
+"""By command, one line each; a file's or a folder's name stands for yours."""
+
+
+def epilogue(command: str) -> dict[str, str]:
+    """What ends the help of a command, as an option of `cyclopts.App.command`; nothing for a group of commands."""
+    return {"help_epilogue": f"Examples:\n\n```{EXAMPLES[command]}\n```"} if command in EXAMPLES else {}
