@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from handmade import FIRST
 
-from hooke.atlas import Atlas, SaeEntry, notes_schema
+from hooke.atlas import Atlas, SaeEntry
 from hooke.atlas import notes as notes_module
 from hooke.atlas.feature import Written
 from hooke.atlas.notes import Notes, on_network
@@ -166,23 +166,3 @@ def test_a_full_disk_leaves_no_stub(notes, monkeypatch):
     assert not notes.path.exists()
     notes.put(SAE, 1, star=True)
     assert notes.get(SAE, 1).star
-
-
-def test_a_file_from_before_there_were_lists_is_read_and_then_brought_up(tmp_path):
-    path, sae = tmp_path / "old.sqlite", SaeEntry("a/resid_post.1/x", "d1", 8, {}, np.zeros(1, np.float32))
-    db = sqlite3.connect(path)
-    db.executescript(f"{notes_schema.MIGRATIONS[0]} PRAGMA user_version = 1;")
-    db.execute("INSERT INTO note VALUES ('d1', 'a/resid_post.1/x', 3, 1, 'seen', '', '2026-01-01T00:00:00+00:00')")
-    db.commit()
-    db.close()
-    before = path.read_bytes()
-    old = Notes(path)
-    assert (old.get(sae, 3).note, old.lists(), old.listed("mine", sae), old.export()["lists"]) == ("seen", [], [], [])
-    assert path.read_bytes() == before
-    old.enlist("mine", sae, 5)
-    assert (old.get(sae, 3).note, old.lists(sae, 5), old.listed("mine", sae)) == ("seen", ["mine"], [5])
-    old.enlist("mine", sae, 5, out=True)
-    assert old.lists() == []
-    for name, index in (("", 1), ("a/b", 1), ("x" * 81, 1), ("mine", 8)):
-        with pytest.raises(BadConfig):
-            old.enlist(name, sae, index)

@@ -122,7 +122,7 @@ def survey(
     digests = {sae.name: digest(sae) for sae in saes}
     identity = {
         "model": model.name,
-        "dtype": str(model.hf.dtype).removeprefix("torch."),
+        "dtype": str(model.dtype).removeprefix("torch."),
         "digests": digests,
         "read": [described(corpus) for corpus in corpora],
         **asked,

@@ -65,7 +65,7 @@ def eval(  # noqa: A001 (the command's name)
         _try(console, loaded, saes)
         context = context or _context(saes, loaded)
         text = windows(corpora, loaded.tokenizer, length=context, seed=seed, held_out=not all_documents)
-        settings = {"context": context, "all_documents": all_documents, "dtype": str(loaded.hf.dtype).removeprefix("torch."), "seed": seed}
+        settings = {"context": context, "all_documents": all_documents, "dtype": str(loaded.dtype).removeprefix("torch."), "seed": seed}
         own = tuple(name for name in suites if name not in _LABELLED)
         found, work = None, None
         if own:

@@ -18,8 +18,7 @@ def open(  # noqa: A001
     from hooke.serve.session import running
 
     session = running()
-    atlas, whole = find_feature(name, open_atlases(None))
-    atlas.feature(whole, around=0)  # one that nobody knows is said to be unknown here, and not by the page
+    _, whole = find_feature(name, open_atlases(None))
     link = session.link(f"f/{whole}")
     sys.stdout.write(f"{link}\n")
     if show:

@@ -25,16 +25,16 @@ def serve(
     from hooke.cli.stopping import stoppable
     from hooke.serve.launch import Launched, listening
 
+    sock = listening(port)
     files = [file for given in atlas or (None,) for file in atlas_files(given)]
-    with listening(port) as sock:
-        server = Launched(sock, files, None if model == "none" else model, sae, runs or (Path("runs"),))
+    server = Launched(sock, files, None if model == "none" else model, sae, runs or (Path("runs"),))
 
-        def ready() -> None:
-            sys.stdout.write(f"{server.session.link()}\n")
-            sys.stdout.flush()
-            talk("Open this address in a browser; it holds the key. Ctrl-C ends the server.")
+    def ready() -> None:
+        sys.stdout.write(f"{server.session.link()}\n")
+        sys.stdout.flush()
+        talk("Open this address in a browser; it holds the key. Ctrl-C ends the server.")
 
-        with stoppable(server.stop) as stop:
-            server.run(ready=ready, open_page=open)
+    with stoppable(server.stop) as stop:
+        server.run(ready=ready, open_page=open)
     if stop:
         raise SystemExit(stop.exit_code)

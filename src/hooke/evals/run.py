@@ -178,7 +178,7 @@ def padded(model: Model, windows: Sequence[Window]) -> tuple[Tensor, Tensor]:
     """Token ids of `windows` as one matrix, and which of its places are counted."""
     ids, real = pad([window.ids for window in windows])
     keep = real & ~torch.isin(ids, torch.tensor(sorted(model.tokenizer.special)))
-    return ids.to(model.hf.device), keep.to(model.hf.device)
+    return ids.to(model.device), keep.to(model.hf.device)
 
 
 def _read(

@@ -40,7 +40,7 @@ def uniformity(model: Model, saes: Sequence[Sae], windows: Sequence[Window], *, 
     for start in range(0, len(order), batch):
         picked = order[start : start + batch]
         ids = [chosen[i][: ends[i] + 1] for i in picked]
-        targets = torch.tensor([chosen[i][ends[i] + 1] for i in picked], device=model.hf.device)
+        targets = torch.tensor([chosen[i][ends[i] + 1] for i in picked], device=model.device)
         for n, found in enumerate(_batch(model, saes, ids, targets)):
             values[n].append(found)
     weights = resampling(range(len(order)), seed)
@@ -54,7 +54,7 @@ def uniformity(model: Model, saes: Sequence[Sae], windows: Sequence[Window], *, 
 
 def _batch(model: Model, saes: Sequence[Sae], rows: Sequence[Sequence[int]], targets: Int[Tensor, " batch"]) -> list[Tensor]:
     """For each SAE, ``(r, exp S, 1)`` at the last token of each row; zeros where no feature is active."""
-    ids = pad(rows)[0].to(model.hf.device)
+    ids = pad(rows)[0].to(model.device)
     last = torch.tensor([len(row) - 1 for row in rows], device=ids.device)
     at = torch.arange(len(rows), device=ids.device)
     sites = sorted({site for sae in saes for site in (*sae.facts.input_sites, *sae.facts.output_sites)}, key=model.architecture.order)

@@ -62,7 +62,7 @@ def facts_of(model: Model, corpora: Sequence[Corpus], sites: Sequence[Site], con
         raise BadConfig(f"{model.name} reads at most {model.context:,} tokens at once; asked for is a context of {config.context:,}.")
     return ShardFacts(
         model=model.name,
-        dtype=str(model.hf.dtype).removeprefix("torch."),
+        dtype=str(model.dtype).removeprefix("torch."),
         sites={str(site): model.width(site) for site in sites},
         corpora=[described(corpus) for corpus in corpora],
         tokens=config.tokens,

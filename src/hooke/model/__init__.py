@@ -5,54 +5,101 @@ import functools
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
-from transformers.utils import logging as transformers_logging
-from transformers.utils.peft_utils import find_adapter_config_file
 
 from hooke.devices import fast_dtype, usable_device
-from hooke.errors import BadConfig, BadFile, HookeError, LimitReached, Missing, unknown
+from hooke.errors import BadConfig, unknown
 from hooke.model.architectures import Architecture, architecture_of, verify
 from hooke.model.carried import CARRIED, carried_folder
 from hooke.model.faster import bound_products, hasten
-from hooke.model.fetched import checked_downloads, not_found
 from hooke.model.head import Head
 from hooke.model.hooks import Reconstructs, capturing, editing, inputs_of, run_until
 from hooke.model.inputs import Activations, Tokens, pad, read_tokens
 from hooke.model.sampling import generate
+from hooke.model.trunk import TextConfig, load_trunk, read_config, tokenizer_in
 from hooke.names import Site
 from hooke.text.tokens import Tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 __all__ = ["Activations", "Model", "length_batches", "pad"]
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
 
 class Model:
     """A causal language model to look into."""
 
-    def __init__(self, hf: PreTrainedModel, tokenizer: Tokenizer, name: str) -> None:
+    _trunk: torch.nn.Module
+    _loads: tuple[Path, torch.dtype]
+
+    def __init__(self, hf: "PreTrainedModel", tokenizer: Tokenizer, name: str) -> None:
         """Wrap a loaded Hugging Face model; the architecture's row is verified against it here.
 
         Raises `UnknownName` for an architecture without a row, `ShapeMismatch` where the row does not fit, `BadConfig` for Gemma in
         float16: its residual stream grows past 65,504, the largest float16, so that every activation becomes infinite.
         """
-        self.hf = hf.eval().requires_grad_(False)
-        self.tokenizer = tokenizer
-        self.name = name
-        self.architecture: Architecture = architecture_of(hf.config)
-        self.head = Head(hf)
+        self._settle(hf.config, tokenizer, name)
         if hf.dtype == torch.float16 and self.architecture.model_type.startswith("gemma"):
             raise BadConfig("Gemma's residual stream overflows float16. Load the model with dtype='bfloat16' or 'float32'.")
-        verify(self.hf, self.architecture)
-        hasten(self.hf)
+        self.hf = self._prepared(hf)
+
+    def _settle(self, config: Any, tokenizer: Tokenizer, name: str) -> None:
+        self._config, self.tokenizer, self.name = config, tokenizer, name
+        self.architecture: Architecture = architecture_of(config)
         bound_products()
+
+    def _prepared(self, hf: "PreTrainedModel") -> "PreTrainedModel":
+        verify(hf.eval().requires_grad_(False), self.architecture)
+        hasten(hf)
+        return hf
+
+    @classmethod
+    def _of_trunk(cls, folder: Path, config: TextConfig, name: str, dtype: torch.dtype, place: torch.device) -> "Model":
+        """A carried model, computed by its trunk until its `hf` is asked for."""
+        model = cls.__new__(cls)
+        model._settle(config, tokenizer_in(folder, config), name)
+        model._trunk = load_trunk(folder, config, dtype).to(place)
+        hasten(model._trunk)
+        model._loads = folder, dtype
+        return model
+
+    @cached_property
+    def hf(self) -> "PreTrainedModel":
+        """The Hugging Face model. A carried one is loaded when it is first asked for: `capture` has no need of it until then."""
+        from hooke.model.loading import load_hf
+
+        folder, dtype = self._loads
+        hf = load_hf(folder, dtype, self.name)
+        torch.nn.Module.to(hf, self.device)
+        return self._prepared(hf)
+
+    @cached_property
+    def head(self) -> Head:
+        """The LM head."""
+        return Head(self.hf)
+
+    @property
+    def _running(self) -> torch.nn.Module:
+        """What computes activations: the trunk, unless the whole model is here, whose modules others may hold hooks on."""
+        return self.hf if "hf" in vars(self) else self._trunk
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+        return next(self._running.parameters()).device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What it computes in."""
+        return next(self._running.parameters()).dtype
 
     @classmethod
     def load(
@@ -77,36 +124,39 @@ class Model:
         folder = carried_folder(ref, progress) if ref in CARRIED else ref
         if isinstance(folder, str) and "/" not in folder and not os.path.isdir(folder):
             raise unknown("model", ref, CARRIED, "A model is a name from this list, a folder, or org/name on a model hub.")
-        with checked_downloads(folder):
-            hf = _load_hf(folder, _DTYPES.get(dtype, fast_dtype(place)), ref)
-            tokenizer = _load_tokenizer(folder, hf)
+        number = _DTYPES.get(dtype, fast_dtype(place))
+        if isinstance(folder, Path) and (config := read_config(folder)) is not None:
+            return cls._of_trunk(folder, config, ref, number, place)
+        from hooke.model.loading import load
+
+        hf, tokenizer = load(folder, number, ref)
         torch.nn.Module.to(hf, place)
         return cls(hf, tokenizer, ref if ref in CARRIED else ref.rstrip("/").rpartition("/")[2])
 
     def __repr__(self) -> str:
-        config, weights = self.hf.config.get_text_config(), f"{str(self.hf.dtype).removeprefix('torch.')} on {self.hf.device}"
+        config, weights = self._config.get_text_config(), f"{str(self.dtype).removeprefix('torch.')} on {self.device}"
         made = f"{self.architecture.model_type}, {self.n_layers} layers, d_model {config.hidden_size:,}, vocabulary {config.vocab_size:,}"
         return f"Model({self.name!r}: {made}, {weights})"
 
     @property
     def n_layers(self) -> int:
         """Number of blocks."""
-        return self.architecture.n_layers(self.hf.config)
+        return self.architecture.n_layers(self._config)
 
     @property
     def context(self) -> int:
         """The longest run of tokens the model was made for."""
-        return int(getattr(self.hf.config.get_text_config(), "max_position_embeddings", 1024))
+        return int(getattr(self._config.get_text_config(), "max_position_embeddings", 1024))
 
     def sites(self) -> list[Site]:
         """Every site of the model, in the order they are computed."""
-        return self.architecture.sites(self.hf.config)
+        return self.architecture.sites(self._config)
 
     def width(self, site: Site | str) -> int:
         """Values per token at `site`."""
         site = Site.parse(site)
-        self.architecture.locate(self.hf, site)
-        return self.architecture.width(self.hf.config, site)
+        self.architecture.locate(self._running, site)
+        return self.architecture.width(self._config, site)
 
     def capture(self, tokens: Tokens, sites: Site | str | Sequence[Site | str]) -> Activations:
         """Activations at one site or several from one forward pass; nothing above the highest one is computed, no LM head.
@@ -117,11 +167,12 @@ class Model:
         wanted = [Site.parse(site) for site in ([sites] if isinstance(sites, str | Site) else sites)]
         if not wanted:
             raise BadConfig(f"no site to capture at. A site is written kind.layer, for example {self.sites()[-1]}.")
-        located = {site: self.architecture.locate(self.hf, site) for site in wanted}
+        located = {site: self.architecture.locate(self._running, site) for site in wanted}
         highest = max(wanted, key=self.architecture.order)
         ids, real = read_tokens(tokens, self.tokenizer)
         with torch.inference_mode():
-            found = run_until(self._base, located, highest, input_ids=ids.to(self.hf.device), use_cache=False)
+            base = self.architecture.base(self._running)
+            found = run_until(base, located, highest, input_ids=ids.to(self.device), use_cache=False)
         return Activations(found, ids, real & ~self._special(ids))
 
     @contextlib.contextmanager
@@ -188,7 +239,7 @@ class Model:
         return self.head.logits(self._hidden(read_tokens(tokens, self.tokenizer)[0]))
 
     def _hidden(self, ids: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
-        return self._base(input_ids=ids.to(self.hf.device), use_cache=False).last_hidden_state
+        return self._base(input_ids=ids.to(self.device), use_cache=False).last_hidden_state
 
     def _special(self, ids: Int[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos"]:
         return torch.isin(ids, torch.tensor(sorted(self.tokenizer.special), device=ids.device))
@@ -216,82 +267,12 @@ class Model:
             raise BadConfig(
                 f"cannot sample {tokens} tokens at temperature {temperature}; neither may be negative, and both must be finite."
             )
-        prompts = prompts.to(self.hf.device)
+        prompts = prompts.to(self.device)
         columns = [prompts[:, : int((prompts >= 0).sum(1).min())]]
         for count, column in enumerate(generate(self.hf, prompts, tokens, temperature=temperature, seed=seed), 1):
             columns.append(column[:, None])
             progress(count)
         return torch.cat(columns, 1)
-
-
-def _load_hf(folder: str | Path, dtype: torch.dtype, ref: str) -> PreTrainedModel:
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
-    try:
-        adapter = find_adapter_config_file(str(folder))
-        config = None if adapter else AutoConfig.from_pretrained(folder, trust_remote_code=False)
-        # A configuration may name an attention kernel to be fetched and run; the library's own choice computes the same.
-        loaded: Any = config and AutoModelForCausalLM.from_pretrained(
-            folder,
-            config=config,
-            dtype=dtype,
-            attn_implementation=None,
-            output_loading_info=True,
-            ignore_mismatched_sizes=True,  # told below, with the shapes
-            trust_remote_code=False,
-        )
-    except Exception as error:  # the library raises whatever it meets
-        if isinstance(error, OSError) and not Path(folder).is_dir():
-            raise not_found(ref, error) from error
-        raise _cannot_load(f"the model {ref!r}", error) from error
-    if adapter:  # the library heeds it or passes it over, depending on what else is installed
-        raise BadFile(f"with the model {ref!r} comes an adapter (adapter_config.json). Merge it into the weights, or load a model without.")
-    hf, report = loaded
-    if absent := sorted(report["missing_keys"]):  # the library would go on with random numbers in their place
-        raise BadFile(f"the model {ref!r} lacks {len(absent)} of its weights, for example {absent[0]!r}.")
-    if misfits := sorted(report["mismatched_keys"]):
-        name, found, wanted = misfits[0][0], tuple(misfits[0][1]), tuple(misfits[0][2])
-        raise BadFile(f"the weights of the model {ref!r} are not of the shapes its config.json says: {name!r} is {found}, not {wanted}.")
-    if getattr(hf.config, "quantization_config", None) and not getattr(hf, "hf_quantizer", None):
-        raise BadFile(f"the model {ref!r} is quantised in a way that transformers does not know. Use the model it was made from.")
-    return hf
-
-
-def _cannot_load(what: str, error: Exception) -> HookeError:
-    """What to raise where the library could not load `what`."""
-    said = " ".join(str(error).split())[:300] or type(error).__name__
-    if isinstance(error, MemoryError) or "can't allocate memory" in said:
-        return LimitReached(f"not enough memory for {what}.")
-    if isinstance(error, ImportError):
-        return Missing(f"{what} needs what is not installed here: {said}")
-    if "trust_remote_code" in str(error):
-        return BadFile(f"{what} can only be loaded by running Python code that comes with it, which Hooke never does.")
-    return BadFile(f"cannot load {what}: {said}")
-
-
-def _load_tokenizer(folder: str | Path, hf: PreTrainedModel) -> Tokenizer:
-    config = hf.config.get_text_config()
-    special = [i for i in (config.bos_token_id, config.pad_token_id) if isinstance(i, int)]
-    ends = config.eos_token_id if isinstance(config.eos_token_id, list) else [i for i in [config.eos_token_id] if i is not None]
-    special += ends
-    eos = ends[0] if ends else None
-    if isinstance(folder, Path):
-        return Tokenizer.open(folder / "tokenizer.json", config.bos_token_id, special, eos=eos)
-    from transformers import AutoTokenizer
-
-    if Path(folder).is_dir() and not any((Path(folder) / name).is_file() for name in _TOKENIZER_FILES):
-        # The library would make an empty one, which reads every text as nothing.
-        raise Missing(f"no tokenizer in {folder}: none of {', '.join(_TOKENIZER_FILES)} is there.")
-    try:
-        found = AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
-    except OSError as error:
-        raise Missing(f"no tokenizer for {folder}: {str(error).splitlines()[0]}") from error
-    except Exception as error:  # the library raises whatever it meets, bare Exception included
-        raise _cannot_load(f"the tokenizer of {folder}", error) from error
-    backend = getattr(found, "backend_tokenizer", None)
-    if backend is None:
-        raise HookeError(f"the tokenizer of {folder} has no fast form (tokenizer.json), which Hooke needs.")
-    return Tokenizer(backend, found.bos_token_id, {*special, *found.all_special_ids}, eos=eos)
 
 
 def length_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:

@@ -2,14 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from transformers import PreTrainedConfig, PreTrainedModel
 
 from hooke.errors import ShapeMismatch, UnknownName, unknown
 from hooke.model.hooks import Located, run_until
 from hooke.names import SITE_KINDS, Site
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Module path within the block, and side. Two rules that `verify` relies on: attn_z goes into the attention's output
 # projection, mlp_in goes into the whole MLP. attn_out and mlp_out are what is added to the residual.
@@ -62,20 +65,20 @@ class Architecture:
     parallel_flag: str = ""
     """The config field that makes attention and MLP read the same residual; empty if there is none."""
 
-    def n_layers(self, config: PreTrainedConfig) -> int:
+    def n_layers(self, config: Any) -> int:
         """Number of blocks."""
         return config.get_text_config().num_hidden_layers
 
-    def parallel(self, config: PreTrainedConfig) -> bool:
+    def parallel(self, config: Any) -> bool:
         """Whether attention and MLP of a block both read ``resid_pre``."""
         return bool(self.parallel_flag) and getattr(config.get_text_config(), self.parallel_flag)
 
-    def sites(self, config: PreTrainedConfig) -> list[Site]:
+    def sites(self, config: Any) -> list[Site]:
         """Every site of such a model, in the order in which they are computed."""
         kinds = [kind for kind in _STEPS if not (kind == "resid_mid" and self.parallel(config))]
         return [Site(layer, kind) for layer in range(self.n_layers(config)) for kind in kinds]
 
-    def width(self, config: PreTrainedConfig, site: Site) -> int:
+    def width(self, config: Any, site: Site) -> int:
         """Number of values per token at `site`: d_model, or heads × d_head for ``attn_z``."""
         text = config.get_text_config()
         if site.kind != "attn_z":
@@ -87,22 +90,22 @@ class Architecture:
         """A key that sorts sites by when they are computed."""
         return site.layer, _STEPS.index(site.kind)
 
-    def base(self, model: PreTrainedModel) -> nn.Module:
+    def base(self, model: nn.Module) -> nn.Module:
         """The module to run where no logits are wanted."""
         return self._submodule(model, self.trunk)
 
-    def block(self, model: PreTrainedModel, layer: int) -> nn.Module:
+    def block(self, model: nn.Module, layer: int) -> nn.Module:
         """Block `layer` of `model`."""
         return self._submodule(self.base(model), f"{self.blocks}.{layer}")
 
-    def locate(self, model: PreTrainedModel, site: Site) -> Located:
+    def locate(self, model: nn.Module, site: Site) -> Located:
         """Where `site` is in `model`."""
         self._check(model.config, site)
         path, side = self.places[site.kind]
         module = self._submodule(self.block(model, site.layer), path)
         return Located(module, "input" if side == "input" else "output", shared=site.kind == "resid_mid")
 
-    def _check(self, config: PreTrainedConfig, site: Site) -> None:
+    def _check(self, config: Any, site: Site) -> None:
         if site.kind not in _STEPS:
             raise unknown("site kind", site.kind, SITE_KINDS)
         if not 0 <= site.layer < self.n_layers(config):
@@ -134,7 +137,7 @@ ARCHITECTURES = {
 }
 
 
-def architecture_of(config: PreTrainedConfig) -> Architecture:
+def architecture_of(config: Any) -> Architecture:
     """The row for models of this configuration.
 
     >>> from transformers import GPT2Config
@@ -146,7 +149,7 @@ def architecture_of(config: PreTrainedConfig) -> Architecture:
     return ARCHITECTURES[config.model_type]
 
 
-def verify(model: PreTrainedModel, architecture: Architecture) -> None:
+def verify(model: "PreTrainedModel", architecture: Architecture) -> None:
     """Raise ShapeMismatch unless `architecture` is right for `model`, judged by one pass over four tokens.
 
     In the first, the middle and the last block: every width; ``resid_pre[l] = resid_post[l-1]``;

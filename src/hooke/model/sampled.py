@@ -117,7 +117,7 @@ def sample(model: Model, config: SampleConfig, out: Path, progress: Callable[[in
 
 
 def _settings(model: Model, config: SampleConfig) -> dict[str, Any]:
-    facts = asdict(config) | {"model": model.name, "dtype": str(model.hf.dtype).removeprefix("torch.")}
+    facts = asdict(config) | {"model": model.name, "dtype": str(model.dtype).removeprefix("torch.")}
     facts["prompts"] = hashlib.sha256(json.dumps(config.prompts).encode()).hexdigest()[:16] if config.prompts else ""
     return facts
 

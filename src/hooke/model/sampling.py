@@ -1,24 +1,27 @@
 """Sampling text from a model: a loop with a key-value cache, and an exact draw that stays fast for very large vocabularies."""
 
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import PreTrainedModel
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
 
 # Values of logits turned into weights at a time on a CPU: 8 MiB of float32, which stay in its cache from the first step to the last.
 _PIECE = 1 << 21
 
 
-def ends_of(hf: PreTrainedModel) -> frozenset[int]:
+def ends_of(hf: "PreTrainedModel") -> frozenset[int]:
     """The tokens that end a text of this model."""
     ends = hf.config.get_text_config().eos_token_id
     return frozenset(end for end in (ends if isinstance(ends, list) else [ends]) if end is not None)
 
 
 def generate(
-    hf: PreTrainedModel, prompts: Int[Tensor, "batch pos"], tokens: int, *, temperature: float, seed: int
+    hf: "PreTrainedModel", prompts: Int[Tensor, "batch pos"], tokens: int, *, temperature: float, seed: int
 ) -> Iterator[Int[Tensor, " batch"]]:
     """What follows `prompts`: up to `tokens` tokens, one for every row at a time; rows that came to an end go on with padding.
 

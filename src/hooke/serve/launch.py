@@ -29,8 +29,7 @@ def listening(port: int | None) -> socket.socket:
     for one in (PORT, 0) if port is None else (port,):
         if not 0 <= one <= 65535:
             raise BadConfig(f"port {one} cannot be; ports are numbers from 1 to 65535.")
-        # Said to be TCP so that asyncio sends answers at once: otherwise their second part waits 40 ms for the first to be confirmed.
-        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             sock.bind(("127.0.0.1", one))

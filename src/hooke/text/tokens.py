@@ -2,45 +2,63 @@
 
 import codecs
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
-
-import tokenizers
+from typing import TYPE_CHECKING
 
 from hooke.errors import BadFile, Missing
+from hooke.text.bpe import Bpe
 
+if TYPE_CHECKING:
+    import tokenizers
+
+TABLES = "tokenizer.safetensors"
+"""The name of a file beside a ``tokenizer.json`` with the same as tables."""
+_FEW = 40_000
+"""Characters that are read by the tables, which open at once; by then the other form, five times as quick, is worth opening."""
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
 class Tokenizer:
     """A `tokenizers.Tokenizer` with the model's conventions around it."""
 
-    def __init__(self, backend: tokenizers.Tokenizer, bos: int | None, special: Iterable[int] = (), *, eos: int | None = None) -> None:
+    def __init__(self, backend: "tokenizers.Tokenizer", bos: int | None, special: Iterable[int] = (), *, eos: int | None = None) -> None:
         """`bos` is put in front of every text (None: nothing is); `special` ids are never shown, counted or decomposed.
 
         `eos` ends a document where several are packed into one window (None: nothing does); it is special too.
         """
-        self.backend = backend
+        added = backend.get_added_tokens_decoder()
+        self._settle(lambda: backend, None, (*special, *(i for i, token in added.items() if token.special)), bos, eos)
+
+    def _settle(
+        self, backend: "Callable[[], tokenizers.Tokenizer]", quick: Bpe | None, special: Iterable[int], bos: int | None, eos: int | None
+    ) -> None:
+        self._backend, self._quick, self._left = backend, quick, _FEW
         self.bos = bos
         self.eos = eos
-        added = backend.get_added_tokens_decoder()
-        self.special = frozenset(i for i, token in added.items() if token.special).union(special, (i for i in (bos, eos) if i is not None))
-        backend.encode_special_tokens = True  # a text that says "<bos>" says five characters, not where it begins
+        self.special = frozenset(special).union(i for i in (bos, eos) if i is not None)
 
     @classmethod
     def open(cls, file: Path, bos: int | None, special: Iterable[int] = (), *, eos: int | None = None) -> "Tokenizer":
-        """The tokenizer in a ``tokenizer.json``."""
+        """The tokenizer in a ``tokenizer.json``; where its `TABLES` lie beside it, it is not read before much text is."""
         if not file.is_file():
             raise Missing(f"no tokenizer at {file}.")
-        try:
-            backend = tokenizers.Tokenizer.from_file(str(file))
-        except Exception as error:  # the library raises bare Exception for anything it cannot read
-            raise BadFile(f"{file} is not a tokenizer: {error}.") from error
-        return cls(backend, bos, special, eos=eos)
+        if not file.with_name(TABLES).is_file():
+            return cls(_read(file), bos, special, eos=eos)
+        quick, tokenizer = Bpe.open(file.with_name(TABLES)), cls.__new__(cls)
+        tokenizer._settle(lambda: _read(file), quick, quick.special.union(special), bos, eos)
+        return tokenizer
+
+    @cached_property
+    def backend(self) -> "tokenizers.Tokenizer":
+        """The library's own tokenizer."""
+        backend = self._backend()
+        backend.encode_special_tokens = True  # a text that says "<bos>" says five characters, not where it begins
+        return backend
 
     def __len__(self) -> int:
-        return self.backend.get_vocab_size(with_added_tokens=True)
+        return len(self._quick) if self._quick is not None else self.backend.get_vocab_size(with_added_tokens=True)
 
     def encode(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, the beginning-of-sequence token in front.
@@ -48,6 +66,10 @@ class Tokenizer:
         Markers such as ``<bos>`` written out in a text are read as the plain characters they are.
         """
         start = [] if self.bos is None else [self.bos]
+        if self._quick is not None:
+            self._left -= sum(map(len, texts))
+            if self._left >= 0 and not any("\ud800" <= character <= "\udfff" for text in texts for character in text):
+                return [start + self._quick.encode(text) for text in texts]
         return [start + encoding.ids for encoding in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def decode(self, ids: Sequence[int]) -> str:
@@ -71,7 +93,7 @@ class Tokenizer:
 
     def spelling(self, token: int) -> bytes:
         """The bytes that one token adds to a text; on their own they may be part of a character."""
-        piece = self.backend.id_to_token(token)
+        piece = self._quick.piece(token) if self._quick is not None else self.backend.id_to_token(token)
         if piece is None:
             return b""
         if self._byte_level is not None:
@@ -85,8 +107,17 @@ class Tokenizer:
     @cached_property
     def _byte_level(self) -> dict[str, int] | None:
         """Character to byte, for tokenizers that spell every byte as a printable character (GPT-2's way); else None."""
-        if "ByteLevel" not in repr(self.backend.decoder):
+        if self._quick is not None or "ByteLevel" not in repr(self.backend.decoder):
             return None
         shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
         hidden = [byte for byte in range(256) if byte not in shown]
         return {chr(byte): byte for byte in shown} | {chr(256 + i): byte for i, byte in enumerate(hidden)}
+
+
+def _read(file: Path) -> "tokenizers.Tokenizer":
+    import tokenizers
+
+    try:
+        return tokenizers.Tokenizer.from_file(str(file))
+    except Exception as error:  # the library raises bare Exception for anything it cannot read
+        raise BadFile(f"{file} is not a tokenizer: {error}.") from error

@@ -45,7 +45,7 @@ export function FeaturesPage() {
       </div>
       <form class="filters" onSubmit={(event) => event.preventDefault()} aria-label="Filters">
         <label><span class="vh">Words in the name</span><input type="search" placeholder="words in the name" value={at.get("q") ?? ""} onInput={(event) => set({ q: event.currentTarget.value })} /></label>
-        <label><span>Layer</span><select value={saes?.find((row) => [row.name, row.site, String(row.layer)].includes(at.get("sae") ?? ""))?.name ?? ""} onChange={(event) => set({ sae: event.currentTarget.value || null })}>
+        <label><span>Layer</span><select value={at.get("sae") ?? ""} onChange={(event) => set({ sae: event.currentTarget.value || null })}>
           <option value="">all</option>{saes?.map((row) => <option key={row.name} value={row.name}>{row.layer} · {row.name.split("/").slice(1).join(" ")}</option>)}</select></label>
         <label><span>Kind of name</span><select value={at.get("kind") ?? ""} onChange={(event) => set({ kind: event.currentTarget.value || null })}>
           <option value="">any</option>{Object.entries(kinds).map(([kind, n]) => <option key={kind} value={kind}>{KINDS[kind] ?? kind} ({number(n)})</option>)}</select></label>
