@@ -23,17 +23,20 @@ install = $(pins) $(BIN)/python -m pip install -qq --disable-pip-version-check -
 has_venv := import venv, ensurepip
 endif
 
-.PHONY: help demo test check fix docs bench clean
+.PHONY: help demo test test-all check fix docs bench clean
 .DEFAULT_GOAL := help
 
 help:  ## list the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1\t/p' Makefile | expand -t 16
 
 demo: $(VENV)/.demo  ## install what is needed, read the example headlines, write report.html
 	@$(BIN)/hooke analyze examples/headlines.txt --html report.html
 
-test: $(VENV)/.dev  ## run every test
-	@$(BIN)/python -m pytest -n $(JOBS) --dist loadfile
+test: $(VENV)/.dev  ## run the tests, all but the exhaustive ones
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not exhaustive"
+
+test-all: $(VENV)/.dev  ## run every test
+	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal
 
 check: $(VENV)/.dev  ## lint, formatting, types, layers
 	$(BIN)/ruff check .

@@ -1,13 +1,15 @@
 """Documentation is tested: code blocks run, links lead somewhere, generated pages are current, docstring examples hold.
 
 A block is left out by a line `<!-- not run: reason -->` above it. A page that needs the real model says so once, anywhere:
-`<!-- needs: gemma-3-270m -->`. Shell blocks run their lines with `hooke` in them, on the first lines of each example file.
+`<!-- needs: gemma-3-270m -->`. Shell blocks run their lines with `hooke` in them, on the first lines of each example file: in this
+process where they hold nothing but pipes, in a shell otherwise.
 """
 
 import doctest
 import importlib
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,6 +18,7 @@ from pathlib import Path
 
 import own_home
 import pytest
+from commands import Command
 
 ROOT = Path(__file__).resolve().parent.parent
 HISTORY = {"CHANGELOG.md", "decisions"}
@@ -71,7 +74,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize("page", page_params())
-def test_blocks_run(page: Path, workplace: Path):
+def test_blocks_run(page: Path, workplace: Path, command: Command):
     names: dict[str, object] = {"__name__": "__main__"}
     for block in blocks(page.read_text()):
         where = f"{page.relative_to(ROOT)}:{block.line}"
@@ -84,12 +87,41 @@ def test_blocks_run(page: Path, workplace: Path):
         elif block.language == "python":
             exec(compile("\n" * (block.line - 1) + block.code, where, "exec"), names)
         elif block.language in SHELLS:
-            for command in commands(block.code):
-                run_command(command, where, workplace)
+            for line in commands(block.code):
+                run_line(line, where, workplace, command)
 
 
-def run_command(command: str, where: str, folder: Path) -> None:
-    """Run one line as a shell would, with the `hooke` of this environment; it has to succeed."""
+def run_line(line: str, where: str, folder: Path, command: Command) -> None:
+    """Run one line; it has to succeed. Where it is no more than commands and pipes, `hooke` runs in this process, its imports paid for."""
+    if set(line) & set("$;&<>()*?[`~{\\"):
+        run_in_shell(line, where, folder)
+        return
+    said = b""
+    for stage in pipeline(line):
+        if stage[0] == "hooke":
+            code, out, err = command(*stage[1:], stdin=said)
+            said = out.encode()
+        else:
+            done = subprocess.run(stage, input=said, cwd=folder, capture_output=True, timeout=60, check=False)
+            code, said, err = done.returncode, done.stdout, done.stderr.decode()
+        assert code == 0, f"{where}: {line}\nexit code {code}\n{said.decode()[-2000:]}{err[-2000:]}"
+
+
+def pipeline(line: str) -> list[list[str]]:
+    """The commands of a line that only pipes connect, each as its words; what follows `#` is a remark."""
+    words = shlex.shlex(line, posix=True, punctuation_chars="|")
+    words.whitespace_split = True
+    stages: list[list[str]] = [[]]
+    for word in words:
+        if word == "|":
+            stages.append([])
+        else:
+            stages[-1].append(word)
+    return stages
+
+
+def run_in_shell(command: str, where: str, folder: Path) -> None:
+    """Run one line as a shell would, with the `hooke` of this environment."""
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     argv = ["bash", "-o", "pipefail", "-c", command]
     done = subprocess.run(argv, cwd=folder, env=env, capture_output=True, text=True, timeout=300, stdin=subprocess.DEVNULL, check=False)
@@ -103,6 +135,13 @@ def test_blocks_are_found_and_left_out():
     found = list(blocks(text))
     assert [(block.language, block.line) for block in found] == [("python", 2), ("sh", 12)]
     assert commands(found[1].code) == ["cat x | hooke analyze -    --json"]
+
+
+def test_lines_are_taken_apart_as_a_shell_does():
+    assert pipeline("cat a.txt | hooke analyze - 'x | y' --top 2  # more") == [
+        ["cat", "a.txt"],
+        ["hooke", "analyze", "-", "x | y", "--top", "2"],
+    ]
 
 
 def test_links_lead_somewhere():

@@ -225,6 +225,7 @@ def mutated(content: bytes, header: int, order: random.Random) -> bytes:
     return bytes(out[: order.randrange(header)] if order.random() < 0.1 else out)
 
 
+@pytest.mark.exhaustive
 def test_three_thousand_damaged_headers_are_read_or_refused_in_no_time(sound: Path) -> None:
     content, order, refused = sound.read_bytes(), random.Random(0), 0
     header = min(tensor.start for tensor in read(content).tensors.values())

@@ -54,6 +54,7 @@ def whole(tmp_path_factory) -> dict[str, bytes]:
     return result(folder)
 
 
+@pytest.mark.exhaustive
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(whole, tmp_path):
     """Twenty times SIGKILL, at steps drawn at random (a process kills itself: from outside one cannot aim), with frequent checkpoints."""
     code = (
