@@ -248,7 +248,7 @@ def test_a_failed_run_leaves_the_old_page(hooke, tmp_path, monkeypatch):
     page = tmp_path / "report.html"
     page.write_text("old")
 
-    def interrupted(analysis):
+    def interrupted(*_):
         raise KeyboardInterrupt
 
     monkeypatch.setattr("hooke.report.analysis.page", interrupted)
@@ -337,7 +337,7 @@ def test_your_own_columns_travel_into_every_output(hooke, tmp_path):
     assert [line for line in err.splitlines() if line.startswith("Wrote")] == [f"Wrote {outs[i]}" for i in (1, 3, 5)]
     html = (tmp_path / "out.html").read_text()
     assert "id 17 · desk Business" in html
-    assert "bank, profit" in html
+    assert "bank, profit" in re.sub("<[^>]*>", "", html)
     rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
     assert {(row["id"], row["desk"], row["text"]) for row in rows} == {("17", "Business", "bank, profit"), ("18", "", "the old choir")}
     assert parquet.read_table(tmp_path / "out.parquet").num_rows == len(rows)
@@ -354,3 +354,31 @@ def test_a_file_that_is_not_there_is_no_text(hooke, tmp_path, monkeypatch):
         assert (code, out) in ((4, ""), (2, "")), argument
         assert Path(argument).name in err
     assert "Did you mean 'headlines.txt'?" in analyze(hooke, "healines.txt")[2]
+
+
+CORPUS = (
+    "bank profit and shares",
+    "an old loan and a bank",
+    "bank inflation and bonds",
+    "the striker and the coach",
+    "a goal and a striker",
+)
+
+
+def test_topics_of_some_texts(hooke: Command) -> None:
+    code, out, _ = hooke("topics", *CORPUS, "--topics", "2", "--model", "tiny", "--json")
+    assert code == 0
+    found = json.loads(out)
+    assert list(found) == ["schema_version", "topics", "coherence", "diversity", "stability", "baselines"]
+    assert sorted(sorted(topic["texts"]) for topic in found["topics"]) == [[0, 1, 2], [3, 4]]
+    code, out, _ = hooke("topics", *CORPUS, "--topics", "2", "--model", "tiny")
+    assert code == 0
+    assert "the striker and the coach" in out
+    assert "these topics" in out
+
+
+@pytest.mark.parametrize(("asked", "said"), [("1", "too few"), ("40", "cannot be made of 5 texts")])
+def test_too_few_or_too_many_topics_is_one_sentence(hooke: Command, asked: str, said: str) -> None:
+    code, out, err = hooke("topics", *CORPUS, "--topics", asked, "--model", "tiny")
+    assert (code, out) == (2, "")
+    assert said in err

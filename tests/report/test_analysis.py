@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 
 from hooke.analysis import notebook
 from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult, TopicScore
+from hooke.atlas import Label
+from hooke.atlas.feature import Feature, OutputToken, Relative
+from hooke.atlas.feature import Passage as Context
 from hooke.report import analysis as report
 from hooke.report.analysis import fragment, page
 
@@ -75,7 +78,9 @@ class Page(HTMLParser):
 def outside(text: str) -> Analysis:
     """An analysis in which every string from outside is `text`."""
     feature = Hit(text, text, 1, text, 0.9, text, 5, 1.0, 0.5, 1.0, text, 0, {0: 1.0}, text)
-    result = TextResult(text, [text], [feature], text, [TopicScore(text, 0.5, [text]), TopicScore(text + "2", 0.3, [])], 0.5)
+    named = dataclasses.replace(feature, name=text, own_label=None)
+    topics = [TopicScore(text, 0.5, [text]), TopicScore(text + "2", 0.3, [])]
+    result = TextResult(text, [text], [feature], text, topics, 0.5, about=[feature], words=[named])
     carried = [{"feature": text, "label": text, "label_score": 0.9, "own_label": text, "texts": 1}]
     sae = {"name": text, "site": text, "d_sae": 4, "l0": 1.0, "explained": 0.5, "expected": None}
     return Analysis(text, [sae], [result, dataclasses.replace(result, topic=None)], [TopicResult(text, [0], carried)], [text])
@@ -99,6 +104,7 @@ def assert_safe(source: str) -> Page:
         "p",
         "h1",
         "h2",
+        "h3",
         "span",
     }
     harmless |= {
@@ -134,8 +140,20 @@ def assert_safe(source: str) -> Page:
     return parsed
 
 
+def known(text: str) -> dict[str, Feature]:
+    """An atlas' feature in which every string from outside is `text`."""
+    context = Context([text, text], [0.5, 1.0], 1, text, 0, 0)
+    label = Label(text, text, {"any": {"word": [text or "x"]}})
+    return {text: Feature(text, 0.1, 1.0, label, top=[context], promoted=[OutputToken(text, 1.0)], neighbours=[Relative(text, text, 0.5)])}
+
+
+def opened(analysis: Analysis) -> str:
+    """The page with what an atlas knows of the first feature."""
+    return page(analysis, known(analysis.texts[0].features[0].feature))
+
+
 @pytest.mark.parametrize("payload", PAYLOADS)
-@pytest.mark.parametrize("render", [page, fragment])
+@pytest.mark.parametrize("render", [page, opened, fragment])
 def test_nothing_from_outside_becomes_an_element_or_an_attribute(render, payload: str) -> None:
     plain, bad = assert_safe(render(outside("plain"))), assert_safe(render(outside(payload)))
 
@@ -147,7 +165,7 @@ def test_nothing_from_outside_becomes_an_element_or_an_attribute(render, payload
 
 @given(st.text(max_size=40))
 def test_nothing_from_outside_at_all(text: str) -> None:
-    assert_safe(page(outside(text)))
+    assert_safe(opened(outside(text)))
     assert_safe(fragment(outside(text)))
 
 
@@ -211,7 +229,12 @@ def test_tokens_carry_the_steps_of_every_feature(analysis: Analysis) -> None:
     # rates peaks at 0.83 of its maximum (step 5); bank has 31.2/44 of that, 0.59 (step 3); inflation 0.24 (step 2)
     assert '<span class="t">Central</span> <span class="t f0s3">bank</span> <span class="t f2s2 p2">holds</span>' in first
     assert '<span class="t f0s5 p0">rates</span> <span class="t f3s1 p3">as</span> <span class="t f0s2 f1s3 p1">inflation</span>' in first
-    assert ".text:has(.r0 :checked):not(:has(.row:hover)) .f0s5,.text:has(.r0:hover) .f0s5{--t:var(--s5);--w:5px;--u:underline}" in source
+    chosen = [
+        ".text:has(.r0[open]):not(:has(summary.s:hover))",
+        ".text:has(.r0>summary:hover)",
+        ".text:not(:has(.row[open])):not(:has(summary.s:hover))",
+    ]
+    assert ",".join(f"{one} .f0s5" for one in chosen) + "{--t:var(--s5);--w:5px;--u:underline}" in source
 
 
 def test_tokens_as_text_are_the_text(analysis: Analysis) -> None:
@@ -228,20 +251,63 @@ def test_hidden_characters_are_shown_as_marks(analysis: Analysis) -> None:
     assert "\u202e" not in source
 
 
-def test_one_choice_of_feature_per_text_and_the_first_is_made(analysis: Analysis) -> None:
-    buttons = Page(page(analysis)).all("input")
+def test_each_text_has_its_rows_of_which_one_is_open_at_a_time(analysis: Analysis) -> None:
+    rows = Page(page(analysis)).all("details", "row")
     for i, text in enumerate(analysis.texts):
-        of_text = [a for a in buttons if a["name"] == f"t{i}"]
-        assert ["checked" in a for a in of_text] == [n == 0 for n in range(len(text.features))]
+        own = [row for row in rows if row["name"] == f"t{i}"]
+        assert {row["class"] for row in own} == {f"row r{n}" for n in range(len(text.features))}
+        assert not any("open" in row for row in own)
 
 
-def test_topics_filter_and_link_their_texts(analysis: Analysis) -> None:
+def test_what_a_text_is_about_comes_first_and_its_words_stand_on_a_line(analysis: Analysis) -> None:
+    text = analysis.texts[0]
+    about = [dataclasses.replace(text.features[1], name="about prices", group="about")]
+    split = dataclasses.replace(text, about=about, words=[text.features[0], text.features[2]])
+    source = page(dataclasses.replace(analysis, texts=[split]))
+    assert [row["class"] for row in Page(source).all("details", "row")] == ["row r0", "row r1", "row r2"]
+    assert "<bdi>prices</bdi>" in source
+    assert "words interest rates and central banks · no consistent meaning found" in words(source)
+    assert '<span class="t f1s5 p1">rates</span>' in source
+
+
+def test_an_opened_row_shows_contexts_what_is_promoted_and_relatives(analysis: Analysis) -> None:
+    hit = analysis.texts[0].features[0]
+    context = Context([" the", " lending", " rate"], [0.0, 2.0, 44.0], 2, "news", 3, 0)
+    feature = Feature(
+        hit.feature,
+        0.01,
+        53.0,
+        Label("mostly rate", "word", {"any": {"word": ["rate", "rates"]}}),
+        top=[context],
+        promoted=[OutputToken(" rates", 2.0), OutputToken("Rates", 1.0)],
+        neighbours=[Relative(f"{hit.sae}/9", "mostly bank, loan … in texts with said", 0.4)],
+    )
+    said = words(page(analysis, {hit.feature: feature}))
+    for expected in ("the lending rate", "makes likelier“rates”", "bank, loan gemma-3-270m/resid_post.12/4k/9", "rulethe word rate, rates"):
+        assert expected in said, expected
+
+
+def test_an_address_is_short_to_see_and_whole_to_copy(analysis: Analysis) -> None:
+    source = page(analysis)
+    assert (
+        '<code title="gemma-3-270m/resid_post.12/4k/2817"><bdi><span class="vh">gemma-3-270m/resid_post.</span>12'
+        '<span class="vh">/4k</span>/2817</bdi></code>' in source
+    )
+
+
+def test_several_saes_stand_side_by_side(analysis: Analysis) -> None:
+    source = page(analysis)
+    assert source.count('class="about several"') == len([text for text in analysis.texts if text.features])
+    first = source[source.index('id="text-0"') : source.index('id="text-1"')]
+    assert first.index("layer 9, resid_post") < first.index("no label") < first.index("layer 12, resid_post") < first.index("central banks")
+
+
+def test_topics_filter_their_texts_and_say_which_features_speak_for_them(analysis: Analysis) -> None:
     source = page(analysis)
     assert "body:has(#only-0:checked) .text:not(.in-0):not(:target){display:none}" in source
     assert [a["class"] for a in Page(source).all("article")] == [f"text in-{k}" for k in (0, 1, 2, 0, "x", "x")]
     topic = source[source.index('id="topic-0"') : source.index('id="topic-1"')]
-    assert 'href="#text-0"' in topic
-    assert 'href="#text-3"' in topic
+    assert 'href="#topic-0"' in source
     assert "interest rates and central banks" in topic
 
 

@@ -24,11 +24,11 @@ def test_everything_that_must_stand_beside_a_result_stands_there(analysis: Analy
     out = " ".join(printed(analysis, width).split())
     for said in (
         "interest rates and central banks",
-        "0.94 n 128 · extractive",
+        "strong 0.94 n 128",
         "83 %",
         "“rates”",
         "no label",
-        "unscored · extractive",
+        "not scored",
         "no consistent meaning found",
         "fits no topic",
         "86 % explained",

@@ -1,7 +1,7 @@
 """An analysis in a notebook's cell: inline styles, no script, colours that sit on a light and on a dark page."""
 
 from hooke.analysis.result import Analysis, Hit, TextResult
-from hooke.analysis.wording import NO_LABEL, STEPS, YOURS, clipped, count, explained, percent, score, site, steps
+from hooke.analysis.wording import NO_LABEL, STEPS, YOURS, about, clipped, count, explained, named, percent, score, site, steps
 from hooke.text.marks import stripped
 from hooke.text.markup import Markup, join, tag
 
@@ -52,7 +52,7 @@ def fragment(analysis: Analysis) -> str:
 
 def _text(text: TextResult, opened: bool, topical: bool) -> Markup:
     topic = "" if not topical else "fits no topic · " if text.topic is None else f"{stripped(text.topic)} · "
-    rows = [_row(hit) for hit in text.features]
+    rows = [_row(hit) for hit in about(text)]
     return tag(
         "details",
         tag(
@@ -64,13 +64,16 @@ def _text(text: TextResult, opened: bool, topical: bool) -> Markup:
         tag("table", tag("tbody", rows), style="border-collapse:collapse;margin:.2em 0 .6em 1.2em;font-size:.92em")
         if rows
         else tag("p", "No feature stands out here.", style=f"margin:.2em 0 .6em 1.2em;{_SOFT}"),
+        tag("p", "words: ", " · ".join(dict.fromkeys(named(hit) for hit in text.words)), style=f"margin:.2em 0 .6em 1.2em;{_SOFT}")
+        if text.words
+        else None,
         open=opened,
         style="margin:.25em 0",
     )
 
 
 def _tokens(text: TextResult) -> Markup:
-    tints = steps(text.features[0]) if text.features else {}
+    tints = steps(about(text)[0]) if about(text) else {}
     parts: list[Markup | str] = []
     for pos, token in enumerate(text.tokens):
         bare = token.lstrip(" ")
@@ -81,7 +84,7 @@ def _tokens(text: TextResult) -> Markup:
 
 def _row(hit: Hit) -> Markup:
     value, behind = YOURS if hit.own_label else score(hit.label_score, hit.label_evidence, hit.label_method)
-    label = tag("i", NO_LABEL, style="opacity:.75") if hit.title is None else tag("bdi", stripped(hit.title)[:200])
+    label = tag("i", NO_LABEL, style="opacity:.75") if hit.title is None else tag("bdi", named(hit))
     bar = tag(
         "span",
         tag("span", style=f"display:block;height:100%;width:{100 * clipped(hit.relative):.0f}%;background:rgba(230,159,0,.9)"),

@@ -16,7 +16,7 @@ from hooke.analysis.lens import Background, Found, Lens
 from hooke.analysis.ranking import diverse
 from hooke.analysis.result import Hit, TextResult
 from hooke.analysis.summary import weigh_topics
-from hooke.atlas import NO_MEANING
+from hooke.atlas import NO_MEANING, Feature
 from hooke.atlas.notes import Notes
 from hooke.errors import BadConfig, BadFile, unknown
 from hooke.harvest import pad
@@ -206,6 +206,13 @@ class Reader:
         features, about, words = self._told_apart(lists)
         explained = float(np.mean([found.explained for found in merged]))
         return TextResult(text, tokens, features, topic, topics, explained, lost, about, words)
+
+    def known(self, texts: Sequence[TextResult], most: int = 4000) -> dict[str, Feature]:
+        """What the atlases know, by address, of the features that these texts show; of at most so many, those of *about* first."""
+        hits = [hit for kind in ("about", "words", "features") for text in texts for hit in getattr(text, kind)]
+        lenses = {lens.sae.name: lens for lens in self.lenses if lens.atlas is not None}
+        wanted = list(dict.fromkeys(hit.feature for hit in hits if hit.sae in lenses))[:most]
+        return {name: atlas.feature(name) for name in wanted if (atlas := lenses[name.rpartition("/")[0]].atlas)}
 
     def _told_apart(self, lists: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
         """The same hits, those of one name in a text, and those that no rule fits, with what they promote behind it."""

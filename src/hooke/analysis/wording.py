@@ -1,6 +1,7 @@
 """How an analysis is put into words and steps: the same in the terminal, on the page and in a notebook."""
 
 import math
+import re
 
 from hooke.analysis.result import Hit, TextResult
 from hooke.errors import HookeError
@@ -11,6 +12,10 @@ NO_LABEL = "no label"
 """What stands where a label would, when no atlas knows the feature."""
 YOURS = ("your label", "· not scored")
 """What stands where a score would, when the label is a person's own: the atlas' score is of the atlas' label."""
+STRONG, FAIR = 0.85, 0.7
+"""From which score on a name is called strongly, or fairly, supported; below it is weak, and 0.5 is chance."""
+ENOUGH = 20
+"""Held-out examples that a strong score rests on at least."""
 STEPS = 5
 """Steps of the colour scale; each is a fifth of a feature's maximum."""
 
@@ -25,6 +30,48 @@ def score(value: float | int | None, evidence: int | None, method: str | None) -
     if value is None or not math.isfinite(value):
         return "unscored", f"· {how}" if method else ""
     return f"{value:.2f}", f"n {number(evidence)} · {how}"
+
+
+def trust(hit: Hit) -> str:
+    """How far a feature's name is to be trusted, in a word: by the score of a reader's name, else of the rule (strong: on some examples).
+
+    >>> trust(Hit("a/1", "a", 1, "bank", 0.93, "word", 40, 1.0, 1.0, 3.0, "bank", 0))
+    'strong'
+    """
+    value = hit.name_score if hit.name_score is not None else hit.label_score
+    if hit.own_label:
+        return "yours"
+    if value is None or not math.isfinite(value):
+        return "not scored"
+    enough = hit.name_score is not None or hit.label_evidence >= ENOUGH
+    return "strong" if value >= STRONG and enough else "fair" if value >= FAIR else "weak"
+
+
+def about(text: TextResult) -> list[Hit]:
+    """What a text's first list shows: what it is about; of an analysis that has no such list, the features that stand out."""
+    return text.about or ([] if text.words else text.features)
+
+
+def named(hit: Hit) -> str:
+    """What a feature is called, safe to show; in the list of what a text is about, what a rule's name is about.
+
+    >>> named(Hit("a/1", "a", 1, None, None, None, 0, 1.0, 1.0, 3.0, "bank", 0))
+    'no label'
+    >>> named(Hit("a/1", "a", 1, "texts on sport", 0.9, "topic", 9, 1.0, 1.0, 3.0, "cup", 0, name="about sport", group="about"))
+    'sport'
+    """
+    name = stripped(hit.title or "")[:200]
+    return (name.removeprefix("about ") if hit.group == "about" and not hit.own_label else name) or NO_LABEL
+
+
+def address(feature: str) -> tuple[str, str, str, str]:
+    """A feature's address in four parts, of which the second and the last are enough where one SAE a layer is shown.
+
+    >>> address("gemma-3-270m/resid_post.12/4k/2703")
+    ('gemma-3-270m/resid_post.', '12', '/4k', '/2703')
+    """
+    found = re.fullmatch(r"(.*\.)([0-9]+)(/[^/]*)(/[0-9]+)", stripped(feature))
+    return (found[1], found[2], found[3], found[4]) if found else ("", stripped(feature), "", "")
 
 
 def strongest(hit: Hit, tokens: list[str]) -> list[tuple[str, float]]:

@@ -55,7 +55,7 @@ def analyze(
     from hooke.analysis import conclude
 
     analysis = conclude(reader, list(results))
-    _write(analysis, files)
+    _write(reader, analysis, files)
     if json:
         print_line(analysis.to_json())
     elif not jsonl:
@@ -119,14 +119,14 @@ def _printed(results: Iterable["TextResult"], *, kept: bool) -> Iterator["TextRe
             yield result
 
 
-def _write(analysis: "Analysis", files: dict[str, Path | None]) -> None:
+def _write(reader: "Reader", analysis: "Analysis", files: dict[str, Path | None]) -> None:
     """Write the files that were asked for, each whole or not at all."""
     if (path := files["html"]) is not None:
         from hooke.files import atomic_write
         from hooke.report.analysis import page
 
         with atomic_write(path) as file:
-            file.write(page(analysis).encode())
+            file.write(page(analysis, reader.known(analysis.texts)).encode())
     from hooke.analysis.rows import write_csv, write_parquet
 
     for form, write in (("csv", write_csv), ("parquet", write_parquet)):

@@ -55,6 +55,9 @@ hooke search '"interest rate"' --sae 12 --min-score 0.8
 hooke search --starred""",
     "serve": """
 hooke serve""",
+    "topics": """
+hooke topics headlines.txt --topics 20
+hooke topics headlines.csv --column headline --json""",
     "train": """
 hooke train suite.toml --out runs/suite
 hooke train --site resid_post.12 --d-sae 4k --l0 50 --corpus news.jsonl --tokens 20M --out one""",

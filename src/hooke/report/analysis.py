@@ -1,28 +1,19 @@
 """An analysis as HTML: `page`, one file for a browser that runs no script, and `fragment`, for a notebook's cell."""
 
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from typing import Any
 
+from hooke.analysis import wording
 from hooke.analysis.notebook import fragment
-from hooke.analysis.result import Analysis, Hit, TextResult
-from hooke.analysis.wording import (
-    NO_LABEL,
-    STEPS,
-    YOURS,
-    clipped,
-    count,
-    explained,
-    fields,
-    number,
-    past_maximum,
-    percent,
-    score,
-    site,
-    steps,
-    strongest,
-)
+from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult
+from hooke.analysis.wording import NO_LABEL, STEPS, YOURS, clipped, count, explained, number, past_maximum, percent, score, site, steps
 from hooke.atlas import NO_MEANING
+from hooke.atlas.feature import Feature
+from hooke.explain.rules.phrasing import in_full, reworded, shortened
+from hooke.explain.rules.rule import Rule
 from hooke.report.document import document, masthead
+from hooke.report.feature import highlighted
 from hooke.text.marks import runs, stripped
 from hooke.text.markup import Markup, join, tag
 
@@ -32,30 +23,45 @@ MIN_SHARE = 0.05
 """Share of the topical evidence below which a second topic is not worth naming."""
 LONG = 400
 """Tokens past which a text scrolls in a box of its own."""
+_CONTEXTS, _BEFORE, _AFTER = 5, 14, 10
+"""Contexts of an opened feature, and tokens shown on each side of their peaks."""
+_RELATIVES, _FIRED, _RULE = 4, 12, 400
+Features = Mapping[str, Feature]
+"""What an atlas knows of features, by address."""
 
 
-def page(analysis: Analysis) -> str:
+def page(analysis: Analysis, features: Features | None = None) -> str:
     """A whole HTML page: no script, no outside address, and a policy that forbids both.
 
-    Which feature colours a text is a radio button; the style sheet does the rest with ``:has()``.
+    `features`, by address, are shown in place when a row is opened (see `hooke.analysis.Reader.known`). Which feature colours a text is
+    a matter of which row is open, or pointed at; the style sheet does that with ``:has()``.
     """
     style = files("hooke.report").joinpath("analysis.css").read_text("utf-8") + _rules(analysis)
     return document(
         f"{count(len(analysis.texts), 'text')} through {stripped(analysis.model)} · Hooke",
         style,
         tag("a", "Skip to the texts", class_="skip", href="#texts"),
-        _header(analysis),
-        tag("main", _topics(analysis), _texts(analysis), class_="body")
-        if analysis.topical
-        else tag("main", _texts(analysis), class_="body alone"),
+        tag(
+            "header",
+            masthead([f"{count(len(analysis.texts), 'text')}, as ", tag("bdi", stripped(analysis.model)), " reads them"], None),
+            _help(analysis),
+        ),
+        tag(
+            "main",
+            _chips(analysis) if analysis.topical and analysis.texts else None,
+            _texts(analysis, features or {}),
+            _topics(analysis) if analysis.topics else None,
+        ),
     )
 
 
 def _rules(analysis: Analysis) -> str:
-    """Style rules as long as the analysis needs them: feature i of a text tints its tokens; topic k hides other texts."""
+    """Style rules as long as the analysis needs them: row i of a text tints its tokens; topic k hides other texts."""
     rules = []
-    for i in range(max((len(text.features) for text in analysis.texts), default=0)):
-        chosen = [f".text:has(.r{i} :checked):not(:has(.row:hover))", f".text:has(.r{i}:hover)"]
+    for i in range(max((len(_rows(text)) for text in analysis.texts), default=0)):
+        chosen = [f".text:has(.r{i}[open]):not(:has(summary.s:hover))", f".text:has(.r{i}>summary:hover)"]
+        if i == 0:
+            chosen.append(".text:not(:has(.row[open])):not(:has(summary.s:hover))")
         for s in range(1, STEPS + 1):
             rules.append(f"{','.join(f'{c} .f{i}s{s}' for c in chosen)}{{--t:var(--s{s});--w:{s}px;--u:underline}}")
         rules.append(f"{','.join(f'{c} .p{i}' for c in chosen)}{{--line-kind:underline}}")
@@ -67,15 +73,18 @@ def _rules(analysis: Analysis) -> str:
     return "\n".join(rules) + "\n"
 
 
-def _header(analysis: Analysis) -> Markup:
+def _rows(text: TextResult) -> list[Hit]:
+    """The features that a text shows, those of what it is about first."""
+    return [*wording.about(text), *text.words]
+
+
+def _help(analysis: Analysis) -> Markup:
+    """All that explains the page, folded into one line."""
     return tag(
-        "header",
-        masthead(
-            [f"{count(len(analysis.texts), 'text')}, seen through ", tag("bdi", stripped(analysis.model))],
-            "The model read each text. What it computed on the way was taken apart into features; here are those that stand out in each"
-            f" text{', and the broader topics they make up' if analysis.topical else '. Nothing is known of what they mean'}.",
-        ),
-        tag("div", _saes(analysis), _limits(analysis), _reading(analysis.topical), class_="facts"),
+        "details",
+        tag("summary", "How to read this, and what it cannot say"),
+        tag("div", _reading(analysis.topical), _limits(analysis), _saes(analysis), class_="columns"),
+        class_="help",
     )
 
 
@@ -93,35 +102,32 @@ def _saes(analysis: Analysis) -> Markup:
         )
         rows.append(tag("tr", [tag("td", cell, data_h=name.lower()) for name, cell in zip(names, cells, strict=True)]))
     table = tag("table", tag("thead", tag("tr", [tag("th", name, scope="col") for name in names])), tag("tbody", rows))
-    return tag("section", tag("h2", "Looked through"), table)
+    return tag("section", tag("h2", "Looked through"), table, class_="wide")
 
 
 def _reading(topical: bool) -> Markup:
     edges = [tag("span", f"{20 * step - 20}–{20 * step}\u202f%", class_=f"l{step}") for step in range(1, STEPS + 1)]
-    named = " and well named" if topical else ""
-    guess = (
-        "A label is a guess. Its score says how well it tells, on n held-out examples, where the feature fires: 1 is always,"
-        " 0.5 is chance. The word after it is how the label was made."
+    lists = (
+        "Under each text stand the features that tell what it is about, those active on most of it and on its own topics first; then those"
+        " of its words, on one line."
     )
-    said = (
-        "Point at a feature to colour its tokens; click, tap or use the arrow keys to keep it. The underlined token is its peak.",
-        f"Features stand in order of how specific{',' if topical else ' and'} strong{named} they are, against background text. "
-        "Strength is the peak's tint.",
-        *([guess] if topical else []),
-        "Explained is the share of the model's activity on a text that the features account for. The rest is not shown.",
+    guess = (
+        "A name is a guess. Strong, fair or weak says how well it tells, on held-out examples, where the feature fires (1 is always, 0.5 is"
+        " chance; strong from 0.85, fair from 0.7). Open a feature for the figure, text it fires on and what it makes likelier."
     )
     most = "the strongest it was ever seen to fire" if topical else "the strongest of the features that the text shows"
-    tint = f"Tint is how strongly the chosen feature fires on a token, as a share of {most}."
+    said = (
+        "The model read each text; what it computed on the way was taken apart into features.",
+        *([lists, guess] if topical else ["Nothing is known of what these features mean."]),
+        "Point at a feature, or open it, to colour the words it fires on; the underlined one is its peak. Else the first one colours them.",
+        "Explained is the share of the model's activity on a text that the features account for. The rest is not shown.",
+    )
+    tint = f"Tint and bar are how strongly a feature fires, as a share of {most}."
     return tag(
         "section",
         tag("h2", "How to read this"),
-        tag(
-            "div",
-            tag("div", tag("p", tint), tag("div", edges, class_="legend")),
-            tag("ul", [tag("li", line) for line in said]),
-            class_="columns",
-        ),
-        class_="reading",
+        tag("ul", [tag("li", line) for line in (*said, tint)]),
+        tag("div", edges, class_="legend"),
     )
 
 
@@ -130,40 +136,43 @@ def _limits(analysis: Analysis) -> Markup:
     return tag("section", tag("h2", "What this cannot say"), tag("ul", [tag("li", limit) for limit in limits]))
 
 
-def _topics(analysis: Analysis) -> Markup:
-    shown = analysis.texts[:MAX_TEXTS]
-    rest = [i for i, text in enumerate(analysis.texts) if text.topic is None]
-    largest = max([len(rest), *(len(topic.texts) for topic in analysis.topics)])
-    known = {hit.feature: hit for text in analysis.texts for hit in text.features}
+def _chips(analysis: Analysis) -> Markup:
+    """The topics as a row of chips, each a choice of the texts that are shown."""
 
-    def pick(key: str | int, name: Markup | str, texts: int, bar: Markup | None) -> Markup:
-        button = tag("input", type="radio", name="only", id=f"only-{key}", checked=key == "all", autocomplete="off")
-        return tag("label", button, tag("span", name), tag("span", str(texts)), bar, class_="pick")
+    def chip(key: str | int, name: Markup | str, texts: int) -> Markup:
+        button = tag("input", type="radio", name="only", id=f"only-{key}", checked=key == "all", autocomplete="off", class_="vh")
+        return tag("label", button, name, " ", tag("span", str(texts)))
 
-    def entry(key: str | int, name: Markup | str, texts: list[int], carriers: list[Markup]) -> Markup:
-        links = [tag("li", tag("a", tag("bdi", shown[i].text), href=f"#text-{i}")) for i in texts if i < len(shown)]
-        return tag(
-            "div",
-            pick(key, name, len(texts), _bar(len(texts) / max(largest, 1))),
-            tag("ul", carriers[:2]) if carriers else None,
-            tag(
-                "details",
-                tag("summary", "texts" + (f" and {count(len(carriers) - 2, 'more feature')}" if len(carriers) > 2 else "")),
-                tag("ul", carriers[2:]) if carriers[2:] else None,
-                tag("ol", links),
-            )
-            if links
-            else None,
-            class_="topic",
-            id=f"topic-{key}",
-        )
-
-    entries = [tag("div", pick("all", "all texts", len(analysis.texts), None), class_="topic")]
-    for k, topic in enumerate(analysis.topics):
-        entries.append(entry(k, tag("bdi", stripped(topic.topic)), topic.texts, [_carrier(feature, known) for feature in topic.features]))
+    rest = sum(text.topic is None for text in analysis.texts)
+    chips = [chip("all", "all", len(analysis.texts))]
+    chips += [chip(k, tag("bdi", _short(topic.topic)), len(topic.texts)) for k, topic in enumerate(analysis.topics)]
     if rest:
-        entries.append(entry("x", "fits no topic", rest, []))
-    return tag("section", tag("h2", "Topics"), tag("div", entries, role="radiogroup", aria_label="Show the texts of"), class_="topics")
+        chips.append(chip("x", "fits no topic", rest))
+    return tag("fieldset", tag("legend", "Show the texts of a topic", class_="vh"), chips, class_="chips")
+
+
+def _short(topic: str) -> str:
+    """A topic by its first words, as the news industry's long names allow.
+
+    >>> _short("economy, business and finance")
+    'economy'
+    """
+    return stripped(topic).partition(",")[0].partition(" and ")[0]
+
+
+def _topics(analysis: Analysis) -> Markup:
+    known = {hit.feature: hit for text in analysis.texts for hit in text.features}
+    entries = [
+        tag(
+            "div",
+            tag("h3", tag("bdi", stripped(topic.topic)), " ", tag("span", count(len(topic.texts), "text"))),
+            tag("ul", [_carrier(feature, known) for feature in topic.features]),
+            class_="topic",
+            id=f"topic-{k}",
+        )
+        for k, topic in enumerate(analysis.topics)
+    ]
+    return tag("section", tag("h2", "The topics, and the features that speak for them"), tag("div", entries, class_="all"), class_="topics")
 
 
 def _carrier(feature: dict[str, Any], known: dict[str, Hit]) -> Markup:
@@ -171,45 +180,39 @@ def _carrier(feature: dict[str, Any], known: dict[str, Hit]) -> Markup:
     hit = known.get(str(feature.get("feature")))
     evidence = feature.get("label_evidence", hit.label_evidence if hit else None)
     method = feature.get("label_method", hit.label_method if hit else None)
-    own = feature.get("own_label")
+    own, label = feature.get("own_label"), feature.get("name") or feature.get("label")
     about = join(_score(feature.get("label_score"), evidence, method, own), f" · {count(int(feature.get('texts') or 0), 'text')}")
-    return tag("li", _label(own or feature.get("label")), tag("span", about, class_="score"), title=str(feature.get("feature")))
+    return tag(
+        "li", _label(own or (label and reworded(str(label)))), " ", tag("span", about, class_="soft"), title=str(feature.get("feature"))
+    )
 
 
-def _texts(analysis: Analysis) -> Markup:
-    columns = ("", "feature and its address", "label score", "strength", "peak token")
+def _texts(analysis: Analysis, features: Features) -> Markup:
     place = {topic.topic: k for k, topic in enumerate(analysis.topics)}
     left = len(analysis.texts) - MAX_TEXTS
+    layers = [str(sae.get("name")) for sae in analysis.saes]
     return tag(
         "section",
-        tag("h2", "Texts", id="texts"),
+        tag("h2", "Texts", id="texts", class_="vh"),
         tag("p", f"The first {MAX_TEXTS} texts are shown; {left} more are in the JSON output.", class_="soft") if left > 0 else None,
-        tag("div", [tag("span", column) for column in columns], class_="cols", aria_hidden="true"),
-        [_text(i, text, place if analysis.topical else None) for i, text in enumerate(analysis.texts[:MAX_TEXTS])],
+        [
+            _text(i, text, place if analysis.topical else None, layers, features, analysis.topics)
+            for i, text in enumerate(analysis.texts[:MAX_TEXTS])
+        ],
         class_="texts",
     )
 
 
-def _text(i: int, text: TextResult, place: dict[str, int] | None) -> Markup:
+def _text(
+    i: int, text: TextResult, place: dict[str, int] | None, layers: Sequence[str], features: Features, topics: Sequence[TopicResult]
+) -> Markup:
     """One text; `place` numbers the topics, None where nothing is known of any."""
     where = place.get(text.topic) if place and text.topic is not None else None
     kind = "x" if text.topic is None else where
-    rows = [_row(i, f, hit, text.tokens) for f, hit in enumerate(text.features)]
+    about = list(enumerate(wording.about(text)))
+    words = list(enumerate(text.words, len(about)))
     return tag(
         "article",
-        tag(
-            "header",
-            tag("a", str(i + 1), class_="num", href=f"#text-{i}", aria_label=f"Link to text {i + 1}"),
-            None
-            if place is None
-            else tag("span", "fits no topic", class_="chip none")
-            if text.topic is None
-            else tag("a", tag("bdi", stripped(text.topic)), class_="chip", href=None if where is None else f"#topic-{where}"),
-            _shares(text),
-            tag("span", f"{count(text.truncated, 'token')} past the model's context left out") if text.truncated else None,
-            tag("span", explained(text.explained), class_="end"),
-            class_="head",
-        ),
         tag(
             "p",
             _tokens(text),
@@ -217,30 +220,66 @@ def _text(i: int, text: TextResult, place: dict[str, int] | None) -> Markup:
             dir="auto",
             tabindex=0 if len(text.tokens) > LONG else None,
         ),
-        tag("p", own_fields, class_="soft") if (own_fields := fields(text)) else None,
-        tag("fieldset", tag("legend", f"Colour text {i + 1} by", class_="vh"), rows)
-        if rows
+        tag("p", own_fields, class_="soft small") if (own_fields := wording.fields(text)) else None,
+        tag(
+            "div",
+            tag("a", str(i + 1), class_="num", href=f"#text-{i}", aria_label=f"Link to text {i + 1}"),
+            _topic(text, None if where is None or where >= len(topics) else where) if place is not None else None,
+            tag("span", f"{count(text.truncated, 'token')} past the model's context left out") if text.truncated else None,
+            tag("span", explained(text.explained), class_="end"),
+            class_="head",
+        ),
+        _layers(i, about, text.tokens, layers, features)
+        if about
         else tag("p", "No feature stands out here." if text.tokens else "The text has no tokens.", class_="empty"),
+        _words(i, words, text.tokens, features) if words else None,
         class_="text" if kind is None else f"text in-{kind}",
         id=f"text-{i}",
     )
 
 
-def _shares(text: TextResult) -> Markup | None:
-    """How the text's topical evidence is shared out: its topic's share, and the next two."""
+def _layers(i: int, rows: Sequence[tuple[int, Hit]], tokens: list[str], layers: Sequence[str], features: Features) -> Markup:
+    """The features of what a text is about, those of several SAEs side by side, each under a chip."""
+    several = len(layers) > 1
+    columns = []
+    for layer in layers if several else [None]:
+        own = [_row(i, f, hit, tokens, features) for f, hit in rows if layer is None or hit.sae == layer]
+        head = tag("p", tag("span", site(layer.split("/")[1] if layer.count("/") > 1 else layer), class_="layer")) if layer else None
+        if own:
+            columns.append(tag("div", head, own))
+    rest = [_row(i, f, hit, tokens, features) for f, hit in rows if several and hit.sae not in layers]
+    return tag("div", columns, rest, class_="about several" if several else "about")
+
+
+def _words(i: int, rows: Sequence[tuple[int, Hit]], tokens: list[str], features: Features) -> Markup:
+    """The features of a text's words: one line, and each of them behind it."""
+    names = list(dict.fromkeys(wording.named(hit) for _, hit in rows))
+    line = join(tag("b", "words"), " ", [join(tag("bdi", name), " · " if n + 1 < len(names) else "") for n, name in enumerate(names)])
+    return tag("details", tag("summary", line), [_row(i, f, hit, tokens, features) for f, hit in rows], class_="words")
+
+
+def _topic(text: TextResult, where: int | None) -> Markup:
+    """The text's topic with its share, and what else it might be."""
     own = [score for score in text.topics if score.topic == text.topic]
     others = [score for score in text.topics if score.topic != text.topic and score.score >= MIN_SHARE][:2]
-    said = [percent(own[0].score)] if own else []
-    said += [
-        f"{'nearest' if text.topic is None and not n else 'also'} {stripped(o.topic)} {percent(o.score)}" for n, o in enumerate(others)
+    said = [
+        f"{'nearest' if text.topic is None and not n else 'also'} {_short(other.topic)} {percent(other.score)}"
+        for n, other in enumerate(others)
     ]
-    return tag("span", " · ".join(said)) if said else None
+    name = (
+        tag("span", "fits no topic", class_="none")
+        if text.topic is None
+        else tag("a", tag("bdi", stripped(text.topic)), href=None if where is None else f"#topic-{where}")
+    )
+    return tag(
+        "span", name, f" {percent(own[0].score)}" if own else None, tag("span", " · ", " · ".join(said), class_="also") if said else None
+    )
 
 
 def _tokens(text: TextResult) -> Markup:
     """The text as its tokens; each carries, for every feature, the step of its tint as a class."""
     classes: list[list[str]] = [["t"] for _ in text.tokens]
-    for f, hit in enumerate(text.features):
+    for f, hit in enumerate(_rows(text)):
         for pos, step in steps(hit).items():
             if 0 <= pos < len(classes):
                 classes[pos].append(f"f{f}s{step}")
@@ -270,30 +309,73 @@ def _visible(text: str) -> Markup:
     return join(pieces)
 
 
-def _row(i: int, f: int, hit: Hit, tokens: list[str]) -> Markup:
-    fired = strongest(hit, tokens)
-    return tag(
-        "label",
-        tag("input", type="radio", name=f"t{i}", checked=f == 0, autocomplete="off"),
-        tag("span", _label(hit.title), tag("bdi", stripped(hit.feature), class_="address"), class_="label"),
-        tag("span", _score(hit.label_score, hit.label_evidence, hit.label_method, hit.own_label), class_="score"),
+def _row(i: int, f: int, hit: Hit, tokens: list[str], features: Features) -> Markup:
+    """One feature: its name, how far to trust it, how strongly it fires and on what; behind it all that is known of it."""
+    trust = wording.trust(hit)
+    summary = tag(
+        "summary",
+        tag("span", _label(None if hit.title is None else wording.named(hit)), class_="label"),
+        tag("span", trust, class_=f"trust {trust.split()[-1]}") if hit.title is not None else None,
         tag("span", _bar(hit.relative), tag("span", percent(hit.relative)), class_="strength over" if past_maximum(hit) else "strength"),
-        tag("bdi", _quoted(hit.token), class_="peak"),
-        tag(
-            "span",
-            "fires on " if fired else None,
-            [join(tag("b", _quoted(token)), f" {number(value)} · ") for token, value in fired[:12]],
-            f"{len(fired) - 12} more · " if len(fired) > 12 else None,
-            f"specificity {number(hit.specificity)} nats",
-            " · stronger than its maximum in the atlas" if past_maximum(hit) else None,
-            class_="fires",
-        ),
-        class_=f"row r{f}",
+        tag("bdi", "“", _visible(hit.token.strip(" ") or "␣"), "”", class_="peak"),
+        class_="s",
+    )
+    return tag("details", summary, _card(hit, tokens, features.get(hit.feature)), class_=f"row r{f}", name=f"t{i}")
+
+
+def _card(hit: Hit, tokens: list[str], feature: Feature | None) -> Markup:
+    """What opens behind a row."""
+    fired = [join(tag("bdi", f"“{token.strip(' ') or '␣'}”"), f" {number(value)} · ") for token, value in wording.strongest(hit, tokens)]
+    here = join(
+        fired[:_FIRED],
+        f"{len(fired) - _FIRED} more · " if len(fired) > _FIRED else None,
+        f"specificity {number(hit.specificity)} nats",
+        " · stronger than its maximum in the atlas" if past_maximum(hit) else None,
+    )
+    lines = [("here", here)]
+    if feature and feature.promoted:
+        promoted = {token.text.strip().casefold(): token.text.strip() for token in reversed(feature.promoted[:8])}
+        lines.append(("makes likelier", tag("bdi", ", ".join(f"“{text}”" for text in reversed(promoted.values())))))
+    if feature and (relatives := (feature.neighbours or feature.together)[:_RELATIVES]):
+        named = [join(tag("bdi", shortened(stripped(r.label or NO_LABEL))), " ", _address(r.name)) for r in relatives]
+        lines.append(("relatives", join([join(one, " · " if n + 1 < len(named) else "") for n, one in enumerate(named)])))
+    lines.append(("score", _trusted(hit)))
+    if rule := _rule(hit, feature):
+        lines.append(("rule", tag("bdi", stripped(rule)[:_RULE])))
+    lines.append(("address", _address(hit.feature)))
+    return tag(
+        "div",
+        _contexts(feature) if feature else None,
+        tag("table", tag("tbody", [tag("tr", tag("th", name, scope="row"), tag("td", said)) for name, said in lines])),
+        class_="card",
     )
 
 
-def _quoted(token: str) -> Markup:
-    return _visible(token.strip(" ") or "␣")
+def _contexts(feature: Feature) -> Markup | None:
+    """Text of the atlas' corpus that the feature fires on, from the strongest down its range."""
+    chosen = [*feature.top[:3], *(own[0] for own in reversed(feature.intervals) if own)]
+    chosen = (chosen + feature.top[3:])[:_CONTEXTS]
+    rows = [tag("li", highlighted(context.near(_BEFORE, _AFTER), feature.max), dir="auto") for context in chosen]
+    return tag("ul", rows, class_="contexts") if rows else None
+
+
+def _trusted(hit: Hit) -> Markup:
+    read = join(tag("b", f"{hit.name_score:.2f}"), " for the name, by a reader; the rule: ") if hit.name_score is not None else None
+    return join(read, _score(hit.label_score, hit.label_evidence, hit.label_method, hit.own_label))
+
+
+def _rule(hit: Hit, feature: Feature | None) -> str | None:
+    """The whole rule behind a feature's label, where it is known; else the label, where the name says less."""
+    if feature and feature.label and not {"any", "all", "points"}.isdisjoint(feature.label.rule):  # the rule is of a topic, else
+        return in_full(Rule.parse(feature.label.rule))
+    return hit.label if hit.label not in (hit.name, NO_MEANING) else None
+
+
+def _address(feature: str) -> Markup:
+    """An address, short to look at, whole when it is copied or read aloud."""
+    first, layer, width, index = wording.address(feature)
+    hidden = [tag("span", part, class_="vh") if part else None for part in (first, width)]
+    return tag("code", tag("bdi", hidden[0], layer, hidden[1], index), title=stripped(feature))
 
 
 def _label(label: str | None) -> Markup:

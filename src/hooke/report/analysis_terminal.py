@@ -1,5 +1,6 @@
 """An analysis as text in a terminal: each text with its features, then the topics, then what limits them."""
 
+import math
 from collections.abc import Iterable, Sequence
 
 from rich.console import Console
@@ -8,8 +9,25 @@ from rich.table import Table
 from rich.text import Text
 
 from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult
-from hooke.analysis.wording import NO_LABEL, YOURS, clipped, count, explained, fields, past_maximum, percent, score, site, steps
+from hooke.analysis.wording import (
+    NO_LABEL,
+    YOURS,
+    about,
+    clipped,
+    count,
+    explained,
+    fields,
+    named,
+    number,
+    past_maximum,
+    percent,
+    score,
+    site,
+    steps,
+    trust,
+)
 from hooke.atlas import NO_MEANING
+from hooke.explain.rules.phrasing import reworded
 from hooke.text.marks import marked, stripped
 
 WIDE = 120
@@ -26,23 +44,25 @@ _PEAK = 16
 def print_table(analysis: Analysis, console: Console, top: int) -> None:
     """Print the analysis with the first `top` features of each text; nothing from outside can steer the terminal."""
     # Widths are taken over all texts; 15 columns are the bar's and the percentage's, 2 stand between neighbours.
-    hits = [hit for text in analysis.texts for hit in text.features[:top]]
+    hits = [hit for text in analysis.texts for hit in about(text)[:top]]
     widths = [min(max((part(hit).cell_len for hit in hits), default=0), WIDE // 3) for part in (_score, _peak, _address)]
     left = console.width - _INDENT - 15 - sum(width + 2 for width in widths) - 2
-    widths.insert(0, max(12, min(left, max((_label(hit.title).cell_len for hit in hits), default=0))))
-    for number, text in enumerate(analysis.texts, 1):
-        _text(console, number, text, analysis.topical)
-        if not text.features[:top]:
+    widths.insert(0, max(12, min(left, max((_name(hit).cell_len for hit in hits), default=0))))
+    for place, text in enumerate(analysis.texts, 1):
+        _text(console, place, text, analysis.topical)
+        first = about(text)[:top]
+        if not first:
             rows: Table | Text = Text("no feature stands out", style="dim italic")
         else:
-            rows = _wide(text.features[:top], widths) if console.width >= WIDE else _narrow(text.features[:top])
-        console.print(Padding(rows, (0, 0, 1, _INDENT), expand=False))
+            rows = _wide(first, widths) if console.width >= WIDE else _narrow(first)
+        console.print(Padding(rows, (0, 0, 0, _INDENT), expand=False))
+        console.print(Padding(_words(text.words[:top]), (0, 0, 1, _INDENT), expand=False) if text.words else "")
     if analysis.topical:
         _topics(console, analysis)
     _limits(console, analysis)
 
 
-def _text(console: Console, number: int, text: TextResult, topical: bool) -> None:
+def _text(console: Console, place: int, text: TextResult, topical: bool) -> None:
     """The text with its number, and a line about it as a whole."""
     topic = "fits no topic" if text.topic is None else stripped(text.topic)
     own = next((percent(entry.score) for entry in text.topics if entry.topic == text.topic), None)
@@ -52,7 +72,7 @@ def _text(console: Console, number: int, text: TextResult, topical: bool) -> Non
     grid = Table.grid()
     grid.add_column(width=_INDENT, no_wrap=True, style="dim")
     grid.add_column(overflow="fold")
-    grid.add_row(f"{number:>{_INDENT - 1}} ", _headline(text))
+    grid.add_row(f"{place:>{_INDENT - 1}} ", _headline(text))
     if own_fields := fields(text):
         grid.add_row("", Text(own_fields, style="dim"))
     grid.add_row("", Text(" · ".join(said), style="dim italic" if text.topic is None else "dim"))
@@ -62,7 +82,7 @@ def _text(console: Console, number: int, text: TextResult, topical: bool) -> Non
 def _headline(text: TextResult) -> Text:
     """The text, underlined where its first feature fires."""
     shown = Text(style="bold", overflow="fold")
-    fired = steps(text.features[0]) if text.features else {}
+    fired = steps(about(text)[0]) if about(text) else {}
     tokens = text.tokens if "".join(text.tokens) == text.text else [text.text]
     fired = fired if len(tokens) == len(text.tokens) else {}
     left = MAX_CHARACTERS
@@ -84,7 +104,7 @@ def _wide(hits: Iterable[Hit], widths: Sequence[int]) -> Table:
     for width in widths:
         grid.add_column(width=width, overflow="fold")
     for hit in hits:
-        grid.add_row(_bar(hit.relative, 8), _strength(hit), _label(hit.title), _score(hit), _peak(hit), _address(hit))
+        grid.add_row(_bar(hit.relative, 8), _strength(hit), _name(hit), _score(hit), _peak(hit), _address(hit))
     return grid
 
 
@@ -93,7 +113,7 @@ def _narrow(hits: Iterable[Hit]) -> Table:
     grid = _bars(6, gap=1)
     grid.add_column(overflow="fold")
     for hit in hits:
-        first = Text.assemble(_label(hit.title), ("  on ", "dim"), _peak(hit))
+        first = Text.assemble(_name(hit), ("  on ", "dim"), _peak(hit))
         second = Text.assemble(_score(hit), (" · ", "dim"), _address(hit))
         grid.add_row(_bar(hit.relative, 6), _strength(hit), Text("\n").join([first, second]))
     return grid
@@ -124,9 +144,24 @@ def _label(label: str | None) -> Text:
     return Text(stripped(label)[:200], style="dim" if label == NO_MEANING else "")
 
 
+def _name(hit: Hit) -> Text:
+    return _label(None if hit.title is None else named(hit))
+
+
+def _words(hits: Sequence[Hit]) -> Text:
+    """The features of a text's words, on one line."""
+    return Text.assemble(("words: ", "dim italic"), (" · ".join(dict.fromkeys(named(hit) for hit in hits)), "dim"), overflow="fold")
+
+
 def _score(hit: Hit) -> Text:
-    value, behind = YOURS if hit.own_label else score(hit.label_score, hit.label_evidence, hit.label_method)
-    return Text.assemble((value, "bold"), (f" {behind}" if behind else "", "dim"))
+    """How far the name is to be trusted, in a word and as a figure."""
+    value = hit.name_score if hit.name_score is not None else hit.label_score
+    if hit.own_label:
+        return Text.assemble((YOURS[0], "bold"), (f" {YOURS[1]}", "dim"))
+    if value is None or not math.isfinite(value):
+        return Text("" if hit.title is None else trust(hit), style="dim")
+    evidence = f" n {number(hit.label_evidence)}" if hit.name_score is None else ""
+    return Text.assemble((f"{trust(hit):<6}", "bold"), (f" {value:.2f}{evidence}", "dim"))
 
 
 def _peak(hit: Hit) -> Text:
@@ -161,8 +196,9 @@ def _topic(topic: TopicResult, known: dict[str, Hit]) -> Text:
         method = feature.get("label_method", hit.label_method if hit else None)
         own = feature.get("own_label")
         value, behind = YOURS if own else score(feature.get("label_score"), evidence, method)
-        about = f"  {value} {behind}".rstrip() + f" · {count(int(feature.get('texts') or 0), 'text')}"
-        lines.append(Text.assemble(_label(own or feature.get("label")), (about, "dim")))
+        behind = f"  {value} {behind}".rstrip() + f" · {count(int(feature.get('texts') or 0), 'text')}"
+        label = feature.get("label")
+        lines.append(Text.assemble(_label(own or (label and reworded(str(label)))), (behind, "dim")))
     return Text("\n").join(lines)
 
 
@@ -175,8 +211,8 @@ def _limits(console: Console, analysis: Analysis) -> None:
         lines.append(f"{stripped(analysis.model)} through {name} ({where}): {shares}")
     if analysis.topical:
         lines.append(
-            "Bar: peak activation over the feature's maximum. Score: how well the label tells, on n held-out examples, where the feature"
-            " fires; 0.5 is chance."
+            "First what a text is about, then its words. Bar: peak activation over the feature's maximum. Strong, fair, weak: how well the"
+            " name tells, on n held-out examples, where the feature fires; 1 is always, 0.5 is chance."
         )
     grid = Table.grid()
     grid.add_column(width=2, no_wrap=True)

@@ -29,7 +29,7 @@ def document(title: str, style: str, *body: Child) -> str:
 
 
 def masthead(heading: Child, lede: Child) -> Markup:
-    """The top of a page: the house's mark, the choice of colours, what the page is, and a sentence about it."""
+    """The top of a page: the house's mark, the choice of colours, what the page is, and, unless it is None, a sentence about it."""
     lens = tag(
         "svg", tag("circle", cx=10, cy=10, r=7), tag("circle", cx=10, cy=10, r=2.2, class_="dot"), viewBox="0 0 20 20", aria_hidden="true"
     )
@@ -42,6 +42,6 @@ def masthead(heading: Child, lede: Child) -> Markup:
         tag("p", lens, "Hooke", class_="brand"),
         tag("fieldset", tag("legend", "Colours", class_="vh"), theme, class_="theme"),
         tag("h1", join(heading)),
-        tag("p", join(lede), class_="lede"),
+        None if lede is None else tag("p", join(lede), class_="lede"),
         class_="top",
     )

@@ -6,6 +6,7 @@ from importlib.resources import files
 from hooke.atlas import wording
 from hooke.atlas.feature import Feature, OutputToken, Passage, Relative
 from hooke.atlas.notebook import LABEL, heading
+from hooke.explain.rules.phrasing import reworded, shortened
 from hooke.report.document import document, masthead
 from hooke.text.marks import runs, stripped
 from hooke.text.markup import Markup, join, tag
@@ -14,22 +15,28 @@ from hooke.text.markup import Markup, join, tag
 def page(feature: Feature) -> str:
     """A whole HTML page: no script, no outside address, and a policy that forbids both."""
     title = heading(feature)
+    if feature.label is not None and title == feature.label.text:
+        title = reworded(title)
     return document(
         f"{title} · {stripped(feature.name)} · Hooke",
         files("hooke.report").joinpath("feature.css").read_text("utf-8"),
         tag("header", masthead([_star(feature), tag("bdi", title)], tag("code", tag("bdi", stripped(feature.name)))), _written(feature)),
         tag(
             "main",
-            tag("div", _figures(feature), tag("div", _histogram(feature), _tokens(feature)), class_="about"),
             _passages("Where it fires most", feature.top, feature),
+            _outputs(feature),
+            tag("div", _relatives("Alike in what they write", "cosine", feature.neighbours), class_="half"),
+            tag("div", _relatives("Fires on the same tokens", "Jaccard", feature.together), class_="half"),
             *(
                 _passages("Where it reaches {} to {}".format(*map(wording.number, feature.stretch(i))), feature.intervals[i], feature)
                 for i in reversed(range(len(feature.intervals)))
             ),
             _passages("Near misses: alike, and it is silent", feature.misses, feature),
-            _outputs(feature),
-            tag("div", _relatives("Alike in what they write", "cosine", feature.neighbours), class_="half"),
-            tag("div", _relatives("Fires on the same tokens", "Jaccard", feature.together), class_="half"),
+            tag(
+                "section",
+                tag("h2", "Figures"),
+                tag("div", _figures(feature), tag("div", _histogram(feature), _tokens(feature)), class_="about"),
+            ),
             _topics(feature),
         ),
     )
@@ -94,7 +101,7 @@ def _passages(title: str, passages: Sequence[Passage], feature: Feature) -> Mark
         tag(
             "li",
             tag("span", wording.number(passage.activation) if passage.activation else "–", class_="value"),
-            tag("p", _highlighted(passage, feature.max), class_="tokens", dir="auto"),
+            tag("p", highlighted(passage, feature.max), class_="tokens", dir="auto"),
             tag("span", tag("bdi", wording.source(passage)), class_="source soft"),
         )
         for passage in passages
@@ -102,7 +109,8 @@ def _passages(title: str, passages: Sequence[Passage], feature: Feature) -> Mark
     return tag("section", tag("h2", title), tag("ol", rows, class_="passages"))
 
 
-def _highlighted(passage: Passage, maximum: float) -> Markup:
+def highlighted(passage: Passage, maximum: float) -> Markup:
+    """A passage, each token tinted by how strongly the feature fires on it, the peak underlined."""
     parts: list[Markup] = []
     for at, (token, value) in enumerate(zip(passage.tokens, passage.values, strict=True)):
         bare = token.lstrip(" ")
@@ -116,7 +124,12 @@ def _highlighted(passage: Passage, maximum: float) -> Markup:
 
 def _visible(text: str) -> Markup:
     """`text` with every hidden character shown as a mark."""
-    return join([piece if name is None else " " if piece in "\t\n\r" else tag("span", name, class_="mark") for piece, name in runs(text)])
+    return join(
+        [
+            piece if name is None else " " if piece in "\t\n\r" else tag("span", name, class_="mark", title=f"U+{ord(piece):04X}")
+            for piece, name in runs(text)
+        ]
+    )
 
 
 def _outputs(feature: Feature) -> Markup | None:
@@ -134,7 +147,7 @@ def _outputs(feature: Feature) -> Markup | None:
 def _relatives(title: str, measure: str, relatives: Sequence[Relative]) -> Markup | None:
     if not relatives:
         return None
-    rows = [(f"{r.value:.2f}", r.name.rpartition("/")[2], stripped(r.label or wording.NO_LABEL)[:LABEL]) for r in relatives]
+    rows = [(f"{r.value:.2f}", r.name.rpartition("/")[2], stripped(shortened(r.label or wording.NO_LABEL))[:LABEL]) for r in relatives]
     return tag("section", tag("h2", title), _table((measure, "feature", "label"), rows))
 
 

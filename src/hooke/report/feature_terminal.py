@@ -11,6 +11,7 @@ from hooke.atlas import wording
 from hooke.atlas.feature import Feature, OutputToken, Passage, Relative
 from hooke.atlas.records import NO_MEANING, TOO_RARE
 from hooke.atlas.search import Found, Hit
+from hooke.explain.rules.phrasing import shortened
 from hooke.text.marks import marked, stripped
 
 _BARS = " ▁▂▃▄▅▆▇█"
@@ -57,6 +58,7 @@ def _heading(feature: Feature) -> Text:
 
 
 def _title(label: str | None, *, bold: bool = False) -> Text:
+    label = label and shortened(label)
     if label is None:
         return Text(wording.NO_LABEL, style="dim italic")
     return Text(stripped(label)[:_LABEL], style="dim" if label in (NO_MEANING, TOO_RARE) else "bold" if bold else "")

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hooke.explain.rules.phrasing import MOST, in_full, reworded, worded
+from hooke.explain.rules.phrasing import MOST, in_full, reworded, shortened, worded
 from hooke.explain.rules.rule import Rule
 from hooke.explain.rules.vocabulary import families
 
@@ -98,6 +98,7 @@ def test_a_label_is_short_and_every_value_of_a_rule_is_in_its_full_wording(recor
         ("mostly the, of, and … in texts with court, “.”, he …", "about court"),
         ("mostly of, in … near barrels, crude …", "“of”, “in” near barrels, crude"),
         ("texts on sport", "about sport"),
+        ("in texts with words like the, to, a", "texts with the, to, a"),
         ("by", "the word “by”"),
         ("token “,” (words after a number)", "“,”"),
         ("in texts with war words or near war words or words like military, army, gun", "about war"),
@@ -126,3 +127,11 @@ def test_a_label_as_they_are_now_stays_short(record):
 @given(st.text(max_size=200))
 def test_whatever_was_stored_as_a_label_is_reworded_without_an_error(label):
     reworded(label)
+
+
+@pytest.mark.parametrize(
+    ("label", "expected"),
+    [("war or peace", "war or peace"), ("banking", "banking"), ("mostly war, peace", "war, peace"), ("war, army, gun …", "war, army, gun")],
+)
+def test_names_that_people_gave_stay(label, expected):
+    assert shortened(label) == expected

@@ -87,6 +87,11 @@ def reworded(label: str) -> str:
     return _label(own, around) if own or around else label
 
 
+def shortened(label: str) -> str:
+    """`reworded`, for what may also be a reader's name or a label of your own: only what is long, or ends in "…", is a rule in words."""
+    return reworded(label) if len(label) > MOST or label.startswith("mostly ") or "…" in label else label
+
+
 def _takes_either(rule: Rule) -> bool:
     return set(rule.points) == {1} and rule.at_least == 1
 
@@ -158,7 +163,7 @@ def _alone(slot: str, values: Sequence[str], room: int) -> str:
             return _cut(f"the word “{values[0].strip()}”" if one and not _is_piece(slot, values[0]) else _shown(slot, values[0]), room)
         return _listed(slot, values, room)
     frame = _AROUND[slot]
-    if slot == "text" and not _telling(values):
+    if slot in ("text", "text class") and not _telling(values) and values[0] not in named_classes():
         frame = "texts with {}"
     return frame.format(_listed(slot, values, room - len(frame) + 2))
 
@@ -174,7 +179,7 @@ def _is_head(value: str) -> bool:
 
 
 def _speaks(value: str) -> bool:
-    word = value.strip().lower()
+    word = value.strip().lower().partition(",")[0]  # families of words are called by three of them
     return len(word) > 2 and word.isalpha() and word not in grammatical() and word not in _DULL
 
 

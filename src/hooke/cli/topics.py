@@ -1,0 +1,70 @@
+"""`hooke topics`: the topics of a corpus, out of the features that its texts are about."""
+
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from hooke.cli.output import console_for, print_line, say
+from hooke.cli.values import FEW, SEED
+from hooke.errors import BadConfig
+
+if TYPE_CHECKING:
+    from hooke.analysis.corpus_topics import CorpusTopics
+
+
+def topics(
+    *inputs: Annotated[str, Parameter(help="Texts, files (.txt, .jsonl, .csv, also .gz or .zst), or - for standard input.")],
+    topics: Annotated[int, FEW, Parameter(help="How many topics to make.")] = 20,
+    model: Annotated[str, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = "gemma-3-270m",
+    sae: Annotated[
+        tuple[str, ...], Parameter(negative="", help="Name (see `hooke saes`) or file of an SAE; may be given several times.")
+    ] = (),
+    seed: Annotated[int, SEED, Parameter(help="Of the merging; the same seed gives the same topics.")] = 0,
+    field: Annotated[str | None, Parameter(help="The field of a JSONL file that holds the text.")] = None,
+    column: Annotated[str | None, Parameter(help="The column of a CSV file that holds the text.")] = None,
+    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
+) -> None:
+    """Group texts into topics of their own, by the features of what they are about."""
+    from hooke.text.arguments import texts_from
+
+    if topics < 2:
+        raise BadConfig(f"--topics {topics} is too few: ask for at least 2.")
+    texts = list(texts_from(inputs, field=field, column=column))
+    console = console_for(stderr=True)
+    with console.status("Loading") as status:
+        from hooke.analysis import Options, Reader
+        from hooke.analysis.corpus_topics import corpus_topics
+
+        reader = Reader.load(model, sae, Options(top=_ATOMS, chunk=512), progress=lambda text: say(console, status, text))
+        status.update(f"Reading {len(texts):,} texts")
+        found = corpus_topics(list(reader.read(texts)), topics, seed=seed)
+    if json:
+        print_line(found.to_json())
+    else:
+        _print(found, texts)
+
+
+_ATOMS = 12
+"""Features of what each text is about that topics are made of."""
+
+
+def _print(found: "CorpusTopics", texts: list[str]) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    from hooke.text.marks import marked, stripped
+
+    grid = Table.grid(padding=(0, 2, 0, 0))
+    for width in (None, None):
+        grid.add_column(width=width, overflow="fold")
+    for topic in found.topics:
+        headlines = [Text(marked(texts[n][:100]), style="dim") for n in topic.texts[:3]]
+        said = Text("\n").join([Text(stripped(topic.name), style="bold"), Text(", ".join(map(marked, topic.words))), *headlines, Text("")])
+        grid.add_row(Text(f"{topic.share:.0%}"), said)
+    console = console_for()
+    console.print(grid)
+    rows = {"these topics": vars(found), **found.baselines}
+    table = Table("", "coherence (NPMI)", "diversity", "stability", box=None, padding=(0, 2, 0, 0))
+    for name, own in rows.items():
+        table.add_row(name, *("–" if own[key] is None else f"{own[key]:.2f}" for key in ("coherence", "diversity", "stability")))
+    console.print(table)
