@@ -55,6 +55,9 @@ hooke search '"interest rate"' --sae 12 --min-score 0.8
 hooke search --starred""",
     "serve": """
 hooke serve""",
+    "steer": """
+hooke steer 12/2703 --prompt "Yesterday in the city" --dose 0.5 --dose 1
+hooke steer 12/17 12/99 --prompt "The match" --kl 0.5 --html steered.html""",
     "topics": """
 hooke topics headlines.txt --topics 20
 hooke topics headlines.csv --column headline --json""",

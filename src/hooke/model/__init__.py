@@ -226,7 +226,7 @@ class Model:
         Where a shorter text has ended stands NaN. Logits are made in pieces, never all at once.
         """
         ids, real = read_tokens(tokens, self.tokenizer)
-        hidden = self._hidden(ids)[:, :-1]
+        hidden = self.hidden(ids)[:, :-1]
         flat, targets = hidden.flatten(0, 1), ids[:, 1:].flatten().to(hidden.device)
         out = torch.empty(len(flat), device=flat.device)
         for rows, log_p in self.head.log_probs(flat):
@@ -236,9 +236,10 @@ class Model:
     @torch.inference_mode()
     def logits(self, tokens: Tokens) -> Float[Tensor, "batch pos vocab"]:
         """What the model predicts after each token of a text, of several, or of token ids, in float32; all of it is held at once."""
-        return self.head.logits(self._hidden(read_tokens(tokens, self.tokenizer)[0]))
+        return self.head.logits(self.hidden(read_tokens(tokens, self.tokenizer)[0]))
 
-    def _hidden(self, ids: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
+    def hidden(self, ids: Int[Tensor, "batch pos"]) -> Float[Tensor, "batch pos d_model"]:
+        """What the LM head reads, at every position."""
         return self._base(input_ids=ids.to(self.device), use_cache=False).last_hidden_state
 
     def _special(self, ids: Int[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos"]:
@@ -256,12 +257,13 @@ class Model:
         *,
         temperature: float = 1.0,
         seed: int = 0,
+        alike: bool = False,
         progress: Callable[[int], None] = lambda _: None,
     ) -> Int[Tensor, "batch total"]:
         """`prompts` continued by up to `tokens` tokens each, sampled at `temperature` (0: the likeliest); rows that ended are padded.
 
-        Rows that are shorter than the longest are filled up on the right with -1, and sampled from there on. `progress` hears how many
-        tokens each row has got so far.
+        Rows that are shorter than the longest are filled up on the right with -1, and sampled from there on. If `alike`, all rows draw
+        with the same random numbers. `progress` hears how many tokens each row has got so far.
         """
         if not 0 <= temperature < math.inf or tokens < 0:
             raise BadConfig(
@@ -269,7 +271,7 @@ class Model:
             )
         prompts = prompts.to(self.device)
         columns = [prompts[:, : int((prompts >= 0).sum(1).min())]]
-        for count, column in enumerate(generate(self.hf, prompts, tokens, temperature=temperature, seed=seed), 1):
+        for count, column in enumerate(generate(self.hf, prompts, tokens, temperature=temperature, seed=seed, alike=alike), 1):
             columns.append(column[:, None])
             progress(count)
         return torch.cat(columns, 1)

@@ -113,12 +113,16 @@ class Reconstructs(Protocol):
 
 @contextmanager
 def inputs_of(base: nn.Module) -> Iterator[Mapping[str, Any]]:
-    """A dictionary that holds the keyword arguments of the forward pass of `base` that is under way."""
+    """A dictionary that holds the keyword arguments of the forward pass of `base` that is under way.
+
+    Under ``start`` it says how many positions a key-value cache holds already.
+    """
     now: dict[str, Any] = {}
 
     def see(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         now.clear()
-        now.update(kwargs)
+        cache = kwargs.get("past_key_values")
+        now.update(kwargs, start=0 if cache is None else int(cache.get_seq_length()))
 
     handle = base.register_forward_pre_hook(see, with_kwargs=True)
     try:

@@ -21,12 +21,13 @@ def ends_of(hf: "PreTrainedModel") -> frozenset[int]:
 
 
 def generate(
-    hf: "PreTrainedModel", prompts: Int[Tensor, "batch pos"], tokens: int, *, temperature: float, seed: int
+    hf: "PreTrainedModel", prompts: Int[Tensor, "batch pos"], tokens: int, *, temperature: float, seed: int, alike: bool = False
 ) -> Iterator[Int[Tensor, " batch"]]:
     """What follows `prompts`: up to `tokens` tokens, one for every row at a time; rows that came to an end go on with padding.
 
     Prompts shorter than the longest are filled up on the right with -1. These places are drawn too, so that no row needs padding: what is
-    given begins at the length of the shortest prompt, and tokens of longer ones come as they are.
+    given begins at the length of the shortest prompt, and tokens of longer ones come as they are. If `alike`, all rows draw with the same
+    random numbers.
     """
     generator = torch.Generator(prompts.device).manual_seed(seed)
     stop = torch.tensor(sorted(ends_of(hf)), device=prompts.device)
@@ -41,7 +42,7 @@ def generate(
     for forced in given[:, shortest:].unbind(1):
         result = hf(input_ids=step, past_key_values=cache, use_cache=True)
         cache = result.past_key_values
-        drawn = draw(result.logits[:, -1], temperature, generator).masked_fill(done, filler)
+        drawn = draw(result.logits[:, -1], temperature, generator, alike=alike).masked_fill(done, filler)
         chosen = torch.where(forced < 0, drawn, forced)
         yield chosen
         done |= torch.isin(chosen, stop) & (forced < 0)
@@ -50,8 +51,12 @@ def generate(
         step = chosen[:, None]
 
 
-def draw(logits: Float[Tensor, "batch vocab"], temperature: float, generator: torch.Generator) -> Int[Tensor, " batch"]:
+def draw(
+    logits: Float[Tensor, "batch vocab"], temperature: float, generator: torch.Generator, *, alike: bool = False
+) -> Int[Tensor, " batch"]:
     """One token id a row, with probability ``softmax(logits / temperature)``; at temperature 0 the likeliest.
+
+    If `alike`, all rows draw with the same random numbers.
 
     Inverse transform in two stages, first a block of the vocabulary, then a token in it: cumulative sums over ``√vocab`` numbers instead
     of all of them (`torch.multinomial` takes ten times as long as the model at 262,144 tokens). A few rows at a time, the same tokens
@@ -59,7 +64,8 @@ def draw(logits: Float[Tensor, "batch vocab"], temperature: float, generator: to
     """
     if temperature == 0:
         return logits.argmax(-1)
-    points = torch.rand(len(logits), 2, dtype=torch.float64, device=logits.device, generator=generator)
+    points = torch.rand(1 if alike else len(logits), 2, dtype=torch.float64, device=logits.device, generator=generator)
+    points = points.expand(len(logits), 2)
     rows = max(1, _PIECE // int(logits.shape[1])) if logits.device.type == "cpu" else len(logits)
     pieces = zip(logits.split(rows), points.split(rows), strict=True)
     return torch.cat([_drawn(some.float(), temperature, point) for some, point in pieces])

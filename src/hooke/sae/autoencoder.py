@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from hooke.codes import Codes
 from hooke.devices import multiplies_bfloat16
 from hooke.errors import BadConfig, ShapeMismatch
 from hooke.names import Site
+from hooke.sae.edits import Amount, Edit, Features, edit
 from hooke.sae.facts import SaeFacts
 
 if TYPE_CHECKING:
@@ -172,6 +173,55 @@ class Sae:
         """``decode(encode(acts))`` for activations of any leading shape, in their own dtype: ready for `Model.edit`."""
         return self.decode(self.encode(acts), acts).to(acts.dtype)
 
+    def activations(self, acts: Float[Tensor, "*batch d_in"], features: Int[Tensor, " feature"]) -> Float[Tensor, "*batch feature"]:
+        """What the chosen `features` say of `acts`, in float32, 0 where they are silent; of the encoder only their columns are read."""
+        if acts.shape[-1] != self.d_in:
+            raise ShapeMismatch(f"{self.name} reads activations of width {self.d_in} at {self.site}; these have width {acts.shape[-1]}.")
+        flat = acts.reshape(-1, self.d_in).float()
+        if self.facts.activation == "jumprelu":
+            pre = torch.addmm(self.b_enc[features], _normalized(flat, self.facts)[0], self.W_enc[:, features])
+            found = torch.where(pre > self.threshold[features], pre, 0)
+        else:  # which of them pass depends on all the others
+            found = self.encode(flat).dense()[:, features]
+        return found.reshape(*acts.shape[:-1], len(features))
+
+    def token_scale(self, acts: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch 1"]:
+        """What decoder rows are multiplied by to lie in the space of `acts`: 1, unless each token is brought back to its own scale."""
+        return _normalized(acts.float(), self.facts)[2] if self.facts.normalize in _BROUGHT_BACK else acts.new_ones(*acts.shape[:-1], 1)
+
+    def ablate(self, features: Features) -> Edit:
+        """The edit ``f' = 0``: these features say nothing."""
+        return edit(self, "ablate", features)
+
+    def scale(self, features: Features, by: Amount) -> Edit:
+        """The edit ``f' = by · f``: louder, softer or, below 0, pushed away; only where they are active."""
+        return edit(self, "scale", features, by)
+
+    def clamp(self, features: Features, to: Amount) -> Edit:
+        """The edit ``f' = to`` on every token, whether they were active or not."""
+        return edit(self, "clamp", features, to)
+
+    def clamp_active(self, features: Features, to: Amount) -> Edit:
+        """The edit ``f' = to`` where a feature is active; elsewhere it stays silent."""
+        return edit(self, "clamp_active", features, to)
+
+    def mean_set(self, features: Features, like: Float[Tensor, "token d_in"]) -> Edit:
+        """The edit ``f' =`` the features' mean over the activations `like`, of texts that others should come to resemble."""
+        index = torch.as_tensor(features, dtype=torch.int64).reshape(-1)
+        return edit(self, "mean_set", features, self.activations(like, index).mean(0))
+
+    def add(self, features: Features, amount: Amount) -> Edit:
+        """The edit ``x' = x + amount · W_dec[i]``, summed over the features, whatever they say of x; nothing is encoded."""
+        return edit(self, "add", features, amount)
+
+    def project(self, feature: Features, to: Amount) -> Edit:
+        """The edit ``x' = x − (x·w) w + to · w``, w the feature's decoder row at length 1."""
+        return edit(self, "project", feature, to)
+
+    def cap(self, feature: Features, at: Amount) -> Edit:
+        """The edit ``x' = x + (min(x·w, at) − x·w) w``, w as in `project`: no more than `at` lies along it."""
+        return edit(self, "cap", feature, at)
+
     def save(self, path: Path | str, *, weights: Literal["float32", "bfloat16", "int8"] = "float32") -> None:
         """Write one safetensors file, atomically.
 
@@ -221,7 +271,7 @@ class Sae:
         return read_facts(Path(path))
 
 
-def _normalized(acts: Float[Tensor, "token d_in"], facts: SaeFacts) -> tuple[Tensor, Tensor, Tensor]:
+def _normalized(acts: Float[Tensor, "*batch d_in"], facts: SaeFacts) -> tuple[Tensor, Tensor, Tensor]:
     """What is encoded, and the mean and scale of each token that were taken out of it."""
     zero, one = acts.new_zeros(()), acts.new_ones(())
     if facts.normalize == "none":

@@ -1,0 +1,107 @@
+"""`hooke steer`: what a model writes with features turned up or down, beside what it writes by itself."""
+
+import math
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from hooke.cli.output import console_for, print_line, say
+from hooke.cli.values import count, share
+from hooke.errors import BadConfig
+
+if TYPE_CHECKING:
+    from hooke.atlas import Atlas
+    from hooke.atlas.feature import Feature
+    from hooke.model import Model
+    from hooke.sae import Sae
+    from hooke.steer import Dial, Steering
+
+_SCHEMA = 1
+
+
+def steer(
+    *features: Annotated[str, Parameter(help="Features to turn, such as 12/2703; several are turned together.")],
+    prompt: Annotated[str, Parameter(help="The text to go on from.")],
+    dose: Annotated[tuple[float, ...], Parameter(help="How far, in units of each feature's own maximum; may be repeated.")] = (1.0,),
+    doses: Annotated[str | None, Parameter(help="Doses from one to another, doubling: 0.25..8.")] = None,
+    kl: Annotated[float | None, Parameter(help="Instead of a dose: the least that moves the model's expectations by so many nats.")] = None,
+    tokens: Annotated[int, count(1, 512), Parameter(help="Tokens to write.")] = 64,
+    temperature: Annotated[float, share(0, 100), Parameter(help="0 takes the likeliest token each time.")] = 1.0,
+    seed: Annotated[int, count(0, 1 << 32), Parameter(help="Decides what is drawn; the same for every arm.")] = 0,
+    model: Annotated[str | None, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = None,
+    atlas: Annotated[Path | None, Parameter(help="An atlas file; by default those of the installed packs.")] = None,
+    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
+    html: Annotated[Path | None, Parameter(help="Also write a page to this file.")] = None,
+) -> None:
+    """Write text with features turned up or down, beside the model's own and random controls."""
+    from hooke.cli.atlases import find_feature, open_atlases
+
+    levels = _levels(doses) if doses else dose
+    if html is not None and not html.parent.is_dir():
+        raise BadConfig(f"cannot write {html}: there is no folder {html.parent}.")
+    if not features:
+        raise BadConfig("no feature to turn. Give one, for example 12/17; `hooke search WORDS` finds some.")
+    opened = open_atlases(atlas)
+    found = [find_feature(name, opened) for name in features]
+    known = [one.feature(name) for one, name in found]
+    console = console_for(stderr=True)
+    with console.status("Loading") as status:
+        from hooke.model import Model
+        from hooke.sae import Sae
+        from hooke.steer import dose_of_kl
+        from hooke.steer import steer as run
+
+        saes = {name: Sae.from_pretrained(name) for name in dict.fromkeys(feature.name.rpartition("/")[0] for feature in known)}
+        loaded = Model.load(model or next(iter(saes.values())).facts.model, progress=lambda text: say(console, status, text))
+        dials = [_dial(loaded, saes, one, feature) for (one, _), feature in zip(found, known, strict=True)]
+        if kl is not None:
+            say(console, status, "Looking for the dose")
+            levels = (dose_of_kl(loaded, dials, prompt, kl, seed=seed),)
+        asked = " and ".join(feature.title for feature in known if feature.title) or None
+        told = lambda done: status.update(f"Writing: token {done} of {tokens}")  # noqa: E731
+        result = run(loaded, dials, prompt, levels, tokens=tokens, temperature=temperature, seed=seed, asked=asked, progress=told)
+    _show(result, {feature.name: feature.title for feature in known}, as_json=json, html=html)
+
+
+def _levels(text: str) -> tuple[float, ...]:
+    """``0.25..8`` as doses from the first to the last, each twice the one before."""
+    number = r"(\d{1,4}(?:\.\d{1,6})?)"
+    ends = re.fullmatch(rf"{number}\.\.{number}", text.strip())
+    if ends is None or not 0 < float(ends[1]) <= float(ends[2]):
+        raise BadConfig(f"cannot read {text!r} as doses. Write the first and the last, such as 0.25..8; each is twice the one before.")
+    first, last = float(ends[1]), float(ends[2])
+    return tuple(first * 2**i for i in range(int(math.log2(last / first) + 1e-9) + 1))
+
+
+def _dial(model: "Model", saes: "dict[str, Sae]", atlas: "Atlas", feature: "Feature") -> "Dial":
+    from hooke.steer import Dial
+
+    sae, _, index = feature.name.rpartition("/")
+    atlas.check(saes[sae])
+    # Promoted tokens come as text; those that the tokenizer takes apart are left out.
+    spelt = model.tokenizer.encode([output.text for output in feature.promoted])
+    begins = int(model.tokenizer.bos is not None)
+    words = tuple(ids[begins] for ids in spelt if len(ids) == begins + 1)
+    return Dial(saes[sae], int(index), feature.max, words, atlas.table(sae).density)
+
+
+def _show(result: "Steering", titles: "dict[str, str | None]", *, as_json: bool, html: Path | None) -> None:
+    if html is not None:
+        from hooke.files import atomic_write
+        from hooke.report.steering import page
+
+        with atomic_write(html) as file:
+            file.write(page(result, titles).encode())
+    if as_json:
+        from dataclasses import asdict
+
+        print_line({"schema_version": _SCHEMA, **asdict(result), "note": result.note})
+    else:
+        from hooke.report.steering import print_steering
+
+        print_steering(result, titles, console_for())
+    if html is not None:
+        sys.stderr.write(f"Wrote {html}\n")

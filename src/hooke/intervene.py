@@ -1,0 +1,69 @@
+"""Intervene: forward passes of a model in which chosen features of SAEs say something else than they would."""
+
+import contextlib
+import functools
+from collections.abc import Iterator, Sequence
+from itertools import combinations
+
+import torch
+from jaxtyping import Bool
+from torch import Tensor
+
+from hooke.errors import BadConfig, ShapeMismatch
+from hooke.model import Model
+from hooke.model.hooks import capturing, inputs_of
+from hooke.names import Site
+from hooke.sae.edits import Edit, shifted
+
+__all__ = ["intervene"]
+
+
+@contextlib.contextmanager
+def intervene(model: Model, *edits: Edit, where: int | Bool[Tensor, "batch total"] | None = None) -> Iterator[None]:
+    """While inside, every forward pass of `model` goes on from activations with all `edits` made.
+
+    Edits may be of several SAEs and sites; those at one site see the same activations and their changes add up. Special tokens keep
+    their activations. `where` narrows it further: from so many positions on (a prompt's length: only what is generated after it), or a
+    mask of positions. Positions are counted from the beginning of the text, with a key-value cache or without.
+    Raises `BadConfig` where two edits would set the same feature, or an SAE reads above a site that it writes.
+    """
+    _refuse_conflicts(model, edits)
+    by_site: dict[Site, list[Edit]] = {}
+    for one in edits:
+        by_site.setdefault(one.sae.facts.output_sites[0], []).append(one)
+    reads = {site: model.architecture.locate(model.hf, site) for one in edits for site in one.sae.facts.input_sites}
+    with inputs_of(model.architecture.base(model.hf)) as inputs, capturing(reads) as read, contextlib.ExitStack() as stack:
+
+        def put(site: Site, acts: Tensor) -> Tensor:
+            # A site that is both read and written is captured before it is edited.
+            shifts = [one.shift(torch.cat([read[s] for s in one.sae.facts.input_sites], -1), acts) for one in by_site[site]]
+            total = torch.stack(shifts).sum(0) if len(shifts) > 1 else shifts[0]
+            return shifted(acts, total if where is None else total * _wanted(where, acts, inputs["start"])[..., None])
+
+        for site in by_site:
+            stack.enter_context(model.edit(site, functools.partial(put, site), special=False))
+        yield
+
+
+def _wanted(where: int | Tensor, acts: Tensor, start: int) -> Tensor:
+    """Which positions of this pass, the first of which is number `start` of its text, are meant."""
+    stop = start + acts.shape[1]
+    if isinstance(where, int):
+        return (torch.arange(start, stop, device=acts.device) >= where).expand(acts.shape[:2])
+    if where.shape[1] < stop or len(where) not in (1, len(acts)):
+        raise ShapeMismatch(f"a mask of {list(where.shape)} positions does not cover texts of {[len(acts), stop]}.")
+    return where[:, start:stop].to(acts.device).expand(acts.shape[:2])
+
+
+def _refuse_conflicts(model: Model, edits: Sequence[Edit]) -> None:
+    if not edits:
+        raise BadConfig("nothing to change: give at least one edit, for example sae.ablate([17]).")
+    order = model.architecture.order
+    for one in edits:
+        reads, writes = one.sae.facts.input_sites, one.sae.facts.output_sites
+        if len(writes) > 1 or max(map(order, reads)) > min(map(order, writes)):
+            raise BadConfig(f"cannot edit features of {one.sae.name}: it writes several sites, or one below what it reads.")
+    for one, other in combinations(edits, 2):
+        both = set(one.features.tolist()) & set(other.features.tolist())
+        if one.sae.name == other.sae.name and both and "add" not in (one.kind, other.kind):
+            raise BadConfig(f"two edits set feature {min(both)} of {one.sae.name}: {one.kind} and {other.kind}. Keep one of them.")

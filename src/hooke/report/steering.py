@@ -1,0 +1,79 @@
+"""Steered texts side by side, in a terminal and as one HTML page: what was written, what it cost, and that it was altered."""
+
+import math
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from hooke.report.document import document, masthead
+from hooke.steer import Arm, Steering
+from hooke.text.marks import marked, stripped
+from hooke.text.markup import Markup, tag
+
+_KINDS = {
+    "clean": "The model by itself",
+    "steered": "With the feature turned",
+    "random": "Control: another feature, as long a step",
+    "prompted": "Asked for in words instead",
+}
+_TITLE = 120
+# What a text looks like that is no longer one.
+_ODD, _REPEATS = 6.0, 0.5
+
+
+def print_steering(result: Steering, titles: Mapping[str, str | None], console: Console) -> None:
+    """Every arm under a heading with its dose, then its text, then what it cost."""
+    for name in result.features:
+        console.print(Text(_called(name, titles)))
+    console.print(Text(marked(result.prompt), style="bold"), Text(f"  goes on, seed {result.seed}:", style="dim"))
+    for arm in result.arms:
+        console.print()
+        console.print(Text(_heading(arm), style="bold" if arm.kind == "steered" else ""))
+        console.print(Padding(Text(marked(arm.text.strip())), (0, 0, 0, 2)))
+        console.print(Padding(Text(" · ".join(_figures(arm)), style="dim"), (0, 0, 0, 2)))
+    console.print()
+    console.print(Text(result.note, style="italic"))
+
+
+def page(result: Steering, titles: Mapping[str, str | None]) -> str:
+    """A whole HTML page: no script, no outside address."""
+    return document(
+        f"{stripped(result.prompt)[:60]} · steered · Hooke",
+        files("hooke.report").joinpath("steering.css").read_text("utf-8"),
+        tag("header", masthead(tag("bdi", stripped(result.prompt)), [tag("bdi", _called(name, titles)) for name in result.features])),
+        tag("main", [_arm(arm) for arm in result.arms], tag("p", result.note, class_="note")),
+    )
+
+
+def _arm(arm: Arm) -> Markup:
+    return tag(
+        "section",
+        tag("h2", _heading(arm)),
+        tag("p", tag("bdi", stripped(arm.text.strip())), class_="text"),
+        tag("p", " · ".join(_figures(arm)), class_="soft"),
+        class_=f"arm {arm.kind}",
+    )
+
+
+def _called(name: str, titles: Mapping[str, str | None]) -> str:
+    title = titles.get(name)
+    return f"{name}  {stripped(title)[:_TITLE]}" if title else name
+
+
+def _heading(arm: Arm) -> str:
+    return _KINDS[arm.kind] + (f", dose {arm.dose:g}" if arm.kind in ("steered", "random") else "")
+
+
+def _figures(arm: Arm) -> Iterator[str]:
+    """What it cost, in words."""
+    if arm.kl:
+        yield f"expectations move by {sum(arm.kl) / len(arm.kl):.2f} nats a token" if any(arm.kl) else "nothing altered"
+    if arm.loss_clean_model is not None:
+        yield f"{arm.loss_clean_model:.2f} nats a token to the model by itself" + (" (odd text)" if arm.loss_clean_model > _ODD else "")
+    if arm.own_words is not None and arm.kind != "clean":
+        yield f"the feature's own words {math.exp(min(arm.own_words, 20)):,.1f} times as likely"
+    if arm.repetition > _REPEATS:
+        yield f"{arm.repetition:.0%} of its word pairs repeat"

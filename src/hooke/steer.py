@@ -1,0 +1,275 @@
+"""Steer: what a model writes while chosen features are turned up or down, beside what it writes by itself and under random features."""
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hooke.errors import BadConfig, LimitReached, ShapeMismatch
+from hooke.model import Model
+from hooke.names import Site
+from hooke.sae import Sae
+from hooke.sae.edits import shifted
+
+__all__ = ["MOST_DOSE", "Arm", "Dial", "Steering", "dose_of_kl", "steer"]
+
+MOST_DOSE = 16.0
+"""Past this many times a feature's own maximum no model writes text any more."""
+_MOST_TOKENS, _MOST_ARMS, _MOST_DIALS = 512, 32, 8
+# A dose is looked for from here on, doubling.
+_LEAST_DOSE = 2.0**-6
+_HALVINGS = 7
+
+Kind = Literal["clean", "steered", "random", "prompted"]
+Shifts = Mapping[Site, Float[Tensor, "text d_site"]]
+
+
+@dataclass(frozen=True)
+class Dial:
+    """A feature to turn, and what one dose of it is."""
+
+    sae: Sae
+    """Its SAE."""
+    index: int
+    """Which of its features."""
+    maximum: float
+    """Its largest activation in ordinary text: one dose."""
+    words: tuple[int, ...] = ()
+    """Tokens that its decoder row is said to promote."""
+    density: np.ndarray | None = None
+    """``[d_sae]`` how often each feature of the SAE fires, to find controls that fire as often as this one."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.index < self.sae.d_sae:
+            raise BadConfig(f"{self.sae.name} has features 0 to {self.sae.d_sae - 1}; asked for is {self.index}.")
+        if not 0 < self.maximum < math.inf:
+            raise BadConfig(f"{self.name} never fired in its atlas' text, so that a dose of it is nothing. Choose a feature that fires.")
+        if len(self.sae.facts.output_sites) > 1:
+            raise BadConfig(f"{self.sae.name} writes several sites; only features that write one can be turned.")
+
+    @property
+    def name(self) -> str:
+        """Its address."""
+        return f"{self.sae.name}/{self.index}"
+
+    @property
+    def site(self) -> Site:
+        """Where it writes."""
+        return self.sae.facts.output_sites[0]
+
+    @property
+    def direction(self) -> Float[Tensor, " d_out"]:
+        """What one dose adds to every position."""
+        return self.maximum * self.sae.W_dec[self.index]
+
+    def control(self, draw: np.random.Generator) -> Float[Tensor, " d_out"]:
+        """As long a step along another feature: one by lot of the twentieth that fires most nearly as often, where that is known."""
+        near = np.flatnonzero(self.sae.W_dec.norm(dim=1).cpu().numpy() > 0)
+        if self.density is not None:
+            near = near[self.density[near] > 0]
+            apart = np.abs(np.log(self.density[near]) - math.log(max(self.density[self.index], 1e-12)))
+            near = near[np.argsort(apart, kind="stable")[: max(2, len(near) // 20)]]
+        row = self.sae.W_dec[int(draw.choice(near[near != self.index]))]
+        return row * (self.direction.norm() / row.norm())
+
+
+@dataclass(frozen=True)
+class Arm:
+    """A text that was written, and what that cost."""
+
+    kind: Kind
+    """By the model itself, under the features, under random features of the same length, or asked for in words."""
+    dose: float
+    """In units of the features' own maxima."""
+    text: str
+    """What was written after the prompt."""
+    tokens: list[str]
+    """The same in tokens."""
+    kl: list[float] = field(default_factory=list)
+    """For each of them KL(p ‖ p̂) in nats, p what the model by itself expects there, p̂ what it expects as altered."""
+    loss_clean_model: float | None = None
+    """Mean cross-entropy of the text under the model by itself: high is text that the model finds odd."""
+    repetition: float = 0.0
+    """Share of its pairs of neighbouring tokens that stood there before."""
+    own_words: float | None = None
+    """By how much the log probability of the features' own words rises, all together, in nats a token; None where none are known."""
+
+
+@dataclass(frozen=True)
+class Steering:
+    """One prompt, continued in several ways from the same random numbers."""
+
+    prompt: str
+    model: str
+    features: list[str]
+    """Addresses of what was turned."""
+    seed: int
+    temperature: float
+    arms: list[Arm]
+
+    @property
+    def note(self) -> str:
+        """The sentence that goes with every text written under it."""
+        return f"Written by {self.model} with {', '.join(self.features)} altered: not what the model says by itself."
+
+
+def steer(
+    model: Model,
+    dials: Sequence[Dial],
+    prompt: str,
+    doses: Sequence[float] = (1.0,),
+    *,
+    tokens: int = 64,
+    temperature: float = 1.0,
+    seed: int = 0,
+    asked: str | None = None,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Steering:
+    """`prompt` continued by `tokens` tokens: by the model itself, at each dose with the features added, and with controls added.
+
+        x' = x + Σ dose · maximum_i · W_dec_i      at all positions but special tokens, prompt and continuation (methods: 5.1, 5.2)
+
+    All arms are one batch and draw with the same random numbers, so that they differ by what was altered alone. A control is a feature by
+    lot that fires as often, its step as long. With `asked`, an arm of the unaltered model is told in words what to write about.
+    """
+    _check(dials, doses, tokens)
+    ids = torch.tensor(model.tokenizer.encode([prompt]))
+    draw = np.random.default_rng(seed)
+    controls = [dial.control(draw) for dial in dials]
+    kinds: tuple[Kind, Kind] = ("steered", "random")
+    plan: list[tuple[Kind, float]] = [("clean", 0.0), *((kind, dose) for dose in doses for kind in kinds)]
+    own = [dial.direction for dial in dials]
+    shifts = _shifts(dials, [own if kind == "steered" else controls for kind, _ in plan], [dose for _, dose in plan])
+    with _shifted(model, shifts):
+        written = model.generate(ids.repeat(len(plan), 1), tokens, temperature=temperature, seed=seed, alike=True, progress=progress)
+    start, words = ids.shape[1], sorted({word for dial in dials for word in dial.words})
+    costs = _costs(model, written, start, shifts, words)
+    arms = [_arm(model, *what, row[start:], cost, words=bool(words)) for what, row, cost in zip(plan, written, costs, strict=True)]
+    if asked:
+        arms.append(_prompted(model, asked, prompt, tokens, temperature, seed))
+    return Steering(prompt, model.name, [dial.name for dial in dials], seed, temperature, arms)
+
+
+def dose_of_kl(model: Model, dials: Sequence[Dial], prompt: str, kl: float, *, tokens: int = 32, seed: int = 0) -> float:
+    """The least dose at which the model's expectations, along its own continuation of `prompt`, move by `kl` nats a token on average.
+
+    Raises `LimitReached` where no dose up to `MOST_DOSE` moves them so far.
+    """
+    _check(dials, [1.0], tokens)
+    if not 0 < kl < math.inf:
+        raise BadConfig(f"kl={kl} must be a number of nats above 0; 0.5 is a clear change that leaves text readable.")
+    ids = torch.tensor(model.tokenizer.encode([prompt]))
+    written = model.generate(ids, tokens, seed=seed)
+
+    def cost(dose: float) -> float:
+        shifts = _shifts(dials, [[dial.direction for dial in dials]], [dose])
+        return float(np.mean(_costs(model, written, ids.shape[1], shifts)[0].kl or [0.0]))
+
+    high = _LEAST_DOSE
+    while cost(high) < kl:
+        high *= 2
+        if high > MOST_DOSE:
+            raise LimitReached(
+                f"no dose up to {MOST_DOSE:.0f} moves this prompt by {kl} nats a token. Ask for less, or for another feature."
+            )
+    low = high / 2
+    for _ in range(_HALVINGS):
+        middle = math.sqrt(low * high)
+        low, high = (middle, high) if cost(middle) < kl else (low, middle)
+    return high
+
+
+def _check(dials: Sequence[Dial], doses: Sequence[float], tokens: int) -> None:
+    if not 1 <= len(dials) <= _MOST_DIALS or len({dial.name for dial in dials}) < len(dials):
+        raise BadConfig(
+            f"steering takes 1 to {_MOST_DIALS} different features; these are {', '.join(dial.name for dial in dials) or 'none'}."
+        )
+    if not doses or not all(abs(dose) <= MOST_DOSE for dose in doses):  # nan is not
+        raise BadConfig(f"a dose is a number from -{MOST_DOSE:.0f} to {MOST_DOSE:.0f} times a feature's own maximum; given: {list(doses)}.")
+    if 2 * len(doses) >= _MOST_ARMS or not 1 <= tokens <= _MOST_TOKENS:
+        raise BadConfig(f"at most {_MOST_ARMS // 2 - 1} doses of 1 to {_MOST_TOKENS} tokens at a time; these are {len(doses)} of {tokens}.")
+
+
+def _shifts(dials: Sequence[Dial], directions: Sequence[Sequence[Tensor]], doses: Sequence[float]) -> dict[Site, Tensor]:
+    """What is added to each text's activations by site; `directions` of every text, one for each dial."""
+    found: dict[Site, Tensor] = {}
+    for number, dial in enumerate(dials):
+        own = torch.stack([dose * row[number] for row, dose in zip(directions, doses, strict=True)])
+        found[dial.site] = found[dial.site] + own if dial.site in found else own
+    return found
+
+
+@contextlib.contextmanager
+def _shifted(model: Model, shifts: Shifts) -> Iterator[None]:
+    """Within, each text of a batch goes on from its activations plus its shift; special tokens keep theirs."""
+    with contextlib.ExitStack() as stack:
+        for site, shift in shifts.items():
+            if shift.shape[1] != model.width(site):
+                raise ShapeMismatch(f"the feature writes {shift.shape[1]} values at {site}; {model.name} has {model.width(site)} there.")
+
+            stack.enter_context(model.edit(site, lambda acts, shift=shift: shifted(acts, shift.to(acts.device)[:, None]), special=False))
+        yield
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """Of every token of a continuation: see `Arm`."""
+
+    kl: list[float]
+    loss: list[float]
+    rise: list[float]
+
+
+@torch.inference_mode()
+def _costs(model: Model, ids: Int[Tensor, "text total"], start: int, shifts: Shifts, words: Sequence[int] = ()) -> list[_Cost]:
+    """What each text, from token `start` on, costs with the shifts made; how much likelier `words`, all together, become."""
+    clean = model.hidden(ids)[:, start - 1 : -1].flatten(0, 1)
+    with _shifted(model, shifts):
+        altered = model.hidden(ids)[:, start - 1 : -1].flatten(0, 1)
+    target = ids[:, start:].flatten().to(clean.device)
+    found = torch.zeros(3, len(clean))
+    for (rows, p), (_, q) in zip(model.head.log_probs(clean), model.head.log_probs(altered), strict=True):
+        found[0, rows] = (p.exp() * (p - q)).sum(1).clamp_min(0).cpu()
+        found[1, rows] = -p.gather(1, target[rows, None])[:, 0].cpu()
+        if words:
+            found[2, rows] = (q[:, list(words)].logsumexp(1) - p[:, list(words)].logsumexp(1)).cpu()
+    by_text = found.view(3, len(ids), -1)
+    lengths = [_length(model, row[start:]) for row in ids]
+    return [_Cost(*by_text[:, i, :length].tolist()) for i, length in enumerate(lengths)]
+
+
+def _length(model: Model, row: Int[Tensor, " n"]) -> int:
+    """Tokens of a continuation before it ends."""
+    ends = torch.isin(row.cpu(), torch.tensor(sorted(model.tokenizer.special)))
+    return int(ends.nonzero()[0, 0]) if bool(ends.any()) else len(row)
+
+
+def _arm(model: Model, kind: Kind, dose: float, row: Int[Tensor, " n"], cost: _Cost, *, words: bool) -> Arm:
+    ids = row[: _length(model, row)].tolist()
+    pairs = list(pairwise(ids))
+    return Arm(
+        kind,
+        dose,
+        model.tokenizer.decode(ids),
+        model.tokenizer.pieces(ids),
+        [round(value, 5) for value in cost.kl],
+        float(np.mean(cost.loss)) if cost.loss else None,
+        1 - len(set(pairs)) / len(pairs) if pairs else 0.0,
+        float(np.mean(cost.rise)) if words and cost.rise else None,
+    )
+
+
+def _prompted(model: Model, asked: str, prompt: str, tokens: int, temperature: float, seed: int) -> Arm:
+    """The unaltered model, told in words; its loss is that of the text after the bare prompt."""
+    before = torch.tensor(model.tokenizer.encode([f"A text about {asked}:\n\n{prompt}"]))
+    written = model.generate(before, tokens, temperature=temperature, seed=seed, alike=True)[:, before.shape[1] :]
+    bare = torch.tensor(model.tokenizer.encode([prompt]))
+    cost = _costs(model, torch.cat([bare, written.cpu()], 1), bare.shape[1], {})[0]
+    return _arm(model, "prompted", 0.0, written[0], _Cost([], cost.loss, []), words=False)

@@ -1,0 +1,59 @@
+"""`hooke steer`, as people run it, on the planted model."""
+
+import dataclasses
+import json
+
+import handmade
+import pytest
+from commands import Command
+
+from hooke import tiny
+
+
+@pytest.fixture
+def hooke(command, tmp_path, monkeypatch) -> Command:
+    """Run a command where a pack with the planted SAE is installed and the planted model is a folder beside it."""
+    monkeypatch.setenv("HOOKE_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    tiny.save(tmp_path / "model")
+    handmade.write(tmp_path / "pack" / "atlas.sqlite")
+    monkeypatch.setattr("hooke.sae.packs.pack_folders", lambda: {"tiny": tmp_path / "pack"})
+    monkeypatch.setattr("hooke.sae.Sae.from_pretrained", lambda name: _sae(name))
+    monkeypatch.setattr("hooke.atlas.Atlas.check", lambda atlas, sae: None)  # its weights are not the ones the atlas was made of
+    return command
+
+
+def _sae(name: str):
+    """The first features of the planted SAE, as many as the handmade atlas has."""
+    sae, n = tiny.sae(), 8
+    few = {"W_enc": sae.W_enc[:, :n], "b_enc": sae.b_enc[:n], "W_dec": sae.W_dec[:n], "threshold": sae.threshold[:n]}
+    return dataclasses.replace(sae, **few, facts=dataclasses.replace(sae.facts, name=name, reads=["resid_post.0"]))
+
+
+def test_texts_stand_side_by_side_and_say_that_they_were_altered(hooke, tmp_path):
+    asked = ("steer", f"{handmade.FIRST}/1", "--prompt", "the mayor", "--tokens", "4", "--model", str(tmp_path / "model"))
+    code, out, _ = hooke(*asked)
+    assert code == 0
+    for said in ("The model by itself", "With the feature turned, dose 1", "Control", "altered: not what the model says"):
+        assert said in " ".join(out.split())
+    code, out, err = hooke(*asked, "--doses", "0.5..2", "--json", "--html", "page.html")
+    found = json.loads(out)
+    assert (code, found["schema_version"], [arm["dose"] for arm in found["arms"][:7]]) == (0, 1, [0, 0.5, 0.5, 1, 1, 2, 2])
+    assert "altered" in found["note"]
+    assert "<script" not in (tmp_path / "page.html").read_text()
+    assert err.endswith("Wrote page.html\n")
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        (("--prompt", "x"), 2, "no feature to turn"),
+        ((f"{handmade.FIRST}/1", "--prompt", "x", "--doses", "8..1"), 2, "cannot read '8..1' as doses"),
+        ((f"{handmade.FIRST}/1", "--prompt", "x", "--html", "no/where.html"), 2, "there is no folder"),
+        ((f"{handmade.FIRST}/99", "--prompt", "x"), 4, "unknown feature"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_loaded(hooke, options, code, said):
+    found = hooke("steer", *options)
+    assert found[0] == code
+    assert said in found[2]

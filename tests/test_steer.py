@@ -1,0 +1,187 @@
+"""Steering on a planted model: a feature turned up makes its own words likelier, by the amount that arithmetic gives."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+
+from hooke import tiny
+from hooke.errors import BadConfig, LimitReached, ShapeMismatch
+from hooke.intervene import intervene
+from hooke.model import Model
+from hooke.sae import Sae
+from hooke.steer import Dial, dose_of_kl, steer
+
+SPORT = list(tiny.concepts).index("sport")
+PROMPT = "the mayor says that the"
+
+
+@pytest.fixture(scope="module")
+def model() -> Model:
+    return tiny.model()
+
+
+@pytest.fixture(scope="module")
+def sae() -> Sae:
+    return tiny.sae()
+
+
+def words_of(model: Model, concept: str) -> tuple[int, ...]:
+    return tuple(model.tokenizer.encode([f" {word}"])[0][1] for word in tiny.concepts[concept])
+
+
+@pytest.fixture(scope="module")
+def dial(model: Model, sae: Sae) -> Dial:
+    return Dial(sae, SPORT, 8.0, words_of(model, "sport"))
+
+
+def logits(model: Model, ids: torch.Tensor) -> torch.Tensor:
+    return model.logits(ids)
+
+
+def test_a_feature_turned_up_writes_its_own_words(model: Model, dial: Dial):
+    result = steer(model, [dial], PROMPT, [4.0], tokens=24, temperature=0.5)
+    clean, steered, random = result.arms
+    share = lambda arm: np.mean([piece.strip().lower() in tiny.concepts["sport"] for piece in arm.tokens])  # noqa: E731
+    assert share(steered) > 0.8 > 0.2 > share(random)
+    assert steered.own_words > 0.1
+    assert not any(clean.kl)
+    assert np.mean(steered.kl) > 0.1
+    assert dial.name in result.note
+
+
+def test_a_dose_of_nothing_changes_nothing(model: Model, dial: Dial):
+    clean, steered, random = steer(model, [dial], PROMPT, [0.0], tokens=12).arms
+    assert clean.text == steered.text == random.text
+    assert not any(steered.kl)
+    assert steered.own_words == 0
+
+
+def test_what_was_sampled_with_a_cache_is_what_a_whole_pass_would_give(model: Model, dial: Dial):
+    """At temperature 0 every token is the likeliest one of a pass without a cache, shifted in the same way."""
+    result = steer(model, [dial], PROMPT, [1.5], tokens=10, temperature=0.0)
+    ids = model.tokenizer.encode([PROMPT])[0]
+    with model.edit(dial.site, lambda acts: acts + 1.5 * dial.direction, special=False):
+        for _ in range(10):
+            ids.append(int(logits(model, torch.tensor([ids]))[0, -1].argmax()))
+    assert result.arms[1].text == model.tokenizer.decode(ids[-10:])
+
+
+def test_kl_and_loss_are_their_definitions(model: Model, dial: Dial):
+    result = steer(model, [dial], PROMPT, [1.0], tokens=8)
+    start = model.tokenizer.encode([PROMPT])[0]
+    written = model.tokenizer.encode([PROMPT + result.arms[1].text])[0]
+    if written[: len(start)] != start or len(written) != len(start) + len(result.arms[1].tokens):
+        pytest.skip("the text is not read back as it was written")
+    ids = torch.tensor([written])
+    p = logits(model, ids)[0, len(start) - 1 : -1].log_softmax(-1)
+    with model.edit(dial.site, lambda acts: acts + dial.direction, special=False):
+        q = logits(model, ids)[0, len(start) - 1 : -1].log_softmax(-1)
+    assert np.allclose(result.arms[1].kl, (p.exp() * (p - q)).sum(1), atol=1e-4)
+    assert math.isclose(result.arms[1].loss_clean_model, float(model.loss(ids)[0, len(start) - 1 :].mean()), rel_tol=1e-4)
+
+
+def test_a_dose_is_found_for_a_kl(model: Model, dial: Dial):
+    dose = dose_of_kl(model, [dial], PROMPT, 0.5, tokens=8)
+    found = np.mean(steer(model, [dial], PROMPT, [dose], tokens=8).arms[0].kl)
+    assert found == 0  # the clean arm
+    less = dose_of_kl(model, [dial], PROMPT, 0.1, tokens=8)
+    assert 0 < less < dose
+
+
+def test_controls_fire_as_often_and_reach_as_far(sae: Sae):
+    density = np.linspace(1e-4, 0.1, sae.d_sae)
+    dial = Dial(sae, 30, 5.0, density=density)
+    control = dial.control(np.random.default_rng(0))
+    assert torch.isclose(control.norm(), dial.direction.norm())
+    row = (torch.nn.functional.normalize(sae.W_dec) @ control).argmax()
+    assert row != 30
+    assert abs(int(row) - 30) <= sae.d_sae // 20 + 1
+
+
+# intervene
+
+
+def test_edits_of_several_kinds_at_once_are_their_sum(model: Model, sae: Sae):
+    ids = torch.tensor(model.tokenizer.encode(["the match and the election of the mayor"]))
+    acts = model.capture(ids, sae.site)[sae.site]
+    one, other = sae.ablate([SPORT]), sae.add([3], 4.0)
+    with intervene(model, one, other):
+        found = model.capture(ids, sae.site)[sae.site]
+    expected = acts + one.shift(acts, acts) + other.shift(acts, acts)
+    assert torch.allclose(found[:, 1:], expected[:, 1:], atol=1e-5)
+    assert torch.equal(found[:, 0], acts[:, 0])  # <bos>
+
+
+@pytest.mark.parametrize("what", ["scale", "clamp_active"])
+def test_what_changes_nothing_leaves_every_logit_as_it_was(model: Model, sae: Sae, what: str):
+    ids = torch.tensor(model.tokenizer.encode(["the match and the election"]))
+    own = sae.activations(model.capture(ids, sae.site)[sae.site], torch.tensor([SPORT]))
+    with intervene(model, sae.scale([SPORT], 1.0) if what == "scale" else sae.clamp_active([SPORT], own)):
+        assert torch.equal(logits(model, ids), logits(model, ids))
+        assert torch.isfinite(logits(model, ids)).all()
+        same = logits(model, ids)
+    assert torch.equal(same, logits(model, ids))
+
+
+def test_positions_are_counted_through_a_cache(model: Model, sae: Sae):
+    """Only what is generated is edited; the same as a pass without a cache with a mask over those positions."""
+    ids = torch.tensor(model.tokenizer.encode([PROMPT]))
+    edit = sae.add([SPORT], 30.0)
+    with intervene(model, edit, where=ids.shape[1]):
+        written = model.generate(ids, 6, temperature=0.0)
+    mask = torch.arange(written.shape[1])[None] >= ids.shape[1]
+    with intervene(model, edit, where=mask):
+        likeliest = logits(model, written).argmax(-1)
+    assert torch.equal(written[:, ids.shape[1] :], likeliest[:, ids.shape[1] - 1 : -1])
+
+
+def test_a_transcoder_reads_one_site_and_its_edit_writes_another(model: Model, sae: Sae):
+    facts = dataclasses.replace(sae.facts, reads=["resid_post.0"], writes=["resid_post.1"])
+    across = dataclasses.replace(sae, facts=facts)
+    ids = torch.tensor(model.tokenizer.encode(["the match"]))
+    both = model.capture(ids, ["resid_post.0", "resid_post.1"])
+    with intervene(model, across.ablate([SPORT])):
+        found = model.capture(ids, "resid_post.1")["resid_post.1"]
+    expected = both["resid_post.1"] + across.ablate([SPORT]).shift(both["resid_post.0"], both["resid_post.1"])
+    assert torch.allclose(found[:, 1:], expected[:, 1:], atol=1e-5)
+
+
+def cannot(model: Model, sae: Sae, dial: Dial, what: str) -> None:
+    match what:
+        case "same feature twice":
+            with intervene(model, sae.ablate([1]), sae.clamp([1, 2], 3.0)):
+                pass
+        case "nothing":
+            with intervene(model):
+                pass
+        case "short mask":
+            with intervene(model, sae.ablate([1]), where=torch.ones(1, 2, dtype=torch.bool)):
+                model.loss("the match and the team")
+        case "never fires":
+            Dial(sae, 60, 0.0)
+        case "dose":
+            steer(model, [dial], PROMPT, [float("nan")])
+        case "twice":
+            steer(model, [dial, dial], PROMPT)
+        case "kl":
+            dose_of_kl(model, [dial], PROMPT, 1e6, tokens=4)
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "said"),
+    [
+        ("same feature twice", BadConfig, "set feature 1"),
+        ("nothing", BadConfig, "at least one edit"),
+        ("short mask", ShapeMismatch, "does not cover"),
+        ("never fires", BadConfig, "never fired"),
+        ("dose", BadConfig, "a dose is a number"),
+        ("twice", BadConfig, "different features"),
+        ("kl", LimitReached, "no dose up to"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_a_sentence(model, sae, dial, what, error, said):
+    with pytest.raises(error, match=said):
+        cannot(model, sae, dial, what)
