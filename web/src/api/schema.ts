@@ -406,6 +406,8 @@ export interface components {
             max: number;
             label: components["schemas"]["Label"] | null;
             output?: components["schemas"]["Label"] | null;
+            /** Group */
+            group?: string | null;
             /** Count */
             count?: number | null;
             /** Mean */
