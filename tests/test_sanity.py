@@ -14,7 +14,7 @@ from hooke.model import Model
 from hooke.names import Site
 from hooke.sae import Sae
 from hooke.sae.fits import check_fits
-from hooke.sanity import Neutral, check, doubts, measure, not_sinks
+from hooke.sanity import Neutral, check, doubts, measure
 
 
 @pytest.fixture(scope="module")
@@ -178,13 +178,6 @@ def test_a_share_of_many_layers_is_not_judged_by_what_it_rebuilds(sae, planted, 
     share = replace(share, W_dec=torch.zeros(tiny.D_SAE, 2 * tiny.D_MODEL), b_dec=torch.zeros(2 * tiny.D_MODEL))
     check_fits(share, planted.name, planted.width)
     check(share, neutral.acts)
-
-
-def test_attention_sinks_are_left_out():
-    acts = torch.ones(5, 3)
-    acts[2] *= 1000
-    assert not_sinks(acts).tolist() == [True, True, False, True, True]
-    assert not_sinks(torch.zeros(0, 3)).tolist() == []
 
 
 def test_unknown_saes_are_tried_when_they_are_loaded(sae, planted, monkeypatch):

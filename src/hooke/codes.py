@@ -91,6 +91,12 @@ class Codes:
         before = torch.cat([self.indptr.new_zeros(1), kept.cumsum(0)])
         return Codes(before[self.indptr], self.feature[kept], self.value[kept], self.d_sae, self.leading)
 
+    def silenced(self, rows: Bool[Tensor, " token"]) -> "Codes":
+        """The same tokens, those that are marked with no active feature."""
+        kept = ~rows.to(self.indptr.device)[self.row]
+        before = torch.cat([self.indptr.new_zeros(1), kept.cumsum(0)])
+        return Codes(before[self.indptr], self.feature[kept], self.value[kept], self.d_sae, self.leading)
+
     def dense(self) -> Float[Tensor, "*batch d_sae"]:
         """The same as a full tensor, in the leading shape of what was encoded."""
         out = torch.zeros(len(self), self.d_sae, device=self.value.device)

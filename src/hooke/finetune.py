@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hooke.errors import BadConfig, HookeError, LimitReached
+from hooke.metrics import not_sinks
 from hooke.model import Model
 from hooke.model.hooks import capturing
 from hooke.names import Site
@@ -56,7 +57,7 @@ class TextBatch:
     ids: Int[Tensor, "batch pos"]
     """Token ids, padded on the right."""
     keep: Bool[Tensor, "batch pos"]
-    """Positions that are rebuilt and counted: neither special tokens nor padding."""
+    """Positions that are rebuilt and counted: neither special tokens nor padding; attention sinks are left out once they are known."""
 
 
 @dataclass(frozen=True)
@@ -159,8 +160,9 @@ def backward(
     rebuilt = sae.decode(sae.encode(clean.x), clean.x)
     off = clean.y - rebuilt
     mse = (off if scale is None else off / scale).square().mean()
-    hidden, entry = spliced(model, batch, sae.facts.output_sites[0], rebuilt), clean.hidden
+    hidden, entry = spliced(model, clean.batch, sae.facts.output_sites[0], rebuilt), clean.hidden
     if compared is not None:
+        compared = compared[compared < len(hidden)]  # drawn before it was known which positions are attention sinks
         hidden, entry = hidden[compared], entry[compared]
     kl, pull = _divergence(model, entry, hidden.detach())
     error = float(mse.detach())
@@ -205,8 +207,9 @@ class _Clean:
         read, write = sae.facts.input_sites[0], sae.facts.output_sites[0]
         keep = batch.keep.to(model.hf.device)
         with capturing({site: model.architecture.locate(model.hf, site) for site in (read, write)}) as found:
-            hidden = _last(model, batch)[keep]
-        return cls(batch, found[read][keep].float(), found[write][keep].float(), hidden)
+            hidden = _last(model, batch)
+        keep = not_sinks(found.values(), keep)
+        return cls(replace(batch, keep=keep.cpu()), found[read][keep].float(), found[write][keep].float(), hidden[keep])
 
     def targets(self) -> Int[Tensor, " token"]:
         """The token after each kept position; -1 where that one is not kept."""

@@ -1,8 +1,30 @@
 """Metrics: pure functions on tensors, and streamed sums."""
 
+from collections.abc import Iterable
+
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
+
+# A position whose norm is this many times the median of its text is an attention sink, not a thought (methods: 1.2).
+_SINK_NORM = 10.0
+
+
+def not_sinks(acts: Iterable[Float[Tensor, "batch pos d_site"]], counted: Bool[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos"]:
+    """Which of the `counted` positions are no attention sinks: at none of the sites is their norm above ten times their row's median.
+
+    The one rule of every command: no SAE is trained on sinks, so nothing is said of them. A row is held against itself alone, so that the
+    answer does not depend on what it is read with; a single position has nothing to be held against and stays.
+
+    >>> import torch
+    >>> not_sinks([torch.tensor([[[900.0], [2.0], [3.0]]])], torch.tensor([[True, True, True]])).tolist()
+    [[False, True, True]]
+    """
+    good = counted.clone()
+    for value in acts:
+        norm = torch.linalg.vector_norm(value, dim=-1, dtype=torch.float32).to(counted.device)
+        good &= norm <= _SINK_NORM * norm.masked_fill(~counted, torch.nan).nanmedian(1, keepdim=True).values
+    return good
 
 
 class VarianceSum:

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from hooke.errors import ShapeMismatch
 from hooke.harvest import pad
+from hooke.metrics import not_sinks
 from hooke.model import Model
 from hooke.names import Site
 from hooke.sae import Sae
@@ -21,8 +22,6 @@ from hooke.sae import Sae
 _OF_CARD, _FLOOR, _L0_FACTOR = 0.5, 0.2, 4.0
 # What a guess at the fault has to reach before it is told.
 _SURE_OF_CARD, _SURE_FLOOR, _SURE_L0_FACTOR = 0.8, 0.5, 2.0
-# A token this many times longer than the median is an attention sink, which no SAE was trained on.
-_SINK = 10.0
 # Multiply-adds for one guess at what is wrong: bounds a diagnosis at minutes for the widest SAEs.
 _WORK, _FEWEST = 1 << 34, 32
 
@@ -127,14 +126,13 @@ def _in_and_out(sae: Sae, acts: Activations) -> tuple[Float[Tensor, "token d_in"
     reads, writes = sae.facts.input_sites, sae.facts.output_sites
     found = acts(list(dict.fromkeys([*reads, *writes])))
     inputs, outputs = (torch.cat([found[site].float() for site in sites], 1) for sites in (reads, writes))
-    keep = not_sinks(inputs)
+    keep = _calm(inputs, outputs)
     return inputs[keep], outputs[keep]
 
 
-def not_sinks(acts: Float[Tensor, "token d"]) -> Bool[Tensor, " token"]:
-    """Which tokens are no attention sinks: their activations are not ten times longer than the median."""
-    length = acts.norm(dim=1)
-    return length <= _SINK * length.median() if len(acts) else length.bool()
+def _calm(*acts: Float[Tensor, "token d"]) -> Bool[Tensor, " token"]:
+    """Which tokens are no attention sinks, all of them held against each other."""
+    return not_sinks([own[None] for own in acts], torch.ones(1, len(acts[0]), dtype=torch.bool))[0]
 
 
 def _measure(sae: Sae, inputs: Float[Tensor, "token d_in"], outputs: Float[Tensor, "token d_out"], scale: float = 1.0) -> Fit:
@@ -160,7 +158,7 @@ def _guesses(sae: Sae, acts: Activations, sites: Sequence[Site]) -> Iterator[tup
         elsewhere = [site for site in sites if site != sae.site]
         for site, found in acts(elsewhere).items() if elsewhere else ():
             if found.shape[1] == sae.d_in:
-                there = found.float()[not_sinks(found)][:few]
+                there = found.float()[_calm(found)][:few]
                 what = "layer" if site.kind == sae.site.kind else "site"
                 yield f"Its weights belong to another {what} than its header says: at {site}", _measure(sae, there, there)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hooke.analysis.ranking import Group, about_standing, diverse, groups_of, kind_of, persists, standing, topicality
@@ -160,16 +160,18 @@ class Lens:
         texts: int,
         pool: str,
         rebuilt: Float[Tensor, "token d_out"] | None = None,
+        sink: Bool[Tensor, " token"] | None = None,
     ) -> list[Found]:
         """What is found in each of `texts` texts; `text` gives every token's text, in ascending order.
 
-        `rebuilt` is what a transcoder should give; for all others it is what they read.
+        `rebuilt` is what a transcoder should give; for all others it is what they read. Nothing is said of tokens that are a `sink`.
         """
-        codes = self.sae.encode(acts)
+        calm = torch.ones(len(acts)) if sink is None else (~sink).float()
+        codes = self.sae.encode(acts).silenced(calm == 0)
         wanted = acts if rebuilt is None else rebuilt
         error = (wanted - self.sae.decode(codes, acts)).square().sum(1)
         variance = (wanted - self._mean).square().sum(1)
-        sums = torch.zeros(2, texts).index_add_(1, text, torch.stack([error, variance])).double().numpy()
+        sums = torch.zeros(2, texts).index_add_(1, text, torch.stack([error, variance]) * calm).double().numpy()
         start = np.searchsorted(text.numpy(), np.arange(texts + 1))
         row, feature, value = codes.row.numpy(), codes.feature.numpy(), codes.value.numpy()
         owner = text.numpy()[row]

@@ -20,6 +20,7 @@ from hooke.atlas import NO_MEANING, Feature
 from hooke.atlas.notes import Notes
 from hooke.errors import BadConfig, BadFile, unknown
 from hooke.harvest import pad
+from hooke.metrics import not_sinks
 from hooke.model import Model, length_batches
 from hooke.names import Site
 from hooke.sae import Sae
@@ -94,8 +95,11 @@ class Reader:
 
     def _background(self, sae: Sae) -> Background:
         acts = self._neutral.acts(_sites([sae]))
-        codes = sae.encode(_side_by_side(acts, sae.facts.input_sites))
-        return Background(codes, self._neutral.sentence, self._neutral.texts, _side_by_side(acts, sae.facts.output_sites).mean(0))
+        everyone = torch.ones(1, len(self._neutral.sentence), dtype=torch.bool)
+        calm = not_sinks([own[None] for own in acts.values()], everyone)[0]
+        codes = sae.encode(_side_by_side(acts, sae.facts.input_sites)).silenced(~calm)
+        mean = _side_by_side(acts, sae.facts.output_sites)[calm].mean(0)
+        return Background(codes, self._neutral.sentence, self._neutral.texts, mean)
 
     def _clear(self) -> None:
         self._checked = False
@@ -158,13 +162,14 @@ class Reader:
         return windows, owner, lost
 
     @torch.inference_mode()
-    def _read_batch(self, windows: Sequence[Sequence[int]]) -> list[tuple[Int[Tensor, " token"], list[Found]]]:
-        """For each window its token ids (special tokens left out) and what each lens found."""
+    def _read_batch(self, windows: Sequence[Sequence[int]]) -> list[tuple[Int[Tensor, " token"], list[Found], int]]:
+        """For each window its token ids (special tokens left out), what each lens found, and how many tokens are attention sinks."""
         ids, real = pad(windows)
         keep = real & ~torch.isin(ids, self._special)
         found = self.model.capture(ids, _sites([lens.sae for lens in self.lenses]))
+        calm = not_sinks(found.values(), keep)
         acts = {site: value[keep].float() for site, value in found.items()}
-        counts = keep.sum(1)
+        counts, sinks = keep.sum(1), (keep & ~calm).sum(1).tolist()
         text = torch.repeat_interleave(torch.arange(len(windows)), counts)
         by_lens = [
             lens.look(
@@ -173,6 +178,7 @@ class Reader:
                 len(windows),
                 self.options.pool,
                 _side_by_side(acts, lens.sae.facts.output_sites),
+                ~calm[keep],
             )
             for lens in self.lenses
         ]
@@ -180,7 +186,7 @@ class Reader:
         self._sums += [[sum(f.error for f in found), sum(f.variance for f in found)] for found in by_lens]
         if not self._checked and self._tokens >= _SUSPECT_TOKENS:
             self._check_fit()
-        return [(row, [found[i] for found in by_lens]) for i, row in enumerate(ids[keep].split(counts.tolist()))]
+        return [(row, [found[i] for found in by_lens], sinks[i]) for i, row in enumerate(ids[keep].split(counts.tolist()))]
 
     def _check_fit(self) -> None:
         """Try the SAEs that did badly on the first texts on ordinary text: unusual texts are no fault, weights of another place are."""
@@ -192,11 +198,11 @@ class Reader:
                 self._try(lens.sae)
 
     def _result(self, text: str, parts: "Sequence[_Part]", lost: int) -> TextResult:
-        ids = [token for _, row, _ in parts for token in row.tolist()]
+        ids = [token for _, row, *_ in parts for token in row.tolist()]
         tokens = self.model.tokenizer.pieces(ids)
         if not tokens:
             return TextResult(text, [], [], None, [], None, lost)
-        merged = [Found.join([founds[k] for _, _, founds in parts], [len(row) for _, row, _ in parts]) for k in range(len(self.lenses))]
+        merged = [Found.join([founds[k] for *_, founds, _ in parts], [len(row) for _, row, *_ in parts]) for k in range(len(self.lenses))]
         topic, topics, shares = weigh_topics(self.lenses, merged)
         ranked = [lens.rank(found, tokens, self.options, shares) for lens, found in zip(self.lenses, merged, strict=True)]
         lists = []
@@ -205,7 +211,7 @@ class Reader:
             lists.append(diverse(pairs, self.options.top))
         features, about, words = self._told_apart(lists)
         explained = float(np.mean([found.explained for found in merged]))
-        return TextResult(text, tokens, features, topic, topics, explained, lost, about, words)
+        return TextResult(text, tokens, features, topic, topics, explained, lost, about, words, sinks=sum(sinks for *_, sinks in parts))
 
     def known(self, texts: Sequence[TextResult], most: int = 4000) -> dict[str, Feature]:
         """What the atlases know, by address, of the features that these texts show; of at most so many, those of *about* first."""
@@ -231,8 +237,8 @@ class Reader:
         return [[told(hit) for hit in hits] for hits in lists]
 
 
-_Part = tuple[int, Int[Tensor, " token"], list[Found]]
-"""Window number, its token ids, what each lens found in it."""
+_Part = tuple[int, Int[Tensor, " token"], list[Found], int]
+"""Window number, its token ids, what each lens found in it, how many of its tokens are attention sinks."""
 
 
 def _sites(saes: Iterable[Sae]) -> list[Site]:

@@ -90,6 +90,8 @@ class TextResult:
     """The features of its words, grammar and form, most specific first."""
     fields: dict[str, Any] = field(default_factory=dict)
     """What else stood in the record that the text came from: id, desk, date ..."""
+    sinks: int = 0
+    """Tokens left out as attention sinks: far longer than the others, and nothing an SAE was trained on."""
 
     def __repr__(self) -> str:
         return f"TextResult({self.text[:60]!r}, topic {self.topic!r}, {len(self.features)} features)"

@@ -103,7 +103,7 @@ def driven_by(model: Model, saes: Sequence[Sae], texts: Sequence[Window], batch_
     found: dict[str, list[Codes]] = {sae.name: [] for sae in saes}
     sums = {sae.name: VarianceSum() for sae in saes}
     order: list[int] = []
-    for part in harvest(model, texts, sites_of(saes), batch_tokens=batch_tokens, drop_sinks=False):
+    for part in harvest(model, texts, sites_of(saes), batch_tokens=batch_tokens):
         order += [place[id(own)] for own in part.windows]
         for sae in saes:
             acts = side_by_side(part, sae.facts.input_sites)

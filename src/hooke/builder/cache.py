@@ -89,13 +89,13 @@ def _chunk(
     sites = sites_of(saes)
     for part in harvest(model, group, sites, batch_tokens=portions.batch_tokens, drop_sinks=False):
         owner = np.array([place[id(own)] for own in part.windows])[part.window.numpy()]
-        measured = torch.from_numpy(np.flatnonzero(owner % _MEASURED == 0)).to(part.acts[sites[0]].device)
+        measured = torch.from_numpy(np.flatnonzero((owner % _MEASURED == 0) & ~part.sink.numpy())).to(part.acts[sites[0]].device)
         window.append(owner)
         ids.append(part.ids.numpy())
         for sae in saes:
             acts = side_by_side(part, sae.facts.input_sites)
             found = sae.encode(acts)
-            codes[sae.name].append(on_cpu(found))
+            codes[sae.name].append(on_cpu(found.silenced(part.sink)))  # they are text, but nothing an SAE can take apart
             given = acts[measured]
             target = given if sae.facts.output_sites == sae.facts.input_sites else side_by_side(part, sae.facts.output_sites)[measured]
             sums[sae.name].add(target, sae.decode(found.take(measured), given))

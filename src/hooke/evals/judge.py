@@ -29,6 +29,8 @@ class Judge:
         """`centres` (each SAE's mean output activation) and `baselines` belong to `saes`, in order."""
         self.model, self.saes, self.baselines, self.seed = model, list(saes), list(baselines), seed
         self.tokens = self.windows = self.batches = 0
+        self.sinks = 0
+        """Attention sinks, which are neither replaced nor counted."""
         self.tallies = [Tally(centre, sae.d_sae) for sae, centre in zip(saes, centres, strict=True)]
         names = [[*own, "zero_everywhere"] for own in baselines]
         self.beside = [{name: Tally(centre) for name in own} for own, centre in zip(names, centres, strict=True)]

@@ -89,7 +89,7 @@ def pool_texts(
     coded: list[_Gathered] = []
     tokens = 0
     sites = list(dict.fromkeys(site for group in gathered for site in group))
-    for part in harvest(model, windows, sites, batch_tokens=_BATCH_TOKENS, drop_sinks=False):
+    for part in harvest(model, windows, sites, batch_tokens=_BATCH_TOKENS):
         acts = {group: torch.cat([part.acts[site] for site in group], 1).float() for group in gathered}
         if not len(part.pos):
             continue

@@ -19,6 +19,7 @@ from hooke.evals.sums import RESAMPLES, plain
 from hooke.evals.uniformity import uniformity
 from hooke.files import parse_json, read_safetensors, write_safetensors
 from hooke.harvest import pad
+from hooke.metrics import not_sinks
 from hooke.model import Model, length_batches
 from hooke.model.partial import Passes
 from hooke.names import Site
@@ -110,7 +111,7 @@ def evaluate(
         row |= {"uniformity": plain(uniform[i])} if uniform else {}
         result["saes"].append(row)
     if judge is not None:
-        result |= {"tokens": judge.tokens, "windows": judge.windows} | judge.joint_result()
+        result |= {"tokens": judge.tokens, "sinks": judge.sinks, "windows": judge.windows} | judge.joint_result()
     if judge is None:
         return Evaluation(result, {}, {})
     order = list(enumerate(sae.name for sae in saes))
@@ -162,8 +163,10 @@ def _judge(model: Model, saes: Sequence[Sae], windows: Sequence[Window], config:
     sites, parts = _sites(model, saes), {}
     for batch in length_batches([len(window.ids) for window in windows], config.batch_tokens):
         ids, keep = padded(model, [windows[i] for i in batch])
-        for site, acts in model.capture(ids, sites).items():
-            parts.setdefault(site, []).append(acts[keep].float().cpu())
+        found = model.capture(ids, sites)
+        calm = not_sinks(found.values(), keep)
+        for site, acts in found.items():
+            parts.setdefault(site, []).append(acts[calm].float().cpu())
     acts = {site: torch.cat(found) for site, found in parts.items()}
     calibrations, baselines = [], []
     for sae in saes:
@@ -189,8 +192,11 @@ def _read(
     for batch in itertools.islice(_batches(windows, config.batch_tokens), done, None):
         chosen = [window for _, window in batch]
         ids, keep = padded(model, chosen)
-        judge.see(batch, torch.tensor([len(window.ids) for window in chosen]), Passes.clean(model, ids, keep, sites), config.stride)
-        progress(f"Judging: {judge.tokens:,} of {config.tokens:,} tokens")
+        passes = Passes.clean(model, ids, keep, sites)
+        judge.sinks += int(keep.sum() - passes.keep.sum())
+        judge.see(batch, torch.tensor([len(window.ids) for window in chosen]), passes, config.stride)
+        sinks = f", {judge.sinks:,} attention sinks left out" if judge.sinks else ""
+        progress(f"Judging: {judge.tokens:,} of {config.tokens:,} tokens{sinks}")
         if work is not None and time.monotonic() - saved > _SAVE_EVERY_S:
             _save(judge, work)
             saved = time.monotonic()
@@ -210,7 +216,7 @@ def _batches(windows: Sequence[Window], tokens: int) -> Iterator[list[tuple[int,
 
 
 def _save(judge: Judge, work: Path) -> None:
-    facts = {"schema": SCHEMA, "batches": judge.batches, "tokens": judge.tokens, "windows": judge.windows}
+    facts = {"schema": SCHEMA, "batches": judge.batches, "tokens": judge.tokens, "windows": judge.windows, "sinks": judge.sinks}
     write_safetensors(work, judge.state(), {"hooke_eval": json.dumps(facts)})
 
 
@@ -221,6 +227,7 @@ def _restore(judge: Judge, work: Path | None) -> int:
     try:
         tensors, metadata = read_safetensors(work)
         facts = parse_json(metadata["hooke_eval"])
+        judge.sinks = int(facts["sinks"])
         judge.restore(tensors, batches=int(facts["batches"]), tokens=int(facts["tokens"]), windows=int(facts["windows"]))
     except (KeyError, ValueError, TypeError, BadFile) as error:
         raise BadFile(f"{work} holds no unfinished evaluation ({error}). Delete it to begin again.") from error

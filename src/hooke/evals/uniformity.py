@@ -11,6 +11,7 @@ from hooke.codes import Codes
 from hooke.errors import HookeError
 from hooke.evals.sums import Figure, resampling
 from hooke.harvest import pad
+from hooke.metrics import not_sinks
 from hooke.model import Model
 from hooke.model.hooks import capturing, editing
 from hooke.names import Site
@@ -64,10 +65,12 @@ def _batch(model: Model, saes: Sequence[Sae], rows: Sequence[Sequence[int]], tar
     gradients = dict(zip(sites, torch.autograd.grad(centred.sum(), [acts[site] for site in sites], allow_unused=True), strict=True))
     out = []
     with torch.no_grad():
+        before = torch.arange(ids.shape[1], device=ids.device) <= last[:, None]
+        sink = ~not_sinks(acts.values(), before)[at, last]
         for sae in saes:
             codes = sae.encode(torch.cat([acts[site][at, last].float() for site in sae.facts.input_sites], 1))
             gradient = torch.cat([gradients[site][at, last].float() for site in sae.facts.output_sites], 1)
-            out.append(shares(codes, sae.W_dec, gradient))
+            out.append(shares(codes.silenced(sink), sae.W_dec, gradient))
     return out
 
 

@@ -5,18 +5,16 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hooke.errors import HookeError
+from hooke.metrics import not_sinks
 from hooke.model import Model, length_batches, pad
 from hooke.names import Site
 from hooke.text.corpus import Window
 
 __all__ = ["Harvested", "harvest", "pad"]
-
-# A position whose norm is this many times the median of its batch is an attention sink, not a thought (methods: 1.2).
-_SINK_NORM = 10.0
 
 
 @dataclass(frozen=True)
@@ -33,6 +31,8 @@ class Harvested:
     """Its token id."""
     windows: list[Window]
     """The windows themselves."""
+    sink: Bool[Tensor, " token"]
+    """Rows that are attention sinks: none where those are left out."""
     special: int
     """Positions left out because they hold special tokens."""
     sinks: int
@@ -63,7 +63,7 @@ def harvest(
 ) -> Iterator[Harvested]:
     """Activations at `sites` for every window, about `batch_tokens` at a time, from one forward pass per batch.
 
-    Special tokens are left out; with `drop_sinks` so are positions whose norm at any site exceeds ten times the batch's median. The first
+    Special tokens are left out; with `drop_sinks` so are attention sinks (`metrics.not_sinks`). The first
     `skip` batches are passed over without running the model; those after them are what they would have been.
     Raises `HookeError` naming the site and document where an activation is not finite.
     """
@@ -77,14 +77,13 @@ def _read(model: Model, chosen: list[Window], sites: Sequence[Site], special: Te
     ids, real = pad([window.ids for window in chosen])
     wanted = real & ~torch.isin(ids, special)
     acts = model.capture(ids, sites)
-    good = wanted.clone()
     for site, value in acts.items():
         norm = torch.linalg.vector_norm(value, dim=-1, dtype=torch.float32).cpu()
         of_wanted = norm[wanted]
         if not bool(of_wanted.isfinite().all()):  # or larger than a float32 squared can be, which means the same
             raise _not_finite(site, chosen[int((wanted & ~norm.isfinite()).nonzero()[0, 0])])
-        if drop_sinks and len(of_wanted):
-            good &= norm <= _SINK_NORM * of_wanted.median()
+    calm = not_sinks(acts.values(), wanted)
+    good = calm if drop_sinks else wanted
     window, pos = good.nonzero(as_tuple=True)
     rows = window * ids.shape[1] + pos
     return Harvested(
@@ -93,6 +92,7 @@ def _read(model: Model, chosen: list[Window], sites: Sequence[Site], special: Te
         pos,
         ids[good],
         chosen,
+        ~calm[good],
         int(real.sum()) - int(wanted.sum()),
         int(wanted.sum()) - len(rows),
     )

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from hooke.devices import fast_dtype, usable_device
 from hooke.errors import BadConfig, unknown
+from hooke.metrics import not_sinks
 from hooke.model.architectures import Architecture, architecture_of, verify
 from hooke.model.carried import CARRIED, carried_folder
 from hooke.model.faster import bound_products, hasten
@@ -198,20 +199,23 @@ class Model:
     def splice(self, sae: Reconstructs) -> Iterator[None]:
         """While inside, every forward pass continues from what `sae` rebuilds in place of the activations it was made to rebuild.
 
-        Special tokens keep theirs: no SAE is trained on them, and the rest of the model leans on them. Raises `BadConfig` for an SAE that
-        reads above a site that it writes, as crosscoders do: one pass cannot hold it.
+        Special tokens and attention sinks keep theirs: no SAE is trained on them, and the rest of the model leans on them. Raises
+        `BadConfig` for an SAE that reads above a site that it writes, as crosscoders do: one pass cannot hold it.
         """
         order, reads, writes = self.architecture.order, sae.facts.input_sites, sae.facts.output_sites
         last, first = max(reads, key=order), min(writes, key=order)
         if order(last) > order(first):
             raise BadConfig(f"cannot splice in an SAE that writes {first} and reads {last} above it: one forward pass cannot hold it.")
-        widths, rebuilt = [self.width(site) for site in writes], dict[Site, Tensor]()
+        widths, rebuilt, calm = [self.width(site) for site in writes], dict[Site, Tensor](), torch.empty(0)
 
-        def put(site: Site, _: Tensor) -> Tensor:
+        def put(site: Site, acts: Tensor) -> Tensor:
+            nonlocal calm
             if site == first:
+                everyone = torch.ones(read[last].shape[:2], dtype=torch.bool, device=read[last].device)
+                calm = not_sinks([read[site] for site in reads], everyone)[..., None]
                 parts = sae.reconstruct(torch.cat([read[site] for site in reads], -1)).split(widths, -1)
                 rebuilt.update(zip(writes, parts, strict=True))
-            return rebuilt[site]
+            return torch.where(calm, rebuilt[site], acts)
 
         located = {site: self.architecture.locate(self.hf, site) for site in reads}
         with capturing(located) as read, contextlib.ExitStack() as stack:

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
+from hooke.metrics import not_sinks
 from hooke.model import Model
 from hooke.model.hooks import capturing, editing
 from hooke.names import Site
@@ -27,7 +28,7 @@ class Passes:
     ids: Int[Tensor, "batch pos"]
     """Token ids, padded on the right."""
     keep: Bool[Tensor, "batch pos"]
-    """Positions that are counted and replaced: neither special tokens nor padding."""
+    """Positions that are counted and replaced: neither special tokens, nor padding, nor attention sinks."""
     acts: Mapping[Site, Float[Tensor, "batch pos d_site"]]
     """The clean activations at the wanted sites, and at the outputs of blocks that later passes start from."""
     hidden: Float[Tensor, "batch pos d_model"]
@@ -37,7 +38,7 @@ class Passes:
 
     @classmethod
     def clean(cls, model: Model, ids: Int[Tensor, "batch pos"], keep: Bool[Tensor, "batch pos"], sites: Sequence[Site]) -> "Passes":
-        """Run the batch as it is, remembering the activations at `sites`."""
+        """Run the batch as it is, remembering the activations at `sites`; of the positions `keep`, attention sinks there are left out."""
         wanted = {*sites, *(Site(first - 1, "resid_post") for first in map(first_block, sites) if first > 0)}
         located = {site: model.architecture.locate(model.hf, site) for site in wanted}
         base, tuples = model.architecture.base(model.hf), []
@@ -47,7 +48,7 @@ class Passes:
                 hidden = base(input_ids=ids, use_cache=False).last_hidden_state
         finally:
             look.remove()
-        return cls(model, ids, keep, found, hidden, tuples[0])
+        return cls(model, ids, not_sinks([found[site] for site in sites], keep), found, hidden, tuples[0])
 
     def rows(self, chosen: Int[Tensor, " row"]) -> "Passes":
         """The same for some rows of the batch."""

@@ -225,6 +225,7 @@ def _text(
             "div",
             tag("a", str(i + 1), class_="num", href=f"#text-{i}", aria_label=f"Link to text {i + 1}"),
             _topic(text, None if where is None or where >= len(topics) else where) if place is not None else None,
+            tag("span", f"{count(text.sinks, 'attention sink')} left out") if text.sinks else None,
             tag("span", f"{count(text.truncated, 'token')} past the model's context left out") if text.truncated else None,
             tag("span", explained(text.explained), class_="end"),
             class_="head",

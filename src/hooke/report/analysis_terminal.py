@@ -67,6 +67,8 @@ def _text(console: Console, place: int, text: TextResult, topical: bool) -> None
     topic = "fits no topic" if text.topic is None else stripped(text.topic)
     own = next((percent(entry.score) for entry in text.topics if entry.topic == text.topic), None)
     said = [*([f"{topic} {own}" if own else topic] if topical else []), explained(text.explained)]
+    if text.sinks:
+        said.append(f"{count(text.sinks, 'attention sink')} left out")
     if text.truncated:
         said.append(f"{count(text.truncated, 'token')} past the model's context left out")
     grid = Table.grid()
