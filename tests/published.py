@@ -212,6 +212,10 @@ def saelens(root: Path, architecture: str = "jumprelu", old: bool = False, **mor
         formula = lambda x: (a := plain_formula(x)[0], a / norm @ w["W_dec"] + w["b_dec"])  # noqa: E731
     if more.get("normalize_activations") in ("layer_norm", "constant_norm_rescale"):
         formula = _normalized(formula, str(more["normalize_activations"]))
+    if scale := more.pop("scale", ""):  # on activations, learnt after everything else
+        tensors[str(scale)] = factor = 1 + w["b_enc"]
+        whole = formula
+        formula = lambda x: (a := whole(x)[0], a * factor @ w["W_dec"] + w["b_dec"])  # noqa: E731
     put(folder / "sae_weights.safetensors", tensors)
     hook = "blocks.2.mlp.hook_in" if transcoder else "blocks.2.hook_resid_post"
     place = {"hook_name": hook, "model_name": "gpt2-small", "context_size": 128, "prepend_bos": True}
@@ -491,6 +495,10 @@ CASES: dict[str, Callable[[Path], Published]] = {
     "saelens jumprelu_skip_transcoder": lambda root: saelens(root, "jumprelu_skip_transcoder"),
     "saelens old standard": lambda root: saelens(root, "standard", old=True),
     "saelens old topk": lambda root: saelens(root, "topk", old=True),
+    **{
+        f"saelens {name}": lambda root, name=name: saelens(root, "standard", old=True, scale=name)
+        for name in ("scaling_factor", "finetuning_scaling_factor")
+    },
     "saelens no b_dec": lambda root: saelens(root, "standard", apply_b_dec_to_input=False),
     "saelens rescaled topk": lambda root: saelens(root, "topk", rescale_acts_by_decoder_norm=True),
     "saelens layer_norm": lambda root: saelens(root, "topk", normalize_activations="layer_norm"),

@@ -23,7 +23,7 @@ def not_sinks(acts: Iterable[Float[Tensor, "batch pos d_site"]], counted: Bool[T
     good = counted.clone()
     for value in acts:
         norm = torch.linalg.vector_norm(value, dim=-1, dtype=torch.float32).to(counted.device)
-        good &= norm <= _SINK_NORM * norm.masked_fill(~counted, torch.nan).nanmedian(1, keepdim=True).values
+        good &= ~(norm > _SINK_NORM * norm.masked_fill(~counted, torch.nan).nanmedian(1, keepdim=True).values)  # NaN is no sink
     return good
 
 

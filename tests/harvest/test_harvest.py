@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from hooke import tiny
-from hooke.errors import HookeError
+from hooke.errors import BadFile, HookeError
 from hooke.harvest import Harvested, harvest, pad
 from hooke.names import Site
 from hooke.text.corpus import Window
@@ -88,6 +88,14 @@ def test_an_activation_that_is_not_finite_is_named(model):
         pytest.raises(HookeError, match=rf"resid_post\.0 are not finite in document {second.doc} of 'stories'"),
     ):
         list(harvest(model, windows, SITES[:1], drop_sinks=False))
+
+
+def test_a_weight_behind_it_is_named():
+    model = tiny.model()
+    with torch.no_grad():
+        model.hf.get_input_embeddings().weight[model.tokenizer.encode(["the storm"])[0][-1]] = torch.nan
+    with pytest.raises(BadFile, match=r"not finite in document 0 of 'stories'\. The weight 'model\.embed_tokens\.weight' of tiny holds"):
+        list(harvest(model, cut(model, ["the storm"]), SITES[:1]))
 
 
 def test_pad():

@@ -173,6 +173,15 @@ def test_code_that_comes_with_a_model_is_never_run_nor_asked_about(
         assert "can only be loaded by running Python code that comes with it, which Hooke never does" in err
 
 
+@pytest.mark.parametrize("name", ["model.layers.1.mlp.up_proj.weight", "model.embed_tokens.weight"])
+def test_a_weight_that_is_not_finite_is_named_and_the_architecture_not_blamed(name: str) -> None:
+    hf = tiny.model().hf
+    with torch.no_grad():
+        dict(hf.named_parameters())[name][:] = torch.nan
+    with pytest.raises(BadFile, match=f"the weight '{name}' of this model holds values that are not finite"):
+        Model(hf, tiny.model().tokenizer, "spoilt")
+
+
 def test_an_architecture_without_a_row_is_unknown() -> None:
     from transformers import OPTConfig, OPTForCausalLM
 

@@ -11,7 +11,7 @@ import numpy as np
 import published
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from hooke.errors import BadFile
 from hooke.sae.formats import inspect, open_sae
@@ -151,6 +151,27 @@ def test_yaml_that_grows_when_read_is_refused(trick: str, tmp_path: Path) -> Non
     assert tracemalloc.get_traced_memory()[1] < 30 << 20
     tracemalloc.stop()
     assert len(str(caught.value)) < 1500
+
+
+@pytest.mark.parametrize("case", published.CASES)
+def test_a_tensor_that_no_reader_knows_is_named(case: str, tmp_path: Path) -> None:
+    made = published.CASES[case](tmp_path)
+    strange = torch.linspace(1, 2, 20)
+    for path in tmp_path.rglob("*"):
+        if path.suffix == ".safetensors":
+            save_file({**load_file(path), "mystery": strange}, path)
+        elif path.suffix == ".npz":
+            np.savez(path, **dict(np.load(path)), mystery=strange.numpy())
+        elif path.suffix in (".pt", ".pth"):
+            content = torch.load(path)
+            inner = content["ae"] if isinstance(content.get("ae"), dict) else content
+            inner["mystery"] = strange
+            torch.save(content, path)
+    said = (
+        "is no SAE in a form" if case == "qresearch" else r"tensors that this format is not known to have: 'mystery' \[20\]"
+    )  # told by its four names
+    with pytest.raises(BadFile, match=said):
+        open_sae(made.path, member=made.member)
 
 
 LARGE = {"an integer": "9" * 400, "a negative one": "-" + "9" * 400, "an exponent": "1e999", "one past 64 bits": str(1 << 63)}

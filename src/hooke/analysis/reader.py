@@ -19,7 +19,7 @@ from hooke.analysis.summary import weigh_topics
 from hooke.atlas import NO_MEANING, Feature
 from hooke.atlas.notes import Notes
 from hooke.errors import BadConfig, BadFile, unknown
-from hooke.harvest import pad
+from hooke.harvest import not_finite, pad
 from hooke.metrics import not_sinks
 from hooke.model import Model, length_batches
 from hooke.names import Site
@@ -169,6 +169,9 @@ class Reader:
         found = self.model.capture(ids, _sites([lens.sae for lens in self.lenses]))
         calm = not_sinks(found.values(), keep)
         acts = {site: value[keep].float() for site, value in found.items()}
+        for site, value in acts.items():
+            if len(value) and not all(bound.isfinite() for bound in value.aminmax()):
+                raise not_finite(self.model, site, repr(self.model.tokenizer.decode(ids[keep].tolist())[:40]))
         counts, sinks = keep.sum(1), (keep & ~calm).sum(1).tolist()
         text = torch.repeat_interleave(torch.arange(len(windows)), counts)
         by_lens = [

@@ -8,9 +8,10 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hooke.errors import HookeError
+from hooke.errors import BadFile, HookeError
 from hooke.metrics import not_sinks
 from hooke.model import Model, length_batches, pad
+from hooke.model.architectures import spoilt_weight
 from hooke.names import Site
 from hooke.text.corpus import Window
 
@@ -81,7 +82,8 @@ def _read(model: Model, chosen: list[Window], sites: Sequence[Site], special: Te
         norm = torch.linalg.vector_norm(value, dim=-1, dtype=torch.float32).cpu()
         of_wanted = norm[wanted]
         if not bool(of_wanted.isfinite().all()):  # or larger than a float32 squared can be, which means the same
-            raise _not_finite(site, chosen[int((wanted & ~norm.isfinite()).nonzero()[0, 0])])
+            window = chosen[int((wanted & ~norm.isfinite()).nonzero()[0, 0])]
+            raise not_finite(model, site, f"document {window.doc} of {window.corpus!r}")
     calm = not_sinks(acts.values(), wanted)
     good = calm if drop_sinks else wanted
     window, pos = good.nonzero(as_tuple=True)
@@ -98,9 +100,12 @@ def _read(model: Model, chosen: list[Window], sites: Sequence[Site], special: Te
     )
 
 
-def _not_finite(site: Site, window: Window) -> HookeError:
-    where = f"document {window.doc} of {window.corpus!r}"
-    return HookeError(f"activations at {site} are not finite in {where}. Use bfloat16 or float32.")
+def not_finite(model: Model, site: Site, where: str) -> HookeError:
+    """The error for activations that are not finite: by a weight that is not, which is named, or by the number format."""
+    said = f"activations at {site} are not finite in {where}."
+    if name := spoilt_weight(model.hf):
+        return BadFile(f"{said} The weight {name!r} of {model.name} holds values that are not finite; its file is damaged.")
+    return HookeError(f"{said} Use bfloat16 or float32.")
 
 
 def _batches(windows: Iterable[Window], tokens: int) -> Iterator[list[Window]]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from hooke.errors import ShapeMismatch, UnknownName, unknown
+from hooke.errors import BadFile, ShapeMismatch, UnknownName, unknown
 from hooke.model.hooks import Located, run_until
 from hooke.names import SITE_KINDS, Site
 
@@ -172,8 +172,18 @@ def verify(model: "PreTrainedModel", architecture: Architecture) -> None:
                 _check_width(site, acts[site], architecture.width(config, site), tokens)
             for layer in sorted(checked):
                 _check_block(architecture, architecture.parallel(config), layer, acts, located)
+    except ShapeMismatch as error:
+        if name := spoilt_weight(model):
+            raise BadFile(f"the weight {name!r} of this model holds values that are not finite; its file is damaged.") from error
+        raise
     finally:
         model.train(training)
+
+
+def spoilt_weight(model: "PreTrainedModel") -> str | None:
+    """The name of the first weight that holds NaN or infinity; None where all is well."""
+    bounds = ((name, weight.aminmax()) for name, weight in model.named_parameters() if weight.numel())
+    return next((name for name, (low, high) in bounds if not (low.isfinite() and high.isfinite())), None)
 
 
 def _check_width(site: Site, acts: Tensor, width: int, tokens: Tensor) -> None:

@@ -47,6 +47,9 @@ def load(path: Path) -> Sae:
             raise BadFile(f"{path}: {name} has shape {list(loaded[name].shape)}.")
         if not finite(loaded[name]):
             raise BadFile(f"{path}: {name} holds values that are not finite. The file is damaged or its training diverged.")
+    known = {*loaded, *(f"{name}.{part}" for name in ("W_enc", "W_dec") for part in ("int8", "scale", "column"))}
+    if strange := tensors.keys() - known:
+        raise BadFile(f"{path} holds tensors that this version does not know: {listed(strange)}. A newer Hooke may read it.")
     check_shapes(loaded, f"{path} ({facts.name})")
     return Sae(**loaded, facts=facts)
 

@@ -46,7 +46,7 @@ def read_llama_scope(source: Source) -> Sae:
     config = source.json(LLAMA_CONFIG)
     checkpoints = Source(source.folder / "checkpoints", meta=source.meta)
     found = checkpoints.tensors(LLAMA_FILE)
-    source.held, source.dtypes = checkpoints.held, checkpoints.dtypes
+    source.held, source.dtypes, source.shapes = checkpoints.held, checkpoints.dtypes, checkpoints.shapes
     source.used.add(f"checkpoints/{LLAMA_FILE}")
     parts = _linear(source, found)
     norms = config.get("dataset_average_activation_norm")
@@ -185,6 +185,7 @@ def _clt(source: Source, config: dict[str, Any], found: dict[str, Tensor]) -> Sa
     parts = [_clt_part(source, config, found, i, count) for i in range(count) if chosen in (None, i)]
     reads = [place(hook, model) for i, hook in enumerate(hooks["in"] or []) if chosen in (None, i)]
     writes = [place(hook, model).site for hook in hooks["out"] or []]
+    source.asked |= {f"b_D.{i}" for i in range(count)}  # each layer's share asks for its own alone
     variant = source.folder.name if chosen is None else f"{source.folder.name}.layer_{chosen}"
     if chosen is not None:
         source.warn(f"this is the share of layer {chosen}; reconstructions of all {count} shares add up to the whole.")

@@ -79,6 +79,7 @@ def weight(source: Source, tensors: dict[str, Tensor], name: str, ndim: int) -> 
     if name not in tensors:
         raise BadFile(f"{source.where} lacks the tensor {name!r}; it holds {listed(tensors, 12) or 'none'}.")
     found = tensors[name]
+    source.asked.add(name)
     if not found.is_floating_point():
         raise BadFile(f"{source.where}: {name} is of type {str(found.dtype).removeprefix('torch.')}; weights are floating point.")
     if found.ndim != ndim:
@@ -141,6 +142,7 @@ def finish(
     k = facts.get("k")
     if k is not None and not (1 <= k <= d_sae and (facts["activation"] != "groupmax" or d_sae % k == 0)):
         raise BadFile(f"{source.where}: k={k} cannot be with {d_sae} features.")
+    source.check_all_asked()
     if places[0].normalize != "none":
         facts |= {"normalize": places[0].normalize, "norm_eps": places[0].eps}
     name = str(SaeName(_slug(collection), Site.parse(sites[0]), _slug(variant) if variant else _width(d_sae)))

@@ -7,6 +7,7 @@ converted Gemma Scope 2 transcoder is wrong, its `hf_hook_name` right.
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -62,10 +63,12 @@ def read(source: Source) -> Sae:
         raise BadFile(f"{source.where}: activation {activation!r}; known are relu and topk.")
     found = source.tensors(FILE)
     parts, k = _activation(source, config, architecture, _parts(source, config, architecture, found))
-    if "scaling_factor" in found:  # a fine-tuned scale on activations before they are decoded
-        parts = Parts(
-            parts.W_enc, parts.b_enc, parts.W_dec * weight(source, found, "scaling_factor", 1)[:, None], parts.b_dec, parts.threshold
-        )
+    for name in ("scaling_factor", "finetuning_scaling_factor"):  # a fine-tuned scale on activations before they are decoded
+        if name in found:
+            scale = weight(source, found, name, 1)
+            if len(scale) != len(parts.W_dec):
+                raise BadFile(f"{source.where}: {name} has {len(scale)} values for {len(parts.W_dec)} features.")
+            parts = replace(parts, W_dec=parts.W_dec * scale[:, None])
     metadata = config["metadata"]
     model = source.model or model_id(word(source, metadata, "model_name"))
     reads, writes = _places(source, metadata, model)

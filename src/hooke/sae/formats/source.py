@@ -55,6 +55,10 @@ class Source:
     """Tensors that were read and found to be finite."""
     dtypes: set[str] = field(default_factory=set)
     """Types of the weights that were read."""
+    shapes: dict[str, list[int]] = field(default_factory=dict)
+    """Shapes of the tensors in the files that were read, those that hold several numbers with a fraction."""
+    asked: set[str] = field(default_factory=set)
+    """Names of those that a reader asked for."""
 
     @cached_property
     def names(self) -> set[str]:
@@ -124,7 +128,16 @@ class Source:
             found = {str(key): self.pt(name).tensor(value, meta=self.meta) for key, value in stored.items()}
         self.dtypes |= {str(tensor.dtype).removeprefix("torch.") for tensor in found.values() if tensor.ndim >= 2}
         self.held += found.values()
+        self.shapes |= {key: list(tensor.shape) for key, tensor in found.items() if tensor.is_floating_point() and tensor.numel() > 1}
         return found
+
+    def check_all_asked(self) -> None:
+        """Raise `BadFile` where the files hold a tensor that no reader asked for: what it would have changed, nobody knows."""
+        asked = {name.lower() for name in self.asked}  # Gemma Scope writes w_enc and W_enc
+        if unknown := [name for name in self.shapes if name.lower() not in asked]:
+            said = ", ".join(f"{name[:80]!r} {self.shapes[name]}" for name in sorted(unknown)[:5])
+            more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
+            raise BadFile(f"{self.where} holds tensors that this format is not known to have: {said}{more}. Without them it may be wrong.")
 
     def content(self, name: str, under: str = "") -> dict[str, Any]:
         """The dictionary in a `.pt` file, or its entry `under`; its tensors are `Stored`."""
@@ -155,6 +168,7 @@ class Source:
     def scalar(self, name: str, key: str, tensors: dict[str, Tensor], under: str = "") -> float:
         """The single value of a tensor, read even in `meta` mode."""
         tensor = tensors[key]
+        self.asked.add(key)
         if tensor.numel() != 1:
             raise BadFile(f"{self.folder / name}: {key} has shape {list(tensor.shape)}; it must be one number.")
         if tensor.is_meta and name.endswith(".safetensors"):
