@@ -6,7 +6,8 @@ functions and under `TYPE_CHECKING`.
 
 import ast
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -66,3 +67,62 @@ def test_an_upward_import_is_caught(line):
 
 def test_a_downward_import_passes():
     assert upward("from hooke.names import Site\nfrom . import spec\nimport torch", "sae", ("hooke", "sae")) == []
+
+
+def modules() -> dict[str, Path]:
+    """Every module of the package by its dotted name."""
+    return {
+        ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): path for path in PACKAGE.rglob("*.py")
+    }
+
+
+def needed(path: Path, known: Collection[str]) -> set[str]:
+    """The modules that one of hooke needs to do its work.
+
+    Left out are imports for type checkers, the rooms that a package's face (`__init__`) opens only when it is asked, and what a result
+    needs to show itself in a notebook.
+    """
+    found: set[str] = set()
+
+    def look(node: ast.AST) -> None:
+        late = isinstance(node, ast.FunctionDef) and (path.name == "__init__.py" or node.name == "_repr_html_")
+        if late or (isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
+            return
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.update(whole if (whole := f"{node.module}.{alias.name}") in known else node.module for alias in node.names)
+        for child in ast.iter_child_nodes(node):
+            look(child)
+
+    look(ast.parse(path.read_text()))
+    return found & set(known)
+
+
+def test_no_import_goes_in_a_circle():
+    known = modules()
+    graph = {name: needed(path, known) - {name} for name, path in known.items()}
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        raise AssertionError(" -> ".join(reversed(error.args[1]))) from None
+
+
+def importers(*wanted: str) -> set[str]:
+    """The modules of hooke that import one of `wanted` or a part of it, wherever in them."""
+    found = set()
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            if any(one == want or one.startswith(f"{want}.") for one in names for want in wanted):
+                found.add(name.removeprefix("hooke."))
+    return found
+
+
+def test_html_is_made_in_reports_and_notebook_cells_alone():
+    assert [name for name in importers("hooke.text.markup") if not name.startswith("report.") and not name.endswith(".notebook")] == []
+
+
+def test_terminal_tables_are_made_in_reports_and_commands_alone():
+    assert [name for name in importers("rich") if name.partition(".")[0] not in ("report", "cli")] == []

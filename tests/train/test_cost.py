@@ -8,6 +8,7 @@ import torch
 
 from hooke.errors import LimitReached
 from hooke.names import Site
+from hooke.report.training_terminal import cost_table
 from hooke.train.config import TrainConfig
 from hooke.train.cost import CHECKPOINTS, MARGIN, CostSheet, Load, SaeSize, available_memory, estimate, free_disk
 from hooke.train.trainer import SaeTrainer
@@ -66,7 +67,7 @@ def test_the_table_says_totals_first() -> None:
 
     sheet = estimate([SaeSize("a", 640, 640, 4096)], load(forward_tokens_per_s=2000.0))
     console = Console(width=80, file=io.StringIO())
-    console.print(sheet.table())
+    console.print(cost_table(sheet))
     lines = [line.rstrip() for line in console.file.getvalue().splitlines()]  # type: ignore[attr-defined]
     assert lines[0] == "What this run takes"
     assert [line.split()[0] for line in lines[1:] if line[:1].strip()] == ["time", "memory", "disk"]

@@ -76,7 +76,9 @@ def train(
             feed.cost(timed=False).refuse(out)
             sheet = feed.cost(timed=True)
     if sheet is not None:
-        console.print(sheet.table())
+        from hooke.report.training_terminal import cost_table
+
+        console.print(cost_table(sheet))
     if dry_run:
         if json and sheet is not None:
             print_line({"hours": sheet.total_hours, "memory_bytes": sheet.memory_bytes, "disk_bytes": sheet.disk_bytes})

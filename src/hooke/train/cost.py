@@ -5,13 +5,9 @@ import shutil
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from hooke.errors import LimitReached
 from hooke.text.figures import duration
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 __all__ = ["CostSheet", "Load", "SaeSize", "available_memory", "estimate", "free_disk"]
 
@@ -114,18 +110,6 @@ class CostSheet:
             rows.append((what, f"with {MARGIN - 1:.0%} to spare", size(total)))
             rows += [("", part, size(n)) for part, n in parts.items() if n]
         return rows
-
-    def table(self) -> "Table":
-        """The sheet for a terminal."""
-        from rich.table import Table
-
-        table = Table(title="What this run takes", box=None, padding=(0, 2, 0, 0), title_justify="left", show_header=False)
-        table.add_column(style="bold")
-        table.add_column()
-        table.add_column(justify="right")
-        for what, part, much in self.rows():
-            table.add_row(what, part, much, style=None if what else "dim")
-        return table
 
     def refuse(self, folder: Path, *, memory: int | None = None, disk: int | None = None) -> None:
         """Raise `LimitReached` where the run cannot fit: what it needs, what there is, and what to lower.
