@@ -220,9 +220,7 @@ class TestReal:
 
     @pytest.fixture(scope="class")
     def twelve(self) -> Sae:
-        from hooke.sae.packs import find_sae
-
-        return Sae.load(find_sae("gemma-3-270m/resid_post.12/4k").path)
+        return Sae.from_pretrained("gemma-3-270m/resid_post.12/4k")
 
     def test_the_pack_passes(self, yardstick: Neutral) -> None:
         from hooke.sae.packs import installed_saes

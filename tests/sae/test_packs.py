@@ -15,7 +15,6 @@ from hooke.sae.packs import (
     atlas_file,
     atlas_files,
     default_atlas,
-    find_sae,
     installed_saes,
     pack_folders,
     register_atlas,
@@ -65,23 +64,22 @@ def test_saes_are_listed_by_model_and_site(packs: Path) -> None:
 
 
 def test_an_sae_is_found_and_loaded_by_its_name(packs: Path) -> None:
-    assert find_sae("m/resid_post.12/4k").path == packs / "hooke_pack_one" / "b.safetensors"
     assert Sae.from_pretrained("m/resid_post.12/4k").facts.metrics == {"l0": 50.0}
 
 
 def test_a_name_that_none_has_is_told_with_the_nearest(packs: Path) -> None:
     with pytest.raises(UnknownName) as caught:
-        find_sae("m/resid_post.12/8k")
+        Sae.from_pretrained("m/resid_post.12/8k")
     assert str(caught.value).startswith("unknown SAE 'm/resid_post.12/8k'. Did you mean 'm/resid_post.12/4k'? Known: a/mlp_out.0/1k, ")
-    assert str(caught.value).endswith("pip install hooke-gemma-3-270m")
+    assert str(caught.value).endswith("org/repo/path on a model hub.")
 
 
 def test_without_packs_there_is_nothing_and_that_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: [])
     assert pack_folders() == {}
     assert installed_saes() == []
-    with pytest.raises(UnknownName, match=r"None is known here\. .*pip install hooke-gemma-3-270m"):
-        find_sae("m/resid_post.12/4k")
+    with pytest.raises(UnknownName, match="m/resid_post.12/4k"):
+        Sae.from_pretrained("m/resid_post.12/4k")
 
 
 def test_the_atlas_lies_beside_the_sae(packs: Path) -> None:

@@ -21,9 +21,6 @@ def convert(
     revision: Annotated[str | None, Parameter(help="Branch, tag or commit on the hub.")] = None,
     site: Annotated[str | None, Parameter(help="The site to take where the files do not say theirs, as resid_post.12.")] = None,
     model: Annotated[str | None, Parameter(help="The model to take in place of what the files say.")] = None,
-    allow_pickle: Annotated[
-        bool, Parameter(negative="", help="Let torch read a .pt file that is more than plain tensors, in a process of its own.")
-    ] = False,
 ) -> None:
     """Write an SAE in another format."""
     from hooke.sae.formats import write_sae
@@ -32,6 +29,6 @@ def convert(
     found = resolve(source, revision=revision, member=member, progress=talk)
     if target.resolve() in (found.path.resolve(), *found.path.resolve().parents):
         raise BadConfig(f"{target} holds {source}; write to another place.")
-    sae = found.open(site=site, model=model, allow_pickle=allow_pickle)
+    sae = found.open(site=site, model=model)
     written = write_sae(sae, target, to)
     sys.stderr.write(f"Wrote {written} ({sae.name}, {sae.d_in:,} x {sae.d_sae:,}).\n")

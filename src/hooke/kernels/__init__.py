@@ -59,13 +59,12 @@ class Layout:
     """First output column each feature writes (int32); it writes all from there on."""
 
     @classmethod
-    def of(cls, d_sae: int, ends: list[int] | None = None, weights: list[float] | None = None) -> "Layout":
-        """Features that read and write everything, nested in prefixes of sizes `ends` with `weights` (equal ones unless given)."""
+    def of(cls, d_sae: int, ends: list[int] | None = None) -> "Layout":
+        """Features that read and write everything, nested in prefixes of sizes `ends`, whose errors weigh the same."""
         ends = ends or [d_sae]
-        shares = torch.tensor(weights or [1.0] * len(ends))
         group = torch.bucketize(torch.arange(d_sae), torch.tensor(ends), right=True).int()
         nothing = torch.zeros(d_sae, dtype=torch.int32)
-        return cls(torch.tensor(ends, dtype=torch.int32), shares / shares.sum(), group, nothing, nothing.clone())
+        return cls(torch.tensor(ends, dtype=torch.int32), torch.full((len(ends),), 1 / len(ends)), group, nothing, nothing.clone())
 
     def to(self, device: torch.device) -> "Layout":
         """The same on another device."""

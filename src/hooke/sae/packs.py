@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hooke.errors import BadFile, unknown
+from hooke.errors import BadFile
 from hooke.files import atomic_write, cache_dir, data_dir, parse_json, sha256, sole_writer
 from hooke.names import SaeName
 from hooke.sae.facts import SaeFacts
@@ -76,16 +76,6 @@ def installed_saes() -> list[InstalledSae]:
             facts, d_in, d_sae = Sae.read_facts(path)
             rows.append(InstalledSae(facts, path, d_in, d_sae))
     return sorted(rows, key=lambda row: (row.facts.model, row.facts.site, row.facts.name))
-
-
-def find_sae(name: str) -> InstalledSae:
-    """The installed SAE called `name`."""
-    rows = {row.facts.name: row for row in installed_saes()}
-    if name not in rows:
-        raise unknown(
-            "SAE", name, rows, "An SAE is a name from `hooke saes` or a .safetensors file. The default pack: pip install hooke-gemma-3-270m"
-        )
-    return rows[name]
 
 
 def atlas_file(sae: "str | Sae") -> Path | None:

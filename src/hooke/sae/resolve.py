@@ -65,11 +65,11 @@ class Resolved:
         seen = inspect(self.path, **self._options({"site": site, "model": model}))
         return seen if self.known is None or not seen.name else replace(seen, name=self._address(Site.parse(seen.reads[0])))
 
-    def open(self, *, site: str | None = None, model: str | None = None, allow_pickle: bool = False) -> Sae:
+    def open(self, *, site: str | None = None, model: str | None = None) -> Sae:
         """The SAE, with what only its place says (name, model, L0) among its facts; arguments as in `hooke.sae.formats.open_sae`."""
         from hooke.sae.formats import open_sae
 
-        sae, known = open_sae(self.path, allow_pickle=allow_pickle, **self._options({"site": site, "model": model})), self.known
+        sae, known = open_sae(self.path, **self._options({"site": site, "model": model})), self.known
         if known is None:
             return sae
         whole = {} if known.l0 is None or self._share else {"l0": known.l0}

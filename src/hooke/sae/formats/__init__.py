@@ -121,15 +121,13 @@ class Inspection:
         return asdict(self) | {"path": str(self.path)}
 
 
-def open_sae(
-    path: Path | str, *, member: str | None = None, site: str | None = None, model: str | None = None, allow_pickle: bool = False
-) -> Sae:
+def open_sae(path: Path | str, *, member: str | None = None, site: str | None = None, model: str | None = None) -> Sae:
     """The SAE in a file or folder of any dialect, in Hooke's form: `b_dec` and fixed scales folded, every value checked.
 
     `member` names one of several in a folder (`inspect` lists them). `site` is taken where the files do not say theirs, `model` in place
-    of what they say. `allow_pickle` lets torch read `.pt` files that are more than plain tensors, in a process of its own.
+    of what they say.
     """
-    return _read(*_found(Path(path), member, site=site, model=model, allow_pickle=allow_pickle))
+    return _read(*_found(Path(path), member, site=site, model=model))
 
 
 def inspect(path: Path | str, *, member: str | None = None, site: str | None = None, model: str | None = None) -> Inspection:

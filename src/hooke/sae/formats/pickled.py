@@ -30,7 +30,7 @@ _STORAGES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-_ADVICE = "If you trust it: hooke convert IN OUT --allow-pickle, which lets torch read it in a process of its own."
+_ADVICE = "If you trust it, open it with torch where you made it and save its tensors alone, best as safetensors."
 
 
 @dataclass(frozen=True)

@@ -45,8 +45,6 @@ class Source:
     """The site to take where the files do not say one that Hooke knows."""
     model: str | None = None
     """The model, where the caller knows it; files are often vague."""
-    allow_pickle: bool = False
-    """Whether `.pt` files that `pickled` refuses may be read by torch in a process of its own."""
     warnings: list[str] = field(default_factory=list)
     """What the reader had to assume."""
     used: set[str] = field(default_factory=set)
@@ -147,19 +145,8 @@ class Source:
     def pt(self, name: str) -> PtFile:
         """A `.pt` file's contents."""
         if name not in self._pt_files:
-            self._pt_files[name] = self._read_pt(self.folder / name)
+            self._pt_files[name] = read_pt(self.folder / name)
         return self._pt_files[name]
-
-    def _read_pt(self, path: Path) -> PtFile:
-        try:
-            return read_pt(path)
-        except BadFile:
-            if not self.allow_pickle:
-                raise
-            from hooke.sae.formats.unpickle import unpickled
-
-            tensors, plain = unpickled(path)
-            return PtFile(path, plain | tensors, {})
 
     @cached_property
     def _pt_files(self) -> dict[str, PtFile]:
