@@ -1,13 +1,11 @@
 """A small atlas written by hand: two SAEs, a few windows of text, hostile strings, and every part of a record once."""
 
-import sqlite3
 from pathlib import Path
 
 import numpy as np
 import planted
-import zstandard
 
-from hooke.atlas import NO_MEANING, AtlasWriter, Example, FeatureRecord, Label, SaeEntry, Score, TextWindow, TokenCount, schema
+from hooke.atlas import NO_MEANING, AtlasWriter, Example, FeatureRecord, Label, SaeEntry, Score, TextWindow, TokenCount
 
 FIRST, SECOND = "tiny/resid_post.3/8", "tiny/resid_post.7/4"
 GROUPS = {"about": [0, 3], "word": [3, 8]}
@@ -83,24 +81,3 @@ def write(path: Path, **options: object) -> Path:
         for entry in entries:
             writer.sae(entry, map(record, range(entry.d_sae)))
         return writer.finish()
-
-
-def write_old(path: Path) -> Path:
-    """A file of schema 1."""
-    db = sqlite3.connect(path, isolation_level=None)
-    db.executescript(schema.MIGRATIONS[0])
-    db.execute("INSERT INTO fact VALUES ('topics', '[\"sport\", \"none\"]')")
-    profile = (
-        '{"words": ["rocket"], "examples": [["the ", "rocket", " into space", 9.5, "news"], ["", "x", "", 1, "news"]], "outputs": [" oil"]}'
-    )
-    empty = '{"words": [], "examples": [], "outputs": []}'
-    blob = bytes(16), bytes(4)
-    for number, (name, count) in enumerate([(FIRST, 3), (SECOND, 2)], 1):
-        db.execute("INSERT INTO sae VALUES (?, ?, '{}', ?)", (number, name, np.zeros(4, np.float32).tobytes()))
-        for index in range(count):
-            known = ("rockets", "word", 0.875, 12) if index == 1 else (None, None, None, 0)
-            row = (number, index, 0.5, 9.5, *known, *blob, zstandard.compress((profile if index == 1 else empty).encode()))
-            db.execute("INSERT INTO feature VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)", row)
-    db.execute("PRAGMA user_version = 1")
-    db.close()
-    return path

@@ -1,4 +1,4 @@
-"""A smaller copy of an atlas says the same with fewer examples, and an old atlas has none."""
+"""A smaller copy of an atlas says the same with fewer examples."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -78,7 +78,7 @@ def test_without_packs_there_is_nothing_and_that_is_said(monkeypatch: pytest.Mon
     monkeypatch.setattr(importlib.metadata, "entry_points", lambda *, group: [])
     assert pack_folders() == {}
     assert installed_saes() == []
-    with pytest.raises(UnknownName, match="m/resid_post.12/4k"):
+    with pytest.raises(UnknownName, match=r"m/resid_post\.12/4k"):
         Sae.from_pretrained("m/resid_post.12/4k")
 
 

@@ -14,7 +14,6 @@ from hooke.atlas.feature import Feature, OutputToken, Passage, Relative, TokenSh
 from hooke.atlas.naming import Name, names_of
 from hooke.atlas.opening import damage, open_database
 from hooke.atlas.packing import unpack, unpack_numbers
-from hooke.atlas.profile import old_label, unpack_profile
 from hooke.atlas.records import (
     BACKGROUND_STEPS,
     NO_MEANING,
@@ -95,7 +94,7 @@ class Atlas:
     """An open atlas. Reading only; `AtlasWriter` makes one."""
 
     def __init__(self, path: Path | str, notes: "Notes | None" = None) -> None:
-        """Open the file at `path`. Raises `BadFile` where it is no atlas or was made by a newer version.
+        """Open the file at `path`. Raises `BadFile` where it is no atlas or was made by another version.
 
         With `notes`, features come with what a person wrote about them.
         """
@@ -236,7 +235,7 @@ class Atlas:
         return Search(self, self._db, self._first, filters or Filters())
 
     def _feature(self, entry: SaeEntry, index: int, row: tuple[Any, ...], around: int, written: Written) -> Feature:
-        count, density, largest, label, kind, score, evidence, background, topics, form, content = row
+        count, density, largest, *_, background, topics, form, content = row
         affinities = np.frombuffer(topics, "<f2").astype(float).tolist()
         fields: dict[str, Any] = {
             "background": np.frombuffer(background, "<u2").tolist(),
@@ -245,13 +244,8 @@ class Atlas:
             "named": self.name(entry.name, index),
             "group": entry.group_of(index),
         }
-        if form == schema.OLD_FORM:
-            fields |= unpack_profile(content)
-            fields["label"] = old_label(label, kind, score, evidence, fields.pop("words"))
-        else:
-            fields |= self._resolved(entry, unpack(content, plain=form == schema.PLAIN_FORM), around)
-            fields["count"] = count
-        return Feature(name=f"{entry.name}/{index}", density=float(density), max=float(largest), **fields)
+        fields |= self._resolved(entry, unpack(content, plain=form == schema.PLAIN_FORM), around)
+        return Feature(name=f"{entry.name}/{index}", density=float(density), max=float(largest), count=count, **fields)
 
     def _resolved(self, entry: SaeEntry, detail: dict[str, Any], around: int) -> dict[str, Any]:
         """What `unpack` gives, with texts for token ids, addresses for indices and passages for examples."""

@@ -148,7 +148,7 @@ class _About:
                 "values": [_round(value) for value in passage.values],
                 "creatorId": _CREATOR,
                 "dataSource": passage.corpus,
-                "dataIndex": None if passage.doc is None else str(passage.doc),
+                "dataIndex": str(passage.doc),
                 "createdAt": self.created,
                 "binMin": low,
                 "binMax": high,

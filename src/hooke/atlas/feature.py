@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from hooke.atlas.naming import Name
-from hooke.atlas.records import INTERVALS, Label, Score
+from hooke.atlas.records import INTERVALS, Label
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,10 @@ class Passage:
     """Index in `tokens` of the strongest token (of a near miss: of the token in question)."""
     corpus: str
     """Name of the corpus."""
-    doc: int | None
-    """Number of the document there; None in files of schema 1."""
-    start: int | None
-    """Token of the document at which `tokens` begin; None in files of schema 1."""
+    doc: int
+    """Number of the document there."""
+    start: int
+    """Token of the document at which `tokens` begin."""
 
     @property
     def activation(self) -> float:
@@ -33,8 +33,7 @@ class Passage:
     def near(self, before: int = 12, after: int = 12) -> "Passage":
         """The same with at most so many tokens on each side of the peak."""
         low, high = max(0, self.peak - before), self.peak + after + 1
-        start = None if self.start is None else self.start + low
-        return Passage(self.tokens[low:high], self.values[low:high], self.peak - low, self.corpus, self.doc, start)
+        return Passage(self.tokens[low:high], self.values[low:high], self.peak - low, self.corpus, self.doc, self.start + low)
 
 
 @dataclass(frozen=True)
@@ -57,8 +56,8 @@ class OutputToken:
 
     text: str
     """The token."""
-    weight: float | None
-    """By how much its decoder row moves the logit, per unit of activation; None in files of schema 1."""
+    weight: float
+    """By how much its decoder row moves the logit, per unit of activation."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +86,7 @@ class Written:
 
 @dataclass(frozen=True)
 class Feature:
-    """One feature, in full. Files of schema 1 know fewer of these things; what they do not know is None or empty."""
+    """One feature, in full."""
 
     name: str
     """Address, ``sae/index``."""
@@ -160,11 +159,6 @@ class Feature:
         from hooke.atlas.notebook import fragment
 
         return fragment(self)
-
-
-def old_score(value: float, evidence: int) -> Score:
-    """A score of schema 1, of which neither an interval nor the number of negatives was kept."""
-    return Score(value, math.nan, math.nan, evidence, 0)
 
 
 def _plain(value: Any) -> Any:

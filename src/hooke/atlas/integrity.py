@@ -41,8 +41,6 @@ def _structure(connection: sqlite3.Connection) -> list[str]:
 
 
 def _seal(connection: sqlite3.Connection) -> list[str]:
-    if connection.execute(schema.HAS_OLD).fetchone()[0]:
-        return []  # files of schema 1 have no seal
     kept = [row[0] for row in connection.execute(schema.GET_SEAL)]
     return [] if kept == [schema.seal(connection)] else ["its contents are not those that were written: the seal is broken"]
 

@@ -43,11 +43,6 @@ class Query:
         without = "".join(f" NOT {_quoted(term)}" for term in self.unwanted)
         return f"{{{' '.join(columns)}}} : (({words}){without})"
 
-    def maybe(self, text: str) -> bool:
-        """Whether `text` may have a wanted word: a quick look that, accents aside, is right wherever it says no."""
-        lower = text.lower()
-        return any(not term.isascii() or _stem(_WORD.findall(term.lower())[0]) in lower for term in self.wanted)
-
     def hits(self, text: str) -> int:
         """How many of the wanted words `text` has, endings aside; 0 where it has an unwanted one."""
         words = folded(text)

@@ -1,38 +1,13 @@
-"""The atlas file's tables as numbered migrations, and every SQL statement that is run on them."""
+"""The atlas file's tables, and every SQL statement that is run on them."""
 
 import hashlib
 import sqlite3
 from collections.abc import Iterator
 
-MIGRATIONS = (
-    """
+# Features are numbered through all SAEs (first + index), so that one integer finds them in every table. What lists and filters need is
+# kept apart from what only a feature's own page needs.
+TABLES = """
     CREATE TABLE fact (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-    CREATE TABLE sae (
-        id INTEGER PRIMARY KEY,
-        name TEXT NOT NULL UNIQUE,
-        facts TEXT NOT NULL,
-        mean BLOB NOT NULL
-    );
-    CREATE TABLE feature (
-        sae INTEGER NOT NULL REFERENCES sae (id),
-        idx INTEGER NOT NULL,
-        density REAL NOT NULL,
-        max REAL NOT NULL,
-        label TEXT,
-        rule TEXT,
-        score REAL,
-        evidence INTEGER NOT NULL,
-        background BLOB NOT NULL,
-        topics BLOB NOT NULL,
-        profile BLOB NOT NULL,
-        PRIMARY KEY (sae, idx)
-    ) WITHOUT ROWID;
-    """,
-    # Features are numbered through all SAEs (first + index), so that one integer finds them in every table. What lists and filters
-    # need is kept apart from what only a feature's own page needs. A profile of the old form stays as it is and is read as it is.
-    """
-    ALTER TABLE sae RENAME TO old_sae;
-    ALTER TABLE feature RENAME TO old_feature;
     CREATE TABLE sae (
         id INTEGER PRIMARY KEY,
         name TEXT NOT NULL UNIQUE,
@@ -69,24 +44,12 @@ MIGRATIONS = (
         label, output, promoted, content='', prefix='2 3', tokenize='porter unicode61 remove_diacritics 2'
     );
     CREATE VIRTUAL TABLE context USING fts5(body, content='', tokenize='porter unicode61 remove_diacritics 2');
-    INSERT INTO sae (id, name, digest, first, d_sae, facts, mean)
-        SELECT id, name, '', 0, coalesce((SELECT max(idx) + 1 FROM old_feature WHERE sae = old_sae.id), 0), facts, mean FROM old_sae;
-    UPDATE sae SET first = 1 + (SELECT coalesce(sum(before.d_sae), 0) FROM sae AS before WHERE before.id < sae.id);
-    INSERT INTO feature (id, density, max, label, kind, score, evidence, background, topics)
-        SELECT first + idx, density, max, label, rule, score, evidence, background, topics
-        FROM old_feature JOIN sae ON sae.id = old_feature.sae ORDER BY 1;
-    INSERT INTO detail (id, form, content)
-        SELECT first + idx, 1, profile FROM old_feature JOIN sae ON sae.id = old_feature.sae ORDER BY 1;
-    INSERT INTO words (rowid, label) SELECT id, label FROM feature WHERE label IS NOT NULL ORDER BY id;
-    DROP TABLE old_feature;
-    DROP TABLE old_sae;
-    """,
-)
-"""Migration ``n`` (from 1) brings a file from ``user_version`` n-1 to n."""
+"""
+"""The tables of a file of `VERSION`, which its ``user_version`` says."""
 
-VERSION = len(MIGRATIONS)
-OLD_FORM, FORM, PLAIN_FORM = 1, 2, 3
-"""What ``detail.form`` says of its content: a profile of schema 1, or what `hooke.atlas.packing` packs, compressed or plain."""
+VERSION = 2
+FORM, PLAIN_FORM = 2, 3
+"""What ``detail.form`` says of its content: what `hooke.atlas.packing` packs, compressed or plain."""
 _MOST_OBJECTS = 100
 
 PUT_FACT = "INSERT OR REPLACE INTO fact (key, value) VALUES (?, ?)"
@@ -119,7 +82,6 @@ GET_FEATURE = f"""
     SELECT CAST(feature.count AS INTEGER), {_SIZE}, {_NAMED}, background, topics, form, content
     FROM feature JOIN detail USING (id) WHERE feature.id = ?
 """
-GET_DETAILS = "SELECT id, form, content FROM detail WHERE id BETWEEN ? AND ? ORDER BY id"
 GET_LABEL_OF = "SELECT id, substr(CAST(label AS TEXT), 1, 1000) FROM feature WHERE id IN (SELECT value FROM json_each(?))"
 GET_SOME_WINDOWS = """
     SELECT id, substr(CAST(corpus AS TEXT), 1, 1000), CAST(doc AS INTEGER), CAST(start AS INTEGER), ids
@@ -159,32 +121,26 @@ FIND_WORDS = """
 FIND_WINDOWS = """
     SELECT window.id, features FROM context JOIN window ON window.id = context.rowid WHERE context MATCH :match ORDER BY rank LIMIT :limit
 """
-# A file's features are all of one form.
-HAS_OLD = f"SELECT EXISTS (SELECT 1 FROM (SELECT form FROM detail LIMIT 1) WHERE form = {OLD_FORM})"
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Bring a file that this version may write to up to `VERSION`."""
-    (found,) = connection.execute("PRAGMA user_version").fetchone()
-    for number, statements in enumerate(MIGRATIONS[found:], found + 1):
-        connection.executescript(f"BEGIN; {statements} PRAGMA user_version = {number}; COMMIT;")
+def create(connection: sqlite3.Connection) -> None:
+    """Make the tables in an empty file."""
+    connection.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
 
 
 def check_schema(connection: sqlite3.Connection) -> None:
-    """Raise `ValueError` unless the file's tables are, word for word, those of its version, with nothing beside them.
+    """Raise `ValueError` unless the file's tables are, word for word, those of this version, with nothing beside them.
 
     So a file from outside can bring no view, trigger or table of another make to run.
     """
-    (version,) = connection.execute("PRAGMA user_version").fetchone()
     fresh = sqlite3.connect(":memory:")
     try:
-        for statements in MIGRATIONS[:version]:
-            fresh.executescript(statements)
+        create(fresh)
         missing = set(_objects(fresh)) ^ set(_objects(connection))
     finally:
         fresh.close()
     if missing:
-        raise ValueError(f"its tables are not those of schema {version} ({sorted(missing)[0][1][:80]!r} differs)")
+        raise ValueError(f"its tables are not those of schema {VERSION} ({sorted(missing)[0][1][:80]!r} differs)")
 
 
 def _objects(connection: sqlite3.Connection) -> Iterator[tuple[str, str, str]]:

@@ -154,8 +154,6 @@ class Search:
             ranked["output"] = _numbered(self._words(query.match("promoted", every=every), deep))
         if "context" in where:
             ranked["context"] = self._contexts(query, deep, passages, every=every)
-        if set(where) != {"label"} and self._db.execute(schema.HAS_OLD).fetchone()[0]:
-            self._add_old(query, where, ranked, passages, every=every)
         return self._joined(ranked, passages, sort, limit)
 
     def near(self, score: Callable[[Sequence[str]], Any], sort: str, limit: int) -> list[Hit]:
@@ -232,26 +230,6 @@ class Search:
             if hits > best:
                 best, passages[feature] = hits, passage
         return total
-
-    def _add_old(
-        self, query: Query, where: Sequence[str], ranked: dict[str, "_Ranked"], passages: dict[int, Passage], *, every: bool
-    ) -> None:
-        """The same in a file of schema 1, where neither contexts nor outputs are in an index: by reading every profile."""
-        from hooke.atlas.profile import scan
-
-        wanted = len(query.wanted) if every else 1
-        lists: dict[str, _Ranked] = {"context": [], "output": []}
-        for low, high in self._ranges():
-            for feature, top, outputs in scan(self._db.execute(schema.GET_DETAILS, (low, high)), query, wanted):
-                if top:
-                    fits = [fit(query, passage) for passage in top]
-                    passages[feature] = top[fits.index(max(fits))]
-                    lists["context"].append((-sum(fits), feature))
-                if outputs:
-                    lists["output"].append((-outputs, feature))
-        for name in ("context", "output"):
-            if name in where:
-                ranked[name] = sorted(lists[name])[:_DEEP]
 
     def _joined(self, ranked: dict[str, "_Ranked"], passages: dict[int, Passage], sort: str, limit: int) -> list[Hit]:
         """The lists as one; of what fits as well, the better labelled first."""

@@ -12,19 +12,13 @@ from hooke.atlas.opening import damage, open_database
 from hooke.atlas.packing import unpack, unpack_numbers
 from hooke.atlas.records import FeatureRecord, SaeEntry, TextWindow
 from hooke.atlas.store import AtlasWriter
-from hooke.errors import BadConfig
 from hooke.files import parse_json
 
 
 def smaller(source: Path, target: Path, *, examples: int) -> Path:
-    """Write at `target` what the atlas at `source` says, with so many examples a feature, as `AtlasWriter` makes a small file.
-
-    Raises `BadConfig` for an atlas of schema 1, whose features have no such parts.
-    """
+    """Write at `target` what the atlas at `source` says, with so many examples a feature, as `AtlasWriter` makes a small file."""
     db = open_database(source)
     with damage(source):
-        if db.execute(schema.HAS_OLD).fetchone()[0]:
-            raise BadConfig(f"{source} is of an older make, of which no smaller copy is made. Build it anew: hooke atlas build.")
         facts = {key: parse_json(value) for key, value in db.execute(schema.GET_FACTS)}
         with AtlasWriter(target, facts, examples=examples, contexts=False) as writer:
             ids = json.dumps([window for window, _ in db.execute(schema.GET_WINDOWS)])

@@ -48,7 +48,7 @@ class AtlasWriter:
             # Nobody reads it before it is done, and a killed writer starts again: it needs no journal.
             # A detail takes two or three kilobytes; a page holds whole ones, and small pages would stay half empty.
             self._db.executescript("PRAGMA page_size = 32768; PRAGMA journal_mode = OFF; PRAGMA synchronous = OFF;")
-            schema.migrate(self._db)
+            schema.create(self._db)
             self._db.execute("BEGIN")
             self._db.executemany(schema.PUT_FACT, [(key, _json(value)) for key, value in sorted(facts.items())])
         self._next, self._topics = 1, len(facts.get("topics", ()))

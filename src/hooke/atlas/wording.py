@@ -109,7 +109,7 @@ def step(value: float, maximum: float) -> int:
 
 def source(passage: Passage) -> str:
     """Where a passage comes from."""
-    return passage.corpus if passage.doc is None else f"{passage.corpus} {passage.doc}:{(passage.start or 0) + passage.peak}"
+    return f"{passage.corpus} {passage.doc}:{passage.start + passage.peak}"
 
 
 def heights(histogram: Iterable[int]) -> list[float]:

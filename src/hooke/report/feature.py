@@ -134,7 +134,7 @@ def _visible(text: str) -> Markup:
 
 def _outputs(feature: Feature) -> Markup | None:
     def listed(tokens: Sequence[OutputToken]) -> Markup:
-        weights = ("" if token.weight is None else f" {token.weight:+.2f}" for token in tokens)
+        weights = (f" {token.weight:+.2f}" for token in tokens)
         return tag("p", [tag("span", f"“{t.text}”", tag("small", w), class_="out") for t, w in zip(tokens, weights, strict=True)])
 
     if not feature.promoted and not feature.suppressed:

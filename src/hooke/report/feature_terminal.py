@@ -132,7 +132,7 @@ def highlighted(passage: Passage, maximum: float, *, colour: bool) -> Text:
 
 
 def _outputs(tokens: Sequence[OutputToken]) -> Text:
-    parts = [Text.assemble(_quoted(t.text), ("" if t.weight is None else f" {t.weight:+.2f}", "dim")) for t in tokens]
+    parts = [Text.assemble(_quoted(t.text), (f" {t.weight:+.2f}", "dim")) for t in tokens]
     return Text("  ").join(parts)
 
 
