@@ -395,7 +395,7 @@ export interface components {
         };
         /**
          * Feature
-         * @description One feature, in full. Files of schema 1 know fewer of these things; what they do not know is None or empty.
+         * @description One feature, in full.
          */
         Feature: {
             /** Name */
@@ -690,7 +690,7 @@ export interface components {
             /** Text */
             text: string;
             /** Weight */
-            weight: number | null;
+            weight: number;
         };
         /**
          * Passage
@@ -706,9 +706,9 @@ export interface components {
             /** Corpus */
             corpus: string;
             /** Doc */
-            doc: number | null;
+            doc: number;
             /** Start */
-            start: number | null;
+            start: number;
         };
         /**
          * Relative
