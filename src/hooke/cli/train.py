@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hooke.train import Progress, RunFolder
+    from hooke.train.cost import CostSheet
     from hooke.train.plan import Plan
 
 _PAGE = "run.html"
@@ -76,9 +77,7 @@ def train(
             feed.cost(timed=False).refuse(out)
             sheet = feed.cost(timed=True)
     if sheet is not None:
-        from hooke.report.training_terminal import cost_table
-
-        console.print(cost_table(sheet))
+        _print_cost(sheet, console)
     if dry_run:
         if json and sheet is not None:
             print_line({"hours": sheet.total_hours, "memory_bytes": sheet.memory_bytes, "disk_bytes": sheet.disk_bytes})
@@ -191,6 +190,12 @@ def _told(progress: "Progress") -> str:
         f"{progress.tokens_per_s:,.0f} tokens/s  error {min(fvu):.4f} to {max(fvu):.4f}  L0 {min(l0):.0f} to {max(l0):.0f}  "
         f"dead {min(dead):.0f} to {max(dead):.0f}"
     )
+
+
+def _print_cost(sheet: "CostSheet", console: "Console") -> None:
+    from hooke.report.training_terminal import cost_table
+
+    console.print(cost_table(sheet))
 
 
 def _summarize(folder: "RunFolder", seconds: float, *, as_json: bool) -> None:
