@@ -17,7 +17,6 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("src/hooke/cli/harvest.py:harvest", "parameters"): "a command's options are its parameters",
     ("src/hooke/cli/analyze.py:analyze", "parameters"): "a command's options are its parameters",
     ("src/hooke/cli/atlas_build.py:build", "parameters"): "a command's options are its parameters",
-    ("src/hooke/cli/convert.py:convert", "parameters"): "a command's options are its parameters",
     ("src/hooke/cli/eval.py:eval", "parameters"): "a command's options are its parameters",
     ("src/hooke/cli/explain.py:explain", "parameters"): "a command's options are its parameters",
     ("src/hooke/cli/feature.py:feature", "parameters"): "a command's options are its parameters",
