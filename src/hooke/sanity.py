@@ -69,7 +69,7 @@ class Fault:
     said: str
     """What it does, and what is wrong with it."""
     known: bool
-    """Whether its weights do as promised once the fault is mended. If not, they may be another model's, or those of a poor SAE."""
+    """Whether its weights do as promised once the fault is mended. If not, they may be other weights, or those of a poor SAE."""
 
 
 def measure(sae: Sae, acts: Activations) -> Fit:
@@ -111,7 +111,9 @@ def fault(sae: Sae, acts: Activations, sites: Sequence[Site] = (), progress: Cal
     said = f"{sae.name} {fit} at {_places(sae)} on ordinary text."
     likely = [guess for guess in _guesses(sae, acts, sites) if guess[1].sure]
     if not likely:
-        why = f"its weights belong to another model than {sae.facts.model}, or are damaged"
+        why = (
+            "its weights are damaged or not those that its header describes" if "fvu" in sae.facts.metrics else "it may have learnt little"
+        )
         return Fault(f"{said} No other layer, site, scale or orientation makes it fit: {why}.", known=False)
     best = max(likely, key=lambda guess: _rank(guess[1]))  # the first of equals: the simplest to put right
     return Fault(f"{said} {best[0]} it {best[1]}.", known=True)

@@ -200,7 +200,9 @@ def test_weights_that_do_not_belong_are_caught(model, known, batch_tokens):
     wrong = replace(known[0], W_enc=known[0].W_enc.roll(1, 1))
     texts = ["the bank and the old choir after the storm"] * 12
     assert len(list(Reader(model, known[:1], Options(batch_tokens=batch_tokens)).read(texts))) == 12
-    with pytest.raises(ShapeMismatch, match=r"explains .*% \(on its card 99%\).* at resid_post\.0 on ordinary text.*another model"):
+    with pytest.raises(
+        ShapeMismatch, match=r"explains .*% \(on its card 99%\).* at resid_post\.0 on ordinary text.*not those that its header describes"
+    ):
         list(Reader(model, [wrong], Options(batch_tokens=batch_tokens)).read(texts))
 
 

@@ -18,7 +18,7 @@ from hooke.analysis.result import Hit, TextResult
 from hooke.analysis.summary import weigh_topics
 from hooke.atlas import NO_MEANING, Feature
 from hooke.atlas.notes import Notes
-from hooke.errors import BadConfig, BadFile, unknown
+from hooke.errors import BadConfig, BadFile, ShapeMismatch, unknown
 from hooke.harvest import not_finite, pad
 from hooke.metrics import not_sinks
 from hooke.model import Model, length_batches
@@ -90,8 +90,15 @@ class Reader:
         return gate.Neutral(self.model)
 
     def _try(self, sae: Sae) -> None:
-        """Raise `ShapeMismatch` with what is wrong with `sae`, unless it does what it should on ordinary text."""
-        gate.check(sae, self._neutral.acts, self._neutral.alternatives(sae), self._progress)
+        """Raise `ShapeMismatch` with what is wrong with `sae`, unless it does what it should on ordinary text.
+
+        An SAE that promises nothing, and of which no fault is known, may just be poor: that is said, and it is read all the same.
+        """
+        found = gate.fault(sae, self._neutral.acts, self._neutral.alternatives(sae), self._progress)
+        if found is not None and (found.known or "fvu" in sae.facts.metrics):
+            raise ShapeMismatch(found.said)
+        if found is not None:
+            self._progress(f"Warning: {found.said}")
 
     def _background(self, sae: Sae) -> Background:
         acts = self._neutral.acts(_sites([sae]))
