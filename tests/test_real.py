@@ -31,6 +31,7 @@ def ids_of(model: Model) -> torch.Tensor:
     return torch.tensor([ids[:11] for ids in model.tokenizer.encode(TEXTS)])
 
 
+@pytest.mark.exhaustive
 def test_logits_equal_those_of_the_independent_gguf_loader(gemma: Model, tmp_path: Path) -> None:
     (tmp_path / "model.gguf").write_bytes(_join("gemma-3-270m", CARRIED["gemma-3-270m"]))
     reference = AutoModelForCausalLM.from_pretrained(tmp_path, gguf_file="model.gguf", dtype=torch.float32)
