@@ -221,7 +221,7 @@ def test_what_comes_from_outside_stays_text(tmp_path: Path, payload: str) -> Non
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.floats() | st.integers() | st.text(max_size=4),
+    st.none() | st.booleans() | st.floats() | st.integers(-(2**63), 2**63 - 1) | st.text(max_size=4),
     lambda inner: (
         st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["saes", "fvu", "l0", "time", "kind", "a"]), inner, max_size=4)
     ),
