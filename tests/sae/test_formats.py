@@ -11,7 +11,8 @@ import pytest
 import torch
 from published import CASES, D, F, gemma_scope, gemma_scope_2, put, saelens, text, weights
 
-from hooke.errors import BadFile, HookeError, Missing, ShapeMismatch, UnknownName
+from hooke import tiny
+from hooke.errors import BadConfig, BadFile, HookeError, Missing, ShapeMismatch, UnknownName
 from hooke.files import write_safetensors
 from hooke.sae import Sae
 from hooke.sae.formats import DIALECTS, inspect, open_sae
@@ -211,6 +212,15 @@ def test_what_the_path_does_not_say_is_asked_for(tmp_path: Path) -> None:
     text(tmp_path / "notes.txt", "hello")
     with pytest.raises(BadFile, match=r"is no SAE in a form that Hooke knows\. Known: native"):
         open_sae(tmp_path / "notes.txt")
+
+
+def test_an_option_on_our_own_file_works_or_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "sae.safetensors"
+    tiny.sae().save(path)
+    assert open_sae(path, model="other").facts.model == inspect(path, model="other").model == "other"
+    assert open_sae(path, site="resid_post.0").facts == tiny.sae().facts
+    with pytest.raises(BadConfig, match=r"says itself that it reads resid_post\.0; the site resid_post\.1 cannot"):
+        open_sae(path, site="resid_post.1")
 
 
 def test_a_transposed_matrix_is_named(tmp_path: Path) -> None:

@@ -1,9 +1,11 @@
 """Hooke's own file as a dialect; a folder of such files, as packs carry, has each as a member."""
 
+from dataclasses import replace
 from pathlib import Path
 
-from hooke.errors import BadFile, Missing
+from hooke.errors import BadConfig, BadFile, Missing
 from hooke.files import safetensors_header
+from hooke.names import Site
 from hooke.sae import Sae
 from hooke.sae.formats.source import Source
 from hooke.sae.native import HEADER_KEY, load, read_facts, save
@@ -29,7 +31,14 @@ def members(source: Source) -> list[str]:
 
 
 def read(source: Source) -> Sae:
-    """The SAE; in `meta` mode its weights have no values."""
+    """The SAE; in `meta` mode its weights have no values. `BadConfig` for another site than its header says."""
+    sae = _read(source)
+    if source.site and str(Site.parse(source.site)) != str(sae.site):
+        raise BadConfig(f"{source.where} says itself that it reads {sae.site}; the site {source.site} cannot be put in its place.")
+    return replace(sae, facts=replace(sae.facts, model=source.model)) if source.model else sae
+
+
+def _read(source: Source) -> Sae:
     path = source.where
     source.used.add(source.file)
     if not source.meta:
