@@ -211,7 +211,9 @@ def test_half_a_surrogate_pair_is_named(reader):
         list(reader.read(["fine", "caf\udce9"]))
 
 
-@pytest.mark.parametrize("wrong", [{"top": 0}, {"batch_tokens": 0}, {"chunk": 0}, {"min_label_score": 1.5}, {"min_label_score": -0.1}])
+@pytest.mark.parametrize(
+    "wrong", [{"top": 0}, {"batch_tokens": 0}, {"chunk": 0}, {"min_label_score": 1.5}, {"min_label_score": float("nan")}, {"top": 10**9}]
+)
 def test_options_that_cannot_be(wrong):
     with pytest.raises(BadConfig, match=next(iter(wrong))):
         Options(**wrong)

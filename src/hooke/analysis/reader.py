@@ -53,8 +53,9 @@ class Options:
     def __post_init__(self) -> None:
         if self.pool not in ("max", "mean", "sum"):
             raise unknown("pooling", self.pool, ("max", "mean", "sum"))
-        if self.top < 1 or self.batch_tokens < 1 or self.chunk < 1 or not 0 <= self.min_label_score <= 1:
-            raise BadConfig(f"top, batch_tokens and chunk must be at least 1 and min_label_score between 0 and 1: {self}.")
+        for name, low, high in (("top", 1, 100_000), ("batch_tokens", 1, 1 << 22), ("chunk", 1, 1 << 20), ("min_label_score", 0, 1)):
+            if not low <= getattr(self, name) <= high:  # false for NaN, too
+                raise BadConfig(f"{name} is {getattr(self, name)}; it must be from {low} to {high:,}.")
 
 
 class Reader:
