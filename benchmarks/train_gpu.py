@@ -149,8 +149,8 @@ def crossover(options: argparse.Namespace, device: torch.device) -> Iterator[dic
         line: dict[str, Any] = {"what": "crossover", "d_sae": d_sae, "share": share, "l0": round(share * d_sae, 1)}
 
         def step(target: Tensor, entries: Any = entries) -> None:
-            _, pull, back = kernels.decode(entries, W_dec.bfloat16(), target, layout)
-            kernels.add_gradients(entries, back, target.bfloat16(), pull.bfloat16(), layout, 1.0, into)
+            _, grad_recon, grad_acts = kernels.decode(entries, W_dec.bfloat16(), target, layout)
+            kernels.add_gradients(entries, grad_acts, target.bfloat16(), grad_recon.bfloat16(), layout, 1.0, into)
 
         for way, limit in (("sparse_ms", 1.0), ("dense_ms", 0.0)):
             kernels._DENSE_SHARE = limit

@@ -49,8 +49,8 @@ def test_value_and_gradient_are_the_twins(pairs, d_sae, share, cosine, temperatu
     for entry, (row, feature) in enumerate(zip(entries.rows().tolist(), entries.feature.tolist(), strict=True)):
         step = torch.zeros_like(codes)
         step[row, feature] = 1e-5
-        slope = (naive(codes + step, width, **options) - naive(codes - step, width, **options)) / 2e-5
-        assert float(gradient[entry]) == pytest.approx(slope if feature < width else 0.0, rel=1e-3, abs=2e-4)
+        grad_pre = (naive(codes + step, width, **options) - naive(codes - step, width, **options)) / 2e-5
+        assert float(gradient[entry]) == pytest.approx(grad_pre if feature < width else 0.0, rel=1e-3, abs=2e-4)
 
 
 def test_partners_that_agree_and_differ_from_all_others_cost_nothing():

@@ -132,8 +132,8 @@ def _check_step(device, kernels, given_step, atol: float) -> None:
     W_dec = W_dec.bfloat16()
     wanted = twins.decode(entries, W_dec.float(), target, layout)
     there = on(device, entries, W_dec, target, layout)
-    error, pull, back = kernels.decode(*there)
-    near((error, pull, back), wanted, atol)
+    error, grad_recon, grad_acts = kernels.decode(*there)
+    near((error, grad_recon, grad_acts), wanted, atol)
     d_sae, d = W_dec.shape
     width = d // 2 if layout.reads.any() else d
     before = Gradients(torch.ones(d_sae, d), torch.ones(d_sae, width), torch.ones(d_sae))
@@ -143,7 +143,7 @@ def _check_step(device, kernels, given_step, atol: float) -> None:
     acts, rows = acts.bfloat16(), wanted[1].bfloat16()
     twins.add_gradients(entries, wanted[2], acts.float(), rows.float(), layout, 0.25, into)
     (found,) = on(device, before)
-    kernels.add_gradients(there[0], back, acts.to(device), rows.to(device), there[3], 0.25, found)
+    kernels.add_gradients(there[0], grad_acts, acts.to(device), rows.to(device), there[3], 0.25, found)
     near(found, into, atol)
 
 
@@ -171,10 +171,10 @@ def test_a_step_repeats_bit_for_bit(device, always_sparse):
     there, acts = on(device, entries, W_dec.bfloat16(), target, layout), acts.to(device)
     runs = []
     for _ in range(3):
-        _, pull, back = always_sparse.decode(*there)
+        _, grad_recon, grad_acts = always_sparse.decode(*there)
         into = Gradients(torch.zeros(40, 70, device=device), torch.zeros(40, 70, device=device), torch.zeros(40, device=device))
-        always_sparse.add_gradients(there[0], back, acts.bfloat16(), pull.bfloat16(), there[3], 1.0, into)
-        runs.append([pull, back, *into])
+        always_sparse.add_gradients(there[0], grad_acts, acts.bfloat16(), grad_recon.bfloat16(), there[3], 1.0, into)
+        runs.append([grad_recon, grad_acts, *into])
     assert all(torch.equal(a, b) for other in runs[1:] for a, b in zip(runs[0], other, strict=True))
 
 

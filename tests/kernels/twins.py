@@ -74,16 +74,20 @@ def decode(entries: Entries, W_dec: Tensor, target: Tensor, layout: Layout) -> t
         low = int(layout.writes[i])
         errors[int(layout.group[i]) :, t, low:] += value * W_dec[i, low:].double()
     weighted = errors * layout.weights.double()[:, None, None]
-    pull = torch.stack([weighted[g:].sum(0) for g in range(len(errors))])
-    back = [float(pull[layout.group[i], t, layout.writes[i] :] @ W_dec[i, layout.writes[i] :].double()) for t, i, _ in triples(entries)]
-    return errors[-1], pull, torch.tensor(back)
+    grad_recon = torch.stack([weighted[g:].sum(0) for g in range(len(errors))])
+    grad_acts = [
+        float(grad_recon[layout.group[i], t, layout.writes[i] :] @ W_dec[i, layout.writes[i] :].double()) for t, i, _ in triples(entries)
+    ]
+    return errors[-1], grad_recon, torch.tensor(grad_acts)
 
 
-def add_gradients(entries: Entries, back: Tensor, acts: Tensor, pull: Tensor, layout: Layout, scale: float, into: Gradients) -> None:
+def add_gradients(
+    entries: Entries, grad_acts: Tensor, acts: Tensor, grad_recon: Tensor, layout: Layout, scale: float, into: Gradients
+) -> None:
     """One entry after the other."""
-    for (t, i, value), g in zip(triples(entries), back.tolist(), strict=True):
+    for (t, i, value), g in zip(triples(entries), grad_acts.tolist(), strict=True):
         low, first = int(layout.writes[i]), int(layout.reads[i])
-        into.W_dec[i, low:] += scale * value * pull[layout.group[i], t, low:]
+        into.W_dec[i, low:] += scale * value * grad_recon[layout.group[i], t, low:]
         into.W_enc[i] += scale * g * acts[t, first : first + into.W_enc.shape[1]]
         into.b_enc[i] += scale * g
 

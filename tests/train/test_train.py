@@ -28,8 +28,8 @@ def directions() -> torch.Tensor:
     """Unit rows, far apart: random ones pushed away from each other for a while."""
     rows = torch.nn.functional.normalize(torch.randn(PLANTED, D, generator=torch.Generator().manual_seed(5)), dim=1)
     for _ in range(200):
-        push = (rows @ rows.T).fill_diagonal_(0).relu()
-        rows = torch.nn.functional.normalize(rows - 0.1 * push @ rows, dim=1)
+        add_grad = (rows @ rows.T).fill_diagonal_(0).relu()
+        rows = torch.nn.functional.normalize(rows - 0.1 * add_grad @ rows, dim=1)
     return rows
 
 

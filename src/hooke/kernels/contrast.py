@@ -26,9 +26,9 @@ def contrast(entries: Entries, width: int, *, cosine: bool, temperature: float) 
     similar = first @ second.T / temperature
     loss = -(similar.log_softmax(1) + similar.log_softmax(0)).diagonal().mean() / 2
     wrong = similar.softmax(1) + similar.softmax(0) - 2 * torch.eye(len(first), device=similar.device)
-    back = torch.cat([wrong @ second, wrong.T @ first]) / (2 * len(first) * temperature)
+    grad_acts = torch.cat([wrong @ second, wrong.T @ first]) / (2 * len(first) * temperature)
     if cosine:
-        back = (back - (back * compared).sum(1, keepdim=True) * compared) / length
+        grad_acts = (grad_acts - (grad_acts * compared).sum(1, keepdim=True) * compared) / length
     gradient = torch.zeros_like(entries.value)
-    gradient[chosen] = back[rows, feature]
+    gradient[chosen] = grad_acts[rows, feature]
     return float(loss), gradient

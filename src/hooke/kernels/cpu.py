@@ -74,40 +74,40 @@ def decode(
 ) -> tuple[Float[Tensor, "token d_out"], Float[Tensor, "group token d_out"], Float[Tensor, " nnz"]]:
     """Errors and how they pull at the codes.
 
-    ``error = codes W_dec − target``; ``pull[g] = Σ_{h ≥ g} weight_h · error_h``, ``error_h`` being that of the prefix ``h`` alone (one
-    prefix: ``pull[0]`` is `error`); and for every entry ``pull[its group] · W_dec[its feature]``.
+    ``error = codes W_dec − target``; ``grad_recon[g] = Σ_{h ≥ g} weight_h · error_h``, ``error_h`` being that of the
+    prefix ``h`` alone (one prefix: ``grad_recon[0]`` is `error`); and for every entry ``grad_recon[its group] · W_dec[its feature]``.
     """
     if dense.suits(entries, len(W_dec), _DENSE_SHARE):
         return dense.decode(entries, W_dec, target, layout)
-    pull = torch.empty(len(layout.ends), *target.shape)
-    error = pull[-1] if len(pull) == 1 else torch.empty_like(target)
-    back = torch.empty_like(entries.value)
+    grad_recon = torch.empty(len(layout.ends), *target.shape)
+    error = grad_recon[-1] if len(grad_recon) == 1 else torch.empty_like(target)
+    grad_acts = torch.empty_like(entries.value)
     places = (layout.ends, layout.weights, layout.group, layout.writes)
-    arrays = (*entries, target, *places, error, pull, back)
+    arrays = (*entries, target, *places, error, grad_recon, grad_acts)
     _decode(_bits(W_dec), *[array.numpy() for array in arrays])
-    return error, pull, back
+    return error, grad_recon, grad_acts
 
 
 def add_gradients(
     entries: Entries,
-    back: Float[Tensor, " nnz"],
+    grad_pre: Float[Tensor, " nnz"],
     acts: BFloat16[Tensor, "token d_in"],
-    pull: BFloat16[Tensor, "group token d_out"],
+    grad_recon: BFloat16[Tensor, "group token d_out"],
     layout: Layout,
     scale: float,
     into: Gradients,
 ) -> None:
-    """Add to `into`, times `scale`: ``W_dec[i] += Σ value · pull``, ``W_enc[i] += Σ back · acts``, ``b_enc[i] += Σ back``.
+    """Add to `into`, times `scale`: ``W_dec[i] += Σ value · grad_recon``, ``W_enc[i] += Σ grad_pre · acts``, ``b_enc[i] += Σ grad_pre``.
 
     Two rows are read for every entry, and memory is what that waits for: hence bfloat16 here and in `decode`. Sums are float32.
     """
     if dense.suits(entries, len(into.W_dec), _DENSE_SHARE):
-        dense.add_gradients(entries, back, acts, pull, layout, scale, into)
+        dense.add_gradients(entries, grad_pre, acts, grad_recon, layout, scale, into)
         return
     grouped = _by_feature(entries.indptr.numpy(), entries.feature.numpy(), len(into.b_enc))
-    rows = (_bits(acts), _bits(pull))
+    rows = (_bits(acts), _bits(grad_recon))
     arrays = (layout.group, layout.reads, layout.writes, *into)
-    _add_gradients(*[*grouped, entries.value.numpy(), back.numpy(), *rows, *(array.numpy() for array in arrays), np.float32(scale)])
+    _add_gradients(*[*grouped, entries.value.numpy(), grad_pre.numpy(), *rows, *(array.numpy() for array in arrays), np.float32(scale)])
 
 
 def _bits(value: Tensor) -> np.ndarray:
@@ -253,8 +253,8 @@ def _wide(bits):
 
 @njit(**_OPTIONS)
 @no_type_check
-def _decode(W_dec, indptr, feature, value, target, ends, weights, group, writes, error, pull, back):
-    groups = pull.shape[0]
+def _decode(W_dec, indptr, feature, value, target, ends, weights, group, writes, error, grad_recon, grad_acts):
+    groups = grad_recon.shape[0]
     d = target.shape[1]
     for t in prange(target.shape[0]):
         row = error[t]
@@ -288,18 +288,18 @@ def _decode(W_dec, indptr, feature, value, target, ends, weights, group, writes,
                 e += 1
             if groups > 1:
                 for j in range(d):
-                    pull[g, t, j] = weights[g] * row[j]
+                    grad_recon[g, t, j] = weights[g] * row[j]
         for g in range(groups - 2, -1, -1):
             for j in range(d):
-                pull[g, t, j] += pull[g + 1, t, j]
+                grad_recon[g, t, j] += grad_recon[g + 1, t, j]
         for e in range(indptr[t], indptr[t + 1]):
             i = feature[e]
             w = W_dec[i, writes[i] :]
-            p = pull[group[i], t, writes[i] :]
+            p = grad_recon[group[i], t, writes[i] :]
             total = np.float32(0.0)
             for j in range(w.shape[0]):
                 total += p[j] * _wide(w[j])
-            back[e] = total
+            grad_acts[e] = total
 
 
 @njit(cache=True, nogil=True)
@@ -325,7 +325,7 @@ def _by_feature(indptr, feature, d_sae):
 
 @njit(**_OPTIONS)
 @no_type_check
-def _add_gradients(start, entry, row, value, back, acts, pull, group, reads, writes, dW_dec, dW_enc, db_enc, scale):
+def _add_gradients(start, entry, row, value, grad_pre, acts, grad_recon, group, reads, writes, dW_dec, dW_enc, db_enc, scale):
     for i in prange(start.shape[0] - 1):
         low, own, first = writes[i], group[i], reads[i]
         dec = dW_dec[i, low:]
@@ -335,8 +335,8 @@ def _add_gradients(start, entry, row, value, back, acts, pull, group, reads, wri
             e0, e1, e2, e3 = entry[at], entry[at + 1], entry[at + 2], entry[at + 3]
             t0, t1, t2, t3 = row[at], row[at + 1], row[at + 2], row[at + 3]
             f0, f1, f2, f3 = scale * value[e0], scale * value[e1], scale * value[e2], scale * value[e3]
-            g0, g1, g2, g3 = scale * back[e0], scale * back[e1], scale * back[e2], scale * back[e3]
-            p0, p1, p2, p3 = pull[own, t0, low:], pull[own, t1, low:], pull[own, t2, low:], pull[own, t3, low:]
+            g0, g1, g2, g3 = scale * grad_pre[e0], scale * grad_pre[e1], scale * grad_pre[e2], scale * grad_pre[e3]
+            p0, p1, p2, p3 = grad_recon[own, t0, low:], grad_recon[own, t1, low:], grad_recon[own, t2, low:], grad_recon[own, t3, low:]
             for j in range(dec.shape[0]):
                 dec[j] += f0 * _wide(p0[j]) + f1 * _wide(p1[j]) + f2 * _wide(p2[j]) + f3 * _wide(p3[j])
             x0, x1, x2, x3 = acts[t0, first:], acts[t1, first:], acts[t2, first:], acts[t3, first:]
@@ -346,8 +346,8 @@ def _add_gradients(start, entry, row, value, back, acts, pull, group, reads, wri
             at += 4
         while at < start[i + 1]:
             f = scale * value[entry[at]]
-            g = scale * back[entry[at]]
-            p = pull[own, row[at], low:]
+            g = scale * grad_pre[entry[at]]
+            p = grad_recon[own, row[at], low:]
             for j in range(dec.shape[0]):
                 dec[j] += f * _wide(p[j])
             x = acts[row[at], first:]

@@ -71,8 +71,8 @@ def decode(
 ) -> tuple[Float[Tensor, "token d_out"], Float[Tensor, "group token d_out"], Float[Tensor, " nnz"]]:
     """Errors and how they pull at the codes.
 
-    ``error = codes W_dec − target``; ``pull[g] = Σ_{h ≥ g} weight_h · error_h``, ``error_h`` being that of the prefix ``h`` alone (one
-    prefix: ``pull[0]`` is `error`); and for every entry ``pull[its group] · W_dec[its feature]``.
+    ``error = codes W_dec − target``; ``grad_recon[g] = Σ_{h ≥ g} weight_h · error_h``, ``error_h`` being that of the
+    prefix ``h`` alone (one prefix: ``grad_recon[0]`` is `error`); and for every entry ``grad_recon[its group] · W_dec[its feature]``.
     """
     if dense.suits(entries, len(W_dec), _DENSE_SHARE):
         return dense.decode(entries, W_dec, target, layout)
@@ -81,41 +81,41 @@ def decode(
     if groups > 1:  # where the entries of each token and prefix begin
         ends = torch.arange(tokens * groups + 1, device=target.device)
         runs = torch.searchsorted(rows * groups + layout.group[entries.feature.long()], ends)
-    pull = target.new_empty(groups, tokens, d)
-    error = pull[0] if groups == 1 else torch.empty_like(target)
+    grad_recon = target.new_empty(groups, tokens, d)
+    error = grad_recon[0] if groups == 1 else torch.empty_like(target)
     columns = min(_COLUMNS, triton.next_power_of_2(d))
     grid = (tokens, triton.cdiv(d, columns))
     arrays = (entries.feature, entries.value, W_dec, target, layout.weights)
-    _decode[grid](runs, *arrays, error, pull, tokens, d, groups, ROWS=_ROWS, COLUMNS=columns)
+    _decode[grid](runs, *arrays, error, grad_recon, tokens, d, groups, ROWS=_ROWS, COLUMNS=columns)
     for g in reversed(range(groups - 1)):
-        pull[g] += pull[g + 1]
-    back = torch.empty_like(entries.value)
-    arrays = (rows, entries.feature, W_dec, pull, layout.group)
-    _back[(triton.cdiv(len(back), _ROWS),)](*arrays, back, len(back), tokens, d, ROWS=_ROWS, COLUMNS=columns)
-    return error, pull, back
+        grad_recon[g] += grad_recon[g + 1]
+    grad_acts = torch.empty_like(entries.value)
+    arrays = (rows, entries.feature, W_dec, grad_recon, layout.group)
+    _back[(triton.cdiv(len(grad_acts), _ROWS),)](*arrays, grad_acts, len(grad_acts), tokens, d, ROWS=_ROWS, COLUMNS=columns)
+    return error, grad_recon, grad_acts
 
 
 def add_gradients(
     entries: Entries,
-    back: Float[Tensor, " nnz"],
+    grad_pre: Float[Tensor, " nnz"],
     acts: BFloat16[Tensor, "token d_in"],
-    pull: BFloat16[Tensor, "group token d_out"],
+    grad_recon: BFloat16[Tensor, "group token d_out"],
     layout: Layout,
     scale: float,
     into: Gradients,
 ) -> None:
-    """Add to `into`, times `scale`: ``W_dec[i] += Σ value · pull``, ``W_enc[i] += Σ back · acts``, ``b_enc[i] += Σ back``.
+    """Add to `into`, times `scale`: ``W_dec[i] += Σ value · grad_recon``, ``W_enc[i] += Σ grad_pre · acts``, ``b_enc[i] += Σ grad_pre``.
 
     Two rows are read for every entry, and memory is what that waits for: hence bfloat16 here and in `decode`. Sums are float32.
     """
     d_sae = len(into.b_enc)
     if dense.suits(entries, d_sae, _DENSE_SHARE):
-        dense.add_gradients(entries, back, acts, pull, layout, scale, into)
+        dense.add_gradients(entries, grad_pre, acts, grad_recon, layout, scale, into)
         return
     feature, order = entries.feature.sort(stable=True)
     start = torch.searchsorted(feature, torch.arange(d_sae + 1, dtype=torch.int32, device=feature.device))
     row = entries.rows()[order]
-    for factor, source, offset, to in ((entries.value, pull, layout.writes, into.W_dec), (back, acts, layout.reads, into.W_enc)):
+    for factor, source, offset, to in ((entries.value, grad_recon, layout.writes, into.W_dec), (grad_pre, acts, layout.reads, into.W_enc)):
         (across, width), decoder = (source.shape[-1], to.shape[1]), to is into.W_dec
         columns = min(_COLUMNS, triton.next_power_of_2(width))
         arrays = (start, row, factor[order], source.contiguous(), layout.group, offset, to, into.b_enc)
@@ -245,7 +245,7 @@ def _lowest(indptr, found, lowest, k, LENGTH: tl.constexpr):
 
 @triton.jit
 @no_type_check
-def _decode(runs, feature, value, W_dec, target, weights, error, pull, tokens, d, groups, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def _decode(runs, feature, value, W_dec, target, weights, error, grad_recon, tokens, d, groups, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """Errors of one token's stretch of columns: of the whole, and of each prefix times its weight."""
     t = tl.program_id(0).to(tl.int64)
     column = tl.program_id(1) * COLUMNS + tl.arange(0, COLUMNS)
@@ -260,13 +260,13 @@ def _decode(runs, feature, value, W_dec, target, weights, error, pull, tokens, d
             w = tl.load(W_dec + i[:, None] * d + column[None, :], mask=(e < stop)[:, None] & inside[None, :], other=0.0)
             part += tl.load(value + e, mask=e < stop, other=0.0)[:, None] * w
         total += tl.sum(part, 0)
-        tl.store(pull + (g * tokens + t) * d + column, tl.load(weights + g) * total, mask=inside)
+        tl.store(grad_recon + (g * tokens + t) * d + column, tl.load(weights + g) * total, mask=inside)
     tl.store(error + t * d + column, total, mask=inside)
 
 
 @triton.jit
 @no_type_check
-def _back(rows, feature, W_dec, pull, group, back, n, tokens, d, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
+def _back(rows, feature, W_dec, grad_recon, group, grad_acts, n, tokens, d, ROWS: tl.constexpr, COLUMNS: tl.constexpr):
     """Products of some entries' decoder rows with what pulls at them."""
     e = tl.program_id(0).to(tl.int64) * ROWS + tl.arange(0, ROWS)
     i = tl.load(feature + e, mask=e < n, other=0).to(tl.int64)
@@ -276,8 +276,8 @@ def _back(rows, feature, W_dec, pull, group, back, n, tokens, d, ROWS: tl.conste
         column = first + tl.arange(0, COLUMNS)
         own = (e < n)[:, None] & (column < d)[None, :]
         w = tl.load(W_dec + i[:, None] * d + column[None, :], mask=own, other=0.0)
-        part += w * tl.load(pull + plane[:, None] * d + column[None, :], mask=own, other=0.0)
-    tl.store(back + e, tl.sum(part, 1), mask=e < n)
+        part += w * tl.load(grad_recon + plane[:, None] * d + column[None, :], mask=own, other=0.0)
+    tl.store(grad_acts + e, tl.sum(part, 1), mask=e < n)
 
 
 @triton.jit

@@ -25,25 +25,25 @@ def decode(
     errors, ends = -target[None].repeat(len(layout.ends), 1, 1), [0, *layout.ends.tolist()]
     for g, (start, end) in enumerate(itertools.pairwise(ends)):
         errors[g:] += product(codes[:, start:end], W_dec[start:end])
-    pull = (errors * layout.weights[:, None, None]).flip(0).cumsum(0).flip(0) if len(errors) > 1 else errors
-    products = torch.cat([product(pull[g].bfloat16(), W_dec[a:b].T) for g, (a, b) in enumerate(itertools.pairwise(ends))], 1)
-    return errors[-1], pull, products[entries.rows(), entries.feature.long()].float()
+    grad_recon = (errors * layout.weights[:, None, None]).flip(0).cumsum(0).flip(0) if len(errors) > 1 else errors
+    products = torch.cat([product(grad_recon[g].bfloat16(), W_dec[a:b].T) for g, (a, b) in enumerate(itertools.pairwise(ends))], 1)
+    return errors[-1], grad_recon, products[entries.rows(), entries.feature.long()].float()
 
 
 def add_gradients(
     entries: Entries,
-    back: Float[Tensor, " nnz"],
+    grad_pre: Float[Tensor, " nnz"],
     acts: BFloat16[Tensor, "token d_in"],
-    pull: BFloat16[Tensor, "group token d_out"],
+    grad_recon: BFloat16[Tensor, "group token d_out"],
     layout: Layout,
     scale: float,
     into: Gradients,
 ) -> None:
     """What the kernels' `add_gradients` adds, from bfloat16 products."""
-    codes, backs = _scattered(entries, entries.value, len(into.b_enc)), _scattered(entries, back, len(into.b_enc))
+    codes, backs = _scattered(entries, entries.value, len(into.b_enc)), _scattered(entries, grad_pre, len(into.b_enc))
     ends = [0, *layout.ends.tolist()]
     for g, (start, end) in enumerate(itertools.pairwise(ends)):
-        into.W_dec[start:end] += scale * product(codes[:, start:end].T, pull[g])
+        into.W_dec[start:end] += scale * product(codes[:, start:end].T, grad_recon[g])
     into.W_dec.mul_(torch.arange(into.W_dec.shape[1], device=acts.device) >= layout.writes[:, None])
     for first in layout.reads.unique().tolist():
         own = layout.reads == first

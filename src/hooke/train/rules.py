@@ -2,7 +2,7 @@
 
 A rule is a function of the SAE in training, a batch's pre-activations and its target. It decodes what it chose and says how each chosen
 entry should move; what needs no rule (encoding, the sparse gradients, Adam, dead features) is the trainer's. Losses are means over tokens
-and coordinates; a kernel's `back` lacks that factor, so penalties are put in its units here (`half`).
+and coordinates; a kernel's `grad_acts` lacks that factor, so penalties are put in its units here (`half`).
 """
 
 from collections.abc import Callable, Mapping
@@ -32,9 +32,9 @@ class Pass(NamedTuple):
 
     entries: Entries
     """Codes as the decoder read them; zeros leave it alone."""
-    slope: Float[Tensor, " nnz"]
+    grad_pre: Float[Tensor, " nnz"]
     """Gradient of the loss at each entry's pre-activation."""
-    pull: Float[Tensor, "group token d_out"]
+    grad_recon: Float[Tensor, "group token d_out"]
     """Gradient of the loss at the reconstruction, for each prefix."""
     frozen: bool = False
     """Whether this reconstruction's decoder is held fixed, bias and skip included: its entries are zeros then."""
@@ -57,39 +57,41 @@ Rule = Callable[["SaeTrainer", BFloat16[Tensor, "token d_sae"], Float[Tensor, "t
 
 
 def _batchtopk(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
-    if sae.floor == 1:  # the very first time: a few tokens tell about where the cut-off is
+    if sae.topk_guess == 1:  # the very first time: a few tokens tell about where the cut-off is
         few = pre[:: max(1, len(pre) // 64)].contiguous()
-        sae.floor = max(1, sae.kernels.largest(few, sae.config.l0 * len(few))[1] - _FLOOR_BELOW)
-    entries, cut = sae.kernels.largest(pre, sae.config.l0 * len(pre), sae.floor)
-    sae.floor = max(1, cut - _FLOOR_BELOW)
-    error, pull, back = sae.kernels.decode(entries, sae.decoder, target, sae.layout)
-    return Outcome(entries, error, [Pass(entries, back, pull)])
+        sae.topk_guess = max(1, sae.kernels.largest(few, sae.config.l0 * len(few))[1] - _FLOOR_BELOW)
+    entries, cut = sae.kernels.largest(pre, sae.config.l0 * len(pre), sae.topk_guess)
+    sae.topk_guess = max(1, cut - _FLOOR_BELOW)
+    error, grad_recon, grad_acts = sae.kernels.decode(entries, sae.decoder, target, sae.layout)
+    return Outcome(entries, error, [Pass(entries, grad_acts, grad_recon)])
 
 
 def _topk(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
     if sae.config.multi:
         return _multi_topk(sae, pre, target)
-    entries, sae.floor = sae.kernels.largest_per_token(pre, sae.config.l0, sae.floor)
-    error, pull, back = sae.kernels.decode(entries, sae.decoder, target, sae.layout)
-    return Outcome(entries, error, [Pass(entries, back, pull)])
+    entries, sae.topk_guess = sae.kernels.largest_per_token(pre, sae.config.l0, sae.topk_guess)
+    error, grad_recon, grad_acts = sae.kernels.decode(entries, sae.decoder, target, sae.layout)
+    return Outcome(entries, error, [Pass(entries, grad_acts, grad_recon)])
 
 
 def _multi_topk(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
     """``L(l0) + L(4 · l0) / 8`` (arXiv 2406.04093, appendix A)."""
-    inner, _ = sae.kernels.largest_per_token(pre, sae.config.l0, sae.floor)
-    outer, sae.floor = sae.kernels.largest_per_token(pre, min(_MULTI * sae.config.l0, pre.shape[1]), sae.floor)
-    error, pull, back = sae.kernels.decode(inner, sae.decoder, target, sae.layout)
-    _, far_pull, far_back = sae.kernels.decode(outer, sae.decoder, target, sae.layout)
-    return Outcome(inner, error, [Pass(inner, back, pull), Pass(outer, far_back * _MULTI_WEIGHT, far_pull * _MULTI_WEIGHT)])
+    inner, _ = sae.kernels.largest_per_token(pre, sae.config.l0, sae.topk_guess)
+    outer, sae.topk_guess = sae.kernels.largest_per_token(pre, min(_MULTI * sae.config.l0, pre.shape[1]), sae.topk_guess)
+    error, grad_recon, grad_acts = sae.kernels.decode(inner, sae.decoder, target, sae.layout)
+    _, far_grad_recon, far_grad_acts = sae.kernels.decode(outer, sae.decoder, target, sae.layout)
+    return Outcome(
+        inner, error, [Pass(inner, grad_acts, grad_recon), Pass(outer, far_grad_acts * _MULTI_WEIGHT, far_grad_recon * _MULTI_WEIGHT)]
+    )
 
 
 def _relu(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
     """``‖error‖² + λ Σ f ‖W_dec‖`` with free decoder norms (Anthropic, April 2024)."""
     entries = sae.kernels.above(pre, torch.full_like(sae.b_enc, _TINY))
-    error, pull, back = sae.kernels.decode(entries, sae.decoder, target, sae.layout)
+    error, grad_recon, grad_acts = sae.kernels.decode(entries, sae.decoder, target, sae.layout)
     norms, feature = sae.W_dec.norm(dim=1), entries.feature.long()
-    sae.push_norms(sae.sparsity * _per_feature(sae, entries, entries.value) / len(pre), norms)
-    return Outcome(entries, error, [Pass(entries, back + sae.half * sae.sparsity * norms[feature], pull)])
+    sae.add_grad_norms(sae.sparsity * _per_feature(sae, entries, entries.value) / len(pre), norms)
+    return Outcome(entries, error, [Pass(entries, grad_acts + sae.half * sae.sparsity * norms[feature], grad_recon)])
 
 
 def _jumprelu(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
@@ -99,7 +101,7 @@ def _jumprelu(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
     ``λ/(2·l0) (L0 − l0)²``, which equals the linear penalty's at twice the target (Gemma Scope 2, equation 5, batch mean).
     """
     entries, active, window = _candidates(sae, pre)
-    error, pull, back = sae.kernels.decode(entries, sae.decoder, target, sae.layout)
+    error, grad_recon, grad_acts = sae.kernels.decode(entries, sae.decoder, target, sae.layout)
     theta, n = sae.threshold[entries.feature.long()], len(pre)
     weight = torch.full_like(sae.threshold, sae.sparsity)
     if sae.config.architecture == "jumprelu":
@@ -108,28 +110,28 @@ def _jumprelu(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
         share = _per_feature(sae, entries, active.float()) / n
         weight += sae.config.frequency * 2 * share / _FREQUENT
     # Summed over entries for each feature: the error's part in the kernels' units, the penalty's in tokens.
-    moved = _per_feature(sae, entries, theta * back * window)
-    sae.push("threshold", -(moved / (n * sae.half) + weight * _per_feature(sae, entries, window.float()) / n) / sae.bandwidth)
-    return Outcome(entries, error, [Pass(entries.only(active), back[active], pull)], active)
+    moved = _per_feature(sae, entries, theta * grad_acts * window)
+    sae.add_grad("threshold", -(moved / (n * sae.half) + weight * _per_feature(sae, entries, window.float()) / n) / sae.bandwidth)
+    return Outcome(entries, error, [Pass(entries.only(active), grad_acts[active], grad_recon)], active)
 
 
 def _jumprelu_tanh(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
     """``‖error‖² + λ Σ tanh(4 f ‖W_dec‖) + λ_P Σ ReLU(θ − z) ‖W_dec‖``; the window's gradient reaches the encoder as well."""
     entries, active, window = _candidates(sae, pre)
-    error, pull, back = sae.kernels.decode(entries, sae.decoder, target, sae.layout)
+    error, grad_recon, grad_acts = sae.kernels.decode(entries, sae.decoder, target, sae.layout)
     feature, norms, n = entries.feature.long(), sae.W_dec.norm(dim=1), len(pre)
     theta, norm = sae.threshold[feature], norms[feature]
     steep = _TANH_SCALE / torch.cosh((_TANH_SCALE * entries.value * norm).clamp_max(40)).square()
-    sae.push_norms(sae.sparsity * _per_feature(sae, entries, steep * entries.value) / n, norms)
-    upstream = back + sae.half * sae.sparsity * steep * norm
+    sae.add_grad_norms(sae.sparsity * _per_feature(sae, entries, steep * entries.value) / n, norms)
+    upstream = grad_acts + sae.half * sae.sparsity * steep * norm
     through = theta / sae.bandwidth * window
-    sae.push("threshold", -_per_feature(sae, entries, through * upstream) / (n * sae.half))
+    sae.add_grad("threshold", -_per_feature(sae, entries, through * upstream) / (n * sae.half))
     # Every entry below its threshold is pulled up alike: all of them in one rank-one step, less those that are active.
     silent = n - _per_feature(sae, entries, active.float())
-    sae.push("threshold", sae.pre_act * norms * silent / n)
+    sae.add_grad("threshold", sae.pre_act * norms * silent / n)
     sae.pull_up(sae.pre_act * norms)
-    slope = upstream * (active + through) + sae.half * sae.pre_act * norm * active
-    return Outcome(entries, error, [Pass(entries, slope, pull)], active)
+    grad_pre = upstream * (active + through) + sae.half * sae.pre_act * norm * active
+    return Outcome(entries, error, [Pass(entries, grad_pre, grad_recon)], active)
 
 
 def _candidates(sae: "SaeTrainer", pre: Tensor) -> tuple[Entries, Tensor, Tensor]:
@@ -149,17 +151,20 @@ def _gated(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
     magnitude = stretch * u + sae.b_mag[feature]
     positive = magnitude > 0
     entries = Entries(opened.indptr, opened.feature, magnitude * positive)
-    error, pull, back = sae.kernels.decode(entries, sae.decoder, target, sae.layout)
-    _, gate_pull, gate_back = sae.kernels.decode(opened, sae.decoder, target, sae.layout)
-    value_slope = back * positive
+    error, grad_recon, grad_acts = sae.kernels.decode(entries, sae.decoder, target, sae.layout)
+    _, gate_grad_recon, gate_grad_acts = sae.kernels.decode(opened, sae.decoder, target, sae.layout)
+    value_grad_pre = grad_acts * positive
     unit = 1 / (n * sae.half)
-    sae.push("r_mag", _per_feature(sae, entries, value_slope * stretch * u) * unit)
-    sae.push("b_mag", _per_feature(sae, entries, value_slope) * unit)
-    sae.push("b_enc", -_per_feature(sae, entries, value_slope * stretch) * unit)  # the value does not see the gate's bias
+    sae.add_grad("r_mag", _per_feature(sae, entries, value_grad_pre * stretch * u) * unit)
+    sae.add_grad("b_mag", _per_feature(sae, entries, value_grad_pre) * unit)
+    sae.add_grad("b_enc", -_per_feature(sae, entries, value_grad_pre * stretch) * unit)  # the value does not see the gate's bias
     gate = Pass(
-        Entries(opened.indptr, opened.feature, torch.zeros_like(opened.value)), gate_back + sae.half * sae.sparsity, gate_pull, frozen=True
+        Entries(opened.indptr, opened.feature, torch.zeros_like(opened.value)),
+        gate_grad_acts + sae.half * sae.sparsity,
+        gate_grad_recon,
+        frozen=True,
     )
-    return Outcome(entries, error, [Pass(entries, value_slope * stretch, pull), gate], positive)
+    return Outcome(entries, error, [Pass(entries, value_grad_pre * stretch, grad_recon), gate], positive)
 
 
 def _per_feature(sae: "SaeTrainer", entries: Entries, amount: Float[Tensor, " nnz"]) -> Float[Tensor, " d_sae"]:

@@ -71,8 +71,8 @@ class SaeTrainer:
         self.reads = tuple(map(Site.parse, config.reads)) or (SaeName.parse(name).site,)
         self.writes = tuple(map(Site.parse, config.writes)) or self.reads
         self.moments: dict[Site, tuple[Tensor, Tensor]] = {}
-        self.steps, self.floor = 0, 1
-        self.pressure = 0.0
+        self.steps, self.topk_guess = 0, 1
+        self.log_sparsity = 0.0
         self.bandwidth = config.bandwidth or 0.0
         self.is_finite = True
         self._tally = {"sse": 0.0, "sst": 0.0, "active": 0.0, "tokens": 0.0, "contrast": 0.0}
@@ -96,7 +96,7 @@ class SaeTrainer:
         self._silent = torch.zeros(m, dtype=torch.int64, device=self.W_dec.device)
         self._fired = torch.zeros_like(self._silent)
         self._share = torch.zeros(m, device=self.W_dec.device)
-        self.pressure = math.log(_FIRST_SPARSITY.get(self.config.architecture, 1.0) / d_out)
+        self.log_sparsity = math.log(_FIRST_SPARSITY.get(self.config.architecture, 1.0) / d_out)
 
     def __getattr__(self, name: str) -> Any:
         """The current value of a parameter, by its name."""
@@ -160,7 +160,7 @@ class SaeTrainer:
     @property
     def sparsity(self) -> float:
         """The penalty's weight at this step."""
-        full = math.exp(self.pressure) if self.config.sparsity is None else self.config.sparsity
+        full = math.exp(self.log_sparsity) if self.config.sparsity is None else self.config.sparsity
         return full * min(1.0, (self.steps + 1) / max(1.0, self.config.sparsity_warmup * self.config.steps))
 
     def normalised(self, acts: Mapping[Site, Tensor], sites: tuple[Site, ...]) -> Float[Tensor, "token d_in"]:
@@ -191,14 +191,14 @@ class SaeTrainer:
         scale = 1 / (n * self.half)
         for one in passes:
             self._learn(one, rounded, scale)
-        # What is in every prefix learns from the first pull, which holds them all.
-        moving = [one.pull[0] for one in passes if not one.frozen]
+        # What is in every prefix learns from the first gradient, which holds them all.
+        moving = [one.grad_recon[0] for one in passes if not one.frozen]
         moved = moving[0] if len(moving) == 1 else torch.stack(moving).sum(0)
-        self.push("b_dec", moved.sum(0) * scale)
+        self.add_grad("b_dec", moved.sum(0) * scale)
         if self.config.skip:
-            self.push("W_skip", x.T @ moved * scale)
+            self.add_grad("W_skip", x.T @ moved * scale)
         fired = torch.bincount(entries.feature if active is None else entries.feature[active], minlength=self.config.d_sae)
-        self._revive(pre, rounded, error)
+        self._aux_loss(pre, rounded, error)
         self._silent = torch.where(fired > 0, 0, self._silent + n)
         self._share += min(1.0, n / _MEMORY_TOKENS) * (fired / n - self._share)
         self._count(y, error, fired)
@@ -215,31 +215,31 @@ class SaeTrainer:
 
     def _learn(self, one: Pass, x: BFloat16[Tensor, "token d_in"], scale: float, layout: Layout | None = None) -> None:
         into = Gradients(*(self.parameters[name].gradient for name in ("W_dec", "W_enc", "b_enc")))
-        self.kernels.add_gradients(one.entries, one.slope, x, one.pull.bfloat16(), layout or self.layout, scale, into)
+        self.kernels.add_gradients(one.entries, one.grad_pre, x, one.grad_recon.bfloat16(), layout or self.layout, scale, into)
 
     def _contrasted(self, first: Pass, n: int) -> Pass:
         """With the gradient of the contrast added to each entry's."""
         config = self.config
         loss, gradient = contrast(first.entries, config.about_size, cosine=config.cosine, temperature=config.temperature)
         self._tally["contrast"] += loss * n
-        return first._replace(slope=first.slope + config.contrast * n * self.half * gradient)
+        return first._replace(grad_pre=first.grad_pre + config.contrast * n * self.half * gradient)
 
-    def push(self, name: str, gradient: Tensor) -> None:
+    def add_grad(self, name: str, gradient: Tensor) -> None:
         """Add to the gradient of the parameter `name`."""
         self.parameters[name].gradient.add_(gradient)
 
-    def push_norms(self, amount: Float[Tensor, " d_sae"], norms: Float[Tensor, " d_sae"]) -> None:
+    def add_grad_norms(self, amount: Float[Tensor, " d_sae"], norms: Float[Tensor, " d_sae"]) -> None:
         """Add a gradient of `amount` at the decoder rows' lengths `norms`."""
-        self.push("W_dec", (amount / norms.clamp_min(1e-12))[:, None] * self.W_dec)
+        self.add_grad("W_dec", (amount / norms.clamp_min(1e-12))[:, None] * self.W_dec)
 
     def pull_up(self, amount: Float[Tensor, " d_sae"]) -> None:
         """Add a gradient of ``−amount`` at every pre-activation of the batch, averaged over tokens: one product of vectors."""
         width = self.W_enc.shape[1]
         means = torch.stack([self._mean_input[i * width : (i + 1) * width] for i in range(len(self.reads))])
-        self.push("W_enc", -amount[:, None] * means.repeat_interleave(len(amount) // len(means), dim=0))
-        self.push("b_enc", -amount)
+        self.add_grad("W_enc", -amount[:, None] * means.repeat_interleave(len(amount) // len(means), dim=0))
+        self.add_grad("b_enc", -amount)
 
-    def _revive(self, pre: Tensor, x: BFloat16[Tensor, "token d_in"], error: Tensor) -> None:
+    def _aux_loss(self, pre: Tensor, x: BFloat16[Tensor, "token d_in"], error: Tensor) -> None:
         """AuxK (arXiv 2406.04093, appendix A): ``‖codes_dead W_dec − (−error)‖²``, for dead features' largest positive pre-activations."""
         dead = (self._silent >= self._dead_after).nonzero().flatten()
         if len(dead) == 0 or not self.config.aux_weight:
@@ -249,9 +249,9 @@ class SaeTrainer:
         x, left = x[rows].contiguous(), -error[rows]
         found, _ = self.kernels.largest(pre[rows][:, dead].contiguous(), k * len(x))
         entries = Entries(found.indptr, dead[found.feature.long()].int(), found.value)
-        _, pull, back = self.kernels.decode(entries, self.decoder, left.contiguous(), self._aux_layout)
+        _, grad_recon, grad_acts = self.kernels.decode(entries, self.decoder, left.contiguous(), self._aux_layout)
         weight = self.config.aux_weight * k / self.config.aux_k / (len(x) * self.half)
-        self._learn(Pass(entries, back, pull), x, weight, self._aux_layout)
+        self._learn(Pass(entries, grad_acts, grad_recon), x, weight, self._aux_layout)
 
     def _count(self, y: Tensor, error: Tensor, fired: Tensor) -> None:
         self._fired += fired
@@ -266,7 +266,7 @@ class SaeTrainer:
         """Move a penalty without a weight of its own towards the L0 that is wanted."""
         if self.config.sparsity is None:
             off = l0 / self.config.l0 - 1
-            self.pressure += _STEER / self.config.steps * max(-1.0, min(1.0, off))
+            self.log_sparsity += _STEER / self.config.steps * max(-1.0, min(1.0, off))
 
     def _update(self) -> None:
         lr = self.config.lr_at(self.steps)
@@ -320,8 +320,8 @@ class SaeTrainer:
         numbers: dict[str, Any] = {
             "config": asdict(self.config),
             "steps": self.steps,
-            "floor": self.floor,
-            "pressure": self.pressure,
+            "topk_guess": self.topk_guess,
+            "log_sparsity": self.log_sparsity,
             "tally": self._tally,
         }
         for site, (mean, scale) in self.moments.items():
@@ -343,7 +343,11 @@ class SaeTrainer:
             }
             self._place()
             self._silent, self._fired, self._share = tensors["silent"], tensors["fired"], tensors["share"]
-            self.steps, self.floor, self.pressure = int(numbers["steps"]), int(numbers["floor"]), float(numbers["pressure"])
+            self.steps, self.topk_guess, self.log_sparsity = (
+                int(numbers["steps"]),
+                int(numbers["topk_guess"]),
+                float(numbers["log_sparsity"]),
+            )
             self._tally = {key: float(numbers["tally"][key]) for key in self._tally}
         except (KeyError, AttributeError, TypeError, ValueError) as error:
             raise BadConfig(
