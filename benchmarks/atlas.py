@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from harvest import bare
 
-from hooke.builder import SurveySettings, survey, work_folder
+from hooke.builder import AtlasSettings, build_atlas, work_folder
 from hooke.model import Model
 from hooke.sae import Sae
 from hooke.sae.packs import installed_saes
@@ -107,7 +107,7 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
             spooled = max(spooled, sum(file.stat().st_size for file in work_folder(path).glob("*")))
 
     with Memory() as memory:
-        survey(model, saes, corpora, path, SurveySettings(tokens, CONTEXT, epochs=8), progress=report)
+        build_atlas(model, saes, corpora, path, AtlasSettings(tokens, CONTEXT, epochs=8), progress=report)
     report("end", 0, 0)
     total, features = sum(seconds.values()), sum(sae.d_sae for sae in saes)
     return {

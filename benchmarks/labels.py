@@ -24,9 +24,9 @@ from hooke.builder.cache import Portions, read_codes, side_by_side, sites_of
 from hooke.errors import BadConfig
 from hooke.evals.randomised import random_dictionary, randomised_model
 from hooke.evals.run import check
-from hooke.explain.rules.corpus_index import Reading
+from hooke.explain.rules.corpus_index import TokenIndex
 from hooke.explain.rules.labeller import Labeller, label_features
-from hooke.features.cache import Spool
+from hooke.features.cache import ActivationCache
 from hooke.features.events import Events
 from hooke.features.examples import choose
 from hooke.features.near_misses import NearMisses
@@ -81,7 +81,7 @@ def _mean(values: list[float]) -> float | None:
 _CONTEXT = 128
 _CALIBRATED = 64
 """Windows on which random dictionaries are made as sparse as SAEs."""
-_EXAMPLES, _MISSES = 20, 32  # as `SurveySettings` has them
+_EXAMPLES, _MISSES = 20, 32  # as `AtlasSettings` has them
 
 
 @dataclass(frozen=True)
@@ -106,20 +106,20 @@ def sample_labels(
     """
     check(model, saes)
     with tempfile.TemporaryDirectory() as folder:
-        spool = Spool(Path(folder), {}, {sae.name: sae.d_sae for sae in saes}, [corpus.name for corpus in corpora])
+        cache = ActivationCache(Path(folder), {}, {sae.name: sae.d_sae for sae in saes}, [corpus.name for corpus in corpora])
         texts = windows(corpora, model.tokenizer, length=_CONTEXT, seed=seed)
-        read_codes(model, saes, texts, spool, Portions(tokens), lambda _: None)
-        if not spool.tokens:
+        read_codes(model, saes, texts, cache, Portions(tokens), lambda _: None)
+        if not cache.tokens:
             raise BadConfig("the corpora hold no text to label features on.")
-        text = spool.text()
-        near, reading = NearMisses(text), Reading()
+        text = cache.text()
+        near, reading = NearMisses(text), TokenIndex()
         for window in range(text.windows):
             reading.add(model.tokenizer.pieces(text.tokens_of(window).tolist()), text.key(window))
         reading.close()
         labeller, out = Labeller(reading), {}
         for sae in saes:
-            counts, _ = spool.scales(sae.name)
-            events = _some(spool.events(sae.name, counts, 0, sae.d_sae), features, seed)
+            counts, _ = cache.scales(sae.name)
+            events = _some(cache.events(sae.name, counts, 0, sae.d_sae), features, seed)
             top, _ = choose(events, text, _EXAMPLES, 1)
             misses = near.find(events, statistics(events, text).token, top, _MISSES)
             silent = [row[row >= 0] for row in misses]

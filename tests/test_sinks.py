@@ -14,7 +14,7 @@ from hooke import tiny
 from hooke.analysis import Options, Reader
 from hooke.builder.cache import Portions, read_codes
 from hooke.evals import EvalConfig, evaluate
-from hooke.features.cache import Spool
+from hooke.features.cache import ActivationCache
 from hooke.finetune import TextBatch, backward
 from hooke.metrics import not_sinks
 from hooke.model import Model, pad
@@ -97,7 +97,7 @@ def test_evaluation_neither_replaces_nor_counts_it(calm: Model, sae: Sae) -> Non
 
 
 def test_an_atlas_keeps_the_text_and_no_feature_there(model: Model, sae: Sae, tmp_path) -> None:
-    spool = Spool(tmp_path, {}, {sae.name: sae.d_sae}, ["stories"])
+    spool = ActivationCache(tmp_path, {}, {sae.name: sae.d_sae}, ["stories"])
     read_codes(model, [sae], windows(model), spool, Portions(10_000), lambda _: None)
     text = spool.text()
     assert len(text.ids) == sum(len(window.ids) - 1 for window in windows(model))

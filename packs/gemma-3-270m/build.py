@@ -25,7 +25,7 @@ import zstandard
 from card import write_card
 
 from hooke.atlas.smaller import smaller
-from hooke.builder import SurveySettings, survey
+from hooke.builder import AtlasSettings, build_atlas
 from hooke.evals import EvalConfig, evaluate
 from hooke.files import atomic_write
 from hooke.harvest.saving import HarvestConfig, save
@@ -198,7 +198,7 @@ def atlas(model: Model, mix: list[Corpus], work: Path) -> None:
     """Statistics, examples, labels and topics of every feature."""
     saes = [Sae.load(PACKAGE / f"{site}.safetensors") for site in SITES]
     read: dict[str, Any] = {"tokens": ATLAS_TOKENS, "context": CONTEXT, "seed": 1, "epochs": 8}
-    settings = SurveySettings(**read, background=BACKGROUND, background_without=NEWS)
+    settings = AtlasSettings(**read, background=BACKGROUND, background_without=NEWS)
     last = [0.0, ""]
 
     def report(stage: str, done: int, total: int) -> None:
@@ -206,7 +206,7 @@ def atlas(model: Model, mix: list[Corpus], work: Path) -> None:
             last[:] = time.monotonic(), stage
             say(f"{stage}: {done:,} of {total:,}")
 
-    survey(model, saes, mix, work / "atlas.sqlite", settings, progress=report)
+    build_atlas(model, saes, mix, work / "atlas.sqlite", settings, progress=report)
 
 
 def pack_atlas(work: Path) -> None:

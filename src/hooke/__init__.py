@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from hooke.analysis import Analysis, analyze
     from hooke.atlas import Atlas
-    from hooke.builder import survey as build_atlas
+    from hooke.builder import build_atlas
     from hooke.codes import Codes
     from hooke.errors import HookeError
     from hooke.evals.run import evaluate
@@ -45,7 +45,7 @@ _HOMES = {
     "Site": "names",
     "TrainConfig": "train",
     "analyze": "analysis",
-    "build_atlas": "builder:survey",
+    "build_atlas": "builder:build_atlas",
     "evaluate": "evals.run",
     "train_saes": "train:train",
 }

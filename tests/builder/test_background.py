@@ -8,7 +8,7 @@ from hooke import tiny
 from hooke.atlas.records import Label, Score
 from hooke.builder.background import Driven, Headlines, TopicEvidence, driven_by, heads, neutral_texts
 from hooke.codes import Codes
-from hooke.features.corpus_tokens import ReadText
+from hooke.features.corpus_tokens import CorpusTokens
 from hooke.text.corpus import Corpus, Window
 from hooke.topics import NONE, load_topics
 
@@ -47,7 +47,7 @@ def test_the_first_tokens_of_windows_that_were_read_are_neutral_texts_of_their_o
     ids = model.tokenizer.encode([" ".join(rng.choice(words, int(rng.integers(4, 40)))) for _ in range(30)])
     corpus = np.arange(30) % 3
     table = np.stack([corpus, np.arange(30), np.zeros(30, int), [len(own) - 1 for own in ids]], 1)
-    text = ReadText(np.concatenate([own[1:] for own in ids]), table, ("a", "news", "b"))
+    text = CorpusTokens(np.concatenate([own[1:] for own in ids]), table, ("a", "news", "b"))
     codes = [sae.encode(model.capture(torch.tensor([own]), [sae.site])[sae.site][0, 1:]) for own in ids]
     head = heads(text, ["news"], 8)
     shown = {int(number): np.flatnonzero(head == number) for number in np.unique(head[head >= 0])}
@@ -65,7 +65,7 @@ def test_the_first_tokens_of_windows_that_were_read_are_neutral_texts_of_their_o
 
 
 def test_where_all_text_is_news_that_is_what_neutral_texts_come_from():
-    text = ReadText(np.arange(20), np.array([[0, 0, 0, 12], [0, 1, 0, 8]]), ("news",))
+    text = CorpusTokens(np.arange(20), np.array([[0, 0, 0, 12], [0, 1, 0, 8]]), ("news",))
     assert np.unique(heads(text, ["news"], 9)).tolist()[-2:] == [0, 1]
     assert heads(text, [], 0).max() == -1
 

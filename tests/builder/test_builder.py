@@ -17,7 +17,7 @@ import torch
 
 from hooke import tiny
 from hooke.atlas import Atlas
-from hooke.builder import SurveySettings, spool_bytes, survey, work_folder
+from hooke.builder import AtlasSettings, build_atlas, cache_bytes, work_folder
 from hooke.errors import BadConfig, Busy, LimitReached, Missing, ShapeMismatch
 from hooke.files import sole_writer
 from hooke.sae import Sae, SaeFacts
@@ -61,9 +61,9 @@ def other() -> Sae:
 
 
 def go(path: Path, corpus: Corpus, tokens: int = TOKENS, progress=None, saes=None, **settings) -> Path:
-    chosen = SurveySettings(tokens, CONTEXT, **(SMALL | settings))
+    chosen = AtlasSettings(tokens, CONTEXT, **(SMALL | settings))
     with mock.patch("hooke.builder.background.load_topics", return_value=FEW):
-        return survey(tiny.model(), saes or [tiny.sae(), other()], [corpus], path, chosen, progress=progress)
+        return build_atlas(tiny.model(), saes or [tiny.sae(), other()], [corpus], path, chosen, progress=progress)
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +199,7 @@ def test_there_must_be_room(corpus, tmp_path, monkeypatch):
     monkeypatch.setattr("hooke.builder.shutil.disk_usage", lambda _: SimpleNamespace(free=1000))
     with pytest.raises(LimitReached, match=r"take about 0\.0 GB at .*atlas\.sqlite\.work, where 0\.0 GB are free\. Ask for fewer tokens"):
         go(tmp_path / "atlas.sqlite", corpus)
-    assert spool_bytes([tiny.sae()], 1000) < 40_000
+    assert cache_bytes([tiny.sae()], 1000) < 40_000
 
 
 def test_what_cannot_be(corpus, tmp_path):
@@ -213,7 +213,7 @@ def test_what_cannot_be(corpus, tmp_path):
         ([Sae(**(vars(sae) | {"facts": SaeFacts("a/resid_post.0/64", "gpt2")}))], [corpus], {}, ShapeMismatch, "trained on gpt2"),
     ):
         with pytest.raises(kind, match=words):
-            survey(model, saes, corpora, tmp_path / "atlas.sqlite", SurveySettings(**options))
+            build_atlas(model, saes, corpora, tmp_path / "atlas.sqlite", AtlasSettings(**options))
     assert list(tmp_path.iterdir()) == []
 
 

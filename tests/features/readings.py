@@ -5,7 +5,7 @@ import torch
 from hypothesis import strategies as st
 
 from hooke.codes import Codes
-from hooke.features.corpus_tokens import ReadText
+from hooke.features.corpus_tokens import CorpusTokens
 
 VALUES = [0.0, 0.0, 0.0, 0.5, 1.0, 1.0, 2.0, 3.25, 0.1]
 
@@ -23,14 +23,14 @@ def readings(draw) -> Raw:
     return ids, rows, features, draw(st.lists(st.sampled_from(VALUES), min_size=len(ids) * features, max_size=len(ids) * features))
 
 
-def made(raw: Raw) -> tuple[ReadText, torch.Tensor]:
+def made(raw: Raw) -> tuple[CorpusTokens, torch.Tensor]:
     """The text, and dense codes on it."""
     ids, rows, features, values = raw
-    text = ReadText(np.array(ids, np.int32), np.array(rows, np.int64), ("a", "b"))
+    text = CorpusTokens(np.array(ids, np.int32), np.array(rows, np.int64), ("a", "b"))
     return text, torch.tensor(values).reshape(len(ids), features)
 
 
-def long_reading(seed: int, windows: int = 60, features: int = 12) -> tuple[ReadText, torch.Tensor]:
+def long_reading(seed: int, windows: int = 60, features: int = 12) -> tuple[CorpusTokens, torch.Tensor]:
     """A longer one, with rare and common tokens and features."""
     rng = np.random.default_rng(seed)
     lengths = rng.integers(1, 80, windows)
@@ -38,7 +38,7 @@ def long_reading(seed: int, windows: int = 60, features: int = 12) -> tuple[Read
     ids = np.minimum(rng.zipf(1.4, lengths.sum()), 200).astype(np.int32)
     share = rng.choice([0.001, 0.02, 0.3, 0.9, 0.0], features)
     values = rng.gamma(2.0, 1.0, (len(ids), features)) * (rng.random((len(ids), features)) < share)
-    return ReadText(ids, rows, ("a", "b")), torch.from_numpy(values.astype(np.float32))
+    return CorpusTokens(ids, rows, ("a", "b")), torch.from_numpy(values.astype(np.float32))
 
 
 def codes_of(dense: torch.Tensor) -> Codes:

@@ -10,14 +10,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hooke.errors import BadConfig, BadFile, DigestMismatch
-from hooke.features.cache import Chunk, Spool
-from hooke.features.corpus_tokens import ReadText
+from hooke.features.cache import ActivationCache, Chunk
+from hooke.features.corpus_tokens import CorpusTokens
 from hooke.features.events import Events
 
 SETTINGS = {"tokens": 100, "seed": 0}
 
 
-def chunks(text: ReadText, dense: dict[str, torch.Tensor], cuts: list[int]):
+def chunks(text: CorpusTokens, dense: dict[str, torch.Tensor], cuts: list[int]):
     """The text in chunks that begin at these windows."""
     table = np.stack([text.corpus, text.doc, text.offset, np.diff(text.start)], 1)
     edges = sorted({0, text.windows, *cuts})
@@ -27,30 +27,30 @@ def chunks(text: ReadText, dense: dict[str, torch.Tensor], cuts: list[int]):
         yield Chunk(text.ids[rows], table[a:b], {name: codes_of(one[rows]) for name, one in dense.items()}, sums)
 
 
-def filled(folder, text, dense, cuts) -> Spool:
-    spool = Spool(folder, SETTINGS, {name: one.shape[1] for name, one in dense.items()}, text.corpora)
+def filled(folder, text, dense, cuts) -> ActivationCache:
+    cache = ActivationCache(folder, SETTINGS, {name: one.shape[1] for name, one in dense.items()}, text.corpora)
     for chunk in chunks(text, dense, cuts):
-        spool.add(chunk)
-    spool.finish()
-    return spool
+        cache.add(chunk)
+    cache.finish()
+    return cache
 
 
-def compare(spool, text, dense, stride=3):
-    assert (spool.tokens, spool.windows) == (len(text), text.windows)
-    found = spool.text()
+def compare(cache, text, dense, stride=3):
+    assert (cache.tokens, cache.windows) == (len(text), text.windows)
+    found = cache.text()
     for name in ("ids", "corpus", "doc", "offset", "start", "window", "document", "document_tokens", "score_half"):
         np.testing.assert_array_equal(getattr(found, name), getattr(text, name))
     for name, one in dense.items():
-        counts, largest = spool.scales(name)
+        counts, largest = cache.scales(name)
         np.testing.assert_array_equal(counts, (one > 0).sum(0))
         np.testing.assert_array_equal(largest, one.amax(0))
         whole, width = Events.of(codes_of(one)), one.shape[1]
         for low, high in ((0, width), (width // 2, width), (0, 1)):
-            for i, (rows, values) in enumerate(spool.events(name, counts, low, high)):
+            for i, (rows, values) in enumerate(cache.events(name, counts, low, high)):
                 np.testing.assert_array_equal(rows, whole[low + i][0])
                 np.testing.assert_array_equal(values, whole[low + i][1])
-        assert torch.equal(spool.codes(name, np.arange(len(text)) % stride == 0).dense(), one[::stride])
-        assert spool.sums(name)[1] == len(text)
+        assert torch.equal(cache.codes(name, np.arange(len(text)) % stride == 0).dense(), one[::stride])
+        assert cache.sums(name)[1] == len(text)
 
 
 @settings(max_examples=25, deadline=None)
@@ -66,12 +66,12 @@ def test_it_can_be_opened_again_and_goes_on(tmp_path):
     both = {"m/a.0/1": dense}
     parts = list(chunks(text, both, [10, 30]))
     for part in parts:  # each by another process, as it were
-        spool = Spool(tmp_path, SETTINGS, {"m/a.0/1": dense.shape[1]}, text.corpora)
-        assert not spool.complete
-        spool.add(part)
-    spool.finish()
+        cache = ActivationCache(tmp_path, SETTINGS, {"m/a.0/1": dense.shape[1]}, text.corpora)
+        assert not cache.complete
+        cache.add(part)
+    cache.finish()
     (tmp_path / "chunk-00003.safetensors").write_bytes(b"written, but never sealed")
-    again = Spool(tmp_path, SETTINGS, {"m/a.0/1": dense.shape[1]}, text.corpora)
+    again = ActivationCache(tmp_path, SETTINGS, {"m/a.0/1": dense.shape[1]}, text.corpora)
     assert again.complete
     compare(again, text, both)
     assert again.bytes == sum(path.stat().st_size for path in tmp_path.glob("*.safetensors"))
@@ -84,8 +84,8 @@ def test_a_wide_sae_keeps_its_high_numbers(tmp_path):
     wide = torch.zeros(len(text), 70_000)
     wide[1, 69_999] = 2.0
     wide[0, 65_536] = 1.0
-    spool = filled(tmp_path, text, {"m/a.0/1": wide}, [])
-    counts, largest = spool.scales("m/a.0/1")
+    cache = filled(tmp_path, text, {"m/a.0/1": wide}, [])
+    counts, largest = cache.scales("m/a.0/1")
     assert (counts[69_999], largest[65_536], counts.sum()) == (1, 1.0, 2)
 
 
@@ -93,9 +93,9 @@ def test_other_settings_are_refused_and_named(tmp_path):
     text, dense = long_reading(0, windows=4)
     filled(tmp_path, text, {"m/a.0/1": dense}, [])
     with pytest.raises(BadConfig, match=r"other settings: seed=0 \(now 1\), tokens=100 \(now 7\)\. Give the same ones to go on, delete"):
-        Spool(tmp_path, {"tokens": 7, "seed": 1}, {"m/a.0/1": dense.shape[1]}, text.corpora)
+        ActivationCache(tmp_path, {"tokens": 7, "seed": 1}, {"m/a.0/1": dense.shape[1]}, text.corpora)
     with pytest.raises(BadConfig, match=r'widths=\{"m/a\.0/1": 12\} \(now \{"m/a\.0/1": 3\}\)'):
-        Spool(tmp_path, SETTINGS, {"m/a.0/1": 3}, text.corpora)
+        ActivationCache(tmp_path, SETTINGS, {"m/a.0/1": 3}, text.corpora)
 
 
 def test_damage_is_found(tmp_path):
@@ -106,7 +106,7 @@ def test_damage_is_found(tmp_path):
     spoilt[-3] ^= 1
     chunk.write_bytes(bytes(spoilt))
     with pytest.raises(DigestMismatch, match=r"chunk-00001.safetensors is damaged or gone. Delete the folder"):
-        Spool(tmp_path, SETTINGS, {"m/a.0/1": dense.shape[1]}, text.corpora)
+        ActivationCache(tmp_path, SETTINGS, {"m/a.0/1": dense.shape[1]}, text.corpora)
     (tmp_path / "spool.json").write_text("{")
     with pytest.raises(BadFile, match=r"spool.json cannot be read .*Delete the folder to begin again"):
-        Spool(tmp_path, SETTINGS, {"m/a.0/1": dense.shape[1]}, text.corpora)
+        ActivationCache(tmp_path, SETTINGS, {"m/a.0/1": dense.shape[1]}, text.corpora)

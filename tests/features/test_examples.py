@@ -7,7 +7,7 @@ from features.readings import codes_of, long_reading, made, readings
 from hypothesis import given, settings
 
 from hooke.atlas.records import INTERVALS
-from hooke.features.corpus_tokens import ReadText
+from hooke.features.corpus_tokens import CorpusTokens
 from hooke.features.events import Events, drawn
 from hooke.features.examples import AFTER, BEFORE, REACH, choose, example_at
 
@@ -69,7 +69,7 @@ def test_where_the_strongest_are_of_one_document_others_are_looked_for():
     text, _ = long_reading(4, windows=300, features=2)
     table = np.stack([text.corpus, np.sort(text.doc), text.offset, np.diff(text.start)], 1)
     falling = torch.linspace(9, 1, len(text))[:, None].expand(-1, 2).contiguous()
-    compare(ReadText(text.ids, table, ("a", "b")), falling, top=12, per_interval=2)
+    compare(CorpusTokens(text.ids, table, ("a", "b")), falling, top=12, per_interval=2)
 
 
 @settings(max_examples=30, deadline=None)

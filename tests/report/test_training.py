@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from hooke.errors import BadFile, Missing
 from hooke.report.charts import Line, Scale, chart, thinned
-from hooke.report.styles import Looks
+from hooke.report.styles import Styles
 from hooke.report.training import page
 from hooke.train import run_log as history_module
 from hooke.train.run_log import History
@@ -145,15 +145,15 @@ def test_few_share_charts_and_many_are_grouped(tmp_path: Path, n: int, sites: in
 
 def test_every_sae_of_a_small_run_looks_different() -> None:
     saes = {name: {} for name in names(8)}
-    looks = Looks.of(saes)
-    assert len({looks.look(name) for name in saes}) == 8
-    assert [looks.mark(name) for name in saes] == list("ABCDEFGH")
-    assert looks.short("m/resid_post.0/topk-0") == "resid_post.0/topk-0"
+    styles = Styles.of(saes)
+    assert len({styles.look(name) for name in saes}) == 8
+    assert [styles.mark(name) for name in saes] == list("ABCDEFGH")
+    assert styles.short("m/resid_post.0/topk-0") == "resid_post.0/topk-0"
 
 
 def test_groups_go_by_layer() -> None:
     saes = {f"m/{kind}.{layer}/x": {"architecture": "topk"} for kind in ("resid_post", "mlp_out") for layer in (10, 9, 2, 11, 0)}
-    assert [title.split(",")[0] for title, _ in Looks.of(saes).groups] == [f"layer {n}" for n in (0, 0, 2, 2, 9, 9, 10, 10, 11, 11)]
+    assert [title.split(",")[0] for title, _ in Styles.of(saes).groups] == [f"layer {n}" for n in (0, 0, 2, 2, 9, 9, 10, 10, 11, 11)]
 
 
 def test_nothing_yet(tmp_path: Path) -> None:

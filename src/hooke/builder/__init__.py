@@ -19,11 +19,11 @@ from hooke.builder.cache import Portions, read_codes
 from hooke.engine import in_processes
 from hooke.errors import BadConfig, LimitReached
 from hooke.evals.run import check
-from hooke.explain import Labeller, Reading
+from hooke.explain import Labeller, TokenIndex
 from hooke.explain.rules.subjects import Subjects
-from hooke.explain.rules.token_marks import Passage, passage
-from hooke.features.cache import Spool
-from hooke.features.corpus_tokens import ReadText
+from hooke.explain.rules.token_marks import TokenMarks, token_marks
+from hooke.features.cache import ActivationCache
+from hooke.features.corpus_tokens import CorpusTokens
 from hooke.features.events import Events
 from hooke.features.examples import choose, example_at
 from hooke.features.near_misses import NearMisses
@@ -46,7 +46,7 @@ _READ_ANEW = 10
 
 
 @dataclass(frozen=True)
-class SurveySettings:
+class AtlasSettings:
     """What is read, how much is kept of each feature, and how the work is done."""
 
     tokens: int = 2_000_000
@@ -90,7 +90,7 @@ def work_folder(path: Path) -> Path:
     return path.with_name(path.name + ".work")
 
 
-def spool_bytes(saes: Sequence[Sae], tokens: int) -> int:
+def cache_bytes(saes: Sequence[Sae], tokens: int) -> int:
     """About how many bytes of disk the codes of so many tokens take."""
     each = 4.0
     for sae in saes:
@@ -99,12 +99,12 @@ def spool_bytes(saes: Sequence[Sae], tokens: int) -> int:
     return int(each * tokens)
 
 
-def survey(
+def build_atlas(
     model: Model,
     saes: Sequence[Sae],
     corpora: Sequence[Corpus],
     path: Path | str,
-    settings: SurveySettings = SurveySettings(),
+    settings: AtlasSettings = AtlasSettings(),
     *,
     progress: Report | None = None,
 ) -> Path:
@@ -131,24 +131,24 @@ def survey(
     folder = work_folder(path)
     try:
         with sole_writer(folder):
-            spool = Spool(folder, identity, {sae.name: sae.d_sae for sae in saes}, [corpus.name for corpus in corpora])
-            if not spool.complete:
-                _check_room(folder, spool_bytes(saes, settings.tokens - spool.tokens))
+            cache = ActivationCache(folder, identity, {sae.name: sae.d_sae for sae in saes}, [corpus.name for corpus in corpora])
+            if not cache.complete:
+                _check_room(folder, cache_bytes(saes, settings.tokens - cache.tokens))
                 texts = windows(corpora, model.tokenizer, length=settings.context, seed=settings.seed, epochs=settings.epochs)
-                report("Reading", spool.tokens, settings.tokens)
-                read_codes(model, saes, texts, spool, portions, lambda done: report("Reading", done, settings.tokens))
+                report("Reading", cache.tokens, settings.tokens)
+                read_codes(model, saes, texts, cache, portions, lambda done: report("Reading", done, settings.tokens))
             _hand_back_memory()
             weights = {corpus.name: corpus.weight for corpus in corpora}
-            facts = {"model": model.name, "tokens": spool.tokens, "asked": asked, "corpora": weights}
-            _Survey(model, digests, saes, spool, settings, report).write(path, facts, corpora)
-            spool.remove()
+            facts = {"model": model.name, "tokens": cache.tokens, "asked": asked, "corpora": weights}
+            _Build(model, digests, saes, cache, settings, report).write(path, facts, corpora)
+            cache.remove()
     finally:
         with contextlib.suppress(OSError):  # what was read stays, to go on from
             folder.rmdir()
     return path
 
 
-def _check(model: Model, saes: Sequence[Sae], corpora: Sequence[Corpus], settings: SurveySettings) -> None:
+def _check(model: Model, saes: Sequence[Sae], corpora: Sequence[Corpus], settings: AtlasSettings) -> None:
     if not saes:
         raise BadConfig("no SAE to make an atlas of.")
     check(model, saes)
@@ -178,15 +178,15 @@ def _hand_back_memory() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-class _Survey:
+class _Build:
     """What all SAEs of an atlas share."""
 
     def __init__(
-        self, model: Model, digests: dict[str, str], saes: Sequence[Sae], spool: Spool, settings: SurveySettings, report: Report
+        self, model: Model, digests: dict[str, str], saes: Sequence[Sae], cache: ActivationCache, settings: AtlasSettings, report: Report
     ) -> None:
-        self.model, self.digests, self.saes, self.spool, self.settings, self.report = model, digests, saes, spool, settings, report
+        self.model, self.digests, self.saes, self.cache, self.settings, self.report = model, digests, saes, cache, settings, report
         self.workers = settings.workers or os.cpu_count() or 1
-        self.text = spool.text()
+        self.text = cache.text()
         self.lens = logit_lens(model)
 
     def write(self, path: Path, facts: dict[str, Any], corpora: Sequence[Corpus]) -> None:
@@ -214,9 +214,9 @@ class _Survey:
             writer.windows(text.text_windows(range(text.windows)))
             writer.pieces(pieces)
             for sae in self.saes:
-                counts, maximum = self.spool.scales(sae.name)
+                counts, maximum = self.cache.scales(sae.name)
                 on_headlines, on_neutral = (one[sae.name] for one in short)
-                on_neutral = on_neutral.beside(self.spool.codes(sae.name, head >= 0), head[head >= 0])
+                on_neutral = on_neutral.beside(self.cache.codes(sae.name, head >= 0), head[head >= 0])
                 topics = TopicEvidence.weigh(headlines, on_headlines, on_neutral, maximum)
                 entry = self._entry(sae, topics, on_headlines, on_neutral)
                 writer.sae(entry, self._records(sae, counts, topics))
@@ -226,7 +226,7 @@ class _Survey:
         facts = {
             "tokens": len(self.text),
             "background_texts": topics.texts,
-            "explained": 1 - VarianceSum.of(torch.from_numpy(self.spool.sums(sae.name))).fvu,
+            "explained": 1 - VarianceSum.of(torch.from_numpy(self.cache.sums(sae.name))).fvu,
             "explained_background": on_neutral.explained,
             "explained_headlines": on_headlines.explained,
             "groups": sae.facts.groups,
@@ -237,12 +237,12 @@ class _Survey:
         """The features of one SAE in order, some at a time."""
         self.report(sae.name, 0, sae.d_sae)
         n, tokens = self.settings.nearest, len(self.text)
-        both = together(self.spool.codes(sae.name, np.arange(tokens) % stride_for(counts, tokens) == 0), counts / tokens, n, self.workers)
+        both = together(self.cache.codes(sae.name, np.arange(tokens) % stride_for(counts, tokens) == 0), counts / tokens, n, self.workers)
         near = _Near(*_ends(self.lens, sae, n), decoder_neighbours(sae.W_dec, n), both)
         edges = np.searchsorted(np.cumsum(counts) // _EVENTS, np.arange(counts.sum() // _EVENTS + 2))
         for low, high in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True):
             if low < high:
-                for record in self._block(self.spool.events(sae.name, counts, low, high), low, near, topics):
+                for record in self._block(self.cache.events(sae.name, counts, low, high), low, near, topics):
                     yield record
                     self.report(sae.name, record.index + 1, sae.d_sae)
 
@@ -297,7 +297,7 @@ class _Near:
     together: Ranked
 
 
-def _miss(row: int, text: ReadText) -> Example:
+def _miss(row: int, text: CorpusTokens) -> Example:
     window = int(text.window[row])
     return Example(window, int(row - text.start[window]), np.zeros(0, np.int64), np.zeros(0, np.float32))
 
@@ -318,12 +318,12 @@ def _piece(spelling: bytes) -> str | bytes:
         return spelling
 
 
-def _reading(text: ReadText, pieces: dict[int, str | bytes], workers: int) -> Reading:
-    def spelt(window: int) -> tuple[list[str], Passage]:
+def _reading(text: CorpusTokens, pieces: dict[int, str | bytes], workers: int) -> TokenIndex:
+    def spelt(window: int) -> tuple[list[str], TokenMarks]:
         own = join_pieces(pieces[i] for i in text.tokens_of(window).tolist())
-        return own, passage(own)
+        return own, token_marks(own)
 
-    reading = Reading()
+    reading = TokenIndex()
     for window, (own, found) in enumerate(in_processes(spelt, text.windows, workers)):
         reading.add(own, text.key(window), found)
     reading.close()

@@ -16,7 +16,7 @@ from hooke.explain.rules.labeller import MIN_EVIDENCE, MIN_SCORE, STRONG
 from hooke.explain.rules.search import POSITIVE, RANDOM
 from hooke.explain.score import balanced
 from hooke.features.background import background_counts, columns, pooled, relative
-from hooke.features.corpus_tokens import ReadText
+from hooke.features.corpus_tokens import CorpusTokens
 from hooke.harvest import harvest
 from hooke.metrics import VarianceSum
 from hooke.model import Model
@@ -80,7 +80,7 @@ def neutral_texts(corpora: Sequence[Corpus], tokenizer: Tokenizer, count: int, c
     return out
 
 
-def heads(text: ReadText, without: Collection[str], count: int) -> np.ndarray:
+def heads(text: CorpusTokens, without: Collection[str], count: int) -> np.ndarray:
     """For each row of `text` the number of the neutral text that it is of, -1 for most.
 
     What a model makes of the first tokens of a window does not depend on those that follow: 8 to 24 of them are a text as long as a

@@ -1,4 +1,4 @@
-"""Spooling: one pass of a model over windows of text, the codes of several SAEs into a spool; goes on where it was stopped."""
+"""One pass of a model over windows of text, the codes of several SAEs into an activation cache; goes on where it was stopped."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hooke.codes import Codes
-from hooke.features.cache import Chunk, Spool
+from hooke.features.cache import ActivationCache, Chunk
 from hooke.harvest import Harvested, harvest
 from hooke.metrics import VarianceSum
 from hooke.model import Model
@@ -45,22 +45,22 @@ def side_by_side(part: Harvested, sites: Sequence[Site]) -> Float[Tensor, "token
 
 
 def read_codes(
-    model: Model, saes: Sequence[Sae], windows: Iterable[Window], spool: Spool, portions: Portions, report: Callable[[int], None]
+    model: Model, saes: Sequence[Sae], windows: Iterable[Window], cache: ActivationCache, portions: Portions, report: Callable[[int], None]
 ) -> None:
-    """Read `windows` until there are enough tokens or no more text, chunk by chunk, from where the spool ends.
+    """Read `windows` until there are enough tokens or no more text, chunk by chunk, from where the cache ends.
 
     `report` hears how many tokens were read. Chunks are cut where the text says, not where batches end, so the rows are the same for any
     `batch_tokens`.
     """
-    if spool.complete:
+    if cache.complete:
         return
     special = model.tokenizer.special
     numbered = ((window, sum(token not in special for token in window.ids)) for window in windows)
     counted = ((window, count) for window, count in numbered if count)
-    for group in _groups(itertools.islice(counted, spool.windows, None), portions, spool.tokens):
-        spool.add(_chunk(model, saes, group, spool.corpora, portions, lambda n, before=spool.tokens: report(before + n)))
-        report(spool.tokens)
-    spool.finish()
+    for group in _groups(itertools.islice(counted, cache.windows, None), portions, cache.tokens):
+        cache.add(_chunk(model, saes, group, cache.corpora, portions, lambda n, before=cache.tokens: report(before + n)))
+        report(cache.tokens)
+    cache.finish()
 
 
 def _groups(counted: Iterator[tuple[Window, int]], portions: Portions, tokens: int) -> Iterator[list[Window]]:

@@ -53,7 +53,7 @@ def build(
     began = time.perf_counter()
     console = console_for(stderr=True)
     with console.status("Loading") as status:
-        from hooke.builder import SurveySettings, spool_bytes, survey
+        from hooke.builder import AtlasSettings, build_atlas, cache_bytes
         from hooke.model import Model
         from hooke.sae import Sae, digest
         from hooke.sae.packs import register_atlas
@@ -65,10 +65,10 @@ def build(
         loaded = Model.load(model or saes[0].facts.model, dtype=dtype, device=device, progress=lambda text: say(console, status, text))
         saes = [one.to(device) for one in saes]
         length = context or _context(saes, loaded)
-    _announce(console, path, saes, tokens, spool_bytes(saes, tokens))
-    settings = SurveySettings(tokens, length, seed, examples=examples, subjects=subjects, batch_tokens=batch_tokens, workers=workers)
+    _announce(console, path, saes, tokens, cache_bytes(saes, tokens))
+    settings = AtlasSettings(tokens, length, seed, examples=examples, subjects=subjects, batch_tokens=batch_tokens, workers=workers)
     with _Bar(console) as bar:
-        survey(loaded, saes, corpora, path, settings, progress=bar.move)
+        build_atlas(loaded, saes, corpora, path, settings, progress=bar.move)
     register_atlas(path, {one.name: digest(one) for one in saes})
     _summarize(path, tokens, time.perf_counter() - began, as_json=json)
 

@@ -1,4 +1,4 @@
-"""Spool: what a model read and how its features fired, in sealed chunks on disk, so that statistics can be taken feature by feature.
+"""Activation cache: what a model read and how its features fired, in sealed chunks on disk, to take statistics of feature by feature.
 
 A chunk holds some windows in reading order: their token ids, and for each SAE the codes of those tokens. Chunks follow each other in the
 order of the text, so a token's row is the same whatever batches it was read in, and a feature's events come out in ascending order.
@@ -16,7 +16,7 @@ from numba import njit
 
 from hooke.codes import Codes
 from hooke.errors import BadConfig, BadFile, DigestMismatch
-from hooke.features.corpus_tokens import ReadText
+from hooke.features.corpus_tokens import CorpusTokens
 from hooke.features.events import Events
 from hooke.files import atomic_write, parse_json, read_safetensors, sha256, write_safetensors
 
@@ -48,7 +48,7 @@ class _Sealed:
     bytes: int
 
 
-class Spool:
+class ActivationCache:
     """A folder of sealed chunks."""
 
     def __init__(self, folder: Path, settings: Mapping[str, Any], widths: Mapping[str, int], corpora: Sequence[str]) -> None:
@@ -134,10 +134,10 @@ class Spool:
             tensors, _ = read_safetensors(self.folder / chunk.file)
             yield {name: tensor.numpy() for name, tensor in tensors.items()}
 
-    def text(self) -> ReadText:
+    def text(self) -> CorpusTokens:
         """The text that was read."""
         ids, windows = zip(*((chunk["ids"].copy(), chunk["windows"].copy()) for chunk in self._read()), strict=True)
-        return ReadText(np.concatenate(ids), np.concatenate(windows), self.corpora)
+        return CorpusTokens(np.concatenate(ids), np.concatenate(windows), self.corpora)
 
     def sums(self, sae: str) -> np.ndarray:
         """The sums of all chunks for the SAE called `sae`."""

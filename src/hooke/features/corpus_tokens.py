@@ -1,4 +1,4 @@
-"""ReadText: everything a model read for an atlas, as arrays over tokens and over windows."""
+"""Corpus tokens: everything a model read for an atlas, as arrays over tokens and over windows."""
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -8,7 +8,7 @@ import numpy as np
 from hooke.atlas.records import TextWindow, document_key
 
 
-class ReadText:
+class CorpusTokens:
     """Tokens in reading order, special ones left out, cut into windows; a token's place in that order is its row."""
 
     def __init__(self, ids: np.ndarray, windows: np.ndarray, corpora: tuple[str, ...]) -> None:

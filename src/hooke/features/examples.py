@@ -7,7 +7,7 @@ from numba import njit
 
 from hooke.atlas.records import INTERVALS, Example
 from hooke.engine import in_parts
-from hooke.features.corpus_tokens import ReadText
+from hooke.features.corpus_tokens import CorpusTokens
 from hooke.features.events import Events, drawn
 
 A_DOCUMENT = 2
@@ -20,7 +20,7 @@ REACH = 32
 _LOOKED_AT = 4
 
 
-def choose(events: Events, text: ReadText, top: int, per_interval: int, workers: int = 1) -> tuple[np.ndarray, np.ndarray]:
+def choose(events: Events, text: CorpusTokens, top: int, per_interval: int, workers: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """The rows that examples are made of, -1 where there are no more: ``[feature, top]`` and ``[feature, INTERVALS, per_interval]``.
 
     A window can only be shown at its peak, the token on which the feature fires most (the first of equals). Of the peaks the strongest
@@ -34,7 +34,7 @@ def choose(events: Events, text: ReadText, top: int, per_interval: int, workers:
     return strongest, spread
 
 
-def example_at(row: int, rows: np.ndarray, values: np.ndarray, text: ReadText) -> Example:
+def example_at(row: int, rows: np.ndarray, values: np.ndarray, text: CorpusTokens) -> Example:
     """The example whose peak is `row`, of a feature that fired on `rows` with `values`."""
     window = int(text.window[row])
     begin, end = text.start[window], text.start[window + 1]

@@ -7,7 +7,7 @@ import torch
 from numba import njit
 
 from hooke.engine import in_parts
-from hooke.features.corpus_tokens import ReadText
+from hooke.features.corpus_tokens import CorpusTokens
 from hooke.features.events import Events, drawn
 from hooke.features.examples import A_DOCUMENT
 
@@ -20,7 +20,7 @@ _CELLS = 1 << 21
 class NearMisses:
     """Finds near misses in one text, for any number of SAEs."""
 
-    def __init__(self, text: ReadText) -> None:
+    def __init__(self, text: CorpusTokens) -> None:
         """Takes stock of where each token stands and of what each window is about."""
         self._text = text
         self._places = np.argsort(text.ids, kind="stable").astype(np.int32)
@@ -61,7 +61,7 @@ class NearMisses:
             in_parts(part.start, workers, lambda a, b, inputs=inputs, out=found[low:high]: _alike_places(a, b, inputs, out))
 
 
-def window_vectors(text: ReadText) -> np.ndarray:
+def window_vectors(text: CorpusTokens) -> np.ndarray:
     """``[window, 128]``: what each window is about, as whole numbers from -127 to 127 (float32).
 
     The different tokens of a window, weighed by ``ln(windows / windows with the token)``, each spread over the dimensions by fixed random

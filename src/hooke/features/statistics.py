@@ -9,7 +9,7 @@ from numba import njit
 
 from hooke.atlas.records import HISTOGRAM_BINS, QUANTILES, TokenCount
 from hooke.engine import in_parts
-from hooke.features.corpus_tokens import ReadText
+from hooke.features.corpus_tokens import CorpusTokens
 from hooke.features.events import Events, placed
 
 TOKENS = 20
@@ -44,7 +44,7 @@ class Statistics:
         return [TokenCount(int(token), int(count), float(share), float(odds)) for token, count, share, odds in rows if token >= 0]
 
 
-def statistics(events: Events, text: ReadText, workers: int = 1) -> Statistics:
+def statistics(events: Events, text: CorpusTokens, workers: int = 1) -> Statistics:
     """The figures of every feature of `events`, which are over the rows of `text`."""
     n = len(events)
     largest, mean, persistence, commonest = np.zeros(n, np.float32), np.zeros(n), np.zeros(n), np.zeros(n)

@@ -1,4 +1,4 @@
-"""Looks: how the SAEs of a run are told apart on a page: their short names, groups, colours and dashes."""
+"""Styles: how the SAEs of a run are told apart on a page: their short names, groups, colours and dashes."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from hooke.errors import HookeError
 from hooke.names import SaeName
 from hooke.text.marks import stripped
 
-__all__ = ["Looks"]
+__all__ = ["Styles"]
 
 FEW = 8
 """SAEs up to which one chart holds them all."""
@@ -17,12 +17,12 @@ _COLOURS, _DASHES = 6, 4
 
 
 @dataclass(frozen=True)
-class Looks:
+class Styles:
     """The SAEs of a run, as a page shows them."""
 
     saes: Mapping[str, Mapping[str, Any]]
     """Settings by name."""
-    looks: Mapping[str, str]
+    styles: Mapping[str, str]
     """Classes of the style sheet, by name."""
     legend: Sequence[tuple[str, str]]
     """What each look stands for."""
@@ -34,7 +34,7 @@ class Looks:
     """Settings in which they differ."""
 
     @classmethod
-    def of(cls, saes: Mapping[str, Mapping[str, Any]]) -> "Looks":
+    def of(cls, saes: Mapping[str, Mapping[str, Any]]) -> "Styles":
         """Few SAEs share a chart and each has its own look. Many are grouped by site (by architecture, where there is one site); then
         colour is the architecture, and dashes tell sizes and targets apart, or colour does where there is one architecture."""
         keys = list(dict.fromkeys(key for sae in saes.values() for key in sae))
@@ -42,17 +42,17 @@ class Looks:
         varied = [key for key in keys if len(set(values[key])) > 1]
         shared = {key: next(iter(saes.values())).get(key) for key in keys if key not in varied}
         if len(saes) <= FEW:
-            looks = {name: _look(i % _COLOURS, i // _COLOURS) for i, name in enumerate(saes)}
-            made = cls(saes, looks, [], [("", list(saes))], shared, varied)
-            legend = [(looks[name], f"{made.mark(name)} {made.short(name)}".strip()) for name in saes]
-            return cls(saes, looks, legend, made.groups, shared, varied)
+            styles = {name: _look(i % _COLOURS, i // _COLOURS) for i, name in enumerate(saes)}
+            made = cls(saes, styles, [], [("", list(saes))], shared, varied)
+            legend = [(styles[name], f"{made.mark(name)} {made.short(name)}".strip()) for name in saes]
+            return cls(saes, styles, legend, made.groups, shared, varied)
         architectures = list(dict.fromkeys(_architecture(sae) for sae in saes.values()))
         sizes = sorted({_size(sae) for sae in saes.values()}, key=lambda size: tuple(str(part).zfill(12) for part in size))
         several = len(architectures) > 1
-        looks = {}
+        styles = {}
         for name, sae in saes.items():
             size = sizes.index(_size(sae))
-            looks[name] = (
+            styles[name] = (
                 _look(architectures.index(_architecture(sae)) % _COLOURS, size % _DASHES)
                 if several
                 else _look(size % _COLOURS, size // _COLOURS)
@@ -61,7 +61,7 @@ class Looks:
         for i, size in enumerate(sizes):
             look = f"plain d{i % _DASHES}" if several else _look(i % _COLOURS, i // _COLOURS)
             legend.append((look, _size_text(size)))
-        return cls(saes, looks, legend, _groups(saes), shared, varied)
+        return cls(saes, styles, legend, _groups(saes), shared, varied)
 
     @property
     def many(self) -> bool:
@@ -70,7 +70,7 @@ class Looks:
 
     def look(self, name: str) -> str:
         """Classes that colour and dash an SAE's curve."""
-        return self.looks.get(name, _look(0, 0))
+        return self.styles.get(name, _look(0, 0))
 
     def mark(self, name: str) -> str:
         """A letter for an SAE among few; nothing where it is the only one."""

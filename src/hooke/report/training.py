@@ -10,7 +10,7 @@ import numpy as np
 
 from hooke.report.charts import LARGE, SMALL, Line, Scale, chart, sample
 from hooke.report.document import document, masthead
-from hooke.report.styles import Looks
+from hooke.report.styles import Styles
 from hooke.text.figures import count, duration, figure, share, span, value_text, when
 from hooke.text.marks import stripped
 from hooke.text.markup import Child, Markup, join, tag
@@ -39,7 +39,7 @@ def page(folder: Path) -> str:
     Raises `Missing` or `BadFile` where there is no run; what is damaged, missing or half written in its logs is left out and counted.
     """
     history = History.read(Path(folder))
-    looks = Looks.of(history.saes)
+    styles = Styles.of(history.saes)
     n = len(history.saes)
     model = stripped(str(history.run.get("model") or "a model"))
     return document(
@@ -55,13 +55,13 @@ def page(folder: Path) -> str:
         tag(
             "main",
             _warnings(history),
-            _curves(history, looks),
-            _pareto(history, looks),
-            _saes(history, looks),
-            _figures(history, looks),
+            _curves(history, styles),
+            _pareto(history, styles),
+            _saes(history, styles),
+            _figures(history, styles),
             _speed(history),
             _events(history),
-            _settings(history, looks),
+            _settings(history, styles),
         ),
     )
 
@@ -142,7 +142,7 @@ def _entry(event: dict[str, Any]) -> Markup:
     return tag("tr", tag("td", when(event["time"])), tag("td", figure(step)), tag("td", tag("bdi", said[:2000])))
 
 
-def _curves(history: History, looks: Looks) -> Markup:
+def _curves(history: History, styles: Styles) -> Markup:
     """All curves: large charts with every SAE in them, or for many SAEs a row of small ones for each group."""
     if not len(history.tokens):
         return tag("section", tag("h2", "Curves", id="curves"), tag("p", "No metrics yet.", class_="soft"))
@@ -150,18 +150,18 @@ def _curves(history: History, looks: Looks) -> Markup:
     # Small charts side by side are compared, so a metric has one axis in all of them.
     scales = {metric: _scale(history, metric) for metric in shown}
     drawn = []
-    for title, names in looks.groups:
-        charts = [_curve(history, looks, metric, names, scales[metric]) for metric in shown if not looks.many or metric.key != "lr"]
-        drawn.append(tag("section", tag("h3", title) if title else None, tag("div", charts, class_="small" if looks.many else "large")))
+    for title, names in styles.groups:
+        charts = [_curve(history, styles, metric, names, scales[metric]) for metric in shown if not styles.many or metric.key != "lr"]
+        drawn.append(tag("section", tag("h3", title) if title else None, tag("div", charts, class_="small" if styles.many else "large")))
     rate = next((metric for metric in shown if metric.key == "lr"), None)
-    if looks.many and rate is not None:
+    if styles.many and rate is not None:
         drawn.append(
-            tag("section", tag("h3", "All"), tag("div", _curve(history, looks, rate, list(history.saes), scales[rate]), class_="small"))
+            tag("section", tag("h3", "All"), tag("div", _curve(history, styles, rate, list(history.saes), scales[rate]), class_="small"))
         )
     said = "By million tokens. Error and loss are on logarithmic axes; a cross marks a value that was not finite."
-    if looks.many:
+    if styles.many:
         said += " " + " ".join(f"{metric.name}: {metric.unit}." for metric in shown if metric.unit)
-    return tag("section", tag("h2", "Curves", id="curves"), tag("p", said, class_="soft"), _legend(looks), drawn)
+    return tag("section", tag("h2", "Curves", id="curves"), tag("p", said, class_="soft"), _legend(styles), drawn)
 
 
 def _scale(history: History, metric: _Metric) -> Scale:
@@ -175,7 +175,7 @@ def _scale(history: History, metric: _Metric) -> Scale:
     return Scale.over(values, log=metric.log, least=metric.least)
 
 
-def _curve(history: History, looks: Looks, metric: _Metric, names: Sequence[str], y: Scale) -> Markup:
+def _curve(history: History, styles: Styles, metric: _Metric, names: Sequence[str], y: Scale) -> Markup:
     x = history.tokens / _MILLION
     lines, drawn = [], {}
     for name in names:
@@ -183,20 +183,20 @@ def _curve(history: History, looks: Looks, metric: _Metric, names: Sequence[str]
         if metric.key == "lr" and column.tobytes() in drawn:  # a schedule that all share is drawn once
             continue
         drawn[column.tobytes()] = name
-        lines.append(Line(looks.short(name), x, column, looks.look(name), "" if looks.many or metric.key == "lr" else looks.mark(name)))
+        lines.append(Line(styles.short(name), x, column, styles.look(name), "" if styles.many or metric.key == "lr" else styles.mark(name)))
     targets = {target for name in names if math.isfinite(target := number(history.saes[name].get("l0")))} if metric.key == "l0" else set()
     ends = [value for name in names if math.isfinite(value := history.last(name, metric.key))]
     title = f"{metric.name} by million tokens, {count(len(names), 'SAE')}. Now {span(ends, metric.write)}."
     if targets:
         title += f" Target {span(sorted(targets), metric.write)}."
-    caption = tag("figcaption", tag("b", metric.name), f" {metric.unit}" if metric.unit and not looks.many else None)
+    caption = tag("figcaption", tag("b", metric.name), f" {metric.unit}" if metric.unit and not styles.many else None)
     scale = Scale.over(x[-1:])
-    frame = SMALL if looks.many else LARGE
+    frame = SMALL if styles.many else LARGE
     return tag("figure", caption, chart(lines, scale, y, title=title, label=metric.write, frame=frame, targets=sorted(targets)))
 
 
-def _legend(looks: Looks) -> Markup:
-    keys = [tag("li", _swatch(look), tag("bdi", text)) for look, text in looks.legend]
+def _legend(styles: Styles) -> Markup:
+    keys = [tag("li", _swatch(look), tag("bdi", text)) for look, text in styles.legend]
     return tag("ul", keys, class_="legend")
 
 
@@ -205,7 +205,7 @@ def _swatch(look: str) -> Markup:
     return tag("svg", line, viewBox="0 0 28 12", class_="swatch", aria_hidden="true")
 
 
-def _pareto(history: History, looks: Looks) -> Markup:
+def _pareto(history: History, styles: Styles) -> Markup:
     """Error against L0 of the finished SAEs; what lies further down and left is better."""
     points = {name: (number(held.get("l0")), number(held.get("fvu"))) for name, held in history.held_out.items() if name in history.saes}
     points = {name: (l0, fvu) for name, (l0, fvu) in points.items() if 0 < l0 < math.inf and 0 < fvu < math.inf}
@@ -217,27 +217,27 @@ def _pareto(history: History, looks: Looks) -> Markup:
         )
     x, y = (Scale.over([point[i] for point in points.values()], log=True) for i in (0, 1))
     figures = []
-    for title, names in looks.groups:
+    for title, names in styles.groups:
         there = [name for name in names if name in points]
-        beside = {name: [points[other] for other in there if looks.site(other) == looks.site(name)] for name in there}
+        beside = {name: [points[other] for other in there if styles.site(other) == styles.site(name)] for name in there}
         best = {name for name in there if not any(_dominates(other, points[name]) for other in beside[name])}
         lines = []
         for name in sorted(there, key=lambda name: points[name]):
             l0, fvu = points[name]
-            text = f"{looks.short(name)}: L0 {figure(l0)}, error {figure(fvu)}" + ("" if name in best else ", bettered")
-            look = looks.look(name) + ("" if name in best else " bettered")
-            lines.append(Line(text, np.array([l0]), np.array([fvu]), look, "" if looks.many else looks.mark(name), dots=True))
+            text = f"{styles.short(name)}: L0 {figure(l0)}, error {figure(fvu)}" + ("" if name in best else ", bettered")
+            look = styles.look(name) + ("" if name in best else " bettered")
+            lines.append(Line(text, np.array([l0]), np.array([fvu]), look, "" if styles.many else styles.mark(name), dots=True))
         if lines:
             alternative = f"Error against L0 on held-out text{f', {title}' if title else ''}, {count(len(there), 'SAE')}. " + ". ".join(
                 line.name for line in lines
             )
-            drawn = chart(lines, x, y, title=alternative, frame=SMALL if looks.many else LARGE)
+            drawn = chart(lines, x, y, title=alternative, frame=SMALL if styles.many else LARGE)
             figures.append(tag("figure", tag("figcaption", tag("b", title or "Error"), " by L0"), drawn))
     said = (
         "On held-out text; both axes are logarithmic, and further down and left is better. A point is hollow where another SAE of its site"
         " betters it both ways. Errors at different sites are not alike."
     )
-    grid = tag("div", figures, class_="small" if looks.many else "large")
+    grid = tag("div", figures, class_="small" if styles.many else "large")
     return tag("section", tag("h2", "Error against L0"), tag("p", said, class_="soft"), grid)
 
 
@@ -245,7 +245,7 @@ def _dominates(one: tuple[float | int, float | int], other: tuple[float | int, f
     return one[0] <= other[0] and one[1] <= other[1] and one != other
 
 
-def _saes(history: History, looks: Looks) -> Markup:
+def _saes(history: History, styles: Styles) -> Markup:
     """Every SAE with its newest figures, and those on held-out text where it is finished."""
     shown = [metric for metric in _METRICS if metric.key in ("fvu", "l0", "dead_share", "dense_share")]
     held = bool(history.held_out)
@@ -264,16 +264,16 @@ def _saes(history: History, looks: Looks) -> Markup:
             cells += [figure(number(found.get("fvu"))), figure(number(found.get("l0"))), share(number(found.get("dead")))]
         head = tag(
             "th",
-            None if looks.many else tag("b", looks.mark(name), " "),
-            _swatch(looks.look(name)),
-            tag("bdi", looks.short(name)),
+            None if styles.many else tag("b", styles.mark(name), " "),
+            _swatch(styles.look(name)),
+            tag("bdi", styles.short(name)),
             scope="row",
         )
         rows.append([head, *cells])
     return tag("section", tag("h2", "SAEs"), _table(names, rows, text=2))
 
 
-def _figures(history: History, looks: Looks) -> Markup | None:
+def _figures(history: History, styles: Styles) -> Markup | None:
     """The curves as tables."""
     if not len(history.tokens):
         return None
@@ -285,7 +285,8 @@ def _figures(history: History, looks: Looks) -> Markup | None:
             continue
         names = ["SAE", *(f"{figure(float(history.tokens[row]) / _MILLION)} M" for row in rows)]
         cells = [
-            [tag("th", tag("bdi", looks.short(name)), scope="row"), *(_cell(v, metric) for v in column)] for name, column in columns.items()
+            [tag("th", tag("bdi", styles.short(name)), scope="row"), *(_cell(v, metric) for v in column)]
+            for name, column in columns.items()
         ]
         tables.append(tag("details", tag("summary", f"{metric.name} by tokens"), _table(names, cells, text=1)))
     return tag("section", tag("h2", "The curves as figures"), tables)
@@ -345,19 +346,19 @@ def _events(history: History) -> Markup | None:
     return tag("section", tag("h2", "Events"), _log(told, class_="events")) if told else None
 
 
-def _settings(history: History, looks: Looks) -> Markup:
+def _settings(history: History, styles: Styles) -> Markup:
     """What the run was given: what all SAEs share, and what they differ in."""
-    rows = [*history.run.items(), *looks.shared.items()]
+    rows = [*history.run.items(), *styles.shared.items()]
     shared = tag(
         "dl", [tag("div", tag("dt", stripped(key)), tag("dd", tag("bdi", value_text(value)))) for key, value in rows], class_="settings"
     )
     table = None
-    if looks.varied and len(history.saes) > 1:
+    if styles.varied and len(history.saes) > 1:
         cells = [
-            [tag("th", tag("bdi", looks.short(name)), scope="row"), *(value_text(sae.get(key)) for key in looks.varied)]
+            [tag("th", tag("bdi", styles.short(name)), scope="row"), *(value_text(sae.get(key)) for key in styles.varied)]
             for name, sae in history.saes.items()
         ]
-        table = tag("details", tag("summary", "What the SAEs differ in"), _table(["SAE", *looks.varied], cells, text=1))
+        table = tag("details", tag("summary", "What the SAEs differ in"), _table(["SAE", *styles.varied], cells, text=1))
     return tag("section", tag("h2", "Settings"), shared, table)
 
 

@@ -7,18 +7,18 @@ import hypothesis.strategies as st
 import numpy as np
 from hypothesis import given, settings
 
-from hooke.explain.rules.conditions import MANY, NEAR, NEXT, TEXT, Scratch, Signs
-from hooke.explain.rules.corpus_index import Reading
+from hooke.explain.rules.conditions import MANY, NEAR, NEXT, TEXT, Conditions, Scratch
+from hooke.explain.rules.corpus_index import TokenIndex
 from hooke.explain.rules.index import Postings
-from hooke.explain.rules.token_marks import names_of, passage
+from hooke.explain.rules.token_marks import names_of, token_marks
 from hooke.explain.rules.vocabulary import beginning, classes, classes_of, ending, language_of, languages
 
 WORDS = [" bank", " in", " Paris", " loan", "\n", " the", " walking", " 1987", ".", ' "', "ster", " Monday", " said", " le"]
 TEXTS = st.lists(st.lists(st.sampled_from(WORDS), max_size=90), min_size=1, max_size=3)
 
 
-def closed(texts: list[list[str]]) -> Reading:
-    reading = Reading()
+def closed(texts: list[list[str]]) -> TokenIndex:
+    reading = TokenIndex()
     for doc, pieces in enumerate(texts):
         reading.add(pieces, doc)
     reading.close()
@@ -27,7 +27,7 @@ def closed(texts: list[list[str]]) -> Reading:
 
 def by_hand(pieces: list[str], token: int) -> set[tuple[str, str]]:
     """All signs of a token, spelled out."""
-    found, names = passage(pieces), list(classes())
+    found, names = token_marks(pieces), list(classes())
     at, words = found.index[token], found.words
     kinds = [{names[n] for n in classes_of(word)} for word in words]
     out = {("token", pieces[token]), ("word", words[at])} | {("mark", mark) for mark in names_of(found.marks[token])}
@@ -52,7 +52,7 @@ def by_hand(pieces: list[str], token: int) -> set[tuple[str, str]]:
 @settings(max_examples=40)
 @given(TEXTS, st.integers(0, 1000))
 def test_sightings_are_what_is_there(texts, seed):
-    signs, rng = Signs(closed(texts)), np.random.default_rng(seed)
+    signs, rng = Conditions(closed(texts)), np.random.default_rng(seed)
     rows, scratch = np.arange(sum(map(len, texts))), Scratch(signs)
     known = signs.seen(np.sort(rng.choice(rows, len(rows) // 2, replace=False)) if len(rows) else rows, scratch)
     expected = [by_hand(pieces, token) for pieces in texts for token in range(len(pieces))]
@@ -69,7 +69,7 @@ def test_sightings_are_what_is_there(texts, seed):
 @settings(max_examples=30)
 def test_tally_adds_weights_and_counts_documents(texts, seed):
     reading = closed(texts)
-    signs, rng = Signs(reading), np.random.default_rng(seed)
+    signs, rng = Conditions(reading), np.random.default_rng(seed)
     if len(reading) == 0:
         return
     rows = np.arange(len(reading))
@@ -87,7 +87,7 @@ def test_tally_adds_weights_and_counts_documents(texts, seed):
 @settings(max_examples=60)
 def test_groups_are_present_where_one_of_their_signs_is(texts, seed):
     reading = closed(texts)
-    signs, rng, rows = Signs(reading), np.random.default_rng(seed), np.arange(len(reading))
+    signs, rng, rows = Conditions(reading), np.random.default_rng(seed), np.arange(len(reading))
     if rng.integers(2):
         rows = rng.permutation(rows)  # the words before a token are kept from one token to the next only where those follow each other
     groups = [rng.choice(len(signs), min(len(signs), 5), replace=False) for _ in range(6)] + [np.array([-1])]
@@ -102,7 +102,7 @@ def test_groups_are_present_where_one_of_their_signs_is(texts, seed):
 @given(TEXTS, st.integers(0, 1000))
 @settings(max_examples=30)
 def test_sets_are_present_where_one_of_their_signs_is(texts, seed):
-    signs, rng, rows = Signs(closed(texts)), np.random.default_rng(seed), np.arange(sum(map(len, texts)))
+    signs, rng, rows = Conditions(closed(texts)), np.random.default_rng(seed), np.arange(sum(map(len, texts)))
     seen = signs.seen(rows, Scratch(signs))
     mixed = rng.permutation(len(seen.signs))
     columns, sets = mixed[:7], np.array_split(mixed[3:], 4)
@@ -115,7 +115,7 @@ def test_sets_are_present_where_one_of_their_signs_is(texts, seed):
 @given(TEXTS, st.integers(0, 1000))
 @settings(max_examples=30)
 def test_postings_find_what_the_reading_has(texts, seed):
-    signs, rng, rows = Signs(closed(texts)), np.random.default_rng(seed), np.arange(sum(map(len, texts)))
+    signs, rng, rows = Conditions(closed(texts)), np.random.default_rng(seed), np.arange(sum(map(len, texts)))
     some = np.sort(rng.choice(rows, len(rows) // 2, replace=False)) if len(rows) else rows
     groups = [rng.choice(signs.offset[NEXT], 5) for _ in range(6)] if len(rows) else []
     found = Postings(signs.seen(some, Scratch(signs)), len(signs)).groups(groups)
@@ -123,7 +123,7 @@ def test_postings_find_what_the_reading_has(texts, seed):
 
 
 def test_names_and_numbers_agree():
-    signs = Signs(closed([WORDS]))
+    signs = Conditions(closed([WORDS]))
     for sign in range(len(signs)):
         assert signs.find(*signs.names(np.array([sign]))[0]) == sign
     assert signs.find("word", "never seen") == -1

@@ -2,14 +2,14 @@
 
 import numpy as np
 
-from hooke.explain.rules.corpus_index import Numbering, Reading
-from hooke.explain.rules.token_marks import passage
+from hooke.explain.rules.corpus_index import Numbering, TokenIndex
+from hooke.explain.rules.token_marks import token_marks
 
 TEXTS = [["The", " mini", "ster", " won"], [" Won", "!"], ["le", " chat", " est", " sur", " la", " table", " de", " la", " maison"]]
 
 
-def read(*texts: list[str]) -> Reading:
-    reading = Reading()
+def read(*texts: list[str]) -> TokenIndex:
+    reading = TokenIndex()
     for doc, pieces in enumerate(texts):
         reading.add(pieces, doc)
     reading.close()
@@ -21,7 +21,7 @@ def test_arrays_say_what_the_passages_say():
     assert len(reading) == sum(map(len, TEXTS))
     row = 0
     for window, pieces in enumerate(TEXTS):
-        found = passage(pieces)
+        found = token_marks(pieces)
         start = reading.word_start[window]
         assert [reading.vocabulary.texts[n] for n in reading.words[start : reading.word_start[window + 1]]] == found.words
         for token, piece in enumerate(pieces):

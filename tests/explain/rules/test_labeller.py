@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hooke.atlas.records import NO_MEANING, TOO_RARE, Label
-from hooke.explain import Labeller, Reading, Rule, label_features
+from hooke.explain import Labeller, Rule, TokenIndex, label_features
 from hooke.explain.rules.labeller import MIN_EVIDENCE
 from hooke.features.events import Events
 
@@ -32,10 +32,10 @@ _COMMON += ["of", "in", "and", "to"]
 _RARE = ("bank", "loan", "police", "Paris", "Madrid", "Rome", "walking", "jumping", "burning", "NATO", "1987", "monday", "friday", "sunday")
 
 
-def corpus() -> tuple[Reading, list[str]]:
+def corpus() -> tuple[TokenIndex, list[str]]:
     """Documents of random words, among them some of `_RARE` once or twice."""
     rng = np.random.default_rng(2)
-    reading, words = Reading(), []
+    reading, words = TokenIndex(), []
     for doc in range(DOCS):
         own = [str(word) for word in rng.choice(_COMMON, LENGTH)]
         for word in _RARE:
@@ -73,7 +73,7 @@ def after(words: tuple[str, ...], before: tuple[str, ...]) -> list[int]:
 @pytest.mark.parametrize(
     ("rows", "kinds", "text"),
     [
-        (places("the word “bank”"), {"token", "word"}, "bank"),
+        (places("bank"), {"token", "word"}, "the word “bank”"),
         (places("zeta", "paper"), {"token", "word"}, "zeta, paper"),
         (beside(places("police"), 1), {"before"}, "after police"),
         (beside(places("police"), -1), {"after"}, "before police"),

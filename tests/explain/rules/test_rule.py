@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 
 from hooke.errors import BadFile
-from hooke.explain.rules.conditions import Scratch, Signs
-from hooke.explain.rules.corpus_index import Reading
+from hooke.explain.rules.conditions import Conditions, Scratch
+from hooke.explain.rules.corpus_index import TokenIndex
 from hooke.explain.rules.rule import Rule
 
 PIECES = [" bank", " in", " Paris", " loan", "\n", " the", " walking", " 1987", ".", "ster", " Monday"]
@@ -94,21 +94,21 @@ def test_a_text_matches_by_enough_tokens():
 @given(PARTS, st.lists(st.lists(st.sampled_from(PIECES), max_size=30), min_size=1, max_size=4))
 def test_new_text_and_a_reading_agree(parts, texts):
     rule = rule_of(parts)
-    reading = Reading()
+    reading = TokenIndex()
     for doc, pieces in enumerate(texts):
         reading.add(pieces, doc)
     reading.close()
-    signs = Signs(reading)
+    signs = Conditions(reading)
     test = rule.on(signs)
     alone = [bool(hit) for pieces in texts for hit in rule.matches(pieces)]
     assert test.matches(signs, np.arange(len(reading)), Scratch(signs)).tolist() == alone
 
 
 def test_a_rule_of_a_reading_has_its_names():
-    reading = Reading()
+    reading = TokenIndex()
     reading.add(PIECES, 0)
     reading.close()
-    signs = Signs(reading)
+    signs = Conditions(reading)
     rule = Rule.parse({"all": [{"word": ["bank", "loan"]}, {"class before": ["finance words"]}]})
     assert Rule.of(rule.on(signs), signs, texts=4) == Rule(rule.groups, (1, 1), 2, 4)
 

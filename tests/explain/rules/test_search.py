@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from hooke.explain.rules.conditions import Scratch, Signs
-from hooke.explain.rules.corpus_index import Reading
+from hooke.explain.rules.conditions import Conditions, Scratch
+from hooke.explain.rules.corpus_index import TokenIndex
 from hooke.explain.rules.search import NEAR_MISS, POSITIVE, RANDOM, Places, _together, find
 
 
@@ -19,12 +19,12 @@ def test_weights_sum_to_tpr_and_tnr(kinds):
     assert not places.weights(chosen)[~chosen].any()
 
 
-def reading_of(documents: list[list[str]]) -> Signs:
-    reading = Reading()
+def reading_of(documents: list[list[str]]) -> Conditions:
+    reading = TokenIndex()
     for doc, pieces in enumerate(documents):
         reading.add(pieces, 2 * doc)
     reading.close()
-    return Signs(reading)
+    return Conditions(reading)
 
 
 def test_a_word_of_one_document_is_no_rule():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hooke.errors import Missing
-from hooke.explain import Labeller, Reading, Rule
+from hooke.explain import Labeller, Rule, TokenIndex
 from hooke.explain.rules.subjects import Subjects, subject_of, subject_values
 from hooke.text import meaning
 from hooke.topics import load_topics
@@ -26,9 +26,9 @@ class Fake:
         return out
 
 
-def about(*topics: str) -> Reading:
+def about(*topics: str) -> TokenIndex:
     rng = np.random.default_rng(0)
-    reading = Reading()
+    reading = TokenIndex()
     for doc, topic in enumerate(topics):
         reading.add([f" {word}" for word in rng.choice(["river", "stone", "paper", "green"], 20)] + [f" about {topic}"], doc)
     reading.close()

@@ -4,7 +4,7 @@ import hypothesis.strategies as st
 import pytest
 from hypothesis import given
 
-from hooke.explain.rules.token_marks import MARKS, names_of, passage
+from hooke.explain.rules.token_marks import MARKS, names_of, token_marks
 
 PIECES = st.lists(
     st.sampled_from([" ", "a", " the", "The", "\n", "\n\n", " (", ")", '"', "1", " 19", ".", ",", "$", " %", "    ", "é", "д", "-", ""])
@@ -13,11 +13,11 @@ PIECES = st.lists(
 
 def marked(pieces: list[str], mark: str) -> list[str]:
     """The pieces that have `mark`."""
-    return [piece for piece, marks in zip(pieces, passage(pieces).marks, strict=True) if mark in names_of(marks)]
+    return [piece for piece, marks in zip(pieces, token_marks(pieces).marks, strict=True) if mark in names_of(marks)]
 
 
 def test_a_lone_space_belongs_to_the_number_after_it():
-    found = passage(["In", " ", "1", "9", "8", "7", ","])
+    found = token_marks(["In", " ", "1", "9", "8", "7", ","])
     assert (found.words, found.index) == (["in", "1987", ","], [0, 1, 1, 1, 1, 1, 2])
 
 
@@ -62,7 +62,7 @@ def test_marks(pieces, mark, expected):
 
 @given(PIECES)
 def test_any_pieces_have_a_word_and_marks_each(pieces):
-    found = passage(pieces)
+    found = token_marks(pieces)
     assert len(found.index) == len(found.marks) == len(pieces)
     assert all(0 <= word < len(found.words) for word in found.index)
     assert found.index == sorted(found.index)
@@ -70,4 +70,4 @@ def test_any_pieces_have_a_word_and_marks_each(pieces):
 
 
 def test_a_long_line_takes_no_long_time():
-    assert len(passage(["(", "=", ")", "_", "x"] * 2_000).marks) == 10_000
+    assert len(token_marks(["(", "=", ")", "_", "x"] * 2_000).marks) == 10_000

@@ -1,4 +1,4 @@
-"""Signs: everything a rule may look for at a token, numbered in one space, and the kernels that find them in a reading."""
+"""Conditions: everything a rule may look for at a token, numbered in one space, and the kernels that find them in a reading."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, no_type_check
@@ -6,8 +6,8 @@ from typing import NamedTuple, no_type_check
 import numpy as np
 from numba import njit
 
-from hooke.explain.rules.corpus_index import Numbering, Reading
-from hooke.explain.rules.index import Sightings
+from hooke.explain.rules.corpus_index import Numbering, TokenIndex
+from hooke.explain.rules.index import ConditionIndex
 from hooke.explain.rules.subjects import subject_values
 from hooke.explain.rules.token_marks import MARKS
 from hooke.explain.rules.vocabulary import classes, languages
@@ -62,10 +62,10 @@ class _Arrays(NamedTuple):
     subjects: np.ndarray
 
 
-class Signs:
+class Conditions:
     """The signs of one closed reading: numbers for ``(slot, value)`` pairs, and counting them at tokens."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: TokenIndex) -> None:
         """Number the signs that occur in `reading`."""
         self.reading = reading
         words, kinds = reading.vocabulary, Numbering(classes())
@@ -111,7 +111,7 @@ class Signs:
             scratch.bits[group[group >= 0]] = 0
         return out
 
-    def seen(self, rows: np.ndarray, scratch: "Scratch", known: Sightings | None = None) -> Sightings:
+    def seen(self, rows: np.ndarray, scratch: "Scratch", known: ConditionIndex | None = None) -> ConditionIndex:
         """All signs that the tokens `rows` have, but for what follows them (slot "next": that is for the output side to say).
 
         `known` are sightings that hold some of the rows already (ascending there): those are copied.
@@ -123,18 +123,18 @@ class Signs:
         nothing = np.zeros(1, np.int64), np.zeros(0, np.int32), np.zeros(0, np.int64)
         old = nothing if known is None else (known.start, known.column, known.signs)
         start, column, signs = _seen(rows, ready, old, scratch.seen, self._arrays)
-        return Sightings(rows, start, column, signs)
+        return ConditionIndex(rows, start, column, signs)
 
 
 class Scratch:
-    """Working memory for `Signs`, one for each thread."""
+    """Working memory for `Conditions`, one for each thread."""
 
-    def __init__(self, signs: Signs) -> None:
+    def __init__(self, signs: Conditions) -> None:
         """As much as `signs` needs."""
         n = len(signs)
         self.bits = np.zeros(n, np.int64)
         self.seen = np.full((n, 2), -1, np.int32)
-        """For `Signs.seen`: the last token that had each sign, and the sign's place among those seen."""
+        """For `Conditions.seen`: the last token that had each sign, and the sign's place among those seen."""
 
 
 @njit(inline="always")

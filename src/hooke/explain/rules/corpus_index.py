@@ -1,4 +1,4 @@
-"""Reading: the tokens a model read, with the words and marks of each, as arrays that rules can be tried on."""
+"""Token index: the tokens a model read, with the words and marks of each, as arrays that rules can be tried on."""
 
 import itertools
 from collections.abc import Iterable, Sequence
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from hooke.explain.rules.subjects import Subjects
-from hooke.explain.rules.token_marks import Passage, passage
+from hooke.explain.rules.token_marks import TokenMarks, token_marks
 from hooke.explain.rules.vocabulary import ENDING, SHORT_ENDING, beginning, classes_of, ending, language_of
 
 
@@ -35,7 +35,7 @@ class Numbering:
 
 
 @dataclass
-class Reading:
+class TokenIndex:
     """Tokens in reading order; build it window by window with `add`, then `close` it.
 
     After that these arrays are there, one entry a token unless said otherwise: ``piece`` and ``at`` (its number in `pieces`, its word's
@@ -50,12 +50,12 @@ class Reading:
     """The words."""
     _parts: list[tuple[np.ndarray, ...]] = field(default_factory=list)
 
-    def add(self, pieces: Sequence[str], doc: int, found: Passage | None = None) -> None:
+    def add(self, pieces: Sequence[str], doc: int, found: TokenMarks | None = None) -> None:
         """The next window of text, as its tokens' pieces, from the document with key `doc` (``crc32("corpus:number")``, say).
 
-        `found` is their `passage`, where that has been made already.
+        `found` is their `token_marks`, where that has been made already.
         """
-        found = found or passage(pieces)
+        found = found or token_marks(pieces)
         words = np.array([self.vocabulary.add(word) for word in found.words], np.int32)
         own = np.array([self.pieces.add(piece) for piece in pieces], np.int32)
         counts = (np.int64(doc), np.int16(language_of(found.words)))

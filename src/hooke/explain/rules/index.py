@@ -1,4 +1,4 @@
-"""Sightings: which signs some tokens have, found once, so that a search can count and try them many times."""
+"""Condition index: which signs some tokens have, found once, so that a search can count and try them many times."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from numba import njit
 
 
 @dataclass(frozen=True)
-class Sightings:
+class ConditionIndex:
     """The signs of some tokens, in compressed rows: each token's are ``signs[column[start[i] : start[i + 1]]]``, all different."""
 
     rows: np.ndarray
@@ -43,7 +43,7 @@ class Sightings:
 class Postings:
     """Sightings the other way round: the tokens that have each sign, to run one rule after another on the same tokens."""
 
-    def __init__(self, seen: Sightings, signs: int) -> None:
+    def __init__(self, seen: ConditionIndex, signs: int) -> None:
         """Of `seen`, in a reading of so many `signs`."""
         self.rows = seen.rows
         """The tokens."""

@@ -10,9 +10,9 @@ import numpy as np
 
 from hooke.atlas.records import NO_MEANING, TOO_RARE, Label, Score
 from hooke.engine import in_processes
-from hooke.explain.rules.conditions import SLOTS, TOKEN, Scratch, Signs
-from hooke.explain.rules.corpus_index import Reading
-from hooke.explain.rules.index import Postings, Sightings
+from hooke.explain.rules.conditions import SLOTS, TOKEN, Conditions, Scratch
+from hooke.explain.rules.corpus_index import TokenIndex
+from hooke.explain.rules.index import ConditionIndex, Postings
 from hooke.explain.rules.phrasing import worded
 from hooke.explain.rules.rule import Rule, Test
 from hooke.explain.rules.search import NEAR_MISS, POSITIVE, RANDOM, Candidate, Places, find
@@ -39,7 +39,7 @@ _CONTROL_EVERY = 16
 
 
 def label_features(
-    reading: Reading,
+    reading: TokenIndex,
     events: Events,
     misses: Sequence[np.ndarray],
     *,
@@ -80,9 +80,9 @@ class _Seen:
 class Labeller:
     """Labels for features that fired on the tokens of one reading."""
 
-    def __init__(self, reading: Reading) -> None:
+    def __init__(self, reading: TokenIndex) -> None:
         """Numbers the signs of `reading` and draws the tokens that stand for any token."""
-        self.reading, self.signs = reading, Signs(reading)
+        self.reading, self.signs = reading, Conditions(reading)
         self._own = local()
         rng = np.random.default_rng(0)
         halves = [np.flatnonzero(reading.score_half == half) for half in (False, True)]
@@ -114,7 +114,7 @@ class Labeller:
         test = best.on(sightings)
         texts = self._asked(test, seen[0])
         rule = Rule.of(test, self.signs, texts)
-        text, kind = worded(rule, self._telling(best.test, seen[0].places, sightings)), _kind(best)
+        text, kind = worded(rule, self._coverage(best.test, seen[0].places, sightings)), _kind(best)
         if own[1] < MIN_EVIDENCE or own[1] == len(seen[1].places):
             return Label(text, kind, rule.json(), control=control), output
         places = seen[1].places
@@ -167,7 +167,7 @@ class Labeller:
         kind = np.concatenate([np.full(len(rows), POSITIVE), places.kind[silent]])
         return balanced(right, kind, np.concatenate([self.reading.doc[rows], places.doc[silent]])).value
 
-    def _control(self, places: list[Places], rows: np.ndarray, sightings: Sightings) -> float | None:
+    def _control(self, places: list[Places], rows: np.ndarray, sightings: ConditionIndex) -> float | None:
         """What the search finds once it is shuffled what each place is; measured for one feature in some, chosen by where it fired."""
         seed = zlib.crc32(rows.astype(np.int64).tobytes())
         if seed % _CONTROL_EVERY or min((own.kind == POSITIVE).sum() for own in places) < MIN_EVIDENCE:
@@ -181,7 +181,7 @@ class Labeller:
             return 0.5
         return balanced(best.on(sightings).matches(self.signs, scored.rows, self._scratch), scored.kind, scored.doc).value
 
-    def _telling(self, test: Test, places: Places, sightings: Sightings) -> dict[tuple[str, str], float]:
+    def _coverage(self, test: Test, places: Places, sightings: ConditionIndex) -> dict[tuple[str, str], float]:
         """Of each sign of a rule, in numbers of `sightings`, the share of active places with it less that of silent ones.
 
         At least a tenth of the first.

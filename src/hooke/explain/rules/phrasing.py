@@ -1,4 +1,4 @@
-"""Wording: what a rule says, in the few words that a person would use, and in full."""
+"""Phrasing: what a rule says, in the few words that a person would use, and in full."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from hooke.errors import BadFile
-from hooke.explain.rules.conditions import SLOTS, Scratch, Signs
-from hooke.explain.rules.corpus_index import Reading
+from hooke.explain.rules.conditions import SLOTS, Conditions, Scratch
+from hooke.explain.rules.corpus_index import TokenIndex
 from hooke.explain.rules.subjects import SentenceEncoder, Subjects
 from hooke.text.meaning import Encoder
 
@@ -30,7 +30,7 @@ class Test:
     at_least: int
     """A token needs so many points."""
 
-    def matches(self, signs: Signs, rows: np.ndarray, scratch: Scratch) -> np.ndarray:
+    def matches(self, signs: Conditions, rows: np.ndarray, scratch: Scratch) -> np.ndarray:
         """Whether the rule holds for each of the tokens `rows`."""
         return self.met(signs.groups(rows, self.groups, scratch))
 
@@ -87,13 +87,13 @@ class Rule:
         return {"points": [[own, points] for own, points in zip(groups, self.points, strict=True)], "at_least": self.at_least} | rest
 
     @classmethod
-    def of(cls, test: Test, signs: Signs, texts: int = 1) -> "Rule":
+    def of(cls, test: Test, signs: Conditions, texts: int = 1) -> "Rule":
         """The rule that `test` runs on the reading of `signs`; a text matches where `texts` of its tokens do."""
         named = [_by_slot(signs.names(group)) for group in test.groups]
         groups = tuple(tuple((slot, value) for slot, values in own.items() for value in values) for own in named)
         return cls(groups, test.points, test.at_least, texts)
 
-    def on(self, signs: Signs) -> Test:
+    def on(self, signs: Conditions) -> Test:
         """The rule in the numbers of the reading of `signs`."""
         return Test(tuple(np.array([signs.find(*sign) for sign in group], np.int64) for group in self.groups), self.points, self.at_least)
 
@@ -104,12 +104,12 @@ class Rule:
         """
         if not pieces:
             return np.zeros(0, bool)
-        reading = Reading()
+        reading = TokenIndex()
         reading.add(pieces, 0)
         reading.close()
         if any(slot == "subject" for group in self.groups for slot, _ in group):
             reading.on_subjects(Subjects(encoder or Encoder()))
-        signs = Signs(reading)
+        signs = Conditions(reading)
         return self.on(signs).matches(signs, np.arange(len(pieces)), Scratch(signs))
 
     def matches_text(self, pieces: Sequence[str], encoder: SentenceEncoder | None = None) -> bool:

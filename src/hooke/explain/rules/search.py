@@ -9,8 +9,8 @@ from typing import no_type_check
 import numpy as np
 from numba import njit
 
-from hooke.explain.rules.conditions import ONE_VALUED, SLOTS, Signs
-from hooke.explain.rules.index import Sightings
+from hooke.explain.rules.conditions import ONE_VALUED, SLOTS, Conditions
+from hooke.explain.rules.index import ConditionIndex
 from hooke.explain.rules.rule import Test
 from hooke.features.events import placed
 
@@ -92,12 +92,12 @@ class Candidate:
         """By how much it must be better than the shortest rule to be preferred."""
         return _HANDICAP[self.family] + _LONG * math.log2(sum(len(group) for group in self.test.groups))
 
-    def on(self, seen: Sightings) -> Test:
+    def on(self, seen: ConditionIndex) -> Test:
         """The rule in numbers of the reading's signs; `seen` are the sightings that it was found in."""
         return replace(self.test, groups=tuple(seen.signs[group] for group in self.test.groups))
 
 
-def find(signs: Signs, places: Places, seen: Sightings) -> Candidate | None:
+def find(signs: Conditions, places: Places, seen: ConditionIndex) -> Candidate | None:
     """The best rule for `places`, whose signs were `seen`, or None where no sign speaks for the feature.
 
     1. Two documents in three are learnt from: each family and slot proposes its best rule.
@@ -128,7 +128,7 @@ def _gains(candidates: Sequence[Candidate], weights: np.ndarray) -> list[float]:
     return [float((own.holds * weights).sum()) for own in candidates]
 
 
-def propose(signs: Signs, places: Places, learn: np.ndarray, seen: Sightings, only: Candidate | None = None) -> list[Candidate]:
+def propose(signs: Conditions, places: Places, learn: np.ndarray, seen: ConditionIndex, only: Candidate | None = None) -> list[Candidate]:
     """Rules learnt from the places where `learn`, in numbers of `seen`; with `only`, those of its family, and of its slot if it has one."""
     weights = places.weights(learn).astype(np.float32)
     order = np.argsort(places.doc, kind="stable")
@@ -163,7 +163,9 @@ class _Board:
     """Of each place; 0 where it is not learnt from."""
 
     @classmethod
-    def of(cls, seen: Sightings, slot: np.ndarray, gain: np.ndarray, known: np.ndarray, weights: np.ndarray, only: int | None) -> "_Board":
+    def of(
+        cls, seen: ConditionIndex, slot: np.ndarray, gain: np.ndarray, known: np.ndarray, weights: np.ndarray, only: int | None
+    ) -> "_Board":
         """The signs that gain most of each `slot` (or of the `only` one), if they are `known`, those that lose most, and sets.
 
         Where a token has one value of a slot only, gains add up and every value that gains belongs to the set; else signs are taken one by

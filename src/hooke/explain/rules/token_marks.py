@@ -1,4 +1,4 @@
-"""Passage: a text as token pieces, with each token's word and its marks: its form, its place in line and text, what encloses it."""
+"""Token marks: a text as token pieces, with each token's word and its marks: its form, its place in line and text, what encloses it."""
 
 import re
 import unicodedata
@@ -118,7 +118,7 @@ _PAIRS = {"(": ")", "[": "]", "“": "”", "«": "»"}
 
 
 @dataclass(frozen=True)
-class Passage:
+class TokenMarks:
     """What can be said of each token of a text from the text alone."""
 
     words: list[str]
@@ -129,7 +129,7 @@ class Passage:
     """For each token its `MARKS`, as bits."""
 
 
-def passage(pieces: Sequence[str]) -> Passage:
+def token_marks(pieces: Sequence[str]) -> TokenMarks:
     """The passage that `pieces` spell.
 
     >>> found = passage(["In", " ", "1", "9", "8", "7"])
@@ -142,7 +142,7 @@ def passage(pieces: Sequence[str]) -> Passage:
         bit = 1 << _NUMBER[mark]
         for token in tokens:
             marks[token] |= bit
-    return Passage(words, index, marks)
+    return TokenMarks(words, index, marks)
 
 
 def names_of(marks: int) -> list[str]:
