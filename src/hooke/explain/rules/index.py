@@ -41,7 +41,7 @@ class ConditionIndex:
 
 
 class Postings:
-    """Sightings the other way round: the tokens that have each sign, to run one rule after another on the same tokens."""
+    """A condition index the other way round: the tokens that have each sign, to run one rule after another on the same tokens."""
 
     def __init__(self, seen: ConditionIndex, signs: int) -> None:
         """Of `seen`, in a reading of so many `signs`."""
