@@ -70,7 +70,7 @@ def test_carried_to_another_machine(notes, tmp_path):
     assert other.load(document) == 2
     assert other.of(SAE) == notes.of(SAE)
     assert other.load(document) == 0
-    document["notes"][0] |= {"note": "later", "changed": "9999"}
+    document["notes"][0] |= {"note": "later", "changed": "9998-01-01T00:00:00+00:00"}
     assert other.load(document) == 1
     assert other.get(SAE, 1).note == "later"
 
@@ -93,6 +93,29 @@ def test_a_bad_document_changes_nothing(notes, document, said):
     with pytest.raises(BadFile, match=said):
         notes.load(document)
     assert notes.export()["notes"] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"changed": "9999"}, "field 'changed' of a note, '9999', is no date"),
+        ({"changed": "2026-13-41T00:00:00+00:00"}, "is no date"),
+        ({"changed": "zzz" * 1000}, "is no date"),
+        ({"note": "\ud800"}, "field 'note' of a note holds half of a surrogate pair"),
+        ({"sae": "\udfff"}, "field 'sae' of a note holds half"),
+        ({"index": 10**400}, "a number of more than 80 digits, which cannot be"),
+    ],
+)
+def test_a_field_that_cannot_be_is_named(notes, tmp_path, change, said):
+    notes.put(SAE, 1, note="here")
+    document = notes.export()
+    document["notes"][0] |= change
+    other = Notes(tmp_path / "other.sqlite")
+    with pytest.raises(BadFile, match=said):
+        other.load(document)
+    with pytest.raises(BadFile, match="these notes are of version 99"):
+        other.load(notes.export() | {"version": 99})
+    assert other.export()["notes"] == []
 
 
 def test_what_cannot_be(notes):

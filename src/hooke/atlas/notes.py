@@ -11,7 +11,7 @@ from typing import Any
 from hooke.atlas import notes_schema as schema
 from hooke.atlas.feature import Written
 from hooke.atlas.records import SaeEntry
-from hooke.errors import BadConfig, BadFile, Busy, LimitReached
+from hooke.errors import BadConfig, BadFile, Busy, LimitReached, quoted
 from hooke.files import data_dir, write_error
 from hooke.text.marks import stripped
 
@@ -124,6 +124,8 @@ class Notes:
         """Take in what `export` gave elsewhere; of two notes on one feature the later stays. How many were taken."""
         if not isinstance(document, dict) or document.get("format") != _FORMAT or not isinstance(document.get("notes"), list):
             raise BadFile("this is no document of notes: it should be what `hooke notes --export` wrote.")
+        if (version := document.get("version", 1)) not in range(schema.VERSION + 1):
+            raise BadFile(f"these notes are of version {quoted(version)}; this version of Hooke reads {schema.VERSION} and older.")
         rows = [_row(row) for row in document["notes"]]
         listed = [_list_row(row) for row in document.get("lists", [])]
         taken = 0
@@ -259,7 +261,21 @@ def _fields(found: Any, wanted: Mapping[str, type], what: str) -> None:
     if not isinstance(found, dict) or any(not isinstance(found.get(key), kind) for key, kind in wanted.items()):
         raise BadFile(f"a {what} is spoilt: it needs {', '.join(wanted)}; nothing was taken in.")
     if not 0 <= found["index"] < 1 << 40:
-        raise BadFile(f"a {what} is on feature {found['index']}, which cannot be; nothing was taken in.")
+        raise BadFile(f"a {what} is on feature {quoted(found['index'])}, which cannot be; nothing was taken in.")
+    for key in (key for key, kind in wanted.items() if kind is str):
+        if any("\ud800" <= character <= "\udfff" for character in ("" if found[key].isascii() else found[key])):
+            raise BadFile(f"the field {key!r} of a {what} holds half of a surrogate pair, which is no character; nothing was taken in.")
+    if not _is_date(found["changed"]):
+        said = "is no date such as 2026-01-31T12:00:00+00:00"
+        raise BadFile(f"the field 'changed' of a {what}, {quoted(found['changed'], 40)}, {said}; nothing was taken in.")
+
+
+def _is_date(text: str) -> bool:
+    """Whether `text` is written as we write dates, which are compared as texts."""
+    try:
+        return datetime.fromisoformat(text).astimezone(UTC).isoformat(timespec="seconds") == text
+    except (ValueError, OverflowError):
+        return False
 
 
 def _list_row(found: Any) -> dict[str, Any]:
