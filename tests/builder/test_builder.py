@@ -135,7 +135,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(corpus, tmp_path):
     code = (
         "import os, random, signal, sys; sys.path.insert(0, sys.argv[1])\n"
         "import pathlib, torch; torch.set_num_threads(1)\n"
-        "from explain import test_survey as t\n"
+        "from builder import test_builder as t\n"
         "from hooke.text.corpus import Corpus\n"
         "draw, real, kills = random.Random(3), os.fsync, 0\n"
         "path, text, old, new = map(pathlib.Path, sys.argv[2:])\n"
