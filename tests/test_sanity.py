@@ -1,5 +1,6 @@
 """Weights that do not do what their header says are caught, and what is wrong with them is named."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from hooke.model import Model
 from hooke.names import Site
 from hooke.sae import Sae
 from hooke.sae.fits import check_fits
-from hooke.sanity import Neutral, check, doubts, measure
+from hooke.sanity import Neutral, check, doubts, measure, strangers
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +172,21 @@ def test_judges_let_poor_saes_through_with_a_doubt_and_misread_ones_not(sae, pla
     swapped = replace(sae, W_enc=sae.W_dec.T.contiguous(), W_dec=sae.W_enc.T.contiguous())
     with pytest.raises(ShapeMismatch, match="Its encoder and decoder are swapped"):
         doubts(planted, [poor, swapped])
+
+
+def test_a_name_that_differs_is_told_and_the_fit_decides(sae, planted, monkeypatch):
+    monkeypatch.setattr("hooke.analysis.lens.atlas_file", lambda name: None)
+    copy = replace(sae, facts=replace(sae.facts, model="org/tiny-copy", metrics={}))
+    (said,) = strangers(planted, [copy, sae])
+    assert said.startswith(f"{sae.name} was trained on org/tiny-copy, not on tiny")
+    told: list[str] = []
+    Reader(planted, [copy], Options(), told.append)
+    warning = told[-1] if told[-1].startswith("Warning") else told[-2]
+    assert re.search(r"was trained on org/tiny-copy, not on tiny; .* it explains (9\d|100)% with", warning)
+    poor = replace(copy, W_dec=sae.W_dec.flip(0))
+    for refused in (lambda: strangers(planted, [poor]), lambda: Reader(planted, [poor], Options())):
+        with pytest.raises(ShapeMismatch, match=r"it may have learnt little\. .* was trained on org/tiny-copy, not on tiny"):
+            refused()
 
 
 def test_a_share_of_many_layers_is_not_judged_by_what_it_rebuilds(sae, planted, neutral):

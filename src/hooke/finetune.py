@@ -129,7 +129,7 @@ def finetune(
 
 
 def check(sae: Sae, model: Model) -> None:
-    """Raise `BadConfig` for an SAE that cannot be put back at one site, `ShapeMismatch` for one of another model."""
+    """Raise `BadConfig` for an SAE that cannot be put back at one site, `ShapeMismatch` for one of other widths."""
     reads, writes = list(sae.facts.input_sites), list(sae.facts.output_sites)
     if (len(reads), len(writes)) != (1, 1):
         raise BadConfig(

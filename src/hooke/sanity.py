@@ -16,6 +16,7 @@ from hooke.metrics import not_sinks
 from hooke.model import Model
 from hooke.names import Site
 from hooke.sae import Sae
+from hooke.sae.fits import other_model
 
 # An SAE has to explain this share of what its card says, or, where no card says anything, of the variance; and to activate as many
 # features as its card says, within this factor.
@@ -86,14 +87,21 @@ def check(sae: Sae, acts: Activations, sites: Sequence[Site] = (), progress: Cal
 def doubts(model: Model, saes: Sequence[Sae], progress: Callable[[str], None] = lambda _: None) -> list[str]:
     """What is to be doubted of `saes` after they were tried on ordinary text; raises `ShapeMismatch` where their fault is known.
 
-    For those who judge SAEs: a poor one is let through, one that was read wrongly is not.
+    For those who judge SAEs: a poor one is let through, one that was read wrongly is not, nor a poor one that names another model.
     """
     neutral = Neutral(model)
     found = [fault(sae, neutral.acts, neutral.alternatives(sae), progress) for sae in saes]
-    for one in found:
-        if one is not None and one.known:
-            raise ShapeMismatch(one.said)
-    return [one.said for one in found if one is not None]
+    others = [other_model(sae, model.name) for sae in saes]
+    for one, other in zip(found, others, strict=True):
+        if one is not None and (one.known or other):
+            raise ShapeMismatch(f"{one.said} {other}".rstrip())
+    return [*filter(None, others), *(one.said for one in found if one is not None)]
+
+
+def strangers(model: Model, saes: Sequence[Sae]) -> list[str]:
+    """`doubts` of those of `saes` whose files name another model than `model`; the others are not tried."""
+    others = [sae for sae in saes if other_model(sae, model.name)]
+    return doubts(model, others) if others else []
 
 
 def fault(sae: Sae, acts: Activations, sites: Sequence[Site] = (), progress: Callable[[str], None] = lambda _: None) -> Fault | None:

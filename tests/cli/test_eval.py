@@ -24,7 +24,9 @@ def folder(tmp_path_factory) -> Path:
     tiny.save(root / "tiny")
     tiny.sae().save(root / "planted.safetensors")
     reading.identity("resid_post.1").save(root / "identity.safetensors")
-    replace(tiny.sae(), facts=replace(tiny.sae().facts, model="gemma-9")).save(root / "foreign.safetensors")
+    foreign = replace(tiny.sae(), facts=replace(tiny.sae().facts, model="gemma-9"))
+    foreign.save(root / "foreign.safetensors")
+    replace(foreign, W_dec=foreign.W_dec.flip(0)).save(root / "stranger.safetensors")
     made = tiny.sae()
     encoder, decoder = 0.05 * made.W_enc, 20 * made.W_dec
     swapped = replace(made, W_enc=decoder.T.contiguous(), W_dec=encoder.T.contiguous(), threshold=0.05 * made.threshold)
@@ -170,7 +172,7 @@ def test_probing_alone(hooke):
             "the corpus is shorter than asked for",
         ),
         (("swapped.safetensors", *COMMON), 3, "Its encoder and decoder are swapped: changed back it explains"),
-        (("foreign.safetensors", *COMMON), 3, "was trained on gemma-9, not on tiny"),
+        (("stranger.safetensors", *COMMON), 3, "tiny/resid_post.0/64 was trained on gemma-9, not on tiny"),
         (("planted.safetensors", "foreign.safetensors", "--corpus", "news.jsonl"), 2, "of different models (gemma-9, tiny)"),
     ],
 )

@@ -24,7 +24,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     noise = 0.1 * torch.randn(sae.W_dec.shape, generator=torch.Generator().manual_seed(0))
     sae = replace(sae, W_dec=normalize(sae.W_dec + noise, dim=1))
     sae.save(root / "bad.safetensors")
-    replace(sae, facts=replace(sae.facts, model="gemma-9")).save(root / "foreign.safetensors")
+    replace(sae, W_dec=sae.W_dec.flip(0), facts=replace(sae.facts, model="gemma-9")).save(root / "foreign.safetensors")
     groups = list(tiny.concepts.values())
     lines = [json.dumps({"text": " ".join(groups[i % 8][(i + j) % 8] for j in range(6 + i % 20))}) for i in range(800)]
     (root / "news.jsonl").write_text("\n".join(lines))
@@ -71,9 +71,9 @@ def test_one_json_document_the_same_for_the_same_seed(hooke, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (("foreign.safetensors", "--tokens", "300"), 3, "was trained on gemma-9, not on tiny"),
-        (("bad.safetensors", "--tokens", "0"), 2, "--tokens must be at least 1"),
-        (("bad.safetensors", "--tokens", "300", "--context", "1"), 2, "--context must be at least 2"),
+        (("foreign.safetensors", "--tokens", "300"), 3, "tiny/resid_post.0/64 was trained on gemma-9, not on tiny"),
+        (("bad.safetensors", "--tokens", "0"), 2, "--tokens 0 is out of range"),
+        (("bad.safetensors", "--tokens", "300", "--context", "1"), 2, "--context 1 is out of range"),
         (("bad.safetensors", "--tokens", "300", "--out", "x.bin"), 2, "ends in .safetensors"),
         (("bad.safetensors", "--tokens", "300", "--out", "bad.safetensors"), 2, "is there already"),
         (("bad.safetensors", "--tokens", "300000"), 6, "of 300,000 tokens. Ask for fewer tokens or give more text."),

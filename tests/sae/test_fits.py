@@ -1,4 +1,4 @@
-"""An SAE is refused on a model it was not made for, before anything is read."""
+"""An SAE is refused on a model whose sites have other widths, before anything is read; a name that differs is only told."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ import torch
 from hooke import tiny
 from hooke.errors import BadConfig, ShapeMismatch, UnknownName
 from hooke.sae import Sae
-from hooke.sae.fits import check_fits, model_of
+from hooke.sae.fits import check_fits, model_of, other_model
 
 MODEL, SAE = tiny.model(), tiny.sae()
 
@@ -42,10 +42,11 @@ def test_a_site_that_the_model_lacks_is_unknown():
         check(changed(name="tiny/resid_post.9/64"))
 
 
-def test_another_model_is_named_and_what_to_do():
-    told = "trained on gemma-3-270m, not on tiny: its features mean nothing there. Use --model gemma-3-270m, or an SAE of tiny"
-    with pytest.raises(ShapeMismatch, match=told):
-        check(changed(model="gemma-3-270m"))
+def test_another_model_is_told_and_decides_nothing():
+    copy = changed(model="org/tiny-copy")
+    check(copy)
+    assert other_model(copy, "tiny") == "tiny/resid_post.0/64 was trained on org/tiny-copy, not on tiny; they may be alike enough."
+    assert not any(other_model(sae, "tiny") for sae in (SAE, changed(model="org/tiny"), changed(model="TINY/"), changed(model="")))
 
 
 def test_one_model_of_all():

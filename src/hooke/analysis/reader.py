@@ -24,7 +24,7 @@ from hooke.metrics import not_sinks
 from hooke.model import Model, length_batches
 from hooke.names import Site
 from hooke.sae import Sae
-from hooke.sae.fits import check_fits
+from hooke.sae.fits import check_fits, other_model
 from hooke.sae.packs import installed_saes
 from hooke.text.intake import Record
 
@@ -69,10 +69,10 @@ class Reader:
         progress: Callable[[str], None] = lambda _: None,
         notes: Notes | None = None,
     ) -> None:
-        """Raises `ShapeMismatch` where an SAE was made for another model or width, or does not do what its header promises.
+        """Raises `ShapeMismatch` where an SAE is of another width, or does not do what its header promises.
 
-        SAEs that no atlas knows are tried on ordinary text here; the others once they do badly on what they are given to read. With
-        `notes`, features bear the labels that were given to them there.
+        SAEs that no atlas knows, or whose files name another model, are tried on ordinary text here; the others once they do badly on
+        what they are given to read. With `notes`, features bear the labels that were given to them there.
         """
         for sae in saes:
             check_fits(sae, model.name, model.width)
@@ -84,6 +84,8 @@ class Reader:
                 progress(f"No atlas knows {lens.sae.name}: reading ordinary text to know what is usual")
                 self._try(lens.sae)
                 lens.background = self._background(lens.sae)
+            elif other_model(lens.sae, model.name):
+                self._try(lens.sae)
         self._clear()
 
     @cached_property
@@ -96,10 +98,13 @@ class Reader:
         An SAE that promises nothing, and of which no fault is known, may just be poor: that is said, and it is read all the same.
         """
         found = gate.fault(sae, self._neutral.acts, self._neutral.alternatives(sae), self._progress)
-        if found is not None and (found.known or "fvu" in sae.facts.metrics):
-            raise ShapeMismatch(found.said)
+        other = other_model(sae, self.model.name)
+        if found is not None and (found.known or "fvu" in sae.facts.metrics or other):
+            raise ShapeMismatch(f"{found.said} {other}".rstrip())
         if found is not None:
             self._progress(f"Warning: {found.said}")
+        elif other:
+            self._progress(f"Warning: {other} On ordinary text it {gate.measure(sae, self._neutral.acts)}.")
 
     def _background(self, sae: Sae) -> Background:
         acts = self._neutral.acts(_sites([sae]))

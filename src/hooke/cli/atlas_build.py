@@ -54,15 +54,20 @@ def build(
     console = console_for(stderr=True)
     with console.status("Loading") as status:
         from hooke.builder import AtlasSettings, build_atlas, cache_bytes
+        from hooke.evals.run import check
         from hooke.model import Model
         from hooke.sae import Sae, digest
         from hooke.sae.packs import register_atlas
+        from hooke.sanity import strangers
         from hooke.text.corpus import parse_corpora
 
         corpora = parse_corpora(corpus, field=field)
         saes = [Sae.from_pretrained(ref) for ref in sae]
         path = _place(out, saes)
         loaded = Model.load(model or saes[0].facts.model, dtype=dtype, device=device, progress=lambda text: say(console, status, text))
+        check(loaded, saes)
+        for doubt in strangers(loaded, saes):
+            console.print(f"note: {doubt}", highlight=False, markup=False, soft_wrap=True)
         saes = [one.to(device) for one in saes]
         length = context or _context(saes, loaded)
     _announce(console, path, saes, tokens, cache_bytes(saes, tokens))

@@ -51,6 +51,7 @@ def finetune(
         from hooke.model import Model
         from hooke.sae import Sae
         from hooke.sae.fits import model_of
+        from hooke.sanity import strangers
         from hooke.text.corpus import parse_corpora, windows
 
         config = FinetuneConfig(tokens, lr, beta, share, seed)
@@ -58,6 +59,8 @@ def finetune(
         found = Sae.from_pretrained(sae)
         loaded = Model.load(model or model_of([found]), dtype=dtype, device=device, progress=lambda text: say(console, status, text))
         check(found, loaded)
+        for doubt in strangers(loaded, [found]):
+            console.print(f"note: {doubt}", highlight=False, markup=False, soft_wrap=True)
         text = (windows(corpora, loaded.tokenizer, length=context, seed=seed, held_out=held) for held in (True, False))
         spare, stream = (_batches(loaded, one, batch) for one in text)
         held = _first(spare, held_out)

@@ -127,7 +127,7 @@ def identity(sae: Sae) -> dict[str, Any]:
 
 
 def check(model: Model, saes: Sequence[Sae]) -> None:
-    """Raise `ShapeMismatch` unless every SAE is one of `model`, and `BadConfig` if one is named twice or none is."""
+    """Raise `ShapeMismatch` unless every SAE has the widths of `model`, and `BadConfig` if one is named twice or none is."""
     if not saes:
         raise BadConfig("no SAE to judge.")
     for sae in saes:

@@ -1,4 +1,4 @@
-"""Fits: whether an SAE is one of a model, by the name it was made for, the sites it reads and writes, and their widths."""
+"""Fits: whether an SAE can be read on a model, by the widths of its sites; that its files name another model is only told."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,9 +8,9 @@ from hooke.sae import Sae
 
 
 def check_fits(sae: Sae, model: str, width: Callable[[Site], int]) -> None:
-    """Raise `ShapeMismatch` unless `sae` is one of the model called `model`, whose activations at a site have `width` values.
+    """Raise `ShapeMismatch` unless `sae` has the widths of the model called `model`, whose activations at a site have `width` values.
 
-    An SAE whose files name no model is one of any that has its sites and widths. Names are compared without their organisation and case.
+    Names decide nothing: a copy or a fine-tuned model has another (`other_model`), and `hooke.sanity` measures what fits.
     `width` raises what it likes for a site that the model does not have.
     """
     trained = sae.facts.model
@@ -20,11 +20,17 @@ def check_fits(sae: Sae, model: str, width: Callable[[Site], int]) -> None:
             where = ", ".join(map(str, sites)) if len(sites) < 4 else f"{len(sites)} sites"
             known = f" (trained on {trained})" if trained else ""
             raise ShapeMismatch(f"{sae.name} {verb} width {own} at {where}{known}; {model} has width {found} there.")
-    if _bare(trained) not in ("", _bare(model)):
-        raise ShapeMismatch(
-            f"{sae.name} was trained on {trained}, not on {model}: its features mean nothing there. "
-            f"Use --model {trained}, or an SAE of {model} (see hooke saes)."
-        )
+
+
+def other_model(sae: Sae, model: str) -> str:
+    """What to tell of an SAE whose files name another model than `model`; empty where they name this one or none.
+
+    Names are compared without their organisation and case.
+    """
+    trained = sae.facts.model
+    if _bare(trained) in ("", _bare(model)):
+        return ""
+    return f"{sae.name} was trained on {trained}, not on {model}; they may be alike enough."
 
 
 def model_of(saes: Sequence[Sae]) -> str:
