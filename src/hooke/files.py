@@ -69,6 +69,16 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def check_writable(path: Path) -> None:
+    """Raise what `atomic_write` of `path` would now, so that no long work ends there."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise write_error(error, path) from error
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that appears under `path` whole and durable, or not at all (temporary name, fsync, rename)."""

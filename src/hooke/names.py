@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 from hooke.errors import BadConfig, unknown
 
@@ -95,6 +96,15 @@ class SaeName:
 
     def __str__(self) -> str:
         return f"{self.collection}/{self.site}/{self.variant}"
+
+
+def model_name(ref: str | Path) -> str:
+    """What the model `ref` is called: of a folder its own name, however the path to it is written; of ``org/name`` the name.
+
+    >>> model_name("google/gemma-3-270m"), model_name("/usr/lib/../bin/") == model_name("/usr/bin")
+    ('gemma-3-270m', True)
+    """
+    return (Path(ref).resolve() if Path(ref).is_dir() else Path(ref)).name
 
 
 def meant_by(asked: str, names: Iterable[str]) -> list[str]:

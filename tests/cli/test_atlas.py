@@ -10,6 +10,7 @@ from builder.test_builder import write_corpus
 
 from hooke import tiny
 from hooke.atlas import Atlas
+from hooke.cli.output import print_line
 from hooke.sae import digest
 from hooke.sae.packs import atlas_file
 
@@ -64,7 +65,8 @@ def test_json_and_another_place(build, tmp_path):
     (row,) = found["saes"]
     assert (row["sae"], row["features"], row["fired"]) == (NAME, 64, 55)
     assert 0 < row["clearly"] <= row["labelled"] <= row["fired"]
-    assert atlas_file(NAME) == tmp_path / "mine.sqlite"
+    assert atlas_file(NAME) is None, "what was written elsewhere is not found unasked"
+    assert not (tmp_path / "home").exists()
     assert len(Atlas(found["path"]).feature(f"{NAME}/0").top) == 3
 
 
@@ -81,6 +83,56 @@ def test_what_is_refused(build, arguments, words):
     code, out, err = build(*arguments)
     assert (code, out) == (2, "")
     assert words in " ".join(err.split())
+
+
+@pytest.fixture
+def unread(monkeypatch):
+    """Text is not read: the work is a file written at once."""
+
+    def write(_model, saes, _corpora, path, *_, **__):
+        planted.write(path, saes)
+
+    monkeypatch.setattr("hooke.builder.build_atlas", write)
+    monkeypatch.setattr("hooke.cli.atlas_build._summarize", lambda path, *_, **__: print_line({"path": str(path)}))
+
+
+def test_a_place_that_cannot_be_written_is_told_before_the_work(build, tmp_path, monkeypatch):
+    monkeypatch.setattr("hooke.builder.build_atlas", lambda *_, **__: pytest.fail("the work was begun"))
+    (tmp_path / "file").write_text("")
+    code, out, err = build("--out", str(tmp_path / "file" / "mine.sqlite"))
+    assert (code, out) == (2, "")
+    assert "cannot write" in err
+    monkeypatch.setenv("HOOKE_HOME", str(tmp_path / "file"))
+    assert build()[0] == 2
+
+
+def test_a_finished_atlas_that_cannot_be_registered_is_a_success_with_a_warning(build, tmp_path, unread):
+    (tmp_path / "home" / "atlases").mkdir(parents=True)
+    (tmp_path / "home" / "atlases" / "index.json").write_text("[")
+    code, out, err = build()
+    path = tmp_path / "home" / "atlases" / "tiny.sqlite"
+    assert code == 0
+    assert json.loads(out) == {"path": str(path)}
+    assert path.is_file()
+    assert f"Use it with --atlas {path}." in err
+
+
+def test_an_atlas_of_ones_own_is_used_where_it_is_given(build, tmp_path, unread, command):
+    from hooke.analysis import Options, Reader
+
+    path = tmp_path / "mine.sqlite"
+    assert build("--out", str(path))[0] == 0
+    reader = Reader.load("tiny", ["tiny/sae.safetensors"], Options(), atlas=path)
+    assert reader.lenses[0].atlas is not None
+    assert reader.lenses[0].atlas.path == path
+    told = ("--model", "tiny", "--sae", "tiny/sae.safetensors", "--atlas", str(path), "--json")
+    code, out, _ = command("analyze", "the bank and the loan", *told)
+    assert code == 0
+    assert json.loads(out)["saes"][0]["name"] == NAME
+    other = planted.write(tmp_path / "other.sqlite", [replace(tiny.sae(), facts=replace(tiny.sae().facts, name="tiny/resid_post.1/64"))])
+    code, _, err = command("analyze", "the bank", *told[:-2], str(other))
+    assert code == 4
+    assert f"These are in the atlas {other}" in " ".join(err.split())
 
 
 def test_an_atlas_that_knows_more_is_not_replaced(build, tmp_path):

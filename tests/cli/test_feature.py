@@ -2,12 +2,17 @@
 
 import json
 import sqlite3
+from dataclasses import replace
 from pathlib import Path
 
 import handmade
+import planted
 import pytest
 from commands import Command
 from handmade import FIRST, SECOND
+
+from hooke import tiny
+from hooke.sae.packs import register_atlas
 
 
 @pytest.fixture
@@ -42,6 +47,19 @@ def test_short_names(hooke):
     assert hooke("feature", "7/1", "--json")[1] == hooke("feature", f"{SECOND}/1", "--json")[1]
     code, _, err = hooke("feature", "9/1")
     assert (code, "a layer such as 12" in err) == (4, True)
+
+
+def test_an_atlas_made_here_makes_no_short_name_ambiguous(hooke, tmp_path):
+    sae = tiny.sae()
+    name = "mine/" + FIRST.partition("/")[2]
+    own = planted.write(tmp_path / "own.sqlite", [replace(sae, facts=replace(sae.facts, name=name))])
+    before = hooke("feature", "3/1", "--json")[1]
+    register_atlas(own, {name: ""})
+    assert hooke("feature", "3/1", "--json")[1] == before
+    assert json.loads(hooke("feature", f"{name}/1", "--json")[1])["name"] == f"{name}/1"
+    assert hooke("atlas", "export", "shipped.jsonl")[0] == 0
+    assert hooke("atlas", "export", "own.jsonl", "--sae", name)[0] == 0
+    assert [len(Path(f"{one}.jsonl").read_text().splitlines()) for one in ("shipped", "own")] == [12, 64]
 
 
 def test_json_and_html(hooke, tmp_path):

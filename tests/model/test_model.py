@@ -52,13 +52,14 @@ def logits(model: Model, ids: torch.Tensor) -> torch.Tensor:
 # load
 
 
-def test_a_folder_is_loaded_as_it_was_saved(model: Model, folder: Path, ids: torch.Tensor) -> None:
+def test_a_folder_is_loaded_as_it_was_saved(model: Model, folder: Path, ids: torch.Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = Model.load(str(folder), dtype="float32")
     assert (loaded.name, loaded.n_layers, loaded.context, loaded.hf.dtype) == ("tiny", 2, 128, torch.float32)
     assert loaded.tokenizer.encode(TEXTS) == model.tokenizer.encode(TEXTS)
     assert torch.equal(logits(loaded, ids), logits(model, ids))
     assert not any(parameter.requires_grad for parameter in loaded.hf.parameters())
-    assert Model.load(f"{folder}/").name == "tiny"
+    monkeypatch.chdir(folder)
+    assert Model.load(f"{folder}/").name == Model.load(".").name == "tiny"
     assert Model.load(str(folder), dtype="bfloat16").hf.dtype == torch.bfloat16
 
 

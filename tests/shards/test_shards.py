@@ -251,6 +251,17 @@ def test_shards_of_another_model_site_or_width_are_refused(folder):
         shards.check(sites=[Site(4, "resid_post")])
 
 
+def test_a_folder_is_one_model_however_its_path_is_written(folder, tmp_path, monkeypatch):
+    shards, place = Shards.open(folder), tmp_path / "tiny"
+    place.mkdir()
+    (tmp_path / "link").symlink_to(place)
+    monkeypatch.chdir(place)
+    for typed in (".", "./", "../tiny", "../tiny/.", str(place), f"{tmp_path}/link", place):
+        shards.check(model=typed)
+    with pytest.raises(BadConfig, match=r"not of '\.\.'"):
+        shards.check(model="..")
+
+
 def test_going_on_with_other_settings_is_refused_and_each_is_named(where):
     fill(where, 1)
     other = replace(FACTS, seed=7, context=16)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -113,12 +114,12 @@ class Lens:
     background: Background | None = None
     """What stands in for the atlas, where there is none."""
 
-    def __init__(self, sae: Sae, notes: Notes | None = None) -> None:
-        """With `notes`, features bear the labels that were given to them there."""
+    def __init__(self, sae: Sae, notes: Notes | None = None, atlas: Path | None = None) -> None:
+        """With `notes`, features bear the labels that were given to them there; the file `atlas` has to know the SAE."""
         self.sae = sae
-        path = atlas_file(sae)
+        path = atlas or atlas_file(sae)
         self.atlas = Atlas(path) if path else None
-        if self.atlas is not None and sae.name not in self.atlas.saes:
+        if atlas is None and self.atlas is not None and sae.name not in self.atlas.saes:
             self.atlas = None
         if self.atlas is not None:
             self.atlas.check(sae)

@@ -68,16 +68,18 @@ class Reader:
         options: Options,
         progress: Callable[[str], None] = lambda _: None,
         notes: Notes | None = None,
+        atlas: Path | None = None,
     ) -> None:
         """Raises `ShapeMismatch` where an SAE is of another width, or does not do what its header promises.
 
         SAEs that no atlas knows, or whose files name another model, are tried on ordinary text here; the others once they do badly on
-        what they are given to read. With `notes`, features bear the labels that were given to them there.
+        what they are given to read. With `notes`, features bear the labels that were given to them there; `atlas` is the file to use in
+        place of those at hand, and has to know every SAE.
         """
         for sae in saes:
             check_fits(sae, model.name, model.width)
         self.model, self.options, self._progress = model, options, progress
-        self.lenses = [Lens(sae, notes) for sae in saes]
+        self.lenses = [Lens(sae, notes, atlas) for sae in saes]
         self._special = torch.tensor(sorted(model.tokenizer.special))
         for lens in self.lenses:
             if lens.table is None:
@@ -133,12 +135,13 @@ class Reader:
         options: Options,
         *,
         progress: Callable[[str], None] = lambda _: None,
+        atlas: Path | None = None,
     ) -> "Reader":
         """The model and SAEs by name (or as they are), with your notes; without SAEs, the installed one that reads news best."""
         refs = saes or [default_sae(model.name if isinstance(model, Model) else str(model))]
         chosen = [ref if isinstance(ref, Sae) else Sae.from_pretrained(ref, progress=progress) for ref in refs]
         loaded = model if isinstance(model, Model) else Model.load(model, progress=progress)
-        return cls(loaded, chosen, options, progress, Notes())
+        return cls(loaded, chosen, options, progress, Notes(), atlas)
 
     def read(self, texts: Iterable[str]) -> Iterator[TextResult]:
         """A result for each text, in order; that of a `Record` keeps its fields."""

@@ -27,6 +27,7 @@ def analyze(
     sae: Annotated[
         tuple[str, ...], Parameter(negative="", help="Name (see `hooke saes`) or file of an SAE; may be given several times.")
     ] = (),
+    atlas: Annotated[Path | None, Parameter(help="An atlas file that knows the SAEs; by default those at hand.")] = None,
     top: Annotated[int, FEW, Parameter(help="Features shown for each text.")] = 6,
     pool: Annotated[Literal["max", "mean", "sum"], Parameter(help="How a feature's activations become one number to rank by.")] = "mean",
     min_label_score: Annotated[float, share(), Parameter(help="Leave out features whose label scores less.")] = 0.0,
@@ -48,7 +49,8 @@ def analyze(
     texts = texts_from(inputs, field=field, column=column)
     first = next(texts, None)  # so that bad input is reported before the model is loaded
     console = console_for(stderr=True)
-    reader = _reader(console, model, sae, top=top, pool=pool, min_label_score=min_label_score, batch_tokens=batch_tokens, jsonl=jsonl)
+    options = {"top": top, "pool": pool, "min_label_score": min_label_score, "batch_tokens": batch_tokens}
+    reader = _reader(console, model, sae, atlas, jsonl=jsonl, **options)
     results = _counted(console, reader.read(_with_first(first, texts)))
     if jsonl:
         results = _printed(results, kept=any(files.values()))
@@ -88,13 +90,13 @@ def _check_output(json: bool, jsonl: bool, files: dict[str, Path | None]) -> Non
         raise Missing("writing Parquet needs pyarrow: pip install 'hooke[parquet]'.")
 
 
-def _reader(console: "Console", model: str, sae: tuple[str, ...], *, jsonl: bool, **options: Any) -> "Reader":
+def _reader(console: "Console", model: str, sae: tuple[str, ...], atlas: Path | None, *, jsonl: bool, **options: Any) -> "Reader":
     with console.status("Loading") as status:
         from hooke.analysis import Options, Reader
 
         # A stream should give its first results soon; a whole document is faster in larger chunks.
         chosen = Options(**options, chunk=32 if jsonl else 512)
-        return Reader.load(model, sae, chosen, progress=lambda text: say(console, status, text))
+        return Reader.load(model, sae, chosen, progress=lambda text: say(console, status, text), atlas=atlas)
 
 
 def _with_first(first: str | None, rest: Iterator[str]) -> Iterator[str]:

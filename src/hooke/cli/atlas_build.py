@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from hooke.cli.output import console_for, print_line, say
 from hooke.cli.values import BATCH, FEW, SEED, TOKENS, WINDOW, WORKERS
-from hooke.errors import BadConfig
+from hooke.errors import BadConfig, HookeError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +27,7 @@ def build(
     ] = (),
     tokens: Annotated[int, TOKENS, Parameter(help="Tokens to read.")] = 2_000_000,
     out: Annotated[
-        Path | None, Parameter(help="The file to write; by default one in Hooke's own folder, where `analyze` finds it.")
+        Path | None, Parameter(help="The file to write, for --atlas; by default one in Hooke's own folder, where `analyze` finds it.")
     ] = None,
     examples: Annotated[int, FEW, Parameter(help="Strongest examples kept of each feature.")] = 20,
     subjects: Annotated[
@@ -55,15 +55,16 @@ def build(
     with console.status("Loading") as status:
         from hooke.builder import AtlasSettings, build_atlas, cache_bytes
         from hooke.evals.run import check
+        from hooke.files import check_writable
         from hooke.model import Model
         from hooke.sae import Sae, digest
-        from hooke.sae.packs import register_atlas
         from hooke.sanity import strangers
         from hooke.text.corpus import parse_corpora
 
         corpora = parse_corpora(corpus, field=field)
         saes = [Sae.from_pretrained(ref) for ref in sae]
         path = _place(out, saes)
+        check_writable(path)
         loaded = Model.load(model or saes[0].facts.model, dtype=dtype, device=device, progress=lambda text: say(console, status, text))
         check(loaded, saes)
         for doubt in strangers(loaded, saes):
@@ -74,7 +75,8 @@ def build(
     settings = AtlasSettings(tokens, length, seed, examples=examples, subjects=subjects, batch_tokens=batch_tokens, workers=workers)
     with _Bar(console) as bar:
         build_atlas(loaded, saes, corpora, path, settings, progress=bar.move)
-    register_atlas(path, {one.name: digest(one) for one in saes})
+    if out is None:
+        _register(console, path, {one.name: digest(one) for one in saes})
     _summarize(path, tokens, time.perf_counter() - began, as_json=json)
 
 
@@ -97,6 +99,17 @@ def _place(out: Path | None, saes: "Sequence[Sae]") -> Path:
             "Name those as well, or give another place: --out FILE."
         )
     return path
+
+
+def _register(console: "Console", path: Path, digests: dict[str, str]) -> None:
+    """Let `analyze` find the atlas; where that fails, the atlas is there all the same and is used by its path."""
+    from hooke.sae.packs import register_atlas
+
+    try:
+        register_atlas(path, digests)
+    except HookeError as error:
+        said = f"warning: the atlas is written, but commands will not find it by themselves ({error}) Use it with --atlas {path}."
+        console.print(said, highlight=False, soft_wrap=True, markup=False)
 
 
 def _context(saes: "Sequence[Sae]", model: "Model") -> int:

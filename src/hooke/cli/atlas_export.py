@@ -19,16 +19,17 @@ def export(
     own: Annotated[bool, Parameter(help="Take the labels along that you gave to features, beside the atlas'.")] = True,
 ) -> None:
     """Write an atlas as JSON Lines or Parquet, or in Neuronpedia's or SAEDashboard's layout."""
-    from hooke.atlas import Atlas
     from hooke.atlas.export import export as write
-    from hooke.atlas.notes import Notes
     from hooke.atlas.search import chosen
-    from hooke.cli.atlases import atlas_files
+    from hooke.cli.atlases import knowing, of_packs, open_atlases
 
-    files = atlas_files(atlas)
-    if len(files) > 1:
-        raise BadConfig(f"{len(files)} atlases are installed; say which with --atlas: {', '.join(map(str, files))}.")
-    opened, console = Atlas(files[0], Notes() if own else None), console_for(stderr=True)
+    found = open_atlases(atlas)
+    meant = knowing(chosen([name for one in found for name in one.saes], sae), found) if sae else of_packs(found)
+    if len(meant) > 1:
+        raise BadConfig(f"{len(meant)} atlases are meant; say which with --atlas: {', '.join(str(one.path) for one in meant)}.")
+    opened, console = meant[0], console_for(stderr=True)
+    if not own:
+        opened.notes = None
     with console.status("Reading") as status:
         write(opened, to, out, saes=chosen(opened.saes, sae), progress=lambda text: status.update(text) if console.is_terminal else None)
 

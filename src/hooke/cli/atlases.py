@@ -1,5 +1,6 @@
 """Which atlas a command means: a file that was given, or those of the installed packs."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,20 +32,36 @@ def open_atlases(given: Path | None) -> list["Atlas"]:
     return [Atlas(path, notes) for path in atlas_files(given)]
 
 
+def of_packs(atlases: list["Atlas"]) -> list["Atlas"]:
+    """Those of packs, which short names mean first; all where there is none: what is made here changes no name that held before."""
+    from hooke.sae import packs
+
+    own = packs.made_here()
+    return [atlas for atlas in atlases if atlas.path not in own] or atlases
+
+
+def knowing(names: Iterable[str], atlases: list["Atlas"]) -> list["Atlas"]:
+    """The first of `atlases` that knows each of the SAEs called `names`, each once."""
+    return list(dict.fromkeys(next(atlas for atlas in atlases if name in atlas.saes) for name in names))
+
+
 def find_feature(name: str, atlases: list["Atlas"]) -> tuple["Atlas", str]:
-    """The atlas that knows the feature and its whole name; ``12/17`` is feature 17 of the only SAE at layer 12, ``12/4k/17`` of its 4k."""
+    """The atlas that knows the feature and its whole name; ``12/17`` is feature 17 of the only SAE at layer 12, ``12/4k/17`` of its 4k.
+
+    A short name means an SAE of a pack wherever one fits.
+    """
     from hooke.names import FeatureName, meant_by
 
     known = list(dict.fromkeys(sae for atlas in atlases for sae in atlas.saes))
     head, _, index = name.rpartition("/")
-    if len(own := meant_by(head, known)) > 1:
+    shipped = list(dict.fromkeys(sae for atlas in of_packs(atlases) for sae in atlas.saes))
+    if len(own := meant_by(head, shipped) or meant_by(head, known)) > 1:
         raise BadConfig(f"{head!r} may be one of {', '.join(own)}. Give more of the name, for example {own[0]}/{index}.")
     if not own and head.count("/") < 2:
         how = "A feature is written sae/index, the SAE by its name, a site such as resid_post.12, or a layer such as 12."
         raise unknown("SAE", head or name, known, how)
     name = f"{own[0]}/{index}" if own else name
     sae = str(FeatureName.parse(name).sae)
-    for atlas in atlases:
-        if sae in atlas.saes:
-            return atlas, name
-    raise unknown("SAE", sae, known, "An atlas elsewhere is given with --atlas FILE.")
+    if sae not in known:
+        raise unknown("SAE", sae, known, "An atlas elsewhere is given with --atlas FILE.")
+    return knowing([sae], atlases)[0], name

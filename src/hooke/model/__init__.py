@@ -24,7 +24,7 @@ from hooke.model.hooks import Reconstructs, capturing, editing, inputs_of, run_u
 from hooke.model.inputs import Activations, Tokens, pad, read_tokens
 from hooke.model.sampling import generate
 from hooke.model.trunk import TextConfig, load_trunk, read_config, tokenizer_in
-from hooke.names import Site
+from hooke.names import Site, model_name
 from hooke.text.tokens import Tokenizer
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ class Model:
 
         hf, tokenizer = load(folder, number, ref)
         torch.nn.Module.to(hf, place)
-        return cls(hf, tokenizer, ref if ref in CARRIED else ref.rstrip("/").rpartition("/")[2])
+        return cls(hf, tokenizer, model_name(ref))
 
     def __repr__(self) -> str:
         config, weights = self._config.get_text_config(), f"{str(self.dtype).removeprefix('torch.')} on {self.device}"

@@ -97,9 +97,13 @@ def atlas_file(sae: "str | Sae") -> Path | None:
 
 def atlas_files() -> list[Path]:
     """Every atlas at hand: those made here, then those of installed packs."""
-    own = dict.fromkeys(path for path, _ in _own_atlases().values())
-    found = [*own, *map(_carried_atlas, pack_folders().values())]
+    found = [*made_here(), *map(_carried_atlas, pack_folders().values())]
     return [path for path in found if path is not None and path.is_file()]
+
+
+def made_here() -> list[Path]:
+    """The atlases made here, as they were registered."""
+    return list(dict.fromkeys(path for path, _ in _own_atlases().values()))
 
 
 def _carried_atlas(folder: Path) -> Path | None:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from hooke.errors import BadConfig, BadFile, LimitReached, Missing, ShapeMismatch, unknown
-from hooke.names import Site
+from hooke.names import Site, model_name
 from hooke.shards.manifest import MANIFEST, MAX_MANIFEST, Manifest, Shard, ShardFacts, columns_of
 from hooke.shards.place import Place, place_at
 
@@ -102,10 +102,10 @@ class Shards:
     def __str__(self) -> str:
         return str(self._place)
 
-    def check(self, *, model: str | None = None, sites: Sequence[Site] = (), width: int | None = None) -> None:
+    def check(self, *, model: str | Path | None = None, sites: Sequence[Site] = (), width: int | None = None) -> None:
         """Raise an error where they are of another `model`, or lack one of `sites`, or one of `sites` is not `width` wide."""
-        if model is not None and model != self.facts.model:
-            raise BadConfig(f"the shards at {self} hold activations of {self.facts.model!r}, not of {model!r}.")
+        if model is not None and model_name(model) != self.facts.model:
+            raise BadConfig(f"the shards at {self} hold activations of {self.facts.model!r}, not of {str(model)!r}.")
         for site in sites or self.sites:
             if site not in self.sites:
                 raise unknown(f"site in the shards at {self}:", site, map(str, self.sites))
