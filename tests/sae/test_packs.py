@@ -101,6 +101,10 @@ def test_a_compressed_atlas_is_unpacked_once(packs: Path, monkeypatch: pytest.Mo
     assert atlas_file("a/mlp_out.0/1k") == found
     assert atlas_files()[-1] == found
     assert found.stat().st_mtime_ns == before
+    for harmed in (content[:-1], b"", b"T" + content[1:]):
+        found.write_bytes(harmed)
+        assert atlas_file("a/mlp_out.0/1k") == found
+        assert found.read_bytes() == content, "what is cut or changed in the cache is made again"
     packed.write_bytes(zstandard.compress(content[::-1]))
     other = atlas_file("a/mlp_out.0/1k")
     assert other != found

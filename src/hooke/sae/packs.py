@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 GROUP = "hooke.packs"
 _INDEX = "index.json"
 _ATLAS = "atlas.sqlite"
+_DIGEST = ".sha256"
 # Bytes that a pack's atlas may unpack to, and that its compression may look back.
 _MOST_ATLAS, _MOST_WINDOW = 256 << 20, 128 << 20
 
@@ -112,7 +113,7 @@ def _carried_atlas(folder: Path) -> Path | None:
     if plain.is_file() or not packed.is_file():
         return plain if plain.is_file() else None
     path = cache_dir() / "atlases" / f"{folder.name}-{sha256(packed)[:16]}.sqlite"
-    if not path.is_file():
+    if not _unharmed(path):
         import zstandard
 
         with packed.open("rb") as source, atomic_write(path) as out:
@@ -127,7 +128,15 @@ def _carried_atlas(folder: Path) -> Path | None:
                 raise BadFile(f"{packed} is damaged ({error}). Install the pack again.") from error
             if not whole:
                 raise BadFile(f"{packed} unpacks to more than {_MOST_ATLAS:,} bytes; it is not read.")
+        with atomic_write(path.with_suffix(_DIGEST)) as file:
+            file.write(sha256(path).encode())
     return path
+
+
+def _unharmed(path: Path) -> bool:
+    """Whether the unpacked atlas at `path` has the digest that was kept beside it; one that was cut or changed is made again."""
+    kept = path.with_suffix(_DIGEST)
+    return path.is_file() and kept.is_file() and kept.read_bytes() == sha256(path).encode()
 
 
 def register_atlas(path: Path, digests: Mapping[str, str]) -> None:
