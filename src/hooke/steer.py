@@ -253,12 +253,12 @@ def _length(model: Model, row: Int[Tensor, " n"]) -> int:
 
 def _arm(model: Model, kind: Kind, dose: float, row: Int[Tensor, " n"], cost: _Cost, *, words: bool) -> Arm:
     ids = row[: _length(model, row)].tolist()
-    pairs = list(pairwise(ids))
+    pairs, pieces = list(pairwise(ids)), model.tokenizer.pieces(ids)
     return Arm(
         kind,
         dose,
-        model.tokenizer.decode(ids),
-        model.tokenizer.pieces(ids),
+        "".join(pieces),  # it goes on from a prompt, so that a space in front is text
+        pieces,
         [round(value, 5) for value in cost.kl],
         float(np.mean(cost.loss)) if cost.loss else None,
         1 - len(set(pairs)) / len(pairs) if pairs else 0.0,

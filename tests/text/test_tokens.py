@@ -128,3 +128,23 @@ def test_what_is_no_tokenizer_is_refused_by_its_name(content: str, tmp_path: Pat
 def test_a_tokenizer_that_is_not_there_is_missing(tmp_path: Path) -> None:
     with pytest.raises(Missing, match="no tokenizer at "):
         Tokenizer.open(tmp_path / "tokenizer.json", 0)
+
+
+@pytest.mark.parametrize("way", ["normalizer", "pre_tokenizer"])
+def test_a_space_that_the_tokenizer_puts_in_front_is_no_text(way):
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import models, normalizers, pre_tokenizers
+
+    vocabulary = {piece: index for index, piece in enumerate(["<unk>", "▁", "a", "b", "▁a"])}
+    backend = Backend(models.BPE(vocabulary, [("▁", "a")], unk_token="<unk>"))
+    if way == "normalizer":
+        backend.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
+    else:
+        backend.normalizer = normalizers.Sequence([normalizers.Replace(" ", "▁"), normalizers.Prepend("▁")])
+        backend.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
+    tokenizer = Tokenizer(backend, None)
+    for text in ("a b", " a", "b", "  b a"):
+        (ids,) = tokenizer.encode([text])
+        assert tokenizer.decode(ids) == "".join(tokenizer.pieces(ids, begins=True)) == text
+        assert tokenizer.encode([tokenizer.decode(ids)]) == [ids]
+    assert tokenizer.piece(4) == " a"

@@ -218,7 +218,7 @@ class Reader:
 
     def _result(self, text: str, parts: "Sequence[_Part]", lost: int) -> TextResult:
         ids = [token for _, row, *_ in parts for token in row.tolist()]
-        tokens = self.model.tokenizer.pieces(ids)
+        tokens = self.model.tokenizer.pieces(ids, begins=True)
         if not tokens:
             return TextResult(text, [], [], None, [], None, lost)
         merged = [Found.join([founds[k] for *_, founds, _ in parts], [len(row) for _, row, *_ in parts]) for k in range(len(self.lenses))]

@@ -77,7 +77,10 @@ class Microscope:
     def tokenize(self, texts: Sequence[str]) -> list[list[str]]:
         """The tokens of each text; special ones are left out."""
         tokenizer = self.model.tokenizer
-        return [tokenizer.pieces([token for token in ids if token not in tokenizer.special]) for ids in tokenizer.encode(list(texts))]
+        return [
+            tokenizer.pieces([token for token in ids if token not in tokenizer.special], begins=True)
+            for ids in tokenizer.encode(list(texts))
+        ]
 
     def analyze(self, texts: Sequence[str], saes: Sequence[str], top: int) -> Iterator[tuple[str, Any]]:
         """``meta``, a ``text`` for each of `texts` as soon as it is read, and ``done`` with what they have in common."""
@@ -111,7 +114,7 @@ class Microscope:
                 codes = sae.encode(rows)
             mine = codes.feature == name.index
             values = torch.zeros(len(rows)).index_put((codes.row[mine],), codes.value[mine].float())
-            tokens = self.model.tokenizer.pieces(ids[0][~special].tolist())
+            tokens = self.model.tokenizer.pieces(ids[0][~special].tolist(), begins=True)
             yield "trace", {"index": at, "tokens": tokens, "values": [round(value, 3) for value in values.tolist()]}
         yield "done", {"model": self.model.name, "saes": [], "topics": [], "limits": []}
 

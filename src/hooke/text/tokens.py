@@ -73,18 +73,21 @@ class Tokenizer:
         return [start + encoding.ids for encoding in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids`; special tokens are left out."""
-        return "".join(self.pieces([i for i in ids if i not in self.special]))
+        """The text of `ids`, which `encode` turns back into them; special tokens are left out, and a space that `encode` puts in front."""
+        return "".join(self.pieces([i for i in ids if i not in self.special], begins=True))
 
-    def pieces(self, ids: Sequence[int]) -> list[str]:
+    def pieces(self, ids: Sequence[int], *, begins: bool = False) -> list[str]:
         """What each token adds to the text: the pieces concatenate to it.
 
+        Where `ids` are said to begin a text, a space that `encode` puts in front of every text is left out.
         A character spread over several tokens stands with the last of them; bytes that form no character become U+FFFD.
         """
         reader = codecs.getincrementaldecoder("utf-8")(errors="replace")
         out = [reader.decode(self.spelling(i)) for i in ids]
         if out:
             out[-1] += reader.decode(b"", final=True)
+        if begins and out and self._puts_space:
+            out[0] = out[0].removeprefix(" ")
         return out
 
     def piece(self, token: int) -> str:
@@ -103,6 +106,14 @@ class Tokenizer:
         if match := _BYTE.fullmatch(piece):
             return bytes([int(match[1], 16)])
         return piece.replace("▁", " ").encode()
+
+    @cached_property
+    def _puts_space(self) -> bool:
+        """Whether a space that is not in the text is put in front of it, as Llama's first tokenizers do."""
+        if self._quick is not None:
+            return False
+        first = self.backend.encode("x", add_special_tokens=False).ids[:1]
+        return bool(first) and self.spelling(first[0]).startswith(b" ")
 
     @cached_property
     def _byte_level(self) -> dict[str, int] | None:
