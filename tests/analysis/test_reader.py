@@ -176,10 +176,13 @@ def test_explained_is_one_minus_the_share_of_variance_left(reader, model, known)
     assert reader.explained[0] == pytest.approx(wanted, abs=1e-4)
 
 
-def test_an_sae_of_another_model_is_refused(model, known):
+def test_an_sae_that_names_another_model_is_tried_though_an_atlas_knows_it(model, known):
     other = replace(known[0], facts=replace(known[0].facts, model="gemma-3-270m"))
+    told: list[str] = []
+    Reader(model, [other], Options(), told.append)
+    assert "was trained on gemma-3-270m, not on tiny" in told[-1]
     with pytest.raises(ShapeMismatch, match="trained on gemma-3-270m, not on tiny"):
-        Reader(model, [other], Options())
+        Reader(model, [replace(other, W_dec=other.W_dec.flip(0))], Options())
 
 
 def test_an_sae_of_another_width_is_refused(model, known):

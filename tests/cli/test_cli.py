@@ -155,8 +155,8 @@ def test_an_sae_of_another_width_model_or_layer(hooke, folder, tmp_path):
     assert "reads width 48" in err
     replace(sae, facts=replace(sae.facts, model="big")).save(tmp_path / "other.safetensors")
     code, _, err = analyze(hooke, "text", "--sae", str(tmp_path / "other.safetensors"))
-    assert code == 3
-    assert "trained on big, not on tiny" in err
+    assert code == 0, "the measured fit decides, the name only warns"
+    assert "trained on big, not on tiny" in " ".join(err.split())
     code, _, err = analyze(hooke, "text", "--sae", "layer9.safetensors")
     assert code in (2, 4)
     assert "resid_post.9" in err
