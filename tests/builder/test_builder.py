@@ -204,13 +204,14 @@ def test_there_must_be_room(corpus, tmp_path, monkeypatch):
 
 def test_what_cannot_be(corpus, tmp_path):
     model, sae = tiny.model(), tiny.sae()
+    narrow = Sae(torch.zeros(7, 4), torch.zeros(4), torch.zeros(4, 7), torch.zeros(7), torch.zeros(4), SaeFacts("a/resid_post.0/4", "tiny"))
     for saes, corpora, options, kind, words in (
         ([], [corpus], {}, BadConfig, "no SAE to make an atlas of"),
         ([sae, sae], [corpus], {}, BadConfig, "was given twice"),
         ([sae], [], {}, BadConfig, "needs one or more corpora"),
         ([sae], [corpus], {"tokens": 0}, BadConfig, "tokens=0 must be at least 1"),
         ([sae], [corpus], {"context": 4096}, BadConfig, "context=4096 from 2 to the 128 that tiny reads"),
-        ([Sae(**(vars(sae) | {"facts": SaeFacts("a/resid_post.0/64", "gpt2")}))], [corpus], {}, ShapeMismatch, "trained on gpt2"),
+        ([narrow], [corpus], {}, ShapeMismatch, "width"),
     ):
         with pytest.raises(kind, match=words):
             build_atlas(model, saes, corpora, tmp_path / "atlas.sqlite", AtlasSettings(**options))

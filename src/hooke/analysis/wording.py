@@ -5,6 +5,7 @@ import re
 
 from hooke.analysis.result import Hit, TextResult
 from hooke.errors import HookeError
+from hooke.explain.rules.phrasing import reworded
 from hooke.names import Site
 from hooke.text.marks import stripped
 
@@ -45,6 +46,11 @@ def trust(hit: Hit) -> str:
         return "not scored"
     enough = hit.name_score is not None or hit.label_evidence >= ENOUGH
     return "strong" if value >= STRONG and enough else "fair" if value >= FAIR else "weak"
+
+
+def untried(hit: Hit) -> bool:
+    """Whether its name is a reader's that nobody tried, so that what is known of the score is said of the rule."""
+    return hit.name_score is None and None not in (hit.name, hit.label) and not str(hit.name).startswith(reworded(str(hit.label)))
 
 
 def about(text: TextResult) -> list[Hit]:

@@ -49,7 +49,7 @@ class _Patient(sqlite3.Connection):
         self.set_progress_handler(look, _STEPS)
 
     def execute(self, *arguments: Any) -> sqlite3.Cursor:
-        self._worked = 0.0
+        self._worked, _Patient.broken_off = 0.0, False
         return super().execute(*arguments)
 
 

@@ -25,9 +25,13 @@ _SCHEMA = 1
 def steer(
     *features: Annotated[str, Parameter(help="Features to turn, such as 12/2703; several are turned together.")],
     prompt: Annotated[str, Parameter(help="The text to go on from.")],
-    dose: Annotated[tuple[float, ...], Parameter(help="How far, in units of each feature's own maximum; may be repeated.")] = (1.0,),
+    dose: Annotated[
+        tuple[float, ...], share(-16, 16), Parameter(help="How far, in units of each feature's own maximum; may be repeated.")
+    ] = (1.0,),
     doses: Annotated[str | None, Parameter(help="Doses from one to another, doubling: 0.25..8.")] = None,
-    kl: Annotated[float | None, Parameter(help="Instead of a dose: the least that moves the model's expectations by so many nats.")] = None,
+    kl: Annotated[
+        float | None, share(0, 100), Parameter(help="Instead of a dose: the least that moves the model's expectations by so many nats.")
+    ] = None,
     tokens: Annotated[int, count(1, 512), Parameter(help="Tokens to write.")] = 64,
     temperature: Annotated[float, share(0, 100), Parameter(help="0 takes the likeliest token each time.")] = 1.0,
     seed: Annotated[int, count(0, 1 << 32), Parameter(help="Decides what is drawn; the same for every arm.")] = 0,

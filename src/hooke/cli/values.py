@@ -43,14 +43,18 @@ def count(low: int, high: int, thousand: int = 1000) -> Parameter:
 def share(low: float | int = 0, high: float | int = 1) -> Parameter:
     """A number between `low` and `high`; never NaN or infinite."""
 
-    def convert(_: Any, tokens: Sequence[Token]) -> float:
-        try:
-            value = float(tokens[0].value)
-        except ValueError:
-            value = None
-        return _within(tokens[0], value, low, high, "a number")
+    def convert(kind: Any, tokens: Sequence[Token]) -> Any:
+        values = [_within(token, _number(token.value), low, high, "a number") for token in tokens]
+        return tuple(values) if get_origin(kind) is tuple else values[0]
 
     return Parameter(converter=convert)
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
 
 
 def _within(token: Token, value: Any, low: float | int, high: float | int, wanted: str) -> Any:

@@ -113,7 +113,8 @@ def _reading(topical: bool) -> Markup:
     )
     guess = (
         "A name is a guess. Strong, fair or weak says how well it tells, on held-out examples, where the feature fires (1 is always, 0.5 is"
-        " chance; strong from 0.85, fair from 0.7). Open a feature for the figure, text it fires on and what it makes likelier."
+        " chance; strong from 0.85, fair from 0.7); of a name that was read and not tried, how well the feature's tested rule does. Open a"
+        " feature for the figure, text it fires on and what it makes likelier."
     )
     most = "the strongest it was ever seen to fire" if topical else "the strongest of the features that the text shows"
     said = (
@@ -361,7 +362,11 @@ def _contexts(feature: Feature) -> Markup | None:
 
 
 def _trusted(hit: Hit) -> Markup:
-    read = join(tag("b", f"{hit.name_score:.2f}"), " for the name, by a reader; the rule: ") if hit.name_score is not None else None
+    read = None
+    if hit.name_score is not None:
+        read = join(tag("b", f"{hit.name_score:.2f}"), " for the name, by a reader; the rule: ")
+    elif wording.untried(hit):
+        read = "the name was read and not tried; the rule: "
     return join(read, _score(hit.label_score, hit.label_evidence, hit.label_method, hit.own_label))
 
 

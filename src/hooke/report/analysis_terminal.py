@@ -214,7 +214,8 @@ def _limits(console: Console, analysis: Analysis) -> None:
     if analysis.topical:
         lines.append(
             "First what a text is about, then its words. Bar: peak activation over the feature's maximum. Strong, fair, weak: how well the"
-            " name tells, on n held-out examples, where the feature fires; 1 is always, 0.5 is chance."
+            " name tells, on n held-out examples, where the feature fires; 1 is always, 0.5 is chance. Of names that were read and"
+            " not tried, it is said of the feature's tested rule."
         )
     grid = Table.grid()
     grid.add_column(width=2, no_wrap=True)

@@ -56,7 +56,7 @@ def test_a_feature_of_a_subject_is_called_by_it():
     assert before.kind == "none"
     reading.on_subjects(Subjects(Fake()))
     found, _ = Labeller(reading).label(rows, values, misses)
-    assert (found.kind, found.text) == ("subject", "in texts on sport")
+    assert (found.kind, found.text) == ("subject", "about sport")
     assert found.token is not None
     assert found.token.value > 0.9
     rule = Rule.parse(found.rule)

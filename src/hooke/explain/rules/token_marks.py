@@ -130,9 +130,9 @@ class TokenMarks:
 
 
 def token_marks(pieces: Sequence[str]) -> TokenMarks:
-    """The passage that `pieces` spell.
+    """The marks of the tokens that `pieces` spell.
 
-    >>> found = passage(["In", " ", "1", "9", "8", "7"])
+    >>> found = token_marks(["In", " ", "1", "9", "8", "7"])
     >>> found.words, found.index
     (['in', '1987'], [0, 1, 1, 1, 1, 1])
     """
