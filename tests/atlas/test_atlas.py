@@ -233,11 +233,15 @@ def test_what_takes_sqlite_too_long_is_broken_off(path):
 
 def test_ctrl_c_is_heard_while_sqlite_works(path):
     db = open_database(path)
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # workers of a parallel run ignore it
     timer = threading.Timer(0.2, os.kill, (os.getpid(), signal.SIGINT))
     timer.start()
-    with pytest.raises(KeyboardInterrupt), damage(path):
-        db.execute(ENDLESS)
-    timer.join()
+    try:
+        with pytest.raises(KeyboardInterrupt), damage(path):
+            db.execute(ENDLESS)
+    finally:
+        timer.join()
+        signal.signal(signal.SIGINT, before)
     db.close()
 
 
