@@ -362,11 +362,9 @@ def _contexts(feature: Feature) -> Markup | None:
 
 
 def _trusted(hit: Hit) -> Markup:
-    read = None
+    read = "the name was read and not tried; the rule: " if wording.untried(hit) else None
     if hit.name_score is not None:
         read = join(tag("b", f"{hit.name_score:.2f}"), " for the name, by a reader; the rule: ")
-    elif wording.untried(hit):
-        read = "the name was read and not tried; the rule: "
     return join(read, _score(hit.label_score, hit.label_evidence, hit.label_method, hit.own_label))
 
 
