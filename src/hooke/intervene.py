@@ -58,11 +58,10 @@ def _wanted(where: int | Tensor, acts: Tensor, start: int) -> Tensor:
 def _refuse_conflicts(model: Model, edits: Sequence[Edit]) -> None:
     if not edits:
         raise BadConfig("nothing to change: give at least one edit, for example sae.ablate([17]).")
-    order = model.architecture.order
     for one in edits:
-        reads, writes = one.sae.facts.input_sites, one.sae.facts.output_sites
-        if len(writes) > 1 or max(map(order, reads)) > min(map(order, writes)):
-            raise BadConfig(f"cannot edit features of {one.sae.name}: it writes several sites, or one below what it reads.")
+        if len(one.sae.facts.output_sites) > 1:
+            raise BadConfig(f"cannot edit features of {one.sae.name}: it writes several sites.")
+        model.architecture.one_pass(one.sae.facts)
     for one, other in combinations(edits, 2):
         both = set(one.features.tolist()) & set(other.features.tolist())
         if one.sae.name == other.sae.name and both and "add" not in (one.kind, other.kind):

@@ -202,10 +202,8 @@ class Model:
         Special tokens and attention sinks keep theirs: no SAE is trained on them, and the rest of the model leans on them. Raises
         `BadConfig` for an SAE that reads above a site that it writes, as crosscoders do: one pass cannot hold it.
         """
-        order, reads, writes = self.architecture.order, sae.facts.input_sites, sae.facts.output_sites
-        last, first = max(reads, key=order), min(writes, key=order)
-        if order(last) > order(first):
-            raise BadConfig(f"cannot splice in an SAE that writes {first} and reads {last} above it: one forward pass cannot hold it.")
+        reads, writes = sae.facts.input_sites, sae.facts.output_sites
+        last, first = self.architecture.one_pass(sae.facts)
         widths, rebuilt, calm = [self.width(site) for site in writes], dict[Site, Tensor](), torch.empty(0)
 
         def put(site: Site, acts: Tensor) -> Tensor:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
-from hooke.errors import BadFile, ShapeMismatch, UnknownName, unknown
-from hooke.model.hooks import Located, run_until
+from hooke.errors import BadConfig, BadFile, ShapeMismatch, UnknownName, unknown
+from hooke.model.hooks import Located, Placed, run_until
 from hooke.names import SITE_KINDS, Site
 
 if TYPE_CHECKING:
@@ -89,6 +89,13 @@ class Architecture:
     def order(self, site: Site) -> tuple[int, int]:
         """A key that sorts sites by when they are computed."""
         return site.layer, _STEPS.index(site.kind)
+
+    def one_pass(self, placed: Placed) -> tuple[Site, Site]:
+        """The last site that `placed` reads and the first that it writes; raises `BadConfig` where one pass cannot hold it."""
+        last, first = max(placed.input_sites, key=self.order), min(placed.output_sites, key=self.order)
+        if self.order(last) > self.order(first):
+            raise BadConfig(f"an SAE that writes {first} and reads {last} above it cannot be put in: one forward pass cannot hold it.")
+        return last, first
 
     def base(self, model: nn.Module) -> nn.Module:
         """The module to run where no logits are wanted."""
