@@ -63,7 +63,7 @@ def test_what_was_sampled_with_a_cache_is_what_a_whole_pass_would_give(model: Mo
     """At temperature 0 every token is the likeliest one of a pass without a cache, shifted in the same way."""
     result = steer(model, [dial], PROMPT, [1.5], tokens=10, temperature=0.0)
     ids = model.tokenizer.encode([PROMPT])[0]
-    with model.edit(dial.site, lambda acts: acts + 1.5 * dial.direction, special=False):
+    with model.edit(dial.site, lambda acts: acts + 1.5 * dial.maximum * dial.sae.W_dec[dial.index], special=False):
         for _ in range(10):
             ids.append(int(logits(model, torch.tensor([ids]))[0, -1].argmax()))
     assert result.arms[1].text == model.tokenizer.decode(ids[-10:])
@@ -77,7 +77,7 @@ def test_kl_and_loss_are_their_definitions(model: Model, dial: Dial):
         pytest.skip("the text is not read back as it was written")
     ids = torch.tensor([written])
     p = logits(model, ids)[0, len(start) - 1 : -1].log_softmax(-1)
-    with model.edit(dial.site, lambda acts: acts + dial.direction, special=False):
+    with model.edit(dial.site, lambda acts: acts + dial.maximum * dial.sae.W_dec[dial.index], special=False):
         q = logits(model, ids)[0, len(start) - 1 : -1].log_softmax(-1)
     assert np.allclose(result.arms[1].kl, (p.exp() * (p - q)).sum(1), atol=1e-4)
     assert math.isclose(result.arms[1].loss_clean_model, float(model.loss(ids)[0, len(start) - 1 :].mean()), rel_tol=1e-4)
@@ -94,11 +94,9 @@ def test_a_dose_is_found_for_a_kl(model: Model, dial: Dial):
 def test_controls_fire_as_often_and_reach_as_far(sae: Sae):
     density = np.linspace(1e-4, 0.1, sae.d_sae)
     dial = Dial(sae, 30, 5.0, density=density)
-    control = dial.control(np.random.default_rng(0))
-    assert torch.isclose(control.norm(), dial.direction.norm())
-    row = (torch.nn.functional.normalize(sae.W_dec) @ control).argmax()
-    assert row != 30
-    assert abs(int(row) - 30) <= sae.d_sae // 20 + 1
+    other, amount = dial.control(np.random.default_rng(0))
+    assert torch.isclose(amount * sae.W_dec[other].norm(), 5.0 * sae.W_dec[30].norm())
+    assert 0 < abs(other - 30) <= sae.d_sae // 20 + 1
 
 
 # intervene

@@ -1,8 +1,7 @@
 """Steer: what a model writes while chosen features are turned up or down, beside what it writes by itself and under random features."""
 
-import contextlib
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal
@@ -12,11 +11,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from hooke.errors import BadConfig, LimitReached, ShapeMismatch
+from hooke.errors import BadConfig, LimitReached
+from hooke.intervene import intervene
 from hooke.model import Model
 from hooke.names import Site
 from hooke.sae import Sae
-from hooke.sae.edits import shifted
+from hooke.sae.edits import Edit
 
 __all__ = ["MOST_DOSE", "Arm", "Dial", "Steering", "dose_of_kl", "steer"]
 
@@ -28,7 +28,6 @@ _LEAST_DOSE = 2.0**-6
 _HALVINGS = 7
 
 Kind = Literal["clean", "steered", "random", "prompted"]
-Shifts = Mapping[Site, Float[Tensor, "text d_site"]]
 
 
 @dataclass(frozen=True)
@@ -64,20 +63,16 @@ class Dial:
         """Where it writes."""
         return self.sae.facts.output_sites[0]
 
-    @property
-    def direction(self) -> Float[Tensor, " d_out"]:
-        """What one dose adds to every position."""
-        return self.maximum * self.sae.W_dec[self.index]
-
-    def control(self, draw: np.random.Generator) -> Float[Tensor, " d_out"]:
-        """As long a step along another feature: one by lot of the twentieth that fires most nearly as often, where that is known."""
-        near = np.flatnonzero(self.sae.W_dec.norm(dim=1).cpu().numpy() > 0)
+    def control(self, draw: np.random.Generator) -> tuple[int, float]:
+        """Another feature, and how much of it is as long a step: one by lot of the twentieth that fires most nearly as often, if known."""
+        lengths = self.sae.W_dec.norm(dim=1).cpu().numpy()
+        near = np.flatnonzero(lengths > 0)
         if self.density is not None:
             near = near[self.density[near] > 0]
             apart = np.abs(np.log(self.density[near]) - math.log(max(self.density[self.index], 1e-12)))
             near = near[np.argsort(apart, kind="stable")[: max(2, len(near) // 20)]]
-        row = self.sae.W_dec[int(draw.choice(near[near != self.index]))]
-        return row * (self.direction.norm() / row.norm())
+        other = int(draw.choice(near[near != self.index]))
+        return other, self.maximum * float(lengths[self.index] / lengths[other])
 
 
 @dataclass(frozen=True)
@@ -142,15 +137,13 @@ def steer(
     _check(dials, doses, tokens)
     ids = torch.tensor(model.tokenizer.encode([prompt]))
     draw = np.random.default_rng(seed)
-    controls = [dial.control(draw) for dial in dials]
     kinds: tuple[Kind, Kind] = ("steered", "random")
     plan: list[tuple[Kind, float]] = [("clean", 0.0), *((kind, dose) for dose in doses for kind in kinds)]
-    own = [dial.direction for dial in dials]
-    shifts = _shifts(dials, [own if kind == "steered" else controls for kind, _ in plan], [dose for _, dose in plan])
-    with _shifted(model, shifts):
+    edits = [_edit(dial, dial.control(draw), plan) for dial in dials]
+    with intervene(model, *edits):
         written = model.generate(ids.repeat(len(plan), 1), tokens, temperature=temperature, seed=seed, alike=True, progress=progress)
     start, words = ids.shape[1], sorted({word for dial in dials for word in dial.words})
-    costs = _costs(model, written, start, shifts, words)
+    costs = _costs(model, written, start, _read(model, written, start), edits, words)
     arms = [_arm(model, *what, row[start:], cost, words=bool(words)) for what, row, cost in zip(plan, written, costs, strict=True)]
     if asked:
         arms.append(_prompted(model, asked, prompt, tokens, temperature, seed))
@@ -166,11 +159,12 @@ def dose_of_kl(model: Model, dials: Sequence[Dial], prompt: str, kl: float, *, t
     if not 0 < kl < math.inf:
         raise BadConfig(f"kl={kl} must be a number of nats above 0; 0.5 is a clear change that leaves text readable.")
     ids = torch.tensor(model.tokenizer.encode([prompt]))
-    written = model.generate(ids, tokens, seed=seed)
+    written, start = model.generate(ids, tokens, seed=seed), ids.shape[1]
+    clean = _read(model, written, start)
 
     def cost(dose: float) -> float:
-        shifts = _shifts(dials, [[dial.direction for dial in dials]], [dose])
-        return float(np.mean(_costs(model, written, ids.shape[1], shifts)[0].kl or [0.0]))
+        edits = [dial.sae.add(dial.index, dose * dial.maximum) for dial in dials]
+        return float(np.mean(_costs(model, written, start, clean, edits)[0].kl or [0.0]))
 
     high = _LEAST_DOSE
     while cost(high) < kl:
@@ -197,25 +191,11 @@ def _check(dials: Sequence[Dial], doses: Sequence[float], tokens: int) -> None:
         raise BadConfig(f"at most {_MOST_ARMS // 2 - 1} doses of 1 to {_MOST_TOKENS} tokens at a time; these are {len(doses)} of {tokens}.")
 
 
-def _shifts(dials: Sequence[Dial], directions: Sequence[Sequence[Tensor]], doses: Sequence[float]) -> dict[Site, Tensor]:
-    """What is added to each text's activations by site; `directions` of every text, one for each dial."""
-    found: dict[Site, Tensor] = {}
-    for number, dial in enumerate(dials):
-        own = torch.stack([dose * row[number] for row, dose in zip(directions, doses, strict=True)])
-        found[dial.site] = found[dial.site] + own if dial.site in found else own
-    return found
-
-
-@contextlib.contextmanager
-def _shifted(model: Model, shifts: Shifts) -> Iterator[None]:
-    """Within, each text of a batch goes on from its activations plus its shift; special tokens keep theirs."""
-    with contextlib.ExitStack() as stack:
-        for site, shift in shifts.items():
-            if shift.shape[1] != model.width(site):
-                raise ShapeMismatch(f"the feature writes {shift.shape[1]} values at {site}; {model.name} has {model.width(site)} there.")
-
-            stack.enter_context(model.edit(site, lambda acts, shift=shift: shifted(acts, shift.to(acts.device)[:, None]), special=False))
-        yield
+def _edit(dial: Dial, control: tuple[int, float], plan: Sequence[tuple[Kind, float]]) -> Edit:
+    """What is added to each text of the plan: the dial's feature, its control, or neither."""
+    other, amount = control
+    amounts = [[dose * dial.maximum * (kind == "steered"), dose * amount * (kind == "random")] for kind, dose in plan]
+    return dial.sae.add([dial.index, other], torch.tensor(amounts)[:, None])
 
 
 @dataclass(frozen=True)
@@ -228,11 +208,26 @@ class _Cost:
 
 
 @torch.inference_mode()
-def _costs(model: Model, ids: Int[Tensor, "text total"], start: int, shifts: Shifts, words: Sequence[int] = ()) -> list[_Cost]:
-    """What each text, from token `start` on, costs with the shifts made; how much likelier `words`, all together, become."""
-    clean = model.hidden(ids)[:, start - 1 : -1].flatten(0, 1)
-    with _shifted(model, shifts):
-        altered = model.hidden(ids)[:, start - 1 : -1].flatten(0, 1)
+def _read(model: Model, ids: Int[Tensor, "text total"], start: int) -> Float[Tensor, "token d_model"]:
+    """What the LM head reads where it predicts the tokens from number `start` on."""
+    return model.hidden(ids)[:, start - 1 : -1].flatten(0, 1)
+
+
+@torch.inference_mode()
+def _costs(
+    model: Model,
+    ids: Int[Tensor, "text total"],
+    start: int,
+    clean: Float[Tensor, "token d_model"],
+    edits: Sequence[Edit],
+    words: Sequence[int] = (),
+) -> list[_Cost]:
+    """What each text, from token `start` on, costs with the edits made, beside the `clean` reading of it; see `_Cost`.
+
+    Of `words`, it is how much likelier they become all together.
+    """
+    with intervene(model, *edits):
+        altered = _read(model, ids, start)
     target = ids[:, start:].flatten().to(clean.device)
     found = torch.zeros(3, len(clean))
     for (rows, p), (_, q) in zip(model.head.log_probs(clean), model.head.log_probs(altered), strict=True):
@@ -271,5 +266,5 @@ def _prompted(model: Model, asked: str, prompt: str, tokens: int, temperature: f
     before = torch.tensor(model.tokenizer.encode([f"A text about {asked}:\n\n{prompt}"]))
     written = model.generate(before, tokens, temperature=temperature, seed=seed, alike=True)[:, before.shape[1] :]
     bare = torch.tensor(model.tokenizer.encode([prompt]))
-    cost = _costs(model, torch.cat([bare, written.cpu()], 1), bare.shape[1], {})[0]
-    return _arm(model, "prompted", 0.0, written[0], _Cost([], cost.loss, []), words=False)
+    loss = model.loss(torch.cat([bare, written.cpu()], 1))[0, bare.shape[1] - 1 :][: _length(model, written[0])].tolist()
+    return _arm(model, "prompted", 0.0, written[0], _Cost([], loss, []), words=False)
