@@ -48,7 +48,7 @@ def ours(titles: list[str], sae: str | None) -> dict[str, Any]:
         "load_s": round(load, 1),
         "headlines_per_s": round(len(titles) / wall, 2),
         "forward_share": round(forward / wall, 3),
-        "d_sae": reader.lenses[0].sae.d_sae,
+        "d_sae": reader.labelled_saes[0].sae.d_sae,
         "n": len(titles),
         "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),
         "threads": torch.get_num_threads(),

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from hooke.analysis import Options, Reader
-from hooke.analysis.lens import Found, Lens
+from hooke.analysis.labelled_sae import Found, LabelledSae
 from hooke.analysis.ranking import about_standing, diverse, standing, topicality
 from hooke.analysis.summary import weigh_topics
 
@@ -34,28 +34,28 @@ def reading(texts: list[str], pool: str) -> list[tuple[Found, int, np.ndarray]]:
 
     def kept(text: str, parts: list, lost: int) -> object:
         own = parts[0][2]
-        found.append((own[0], len(parts[0][1]), weigh_topics(reader.lenses, own)[2]))
+        found.append((own[0], len(parts[0][1]), weigh_topics(reader.labelled_saes, own)[2]))
         return result(text, parts, lost)
 
     reader._result = kept
     list(reader.read(texts))
-    reading.lens = reader.lenses[0]
+    reading.labelled = reader.labelled_saes[0]
     return found
 
 
-def first(lens: Lens, one: tuple[Found, int, np.ndarray], by: str, top: int) -> list[int]:
+def first(labelled: LabelledSae, one: tuple[Found, int, np.ndarray], by: str, top: int) -> list[int]:
     """The features that the formula called `by` puts first."""
     found, tokens, topics = one
-    peak, pooled = (lens.relative(found, strength) for strength in (found.peak, found.pooled))
-    specificity, score = lens.specificity(found.feature, peak), lens._trust[found.feature]
-    share, topical = found.count / tokens, topicality(lens.table.topics[found.feature, :-1], topics)
+    peak, pooled = (labelled.relative(found, strength) for strength in (found.peak, found.pooled))
+    specificity, score = labelled.specificity(found.feature, peak), labelled._trust[found.feature]
+    share, topical = found.count / tokens, topicality(labelled.table.topics[found.feature, :-1], topics)
     rank = {
         "standing": standing(specificity, pooled, score),
         "x share": standing(specificity, pooled, score) * share,
         "x share x topics": about_standing(specificity, pooled, share, score, topical),
-        "about": np.where(lens._about[found.feature], about_standing(specificity, pooled, share, score, topical), 0),
+        "about": np.where(labelled._about[found.feature], about_standing(specificity, pooled, share, score, topical), 0),
     }[by]
-    rank = np.where(lens.telling(found.feature), rank, 0)
+    rank = np.where(labelled.telling(found.feature), rank, 0)
     order = [i for i in np.argsort(-rank, kind="stable")[:64].tolist() if rank[i] > 0]
     return found.feature[diverse([(float(rank[i]), int(found.pos[i]), i) for i in order], top)].tolist()
 
@@ -69,7 +69,7 @@ def main() -> None:
     for pool in ("max", "mean"):
         found = reading([row["text"] for row in rows], pool)
         for by, half in itertools.product(("standing", "x share", "x share x topics", "about"), ("choose", "report")):
-            shown = [(row, first(reading.lens, one, by, top)) for row, one in zip(rows, found, strict=True) if row["half"] == half]
+            shown = [(row, first(reading.labelled, one, by, top)) for row, one in zip(rows, found, strict=True) if row["half"] == half]
             counts = {kind: [sum(x in row[kind] for x in own) for row, own in shown] for kind in ("good", "useless", "wrong")}
             every = sum(len(own) for _, own in shown)
             good, wrong = (sum(counts[kind]) / every for kind in ("good", "wrong"))

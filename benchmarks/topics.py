@@ -45,9 +45,9 @@ def interval(right: np.ndarray) -> str:
 
 def pooled(reader: Reader, texts: list[str]) -> np.ndarray:
     """Mean of the residual stream over each text's tokens."""
-    site = reader.lenses[0].sae.site
+    site = reader.labelled_saes[0].sae.site
     own = [Window("", i, ids) for i, ids in enumerate(reader.model.tokenizer.encode(texts))]
-    out = np.zeros((len(texts), reader.lenses[0].sae.d_in), np.float32)
+    out = np.zeros((len(texts), reader.labelled_saes[0].sae.d_in), np.float32)
     for part in harvest(reader.model, own, [site], drop_sinks=False):
         for i, window in enumerate(part.windows):
             out[window.doc] = part.acts[site][part.window == i].float().mean(0).numpy()
@@ -97,7 +97,7 @@ def main() -> None:
     for name, model, data in (("TF-IDF", tfidf, np.array(titles)), ("residual mean", residual, states)):
         model.fit(data[half], truth[half])
         table.append((f"{name}, supervised on half", model.predict(data[~half]) == truth[~half]))
-    print(f"{len(titles)} titles, SAEs {', '.join(lens.sae.name for lens in reader.lenses)}")
+    print(f"{len(titles)} titles, SAEs {', '.join(labelled.sae.name for labelled in reader.labelled_saes)}")
     for name, right in table:
         print(f"{name:36s} {interval(right.astype(float))}")
     print(f"assigned to some topic {assigned.mean():.3f}; of those, right {(strict == truth)[assigned].mean():.3f}")

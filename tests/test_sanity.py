@@ -175,7 +175,7 @@ def test_judges_let_poor_saes_through_with_a_doubt_and_misread_ones_not(sae, pla
 
 
 def test_a_name_that_differs_is_told_and_the_fit_decides(sae, planted, monkeypatch):
-    monkeypatch.setattr("hooke.analysis.lens.atlas_file", lambda name: None)
+    monkeypatch.setattr("hooke.analysis.labelled_sae.atlas_file", lambda name: None)
     copy = replace(sae, facts=replace(sae.facts, model="org/tiny-copy", metrics={}))
     (said,) = strangers(planted, [copy, sae])
     assert said.startswith(f"{sae.name} was trained on org/tiny-copy, not on tiny")
@@ -197,7 +197,7 @@ def test_a_share_of_many_layers_is_not_judged_by_what_it_rebuilds(sae, planted, 
 
 
 def test_unknown_saes_are_tried_when_they_are_loaded(sae, planted, monkeypatch):
-    monkeypatch.setattr("hooke.analysis.lens.atlas_file", lambda name: None)
+    monkeypatch.setattr("hooke.analysis.labelled_sae.atlas_file", lambda name: None)
     reader = Reader(planted, [sae], Options())
     (result,) = reader.read(["the bank and the old choir"])
     assert {hit.index for hit in result.features} >= {list(tiny.concepts).index("finance"), list(tiny.concepts).index("music")}
@@ -210,7 +210,7 @@ def test_unknown_saes_are_tried_when_they_are_loaded(sae, planted, monkeypatch):
 
 
 def test_a_transcoder_is_judged_by_what_it_should_write(planted, monkeypatch):
-    monkeypatch.setattr("hooke.analysis.lens.atlas_file", lambda name: None)
+    monkeypatch.setattr("hooke.analysis.labelled_sae.atlas_file", lambda name: None)
     reads, writes = Site(0, "resid_post"), Site(1, "resid_pre")  # the same activations under another name
     sae = tiny.sae()
     transcoder = replace(sae, facts=replace(sae.facts, reads=[str(reads)], writes=[str(writes)]))

@@ -68,7 +68,7 @@ def test_a_text_is_held_against_itself_alone(texts: list[list[float]], where: in
 
 
 def test_analysis_keeps_its_text_and_says_nothing_of_it(model: Model, sae: Sae, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("hooke.analysis.lens.atlas_file", lambda _: None)
+    monkeypatch.setattr("hooke.analysis.labelled_sae.atlas_file", lambda _: None)
     found = list(Reader(model, [sae], Options(top=50)).read(TEXTS))
     for text, result in zip(TEXTS, found, strict=True):
         assert "".join(result.tokens).strip() == text

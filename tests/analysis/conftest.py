@@ -142,5 +142,5 @@ def known(tmp_path, monkeypatch):
     W_dec[9:] = 0  # nothing of what tells tokens apart
     half = replace(sae, W_dec=W_dec, facts=replace(sae.facts, name="tiny/resid_post.0/half", metrics={"fvu": 0.2}))
     path = planted.write(tmp_path / "atlas.sqlite", [best, half])
-    monkeypatch.setattr("hooke.analysis.lens.atlas_file", lambda name: path)
+    monkeypatch.setattr("hooke.analysis.labelled_sae.atlas_file", lambda name: path)
     return best, half

@@ -96,7 +96,7 @@ def assert_same(found: list[TextResult], wanted: list[TextResult]) -> None:
 @pytest.mark.parametrize("atlas", [True, False])
 def test_results_do_not_depend_on_how_the_work_is_cut(model, known, monkeypatch, batch_tokens, chunk, atlas):
     if not atlas:
-        monkeypatch.setattr("hooke.analysis.lens.atlas_file", lambda name: None)
+        monkeypatch.setattr("hooke.analysis.labelled_sae.atlas_file", lambda name: None)
     wanted = [one(Reader(model, known[:1], Options()), text) for text in TEXTS]
     assert [result.text for result in wanted] == TEXTS
     assert_same(list(Reader(model, known[:1], Options(batch_tokens=batch_tokens, chunk=chunk)).read(TEXTS)), wanted)
@@ -170,7 +170,7 @@ def test_explained_is_one_minus_the_share_of_variance_left(reader, model, known)
     text = "the judge and the old choir"
     result = one(reader, text)
     acts = model.capture(torch.tensor(model.tokenizer.encode([text])), [known[0].site])[known[0].site][0, 1:]
-    mean = torch.from_numpy(reader.lenses[0].entry.mean.copy())
+    mean = torch.from_numpy(reader.labelled_saes[0].entry.mean.copy())
     wanted = 1 - float((acts - known[0].reconstruct(acts)).square().sum() / (acts - mean).square().sum())
     assert result.explained == pytest.approx(wanted, abs=1e-4)
     assert reader.explained[0] == pytest.approx(wanted, abs=1e-4)

@@ -5,7 +5,7 @@ import pytest
 
 from hooke import tiny
 from hooke.analysis import Analysis, Options, Reader, conclude
-from hooke.analysis.lens import Lens
+from hooke.analysis.labelled_sae import LabelledSae
 from hooke.atlas.notes import Notes
 
 TEXTS = [
@@ -48,7 +48,7 @@ def test_a_topic_says_which_features_carried_it(found, known):
 
 def test_a_topics_carrier_bears_your_own_label(model, known, tmp_path):
     notes = Notes(tmp_path / "notes.sqlite")
-    notes.put(Lens(known[0]).entry, 0, label="money")
+    notes.put(LabelledSae(known[0]).entry, 0, label="money")
     reader = Reader(model, known[:1], Options(), notes=notes)
     found = conclude(reader, list(reader.read(TEXTS)))
     (carrier,) = found.topics[0].features
@@ -96,7 +96,7 @@ def test_what_limits_it_is_said(model, known, monkeypatch):
     monkeypatch.setattr("hooke.analysis.reader._MAX_TOKENS", 3)
     long = ["the old bank and shares", "rain", "an old new next last"]
     assert "2 of the texts were longer" in " ".join(analyse(model, known[:1], long).limits)
-    monkeypatch.setattr("hooke.analysis.lens.atlas_file", lambda name: None)
+    monkeypatch.setattr("hooke.analysis.labelled_sae.atlas_file", lambda name: None)
     bare = analyse(model, known[:1])
     assert f"no atlas for this SAE: {known[0].name}." in " ".join(bare.limits)
     assert bare.topics == []

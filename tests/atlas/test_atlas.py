@@ -20,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from hooke import tiny
-from hooke.analysis.lens import Lens
+from hooke.analysis.labelled_sae import LabelledSae
 from hooke.atlas import Atlas, Example, TokenCount, schema, wording
 from hooke.atlas.integrity import problems
 from hooke.atlas.opening import damage, open_database
@@ -185,9 +185,9 @@ def test_an_atlas_of_other_weights(tmp_path, monkeypatch):
     with pytest.raises(DigestMismatch, match=r"describes another tiny.*hooke atlas build"):
         Atlas(path).check(other)
     Atlas(planted.write(tmp_path / "unsealed")).check(other)  # it cannot tell
-    monkeypatch.setattr("hooke.analysis.lens.atlas_file", lambda _: path)
+    monkeypatch.setattr("hooke.analysis.labelled_sae.atlas_file", lambda _: path)
     with pytest.raises(DigestMismatch, match="describes another tiny"):
-        Lens(other)
+        LabelledSae(other)
 
 
 @pytest.mark.parametrize("content", [b"", b"{}", b"SQLite format 3\0" + b"\xff" * 500, b"\0" * 8192])

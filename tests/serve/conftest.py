@@ -14,6 +14,6 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[serving.Desk]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOOKE_HOME", str(folder / "home"))
         atlas = planted.write(folder / "atlas.sqlite")
-        patch.setattr("hooke.analysis.lens.atlas_file", lambda _: atlas)
+        patch.setattr("hooke.analysis.labelled_sae.atlas_file", lambda _: atlas)
         with serving.desk(folder, [atlas], serving.tiny_microscope) as one:
             yield one

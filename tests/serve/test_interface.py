@@ -205,7 +205,7 @@ def test_without_a_model_the_atlas_is_there(tmp_path):
 
 
 def test_who_leaves_stops_the_model(tmp_path, monkeypatch):
-    monkeypatch.setattr("hooke.analysis.lens.atlas_file", lambda _: None)
+    monkeypatch.setattr("hooke.analysis.labelled_sae.atlas_file", lambda _: None)
     with make_desk(tmp_path, [], tiny_microscope) as one:
         body = json.dumps({"texts": ["the bank of the judge in the rain"] * 2000}).encode()
         head = f"POST {API}/analyze HTTP/1.1\r\nHost: 127.0.0.1:{one.session.port}\r\nAuthorization: Bearer {one.session.token}\r\n"

@@ -56,7 +56,7 @@ def desk(tmp_path_factory: pytest.TempPathFactory) -> Iterator[served.Desk]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOOKE_HOME", str(folder / "home"))
         atlas = planted.write(folder / "atlas.sqlite")
-        patch.setattr("hooke.analysis.lens.atlas_file", lambda _: atlas)
+        patch.setattr("hooke.analysis.labelled_sae.atlas_file", lambda _: atlas)
         with served.desk(folder, [atlas, handmade.write(folder / "hostile.sqlite")], served.tiny_microscope) as one:
             yield one
 

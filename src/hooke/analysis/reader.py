@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hooke import sanity as gate
-from hooke.analysis.lens import Background, Found, Lens
+from hooke.analysis.labelled_sae import Background, Found, LabelledSae
 from hooke.analysis.ranking import diverse
 from hooke.analysis.result import Hit, TextResult
 from hooke.analysis.summary import weigh_topics
@@ -79,15 +79,15 @@ class Reader:
         for sae in saes:
             check_fits(sae, model.name, model.width)
         self.model, self.options, self._progress = model, options, progress
-        self.lenses = [Lens(sae, notes, atlas) for sae in saes]
+        self.labelled_saes = [LabelledSae(sae, notes, atlas) for sae in saes]
         self._special = torch.tensor(sorted(model.tokenizer.special))
-        for lens in self.lenses:
-            if lens.table is None:
-                progress(f"No atlas knows {lens.sae.name}: reading ordinary text to know what is usual")
-                self._try(lens.sae)
-                lens.background = self._background(lens.sae)
-            elif other_model(lens.sae, model.name):
-                self._try(lens.sae)
+        for labelled in self.labelled_saes:
+            if labelled.table is None:
+                progress(f"No atlas knows {labelled.sae.name}: reading ordinary text to know what is usual")
+                self._try(labelled.sae)
+                labelled.background = self._background(labelled.sae)
+            elif other_model(labelled.sae, model.name):
+                self._try(labelled.sae)
         self._clear()
 
     @cached_property
@@ -119,8 +119,8 @@ class Reader:
     def _clear(self) -> None:
         self._checked = False
         self._tokens = 0
-        # By lens: Σ‖x − x̂‖² and Σ‖x − μ‖² over everything read.
-        self._sums = np.zeros((len(self.lenses), 2))
+        # By SAE: Σ‖x − x̂‖² and Σ‖x − μ‖² over everything read.
+        self._sums = np.zeros((len(self.labelled_saes), 2))
 
     @property
     def explained(self) -> list[float | None]:
@@ -179,10 +179,10 @@ class Reader:
 
     @torch.inference_mode()
     def _read_batch(self, windows: Sequence[Sequence[int]]) -> list[tuple[Int[Tensor, " token"], list[Found], int]]:
-        """For each window its token ids (special tokens left out), what each lens found, and how many tokens are attention sinks."""
+        """For each window its token ids (special tokens left out), what each SAE found, and how many tokens are attention sinks."""
         ids, real = pad(windows)
         keep = real & ~torch.isin(ids, self._special)
-        found = self.model.capture(ids, _sites([lens.sae for lens in self.lenses]))
+        found = self.model.capture(ids, _sites([labelled.sae for labelled in self.labelled_saes]))
         calm = not_sinks(found.values(), keep)
         acts = {site: value[keep].float() for site, value in found.items()}
         for site, value in acts.items():
@@ -191,15 +191,15 @@ class Reader:
         counts, sinks = keep.sum(1), (keep & ~calm).sum(1).tolist()
         text = torch.repeat_interleave(torch.arange(len(windows)), counts)
         by_lens = [
-            lens.look(
-                _side_by_side(acts, lens.sae.facts.input_sites),
+            labelled.look(
+                _side_by_side(acts, labelled.sae.facts.input_sites),
                 text,
                 len(windows),
                 self.options.pool,
-                _side_by_side(acts, lens.sae.facts.output_sites),
+                _side_by_side(acts, labelled.sae.facts.output_sites),
                 ~calm[keep],
             )
-            for lens in self.lenses
+            for labelled in self.labelled_saes
         ]
         self._tokens += int(counts.sum())
         self._sums += [[sum(f.error for f in found), sum(f.variance for f in found)] for found in by_lens]
@@ -210,20 +210,22 @@ class Reader:
     def _check_fit(self) -> None:
         """Try the SAEs that did badly on the first texts on ordinary text: unusual texts are no fault, weights of another place are."""
         self._checked = True
-        for lens, explained in zip(self.lenses, self.explained, strict=True):
-            if lens.table is None or lens.expected is None or explained is None:
+        for labelled, explained in zip(self.labelled_saes, self.explained, strict=True):
+            if labelled.table is None or labelled.expected is None or explained is None:
                 continue  # tried when it was loaded, or nothing is known to judge by
-            if explained < _SUSPECT * lens.expected:
-                self._try(lens.sae)
+            if explained < _SUSPECT * labelled.expected:
+                self._try(labelled.sae)
 
     def _result(self, text: str, parts: "Sequence[_Part]", lost: int) -> TextResult:
         ids = [token for _, row, *_ in parts for token in row.tolist()]
         tokens = self.model.tokenizer.pieces(ids, begins=True)
         if not tokens:
             return TextResult(text, [], [], None, [], None, lost)
-        merged = [Found.join([founds[k] for *_, founds, _ in parts], [len(row) for _, row, *_ in parts]) for k in range(len(self.lenses))]
-        topic, topics, shares = weigh_topics(self.lenses, merged)
-        ranked = [lens.rank(found, tokens, self.options, shares) for lens, found in zip(self.lenses, merged, strict=True)]
+        merged = [
+            Found.join([founds[k] for *_, founds, _ in parts], [len(row) for _, row, *_ in parts]) for k in range(len(self.labelled_saes))
+        ]
+        topic, topics, shares = weigh_topics(self.labelled_saes, merged)
+        ranked = [labelled.rank(found, tokens, self.options, shares) for labelled, found in zip(self.labelled_saes, merged, strict=True)]
         lists = []
         for kind in ("features", "about", "words"):
             pairs = [(rank, hit.pos, hit) for one in ranked for rank, hit in getattr(one, kind)]
@@ -235,13 +237,13 @@ class Reader:
     def known(self, texts: Sequence[TextResult], most: int = 4000) -> dict[str, Feature]:
         """What the atlases know, by address, of the features that these texts show; of at most so many, those of *about* first."""
         hits = [hit for kind in ("about", "words", "features") for text in texts for hit in getattr(text, kind)]
-        lenses = {lens.sae.name: lens for lens in self.lenses if lens.atlas is not None}
-        wanted = list(dict.fromkeys(hit.feature for hit in hits if hit.sae in lenses))[:most]
-        return {name: atlas.feature(name) for name in wanted if (atlas := lenses[name.rpartition("/")[0]].atlas)}
+        by_name = {labelled.sae.name: labelled for labelled in self.labelled_saes if labelled.atlas is not None}
+        wanted = list(dict.fromkeys(hit.feature for hit in hits if hit.sae in by_name))[:most]
+        return {name: atlas.feature(name) for name in wanted if (atlas := by_name[name.rpartition("/")[0]].atlas)}
 
     def _told_apart(self, lists: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
         """The same hits, those of one name in a text, and those that no rule fits, with what they promote behind it."""
-        lenses = {lens.sae.name: lens for lens in self.lenses}
+        by_name = {labelled.sae.name: labelled for labelled in self.labelled_saes}
         features: dict[str | None, set[str]] = {}
         for hit in (hit for hits in lists for hit in hits):
             features.setdefault(hit.name, set()).add(hit.feature)
@@ -250,14 +252,14 @@ class Reader:
             vague = hit.name == NO_MEANING
             if hit.name is None or (len(features[hit.name]) < 2 and not vague):
                 return hit
-            promoted = lenses[hit.sae].promoted(hit.index)
+            promoted = by_name[hit.sae].promoted(hit.index)
             return replace(hit, name=f"{'unclear' if vague else hit.name} · {promoted}") if promoted else hit
 
         return [[told(hit) for hit in hits] for hits in lists]
 
 
 _Part = tuple[int, Int[Tensor, " token"], list[Found], int]
-"""Window number, its token ids, what each lens found in it, how many of its tokens are attention sinks."""
+"""Window number, its token ids, what each SAE found in it, how many of its tokens are attention sinks."""
 
 
 def _sites(saes: Iterable[Sae]) -> list[Site]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from hooke.analysis.lens import Found, Lens
+from hooke.analysis.labelled_sae import Found, LabelledSae
 from hooke.analysis.result import Analysis, TextResult, TopicResult, TopicScore
 from hooke.atlas import relative_to
 from hooke.topics import topic_vectors
@@ -20,20 +20,22 @@ _ASSIGN, _MENTION = 0.4, 0.05
 _FEATURES = 5
 
 
-def topic_evidence(lens: Lens, found: Found) -> np.ndarray | None:
+def topic_evidence(labelled: LabelledSae, found: Found) -> np.ndarray | None:
     """``[features found, topics]``: what each feature adds to the log-odds of each topic, "none" last; None without an atlas."""
-    if lens.table is None or lens.entry is None or lens.atlas is None or not lens.atlas.topics:
+    if labelled.table is None or labelled.entry is None or labelled.atlas is None or not labelled.atlas.topics:
         return None
-    vector = topic_vectors(torch.from_numpy(relative_to(found.peak, lens.table.max[found.feature]))[None])[0].numpy()
-    return vector[:, None] * lens.table.topics[found.feature]
+    vector = topic_vectors(torch.from_numpy(relative_to(found.peak, labelled.table.max[found.feature]))[None])[0].numpy()
+    return vector[:, None] * labelled.table.topics[found.feature]
 
 
-def weigh_topics(lenses: Sequence[Lens], found: Sequence[Found]) -> tuple[str | None, list[TopicScore], np.ndarray | None]:
+def weigh_topics(labelled_saes: Sequence[LabelledSae], found: Sequence[Found]) -> tuple[str | None, list[TopicScore], np.ndarray | None]:
     """The topic of a text (None: it fits none), every topic worth a mention with the features that say so, and the share of each topic.
 
     The shares are in the order of the atlas' topics, "none" left out; None without an atlas.
     """
-    evidence = [(lens, f, e) for lens, f in zip(lenses, found, strict=True) if (e := topic_evidence(lens, f)) is not None]
+    evidence = [
+        (labelled, f, e) for labelled, f in zip(labelled_saes, found, strict=True) if (e := topic_evidence(labelled, f)) is not None
+    ]
     if not evidence:
         return None, [], None
     assert evidence[0][0].atlas is not None
@@ -45,7 +47,7 @@ def weigh_topics(lenses: Sequence[Lens], found: Sequence[Found]) -> tuple[str | 
     for t in np.argsort(-share, kind="stable"):
         if share[t] < _MENTION or t == len(names) - 1:  # the last class is "none"
             continue
-        said = [(e[i, t], f"{lens.sae.name}/{f.feature[i]}") for lens, f, e in evidence for i in np.argsort(-e[:, t])[:_FEATURES]]
+        said = [(e[i, t], f"{labelled.sae.name}/{f.feature[i]}") for labelled, f, e in evidence for i in np.argsort(-e[:, t])[:_FEATURES]]
         strongest = sorted((pair for pair in said if pair[0] > 0), reverse=True)[:_FEATURES]
         scores.append(TopicScore(names[t], float(share[t]), [name for _, name in strongest]))
     assigned = scores[0].topic if scores and scores[0].score >= _ASSIGN and int(np.argmax(share)) < len(names) - 1 else None
@@ -60,18 +62,18 @@ def conclude(reader: "Reader", texts: Sequence[TextResult]) -> Analysis:
             groups[text.topic].append(n)
     topics = [TopicResult(topic, members, _carriers(reader, topic, [texts[n] for n in members])) for topic, members in groups.items()]
     topics.sort(key=lambda topic: (-len(topic.texts), topic.topic))
-    saes = [{**lens.describe(), "explained": share} for lens, share in zip(reader.lenses, reader.explained, strict=True)]
+    saes = [{**labelled.describe(), "explained": share} for labelled, share in zip(reader.labelled_saes, reader.explained, strict=True)]
     return Analysis(reader.model.name, saes, list(texts), topics, _limits(reader, texts))
 
 
 def _carriers(reader: "Reader", topic: str, texts: Sequence[TextResult]) -> list[dict[str, object]]:
     """The features that most texts of a topic were assigned by."""
     votes = Counter(name for text in texts for score in text.topics if score.topic == topic for name in score.features)
-    lenses = {lens.sae.name: lens for lens in reader.lenses}
+    by_name = {labelled.sae.name: labelled for labelled in reader.labelled_saes}
     out: list[dict[str, object]] = []
     for name, count in votes.most_common(_FEATURES):
         sae, _, index = name.rpartition("/")
-        table = lenses[sae].table
+        table = by_name[sae].table
         assert table is not None  # topics come from an atlas
         at = int(index)
         known = {
@@ -79,7 +81,7 @@ def _carriers(reader: "Reader", topic: str, texts: Sequence[TextResult]) -> list
             "label_score": table.score[at],
             "label_method": table.rule[at],
             "label_evidence": int(table.evidence[at]),
-            "own_label": lenses[sae].own_labels.get(at),
+            "own_label": by_name[sae].own_labels.get(at),
         }
         out.append({"feature": name, **known, "texts": count})
     return out
@@ -90,21 +92,21 @@ def _limits(reader: "Reader", texts: Sequence[TextResult]) -> list[str]:
         "A label is a guess by rule; its score says how well that rule predicts the feature on text it was not made from (0.5 is chance)."
     )
     limits = [
-        *([guess] if any(lens.table is not None for lens in reader.lenses) else []),
+        *([guess] if any(labelled.table is not None for labelled in reader.labelled_saes) else []),
         "A feature describes patterns in text as this model reads them. It does not describe people, nor show what caused what.",
         "Another SAE, width or seed would cut the same activations into other features.",
     ]
-    for lens in reader.lenses:
-        if lens.table is None:
-            usual = f"; what is usual was judged on {lens.background.texts} ordinary sentences" if lens.background else ""
+    for labelled in reader.labelled_saes:
+        if labelled.table is None:
+            usual = f"; what is usual was judged on {labelled.background.texts} ordinary sentences" if labelled.background else ""
             limits.append(
-                f"no atlas for this SAE: {lens.sae.name}. Its features have no labels and say nothing of topics; the bars compare the "
+                f"no atlas for this SAE: {labelled.sae.name}. Its features have no labels and say nothing of topics; the bars compare the "
                 f"features of one text{usual}."
             )
     if cut := sum(text.truncated > 0 for text in texts):
         limits.append(f"{cut} of the texts were longer than is read of one text; the rest of them was left out.")
     read = [text.explained for text in texts if text.explained is not None]
-    expected = float(np.mean([lens.expected or 0.0 for lens in reader.lenses]))
+    expected = float(np.mean([labelled.expected or 0.0 for labelled in reader.labelled_saes]))
     if read and float(np.mean(read)) < expected - 0.1:
         limits.append(
             f"The SAEs explain {np.mean(read):.0%} of these texts' activations, less than the {expected:.0%} of their own held-out text: "

@@ -87,7 +87,7 @@ class Microscope:
         from hooke.analysis import conclude
 
         reader = self._reader(tuple(saes or self.default), top)
-        yield "meta", {"model": self.model.name, "saes": [lens.sae.name for lens in reader.lenses], "texts": len(texts)}
+        yield "meta", {"model": self.model.name, "saes": [labelled.sae.name for labelled in reader.labelled_saes], "texts": len(texts)}
         results: list[TextResult] = []
         for result in reader.read(texts):
             yield "text", {"index": len(results), "result": result}

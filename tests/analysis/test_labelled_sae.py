@@ -1,4 +1,4 @@
-"""A lens finds what a dense matrix of codes says, and ranks it by what the atlas knows."""
+"""A labelled SAE finds what a dense matrix of codes says, and ranks it by what the atlas knows."""
 
 from dataclasses import replace
 
@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hooke import tiny
-from hooke.analysis.lens import Found, Lens
+from hooke.analysis.labelled_sae import Found, LabelledSae
 from hooke.analysis.reader import Options
 from hooke.analysis.result import Hit
 from hooke.atlas.notes import Notes
@@ -17,8 +17,8 @@ LENGTHS = (4, 0, 1, 6)
 
 
 @pytest.fixture
-def lens(known) -> Lens:
-    return Lens(known[0])
+def labelled(known) -> LabelledSae:
+    return LabelledSae(known[0])
 
 
 @pytest.fixture
@@ -30,19 +30,19 @@ def acts() -> torch.Tensor:
     return codes.scatter_(1, chosen, 8.0) @ tiny.sae().W_dec
 
 
-def look(lens: Lens, acts: torch.Tensor, pool: str = "max") -> list[Found]:
-    return lens.look(acts, torch.repeat_interleave(torch.arange(len(LENGTHS)), torch.tensor(LENGTHS)), len(LENGTHS), pool)
+def look(labelled: LabelledSae, acts: torch.Tensor, pool: str = "max") -> list[Found]:
+    return labelled.look(acts, torch.repeat_interleave(torch.arange(len(LENGTHS)), torch.tensor(LENGTHS)), len(LENGTHS), pool)
 
 
-def hits_of(lens: Lens, found: Found, tokens: list[str], options: Options) -> list[Hit]:
-    return [hit for _, hit in lens.rank(found, tokens, options).features]
+def hits_of(labelled: LabelledSae, found: Found, tokens: list[str], options: Options) -> list[Hit]:
+    return [hit for _, hit in labelled.rank(found, tokens, options).features]
 
 
 @pytest.mark.parametrize("pool", ["max", "mean", "sum"])
-def test_found_is_what_dense_codes_say(lens, acts, pool):
-    dense, start = lens.sae.encode(acts).dense(), 0
-    assert lens.entry is not None
-    for found, length in zip(look(lens, acts, pool), LENGTHS, strict=True):
+def test_found_is_what_dense_codes_say(labelled, acts, pool):
+    dense, start = labelled.sae.encode(acts).dense(), 0
+    assert labelled.entry is not None
+    for found, length in zip(look(labelled, acts, pool), LENGTHS, strict=True):
         own, x = dense[start : start + length], acts[start : start + length]
         start += length
         fired = own.any(0).nonzero()[:, 0]
@@ -57,14 +57,14 @@ def test_found_is_what_dense_codes_say(lens, acts, pool):
         events = torch.zeros_like(own)
         events[found.events[1], found.events[0]] = torch.from_numpy(found.events[2])
         assert torch.equal(events, own)
-        assert found.error == pytest.approx(float((x - lens.sae.reconstruct(x)).square().sum()), abs=1e-3)
-        assert found.variance == pytest.approx(float((x - torch.from_numpy(lens.entry.mean.copy())).square().sum()), rel=1e-5)
+        assert found.error == pytest.approx(float((x - labelled.sae.reconstruct(x)).square().sum()), abs=1e-3)
+        assert found.variance == pytest.approx(float((x - torch.from_numpy(labelled.entry.mean.copy())).square().sum()), rel=1e-5)
 
 
-def test_joined_windows_are_the_text_read_whole(lens, acts):
+def test_joined_windows_are_the_text_read_whole(labelled, acts):
     acts = acts * torch.linspace(1, 2, len(acts))[:, None]  # no two peaks are equal
-    (whole,) = lens.look(acts, torch.zeros(len(acts), dtype=torch.int64), 1, "max")
-    parts = look(lens, acts)
+    (whole,) = labelled.look(acts, torch.zeros(len(acts), dtype=torch.int64), 1, "max")
+    parts = look(labelled, acts)
     joined = Found.join(parts, LENGTHS)
     for name in ("feature", "peak", "pos", "pooled", "count"):
         np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
@@ -73,79 +73,79 @@ def test_joined_windows_are_the_text_read_whole(lens, acts):
     assert joined.explained == pytest.approx(whole.explained, abs=1e-6)
 
 
-def test_specificity_rises_with_strength_and_falls_with_frequency(lens):
+def test_specificity_rises_with_strength_and_falls_with_frequency(labelled):
     relative = np.linspace(0, 1.5, 200, dtype=np.float32)
-    rare = lens.specificity(np.zeros(200, np.int64), relative)
+    rare = labelled.specificity(np.zeros(200, np.int64), relative)
     assert (np.diff(rare) >= -1e-6).all()
     assert rare[0] == pytest.approx(np.log(1001 / 41))
     assert rare[-1] == pytest.approx(np.log(1001))
-    common = lens.specificity(np.full(200, tiny.UBIQUITOUS), relative)
+    common = labelled.specificity(np.full(200, tiny.UBIQUITOUS), relative)
     assert common[0] == pytest.approx(0, abs=1e-6)
     assert (common <= rare + 1e-6).all()
 
 
 @pytest.mark.parametrize("step", range(8))
-def test_specificity_at_a_step_is_the_share_of_background_texts_that_pass_it(lens, step):
-    count = lens.table.background[2, step]
-    found = lens.specificity(np.array([2]), np.array([step / 8], np.float32))
+def test_specificity_at_a_step_is_the_share_of_background_texts_that_pass_it(labelled, step):
+    count = labelled.table.background[2, step]
+    found = labelled.specificity(np.array([2]), np.array([step / 8], np.float32))
     assert found[0] == pytest.approx(np.log((planted.TEXTS + 1) / (count + 1)), rel=1e-5)
 
 
-def test_only_what_is_rare_is_telling(lens):
-    telling = lens.telling(np.arange(tiny.D_SAE))
+def test_only_what_is_rare_is_telling(labelled):
+    telling = labelled.telling(np.arange(tiny.D_SAE))
     assert telling[: tiny.UBIQUITOUS].all()
     assert not telling[tiny.UBIQUITOUS : planted.N_ALIVE].any()
 
 
-def test_a_feature_that_never_fired_has_no_relative_strength_and_comes_last(lens):
+def test_a_feature_that_never_fired_has_no_relative_strength_and_comes_last(labelled):
     """Its maximum is 0: a share of that would put it before everything."""
     feature = np.array([0, planted.N_ALIVE + 2])
     value = np.array([8.0, 5.0], np.float32)
     found = Found(feature, value, np.array([0, 1]), value, np.array([1, 1]), (feature, np.array([0, 1]), value), 0.0, 1.0)
-    assert lens.relative(found, found.pooled).tolist() == [1.0, 0.0]
-    assert [hit.index for hit in hits_of(lens, found, ["a", "b"], Options())] == feature.tolist()
+    assert labelled.relative(found, found.pooled).tolist() == [1.0, 0.0]
+    assert [hit.index for hit in hits_of(labelled, found, ["a", "b"], Options())] == feature.tolist()
 
 
-def test_hits_carry_what_the_atlas_knows(lens, acts):
-    found = look(lens, acts)[0]
+def test_hits_carry_what_the_atlas_knows(labelled, acts):
+    found = look(labelled, acts)[0]
     tokens = ["a", "b", "c", "d"]
-    hits = hits_of(lens, found, tokens, Options(top=8))
+    hits = hits_of(labelled, found, tokens, Options(top=8))
     assert hits
     for hit in hits:
         concept = list(tiny.concepts)[hit.index]
         assert (hit.label, hit.label_method) == (concept, "word")
         assert (hit.label_score, hit.label_evidence) == (planted.score(hit.index), 50 + hit.index)
-        assert hit.feature == f"{lens.sae.name}/{hit.index}"
+        assert hit.feature == f"{labelled.sae.name}/{hit.index}"
         assert hit.relative == pytest.approx(hit.activation / planted.STRENGTH)
         assert hit.token == tokens[hit.pos]
         assert max(hit.activations, key=lambda pos: hit.activations[pos]) == hit.pos
 
 
-def test_your_own_label_is_shown_in_place_of_the_atlas(known, lens, acts, tmp_path):
+def test_your_own_label_is_shown_in_place_of_the_atlas(known, labelled, acts, tmp_path):
     notes, tokens = Notes(tmp_path / "notes.sqlite"), ["a", "b", "c", "d"]
-    found = look(lens, acts)[0]
-    first, second = hits_of(lens, found, tokens, Options(top=8))[:2]
-    notes.put(lens.entry, first.index, label="mine")
-    notes.put(lens.entry, second.index, note="no label", star=True)
-    hits = {hit.index: hit for hit in hits_of(Lens(known[0], notes), found, tokens, Options(top=8))}
+    found = look(labelled, acts)[0]
+    first, second = hits_of(labelled, found, tokens, Options(top=8))[:2]
+    notes.put(labelled.entry, first.index, label="mine")
+    notes.put(labelled.entry, second.index, note="no label", star=True)
+    hits = {hit.index: hit for hit in hits_of(LabelledSae(known[0], notes), found, tokens, Options(top=8))}
     assert hits[first.index] == replace(first, own_label="mine")
     assert (hits[first.index].title, first.title) == ("mine", f"the word “{first.label}”")
     assert hits[second.index] == second
 
 
 def test_without_an_atlas_nothing_is_claimed(monkeypatch, acts):
-    monkeypatch.setattr("hooke.analysis.lens.atlas_file", lambda name: None)
-    lens = Lens(tiny.sae())
-    row = lens.describe()
+    monkeypatch.setattr("hooke.analysis.labelled_sae.atlas_file", lambda name: None)
+    labelled = LabelledSae(tiny.sae())
+    row = labelled.describe()
     assert (row["labelled"], row["expected"], row["l0"]) == (False, None, 3.5)
-    found = look(lens, acts)[0]
-    hits = hits_of(lens, found, ["a", "b", "c", "d"], Options(top=20))
+    found = look(labelled, acts)[0]
+    hits = hits_of(labelled, found, ["a", "b", "c", "d"], Options(top=20))
     assert {(hit.label, hit.label_score, hit.label_evidence, hit.specificity) for hit in hits} == {(None, None, 0, 0.0)}
     assert [hit.relative for hit in hits] == sorted((hit.relative for hit in hits), reverse=True)
     assert hits[0].relative == 1
-    assert hits_of(lens, found, ["a", "b", "c", "d"], Options(min_label_score=0.5)) == []
+    assert hits_of(labelled, found, ["a", "b", "c", "d"], Options(min_label_score=0.5)) == []
 
 
 def test_an_atlas_of_other_saes_is_not_used(known, monkeypatch):
     stranger = replace(known[0], facts=replace(known[0].facts, name="tiny/resid_post.0/stranger"))
-    assert Lens(stranger).table is None
+    assert LabelledSae(stranger).table is None

@@ -1,4 +1,4 @@
-"""Lens: one SAE and what its atlas knows, finding in activations the features that stand out against neutral text."""
+"""Labelled SAE: one SAE and what its atlas knows, finding in activations the features that stand out against neutral text."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -108,7 +108,7 @@ class Background:
         return np.array([(self._peak[a:b] >= least).sum() for a, b, least in pairs], np.float32)
 
 
-class Lens:
+class LabelledSae:
     """One SAE with its atlas, where it has one."""
 
     background: Background | None = None
@@ -310,7 +310,7 @@ class Lens:
             kind=kind_of(read, rule, label),
         )
 
-    @lru_cache(4096)  # noqa: B019 (a lens lives as long as the program)
+    @lru_cache(4096)  # noqa: B019 (it lives as long as the program)
     def promoted(self, index: int) -> str:
         """The first tokens whose logits a feature raises, in words; empty where no atlas knows them."""
         if self.atlas is None:
