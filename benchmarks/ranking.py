@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from hooke.analysis import Options, Reader
-from hooke.analysis.labelled_sae import Found, LabelledSae
+from hooke.analysis.labelled_sae import Firings, LabelledSae
 from hooke.analysis.ranking import about_standing, diverse, standing, topicality
 from hooke.analysis.summary import weigh_topics
 
@@ -26,10 +26,10 @@ JUDGED = Path(__file__).with_name("judged_headlines.jsonl")
 SAE = "gemma-3-270m/resid_post.12/4k"
 
 
-def reading(texts: list[str], pool: str) -> list[tuple[Found, int, np.ndarray]]:
+def reading(texts: list[str], pool: str) -> list[tuple[Firings, int, np.ndarray]]:
     """What was found in each text, its tokens, and the share of each topic in it."""
     reader = Reader.load("gemma-3-270m", [SAE], Options(pool=pool, chunk=len(texts)))
-    found: list[tuple[Found, int, np.ndarray]] = []
+    found: list[tuple[Firings, int, np.ndarray]] = []
     result = reader._result
 
     def kept(text: str, parts: list, lost: int) -> object:
@@ -43,7 +43,7 @@ def reading(texts: list[str], pool: str) -> list[tuple[Found, int, np.ndarray]]:
     return found
 
 
-def first(labelled: LabelledSae, one: tuple[Found, int, np.ndarray], by: str, top: int) -> list[int]:
+def first(labelled: LabelledSae, one: tuple[Firings, int, np.ndarray], by: str, top: int) -> list[int]:
     """The features that the formula called `by` puts first."""
     found, tokens, topics = one
     peak, pooled = (labelled.relative(found, strength) for strength in (found.peak, found.pooled))

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from hooke import tiny
-from hooke.analysis.labelled_sae import Found, LabelledSae
+from hooke.analysis.labelled_sae import Firings, LabelledSae
 from hooke.analysis.reader import Options
 from hooke.analysis.result import Hit
 from hooke.atlas.notes import Notes
@@ -30,11 +30,11 @@ def acts() -> torch.Tensor:
     return codes.scatter_(1, chosen, 8.0) @ tiny.sae().W_dec
 
 
-def look(labelled: LabelledSae, acts: torch.Tensor, pool: str = "max") -> list[Found]:
+def look(labelled: LabelledSae, acts: torch.Tensor, pool: str = "max") -> list[Firings]:
     return labelled.look(acts, torch.repeat_interleave(torch.arange(len(LENGTHS)), torch.tensor(LENGTHS)), len(LENGTHS), pool)
 
 
-def hits_of(labelled: LabelledSae, found: Found, tokens: list[str], options: Options) -> list[Hit]:
+def hits_of(labelled: LabelledSae, found: Firings, tokens: list[str], options: Options) -> list[Hit]:
     return [hit for _, hit in labelled.rank(found, tokens, options).features]
 
 
@@ -65,7 +65,7 @@ def test_joined_windows_are_the_text_read_whole(labelled, acts):
     acts = acts * torch.linspace(1, 2, len(acts))[:, None]  # no two peaks are equal
     (whole,) = labelled.look(acts, torch.zeros(len(acts), dtype=torch.int64), 1, "max")
     parts = look(labelled, acts)
-    joined = Found.join(parts, LENGTHS)
+    joined = Firings.join(parts, LENGTHS)
     for name in ("feature", "peak", "pos", "pooled", "count"):
         np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
     for ours, theirs in zip(joined.events, whole.events, strict=True):
@@ -101,7 +101,7 @@ def test_a_feature_that_never_fired_has_no_relative_strength_and_comes_last(labe
     """Its maximum is 0: a share of that would put it before everything."""
     feature = np.array([0, planted.N_ALIVE + 2])
     value = np.array([8.0, 5.0], np.float32)
-    found = Found(feature, value, np.array([0, 1]), value, np.array([1, 1]), (feature, np.array([0, 1]), value), 0.0, 1.0)
+    found = Firings(feature, value, np.array([0, 1]), value, np.array([1, 1]), (feature, np.array([0, 1]), value), 0.0, 1.0)
     assert labelled.relative(found, found.pooled).tolist() == [1.0, 0.0]
     assert [hit.index for hit in hits_of(labelled, found, ["a", "b"], Options())] == feature.tolist()
 

@@ -27,8 +27,8 @@ _PROMOTED = 2
 
 
 @dataclass(frozen=True)
-class Found:
-    """What one SAE found in one text."""
+class Firings:
+    """The features of one SAE that fired in one text."""
 
     feature: np.ndarray
     """Features that fired, ascending."""
@@ -53,8 +53,8 @@ class Found:
         return 1 - self.error / self.variance if self.variance > 0 else 0.0
 
     @staticmethod
-    def join(parts: "Sequence[Found]", lengths: Sequence[int]) -> "Found":
-        """What was found in a text read in several windows of `lengths` tokens; pooled values are the largest of any window."""
+    def join(parts: "Sequence[Firings]", lengths: Sequence[int]) -> "Firings":
+        """What fired in a text read in several windows of `lengths` tokens; pooled values are the largest of any window."""
         if len(parts) == 1:
             return parts[0]
         shift = np.concatenate([[0], np.cumsum(lengths)[:-1]])
@@ -72,7 +72,7 @@ class Found:
         largest = np.maximum.reduceat(pooled[order], first) if len(first) else pooled
         count = np.concatenate([part.count for part in parts])
         count = np.add.reduceat(count[order], first) if len(first) else count
-        return Found(
+        return Firings(
             feature[best], peak[best], pos[best], largest, count, events, sum(p.error for p in parts), sum(p.variance for p in parts)
         )
 
@@ -162,8 +162,8 @@ class LabelledSae:
         pool: str,
         rebuilt: Float[Tensor, "token d_out"] | None = None,
         sink: Bool[Tensor, " token"] | None = None,
-    ) -> list[Found]:
-        """What is found in each of `texts` texts; `text` gives every token's text, in ascending order.
+    ) -> list[Firings]:
+        """What fires in each of `texts` texts; `text` gives every token's text, in ascending order.
 
         `rebuilt` is what a transcoder should give; for all others it is what they read. Nothing is said of tokens that are a `sink`.
         """
@@ -184,7 +184,7 @@ class LabelledSae:
         count = np.diff(np.append(first, len(order)))
         bounds = np.searchsorted(owner[order[first]], np.arange(texts + 1))
         entries = np.searchsorted(owner, np.arange(texts + 1))
-        found = []
+        fired = []
         for n in range(texts):
             best = order[first[bounds[n] : bounds[n + 1]]]
             summed = total[bounds[n] : bounds[n + 1]]
@@ -192,17 +192,17 @@ class LabelledSae:
             own = slice(entries[n], entries[n + 1])
             events = (feature[own], row[own] - start[n], value[own])
             times = count[bounds[n] : bounds[n + 1]]
-            found.append(Found(feature[best], value[best], row[best] - start[n], pooled, times, events, sums[0, n], sums[1, n]))
-        return found
+            fired.append(Firings(feature[best], value[best], row[best] - start[n], pooled, times, events, sums[0, n], sums[1, n]))
+        return fired
 
-    def relative(self, found: Found, strength: np.ndarray) -> np.ndarray:
-        """The `strength` of each feature found over its maximum in the atlas' corpus; 0 where it never fired there.
+    def relative(self, fired: Firings, strength: np.ndarray) -> np.ndarray:
+        """The `strength` of each feature that fired over its maximum in the atlas' corpus; 0 where it never fired there.
 
         Without an atlas: over the strongest in this text.
         """
         if self.table is None:
             return strength / strength.max(initial=1e-12)
-        return relative_to(strength, self.table.max[found.feature])
+        return relative_to(strength, self.table.max[fired.feature])
 
     def specificity(self, feature: np.ndarray, relative: np.ndarray) -> np.ndarray:
         """``ln((N + 1) / (n + 1))``, n of N background texts driving the feature at least this far; 0 where there are none."""
@@ -217,12 +217,12 @@ class LabelledSae:
         part = at - low
         return np.log1p(texts) - (logs[rows, low] * (1 - part) + logs[rows, low + 1] * part)
 
-    def _unusual(self, found: Found, relative: np.ndarray) -> np.ndarray:
+    def _unusual(self, fired: Firings, relative: np.ndarray) -> np.ndarray:
         """`specificity`, taken against ordinary sentences where no atlas knows the feature."""
         if self.table is None and self.background is not None:
-            reached = self.background.reached(found.feature, found.peak)
+            reached = self.background.reached(fired.feature, fired.peak)
             return np.log((self.background.texts + 1) / (reached + 1)).astype(np.float32)
-        return self.specificity(found.feature, relative)
+        return self.specificity(fired.feature, relative)
 
     def telling(self, feature: np.ndarray) -> np.ndarray:
         """Which features are rare enough to tell texts apart."""
@@ -246,24 +246,24 @@ class LabelledSae:
     def _about(self) -> np.ndarray | None:
         return groups_of(self.sae.facts, self.table, self.names)
 
-    def rank(self, found: Found, tokens: Sequence[str], options: Any, topics: np.ndarray | None = None) -> "Ranked":
+    def rank(self, fired: Firings, tokens: Sequence[str], options: Any, topics: np.ndarray | None = None) -> "Ranked":
         """The features that stand out most, together and by group; `topics` is the share of each of the atlas' topics in the text."""
-        peak, pooled = (self.relative(found, strength) for strength in (found.peak, found.pooled))
-        specificity = self._unusual(found, peak)
-        keep = self.telling(found.feature)
-        labelled = np.array([(self.table.score[i] if self.table else None) or 0.0 for i in found.feature], np.float32)
+        peak, pooled = (self.relative(fired, strength) for strength in (fired.peak, fired.pooled))
+        specificity = self._unusual(fired, peak)
+        keep = self.telling(fired.feature)
+        labelled = np.array([(self.table.score[i] if self.table else None) or 0.0 for i in fired.feature], np.float32)
         if options.min_label_score > 0:
             keep &= labelled >= options.min_label_score
         if self.table is None and self.background is not None:
             # Of those that may be shown: what always fires would dwarf them.
             peak, pooled = (strength / strength[keep].max(initial=1e-12) for strength in (peak, pooled))
-        share = found.count / max(1, len(tokens))
-        about = persists(share) if self._about is None else self._about[found.feature]
+        share = fired.count / max(1, len(tokens))
+        about = persists(share) if self._about is None else self._about[fired.feature]
         if self.table is None and self.background is None:
             ranks = (pooled, pooled * share, peak)
         else:
-            score = labelled if self.table is None else self._trust[found.feature]
-            topical = 1.0 if self.table is None or topics is None else topicality(self.table.topics[found.feature, :-1], topics)
+            score = labelled if self.table is None else self._trust[fired.feature]
+            topical = 1.0 if self.table is None or topics is None else topicality(self.table.topics[fired.feature, :-1], topics)
             ranks = (
                 standing(specificity, pooled, score),
                 about_standing(specificity, pooled, share, score, topical),
@@ -274,18 +274,18 @@ class LabelledSae:
         def chosen(rank: np.ndarray, of: np.ndarray) -> list[tuple[float, Hit]]:
             rank = np.where(of, rank, -1.0)
             order = [i for i in np.argsort(-rank, kind="stable")[: 4 * options.top].tolist() if of[i]]
-            order = diverse([(float(rank[i]), int(found.pos[i]), i) for i in order], options.top)
+            order = diverse([(float(rank[i]), int(fired.pos[i]), i) for i in order], options.top)
             for i in order:
                 if i not in known:
-                    known[i] = self._hit(found, i, float(peak[i]), float(specificity[i]), tokens, "about" if about[i] else "words")
+                    known[i] = self._hit(fired, i, float(peak[i]), float(specificity[i]), tokens, "about" if about[i] else "words")
             return [(float(rank[i]), known[i]) for i in order]
 
         return Ranked(*(chosen(rank, of) for rank, of in zip(ranks, (keep, keep & about, keep & ~about), strict=True)))
 
-    def _hit(self, found: Found, at: int, relative: float, specificity: float, tokens: Sequence[str], group: Group) -> Hit:
-        index, pos = int(found.feature[at]), int(found.pos[at])
-        mine = found.events[0] == index
-        where = dict(zip(found.events[1][mine].tolist(), np.round(found.events[2][mine], 3).tolist(), strict=True))
+    def _hit(self, fired: Firings, at: int, relative: float, specificity: float, tokens: Sequence[str], group: Group) -> Hit:
+        index, pos = int(fired.feature[at]), int(fired.pos[at])
+        mine = fired.events[0] == index
+        where = dict(zip(fired.events[1][mine].tolist(), np.round(fired.events[2][mine], 3).tolist(), strict=True))
         table, read = self.table, self.names.get(index)
         label, rule = (table.label[index], table.rule[index]) if table else (None, None)
         named = read if read and read.stands_first else None
@@ -297,7 +297,7 @@ class LabelledSae:
             label_score=table.score[index] if table else None,
             label_method=rule,
             label_evidence=int(table.evidence[index]) if table else 0,
-            activation=float(found.peak[at]),
+            activation=float(fired.peak[at]),
             relative=relative,
             specificity=specificity,
             token=tokens[pos],

@@ -12,7 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hooke import sanity as gate
-from hooke.analysis.labelled_sae import Background, Found, LabelledSae
+from hooke.analysis.labelled_sae import Background, Firings, LabelledSae
 from hooke.analysis.ranking import diverse
 from hooke.analysis.result import Hit, TextResult
 from hooke.analysis.summary import weigh_topics
@@ -178,19 +178,19 @@ class Reader:
         return windows, owner, lost
 
     @torch.inference_mode()
-    def _read_batch(self, windows: Sequence[Sequence[int]]) -> list[tuple[Int[Tensor, " token"], list[Found], int]]:
+    def _read_batch(self, windows: Sequence[Sequence[int]]) -> list[tuple[Int[Tensor, " token"], list[Firings], int]]:
         """For each window its token ids (special tokens left out), what each SAE found, and how many tokens are attention sinks."""
         ids, real = pad(windows)
         keep = real & ~torch.isin(ids, self._special)
-        found = self.model.capture(ids, _sites([labelled.sae for labelled in self.labelled_saes]))
-        calm = not_sinks(found.values(), keep)
-        acts = {site: value[keep].float() for site, value in found.items()}
+        captured = self.model.capture(ids, _sites([labelled.sae for labelled in self.labelled_saes]))
+        calm = not_sinks(captured.values(), keep)
+        acts = {site: value[keep].float() for site, value in captured.items()}
         for site, value in acts.items():
             if len(value) and not all(bound.isfinite() for bound in value.aminmax()):
                 raise not_finite(self.model, site, repr(self.model.tokenizer.decode(ids[keep].tolist())[:40]))
         counts, sinks = keep.sum(1), (keep & ~calm).sum(1).tolist()
         text = torch.repeat_interleave(torch.arange(len(windows)), counts)
-        by_lens = [
+        by_sae = [
             labelled.look(
                 _side_by_side(acts, labelled.sae.facts.input_sites),
                 text,
@@ -202,10 +202,10 @@ class Reader:
             for labelled in self.labelled_saes
         ]
         self._tokens += int(counts.sum())
-        self._sums += [[sum(f.error for f in found), sum(f.variance for f in found)] for found in by_lens]
+        self._sums += [[sum(f.error for f in fired), sum(f.variance for f in fired)] for fired in by_sae]
         if not self._checked and self._tokens >= _SUSPECT_TOKENS:
             self._check_fit()
-        return [(row, [found[i] for found in by_lens], sinks[i]) for i, row in enumerate(ids[keep].split(counts.tolist()))]
+        return [(row, [fired[i] for fired in by_sae], sinks[i]) for i, row in enumerate(ids[keep].split(counts.tolist()))]
 
     def _check_fit(self) -> None:
         """Try the SAEs that did badly on the first texts on ordinary text: unusual texts are no fault, weights of another place are."""
@@ -222,16 +222,16 @@ class Reader:
         if not tokens:
             return TextResult(text, [], [], None, [], None, lost)
         merged = [
-            Found.join([founds[k] for *_, founds, _ in parts], [len(row) for _, row, *_ in parts]) for k in range(len(self.labelled_saes))
+            Firings.join([fired[k] for *_, fired, _ in parts], [len(row) for _, row, *_ in parts]) for k in range(len(self.labelled_saes))
         ]
         topic, topics, shares = weigh_topics(self.labelled_saes, merged)
-        ranked = [labelled.rank(found, tokens, self.options, shares) for labelled, found in zip(self.labelled_saes, merged, strict=True)]
+        ranked = [labelled.rank(fired, tokens, self.options, shares) for labelled, fired in zip(self.labelled_saes, merged, strict=True)]
         lists = []
         for kind in ("features", "about", "words"):
             pairs = [(rank, hit.pos, hit) for one in ranked for rank, hit in getattr(one, kind)]
             lists.append(diverse(pairs, self.options.top))
         features, about, words = self._told_apart(lists)
-        explained = float(np.mean([found.explained for found in merged]))
+        explained = float(np.mean([fired.explained for fired in merged]))
         return TextResult(text, tokens, features, topic, topics, explained, lost, about, words, sinks=sum(sinks for *_, sinks in parts))
 
     def known(self, texts: Sequence[TextResult], most: int = 4000) -> dict[str, Feature]:
@@ -258,7 +258,7 @@ class Reader:
         return [[told(hit) for hit in hits] for hits in lists]
 
 
-_Part = tuple[int, Int[Tensor, " token"], list[Found], int]
+_Part = tuple[int, Int[Tensor, " token"], list[Firings], int]
 """Window number, its token ids, what each SAE found in it, how many of its tokens are attention sinks."""
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from hooke.analysis.labelled_sae import Found, LabelledSae
+from hooke.analysis.labelled_sae import Firings, LabelledSae
 from hooke.analysis.result import Analysis, TextResult, TopicResult, TopicScore
 from hooke.atlas import relative_to
 from hooke.topics import topic_vectors
@@ -20,21 +20,21 @@ _ASSIGN, _MENTION = 0.4, 0.05
 _FEATURES = 5
 
 
-def topic_evidence(labelled: LabelledSae, found: Found) -> np.ndarray | None:
-    """``[features found, topics]``: what each feature adds to the log-odds of each topic, "none" last; None without an atlas."""
+def topic_evidence(labelled: LabelledSae, fired: Firings) -> np.ndarray | None:
+    """``[features that fired, topics]``: what each feature adds to the log-odds of each topic, "none" last; None without an atlas."""
     if labelled.table is None or labelled.entry is None or labelled.atlas is None or not labelled.atlas.topics:
         return None
-    vector = topic_vectors(torch.from_numpy(relative_to(found.peak, labelled.table.max[found.feature]))[None])[0].numpy()
-    return vector[:, None] * labelled.table.topics[found.feature]
+    vector = topic_vectors(torch.from_numpy(relative_to(fired.peak, labelled.table.max[fired.feature]))[None])[0].numpy()
+    return vector[:, None] * labelled.table.topics[fired.feature]
 
 
-def weigh_topics(labelled_saes: Sequence[LabelledSae], found: Sequence[Found]) -> tuple[str | None, list[TopicScore], np.ndarray | None]:
+def weigh_topics(labelled_saes: Sequence[LabelledSae], fired: Sequence[Firings]) -> tuple[str | None, list[TopicScore], np.ndarray | None]:
     """The topic of a text (None: it fits none), every topic worth a mention with the features that say so, and the share of each topic.
 
     The shares are in the order of the atlas' topics, "none" left out; None without an atlas.
     """
     evidence = [
-        (labelled, f, e) for labelled, f in zip(labelled_saes, found, strict=True) if (e := topic_evidence(labelled, f)) is not None
+        (labelled, f, e) for labelled, f in zip(labelled_saes, fired, strict=True) if (e := topic_evidence(labelled, f)) is not None
     ]
     if not evidence:
         return None, [], None
