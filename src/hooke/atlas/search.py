@@ -143,7 +143,7 @@ class Search:
     def words(self, query: Query, where: Sequence[str], sort: str, limit: int, *, every: bool = True) -> list[Hit]:
         """Features in whose names, labels, contexts or outputs the words are."""
         deep = _DEEP if sort != "match" or self._narrow() else max(100, 3 * limit)
-        ranked: dict[str, _Ranked] = {}
+        ranked: dict[str, _Ranking] = {}
         passages: dict[int, Passage] = {}
         if "label" in where:
             asked = len(query.wanted) if every else 1
@@ -204,7 +204,7 @@ class Search:
             found += self._db.execute(schema.FIND_WORDS, {"match": match, "low": low, "high": high, "limit": limit}).fetchall()
         return [feature for (feature,) in found]
 
-    def _contexts(self, query: Query, limit: int, passages: dict[int, Passage], *, every: bool) -> "_Ranked":
+    def _contexts(self, query: Query, limit: int, passages: dict[int, Passage], *, every: bool) -> "_Ranking":
         """Features with many examples in windows that have the words; of the foremost, those first that have them near their peaks."""
         rows = self._db.execute(schema.FIND_WINDOWS, {"match": query.match("body", every=every), "limit": _WINDOWS})
         lists, read = [np.zeros(0, np.int64)], 0
@@ -231,7 +231,7 @@ class Search:
                 best, passages[feature] = hits, passage
         return total
 
-    def _joined(self, ranked: dict[str, "_Ranked"], passages: dict[int, Passage], sort: str, limit: int) -> list[Hit]:
+    def _joined(self, ranked: dict[str, "_Ranking"], passages: dict[int, Passage], sort: str, limit: int) -> list[Hit]:
         """The lists as one; of what fits as well, the better labelled first."""
         points: dict[int, float] = defaultdict(float)
         where: dict[int, tuple[str, ...]] = {}
@@ -280,7 +280,7 @@ class Search:
 
 
 # Features by how far they are from what was asked, nearest first.
-_Ranked = list[tuple[float, int]]
+_Ranking = list[tuple[float, int]]
 
 
 def fit(query: Query, passage: Passage) -> int:
@@ -289,7 +289,7 @@ def fit(query: Query, passage: Passage) -> int:
     return words and words + 2 * query.hits(passage.tokens[passage.peak])
 
 
-def _numbered(features: Iterable[int]) -> _Ranked:
+def _numbered(features: Iterable[int]) -> _Ranking:
     return [(float(rank), feature) for rank, feature in enumerate(dict.fromkeys(features))]
 
 

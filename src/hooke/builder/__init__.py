@@ -27,7 +27,7 @@ from hooke.features.corpus_tokens import CorpusTokens
 from hooke.features.events import Events
 from hooke.features.examples import choose, example_at
 from hooke.features.near_misses import NearMisses
-from hooke.features.neighbours import LogitLens, Ranked, decoder_neighbours, logit_lens, stride_for, together
+from hooke.features.neighbours import LogitLens, Nearest, decoder_neighbours, logit_lens, stride_for, together
 from hooke.features.statistics import statistics
 from hooke.files import sole_writer
 from hooke.harvest.saving import described
@@ -291,10 +291,10 @@ class _Build:
 class _Near:
     """What is nearest to each feature of an SAE."""
 
-    promoted: Ranked
-    suppressed: Ranked
-    neighbours: Ranked
-    together: Ranked
+    promoted: Nearest
+    suppressed: Nearest
+    neighbours: Nearest
+    together: Nearest
 
 
 def _miss(row: int, text: CorpusTokens) -> Example:
@@ -302,10 +302,10 @@ def _miss(row: int, text: CorpusTokens) -> Example:
     return Example(window, int(row - text.start[window]), np.zeros(0, np.int64), np.zeros(0, np.float32))
 
 
-def _ends(lens: LogitLens, sae: Sae, count: int) -> tuple[Ranked, Ranked]:
+def _ends(lens: LogitLens, sae: Sae, count: int) -> tuple[Nearest, Nearest]:
     """What the logit lens says of an SAE's features; nothing where they do not write to the residual stream."""
     if sae.W_dec.shape[1] != lens.unembedding.shape[1]:
-        nothing = Ranked(np.zeros((sae.d_sae, 0), np.int32), np.zeros((sae.d_sae, 0), np.float32))
+        nothing = Nearest(np.zeros((sae.d_sae, 0), np.int32), np.zeros((sae.d_sae, 0), np.float32))
         return nothing, nothing
     return lens.ends(sae.W_dec, count)
 

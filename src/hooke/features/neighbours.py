@@ -30,7 +30,7 @@ _SET, _ROOM = 64, 8
 
 
 @dataclass(frozen=True)
-class Ranked:
+class Nearest:
     """For each feature, what is nearest to it, nearest first."""
 
     index: np.ndarray
@@ -44,13 +44,13 @@ class Ranked:
         return [(index, value) for index, value in pairs if index >= 0]
 
     @classmethod
-    def cat(cls, parts: "Sequence[tuple[Tensor, Tensor]]") -> "Ranked":
+    def cat(cls, parts: "Sequence[tuple[Tensor, Tensor]]") -> "Nearest":
         """One after the other the rows of several parts."""
         return cls(torch.cat([index for index, _ in parts]).int().numpy(), torch.cat([value for _, value in parts]).float().numpy())
 
 
 @torch.inference_mode()
-def decoder_neighbours(W_dec: Float[Tensor, "d_sae d_out"], count: int) -> Ranked:
+def decoder_neighbours(W_dec: Float[Tensor, "d_sae d_out"], count: int) -> Nearest:
     """For each feature the `count` others with the most alike decoder rows, and the cosine."""
     rows = torch.nn.functional.normalize(W_dec.float(), dim=1)
     parts, done = [], 0
@@ -60,7 +60,7 @@ def decoder_neighbours(W_dec: Float[Tensor, "d_sae d_out"], count: int) -> Ranke
         best = cosine.topk(min(count, len(rows) - 1))
         parts.append((best.indices.cpu(), best.values.cpu()))
         done += len(part)
-    return Ranked.cat(parts)
+    return Nearest.cat(parts)
 
 
 def stride_for(counts: np.ndarray, tokens: int) -> int:
@@ -69,7 +69,7 @@ def stride_for(counts: np.ndarray, tokens: int) -> int:
     return max(1, int(np.ceil(tokens * l0 * l0 / _PAIRS)))
 
 
-def together(sample: Codes, density: np.ndarray, count: int, workers: int = 1) -> Ranked:
+def together(sample: Codes, density: np.ndarray, count: int, workers: int = 1) -> Nearest:
     """For each feature the `count` others that most often fire on the same tokens, and the Jaccard index, |both| / |either|.
 
     Counted on the tokens of `sample`, among features whose `density` is from 1e-6 to 0.1: pairs seen together at least twice, the lower
@@ -81,7 +81,7 @@ def together(sample: Codes, density: np.ndarray, count: int, workers: int = 1) -
     other, both = np.full((sample.d_sae, count), -1, np.int32), np.zeros((sample.d_sae, count), np.float32)
     arrays = (events.start, events.rows, sample.indptr.numpy(), sample.feature.numpy(), other, both)
     in_parts(events.start, workers, lambda low, high: _jaccard(low, high, arrays))
-    return Ranked(other, both)
+    return Nearest(other, both)
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class LogitLens:
     """Which tokens count and may be named."""
 
     @torch.inference_mode()
-    def ends(self, W_dec: Float[Tensor, "d_sae d"], count: int) -> tuple[Ranked, Ranked]:
+    def ends(self, W_dec: Float[Tensor, "d_sae d"], count: int) -> tuple[Nearest, Nearest]:
         """For each feature the `count` tokens whose logits it raises most, and lowers most, with how much.
 
         The tokens are found in bfloat16 and put in order in float32.
@@ -114,7 +114,7 @@ class LogitLens:
                     exact = torch.bmm(head[token[own]].float() - self._mean, part[:, :, None])[:, :, 0]
                     best = (sign * exact).topk(count)
                     found.append((token[own.gather(1, best.indices)].cpu(), sign * best.values.cpu()))
-        return Ranked.cat(ends[0]), Ranked.cat(ends[1])
+        return Nearest.cat(ends[0]), Nearest.cat(ends[1])
 
     @cached_property
     def _mean(self) -> Float[Tensor, " d"]:
