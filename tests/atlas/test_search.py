@@ -14,7 +14,7 @@ from hooke.atlas.notes import Notes
 from hooke.atlas.query import Query
 from hooke.atlas.search import SORTS, Filters
 from hooke.errors import BadConfig, HookeError, Missing, UnknownName
-from hooke.text.meaning import Encoder
+from hooke.text.meaning import MiniLM
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +154,7 @@ def test_notebook_forms_are_safe(atlas):
     assert FIRST in atlas._repr_html_()
 
 
-class Letters(Encoder):
+class Letters(MiniLM):
     """A stand-in for the sentence encoder: texts are alike that have letters in common."""
 
     calls = 0
@@ -170,7 +170,7 @@ class Letters(Encoder):
 
 def test_by_meaning(atlas, monkeypatch, tmp_path):
     monkeypatch.setenv("HOOKE_HOME", str(tmp_path))
-    monkeypatch.setattr(meaning, "Encoder", Letters)
+    monkeypatch.setattr(meaning, "MiniLM", Letters)
     found = atlas.search_by_meaning("spaces and rocket")
     assert names(found)[:2] == [f"{FIRST}/1", f"{SECOND}/1"]
     assert found.hits[0].found_in == ("meaning",)

@@ -221,7 +221,7 @@ def test_what_cannot_be(corpus, tmp_path):
 def test_texts_are_asked_what_they_are_on(corpus, tmp_path):
     asked = []
 
-    class Encoder:
+    class MiniLM:
         def encode(self, texts):
             asked.append(len(texts))
             return np.eye(8, dtype=np.float32)[np.arange(len(texts)) % 8]
@@ -229,7 +229,7 @@ def test_texts_are_asked_what_they_are_on(corpus, tmp_path):
     with mock.patch("hooke.builder.encoder_folder", side_effect=Missing("no encoder")), pytest.raises(Missing, match="no encoder"):
         go(tmp_path / "atlas.sqlite", corpus, subjects=True)
     assert list(tmp_path.iterdir()) == []
-    with mock.patch("hooke.builder.encoder_folder"), mock.patch("hooke.builder.Encoder", Encoder):
+    with mock.patch("hooke.builder.encoder_folder"), mock.patch("hooke.builder.MiniLM", MiniLM):
         made = Atlas(go(tmp_path / "atlas.sqlite", corpus, tokens=300, subjects=True))
     assert asked[-1] == made.facts["windows"]
 

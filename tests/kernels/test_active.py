@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hooke.kernels import active
-from hooke.kernels.active import Encoder
+from hooke.kernels.active import JumpReluEncoder
 from hooke.sae import Sae, SaeFacts
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -64,7 +64,7 @@ def test_codes_are_what_exact_products_say(kind, seed, tokens, d_in, d_sae, dtyp
         patch.setattr(active, "_SHARE", 1.0)
         patch.setattr(active, "_ROUGH_VALUES", 7 * d_sae)
         patch.setattr(torch, "get_num_threads", lambda: threads)
-        check(Encoder.of(*weights).codes(acts), acts, *weights)
+        check(JumpReluEncoder.of(*weights).codes(acts), acts, *weights)
 
 
 def test_a_feature_at_its_very_threshold_is_off():
@@ -72,7 +72,7 @@ def test_a_feature_at_its_very_threshold_is_off():
     acts = torch.stack([edge.nextafter(torch.tensor(0.0)), edge, edge.nextafter(torch.tensor(2.0))])[:, None]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(active, "_SHARE", 1.0)
-        indptr, _, value = Encoder.of(ones, torch.zeros(64), edge.repeat(64)).codes(acts)
+        indptr, _, value = JumpReluEncoder.of(ones, torch.zeros(64), edge.repeat(64)).codes(acts)
     assert indptr.tolist() == [0, 0, 0, 64]
     assert torch.equal(value, acts[2].repeat(64))
 
@@ -81,7 +81,7 @@ def test_a_feature_at_its_very_threshold_is_off():
 def test_numbers_that_have_no_length_are_left_to_the_dense_product(spoilt):
     acts, *weights = drawn("plain", 0, 8, 16, 32, torch.float32)
     acts[3, 5] = spoilt
-    assert Encoder.of(*weights).codes(acts) is None
+    assert JumpReluEncoder.of(*weights).codes(acts) is None
 
 
 def test_features_without_weights_and_activations_without_size():
@@ -89,13 +89,13 @@ def test_features_without_weights_and_activations_without_size():
     acts, weights, bias, threshold = drawn("plain", 0, 8, 16, 64, torch.float32)
     weights[:, 3:] = 0
     bias[:], threshold[:], threshold[3] = 0, 1.0, -1.0
-    indptr, feature, value = Encoder.of(weights, bias, threshold).codes(acts * 1e-30)
+    indptr, feature, value = JumpReluEncoder.of(weights, bias, threshold).codes(acts * 1e-30)
     assert (indptr.tolist(), feature.tolist(), value.tolist()) == ([*range(9)], [3] * 8, [0.0] * 8)
 
 
 def test_codes_that_are_not_sparse_are_left_to_the_dense_product():
     acts, weights, bias, _ = drawn("plain", 0, 8, 16, 32, torch.float32)
-    assert Encoder.of(weights, bias, torch.zeros(32)).codes(acts) is None
+    assert JumpReluEncoder.of(weights, bias, torch.zeros(32)).codes(acts) is None
 
 
 # In an SAE
@@ -114,8 +114,8 @@ def few_are_many(monkeypatch):
     monkeypatch.setattr("hooke.sae.autoencoder._MANY_TOKENS", 1)
     monkeypatch.setattr("hooke.sae.autoencoder.multiplies_bfloat16", lambda device: True)
     monkeypatch.setattr(active, "_SHARE", 1.0)
-    original = Encoder.codes
-    monkeypatch.setattr(Encoder, "codes", lambda self, acts: asked.append(len(acts)) or original(self, acts))
+    original = JumpReluEncoder.codes
+    monkeypatch.setattr(JumpReluEncoder, "codes", lambda self, acts: asked.append(len(acts)) or original(self, acts))
     return asked
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from hooke.atlas.search import Found, Search
 from hooke.errors import BadConfig, BadFile
 from hooke.files import cache_dir, read_safetensors, write_safetensors
-from hooke.text.meaning import PACKAGE, Encoder
+from hooke.text.meaning import PACKAGE, MiniLM
 
 _BLOCK = 1024
 
@@ -18,7 +18,7 @@ def search_by_meaning(one: Search, labels: Sequence[str], text: str, order: tupl
     """The features whose labels are nearest to `text`; `labels` are all that the atlas has, `order` how to sort and how many."""
     if not text.strip():
         raise BadConfig("there is nothing to compare labels with: give a few words.")
-    encoder = Encoder()
+    encoder = MiniLM()
     vectors = _vectors(encoder, labels, progress)
     place = {label: i for i, label in enumerate(labels)}
     wanted = encoder.encode([text])[0]
@@ -32,7 +32,7 @@ def search_by_meaning(one: Search, labels: Sequence[str], text: str, order: tupl
     return Found(one.near(score, *order), text)
 
 
-def _vectors(encoder: Encoder, labels: Sequence[str], progress: Callable[[str], None]) -> np.ndarray:
+def _vectors(encoder: MiniLM, labels: Sequence[str], progress: Callable[[str], None]) -> np.ndarray:
     path = _cached(labels)
     if path.is_file():
         try:

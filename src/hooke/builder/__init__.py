@@ -35,7 +35,7 @@ from hooke.metrics import VarianceSum
 from hooke.model import Model
 from hooke.sae import Sae, digest
 from hooke.text.corpus import Corpus, windows
-from hooke.text.meaning import Encoder, encoder_folder
+from hooke.text.meaning import MiniLM, encoder_folder
 
 # Events held at a time, 8 bytes each.
 _EVENTS = 1 << 24
@@ -206,7 +206,7 @@ class _Build:
         reading = _reading(text, pieces, self.workers)
         if self.settings.subjects:
             self.report("Asking what the texts are on", 0, 1)
-            reading.on_subjects(Subjects(Encoder()))
+            reading.on_subjects(Subjects(MiniLM()))
         self.labeller = Labeller(reading)
         self.near = NearMisses(text)
         facts = facts | {"windows": text.windows, "documents": len(text.document_tokens), "topics": headlines.names}

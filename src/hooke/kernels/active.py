@@ -25,7 +25,7 @@ _TINY, _HUGE = 1e-30, 1e38
 
 
 @dataclass(frozen=True)
-class Encoder:
+class JumpReluEncoder:
     """A JumpReLU SAE's encoder, laid out to find `codes` fast.
 
     Coordinates are brought to one scale, activations against weights, and columns are divided by a step of their own, their largest
@@ -48,7 +48,9 @@ class Encoder:
     """``[2, d_sae]``: how much less is enough, for each unit of an activation's length, and of the length it loses in bfloat16."""
 
     @classmethod
-    def of(cls, W_enc: Float[Tensor, "d_in d_sae"], b_enc: Float[Tensor, " d_sae"], threshold: Float[Tensor, " d_sae"]) -> "Encoder":
+    def of(
+        cls, W_enc: Float[Tensor, "d_in d_sae"], b_enc: Float[Tensor, " d_sae"], threshold: Float[Tensor, " d_sae"]
+    ) -> "JumpReluEncoder":
         """From an SAE's weights, which are read and kept no hold of."""
         unit = coordinate_units(W_enc.T)
         even = W_enc / unit[:, None]

@@ -18,7 +18,7 @@ from hooke.sae.edits import Amount, Edit, Features, edit
 from hooke.sae.facts import SaeFacts
 
 if TYPE_CHECKING:
-    from hooke.kernels.active import Encoder
+    from hooke.kernels.active import JumpReluEncoder
 
 __all__ = ["Sae", "SaeFacts", "check_shapes", "digest", "weights_of"]
 
@@ -124,14 +124,14 @@ class Sae:
         return own and acts.device.type == "cpu" and not wants_gradient and multiplies_bfloat16(acts.device)
 
     @property
-    def _encoder(self) -> "Encoder":
+    def _encoder(self) -> "JumpReluEncoder":
         """The encoder laid out for that kernel; anew where the weights were changed in place."""
         read = (self.W_enc, self.b_enc, self.threshold)
         version = [None if tensor.is_inference() else tensor._version for tensor in read]
         if self.__dict__.get("_laid_out", (None,))[0] != version:
-            from hooke.kernels.active import Encoder
+            from hooke.kernels.active import JumpReluEncoder
 
-            object.__setattr__(self, "_laid_out", (version, Encoder.of(*(tensor.detach() for tensor in read))))
+            object.__setattr__(self, "_laid_out", (version, JumpReluEncoder.of(*(tensor.detach() for tensor in read))))
         return self.__dict__["_laid_out"][1]
 
     def _encode(self, acts: Float[Tensor, "token d_in"]) -> Codes:

@@ -24,7 +24,7 @@ def encoder_folder() -> Path:
     return Path(spec.submodule_search_locations[0]) / "model"
 
 
-class Encoder:
+class MiniLM:
     """all-MiniLM-L6-v2: the mean of a small BERT's last states, as a unit vector of 384 numbers (Reimers and Gurevych 2019)."""
 
     def __init__(self, folder: Path | None = None) -> None:

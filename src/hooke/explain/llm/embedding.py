@@ -6,7 +6,7 @@ import numpy as np
 
 from hooke.atlas import Atlas
 from hooke.explain.llm.sheet import texts
-from hooke.text.meaning import Encoder
+from hooke.text.meaning import MiniLM
 
 _FEWEST = 4
 _BLOCK = 64
@@ -18,7 +18,7 @@ def embedding_scores(atlas: Atlas, sae: str, names: Mapping[int, str], progress:
     The texts are those of the score half that the atlas keeps; features with fewer than `_FEWEST` of either kind get no score. Raises
     `Missing` where no encoder is installed.
     """
-    encoder, found, order = Encoder(), {}, sorted(names)
+    encoder, found, order = MiniLM(), {}, sorted(names)
     for start in range(0, len(order), _BLOCK):
         progress(start, len(order))
         block = [(index, texts(atlas.feature(f"{sae}/{index}"))) for index in order[start : start + _BLOCK]]

@@ -10,7 +10,7 @@ from hooke.errors import BadFile
 from hooke.explain.rules.conditions import SLOTS, Conditions, Scratch
 from hooke.explain.rules.corpus_index import TokenIndex
 from hooke.explain.rules.subjects import SentenceEncoder, Subjects
-from hooke.text.meaning import Encoder
+from hooke.text.meaning import MiniLM
 
 _MOST, _MOST_GROUPS = 512, 32
 """No rule has more signs, or groups, than this."""
@@ -108,7 +108,7 @@ class Rule:
         reading.add(pieces, 0)
         reading.close()
         if any(slot == "subject" for group in self.groups for slot, _ in group):
-            reading.on_subjects(Subjects(encoder or Encoder()))
+            reading.on_subjects(Subjects(encoder or MiniLM()))
         signs = Conditions(reading)
         return self.on(signs).matches(signs, np.arange(len(pieces)), Scratch(signs))
 

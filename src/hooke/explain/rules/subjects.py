@@ -14,7 +14,7 @@ _STEPS = tuple(step / 100 for step in range(15, 55, 5))
 
 @runtime_checkable
 class SentenceEncoder(Protocol):
-    """What `hooke.text.meaning.Encoder` does."""
+    """What `hooke.text.meaning.MiniLM` does."""
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
         """``[text, d]``: a unit vector for each text."""
