@@ -33,7 +33,7 @@ from hooke.names import FeatureName
 
 if TYPE_CHECKING:
     from hooke.atlas.notes import Notes
-    from hooke.atlas.search import Filters, Found, Search, Where
+    from hooke.atlas.search import Filters, Search, SearchResult, Where
     from hooke.sae import Sae
 
 __all__ = [
@@ -200,7 +200,7 @@ class Atlas:
         where: "Sequence[Where]" = ("label", "context", "output"),
         sort: str = "match",
         limit: int = 20,
-    ) -> "Found":
+    ) -> "SearchResult":
         """Features whose labels, examples' texts or promoted tokens (`where`) have the words of `query`, the best fit first.
 
         Words must all be there; ``"a phrase"`` stands together, ``wo*`` is a beginning, ``-word`` must not be there. Where nothing has
@@ -212,7 +212,7 @@ class Atlas:
 
     def search_by_meaning(
         self, text: str, *, filters: "Filters | None" = None, sort: str = "match", limit: int = 20, progress: Progress = lambda _: None
-    ) -> "Found":
+    ) -> "SearchResult":
         """Features whose names or labels mean what `text` does, the nearest first; needs ``pip install 'hooke[semantic]'``.
 
         The first search of an atlas has to read all its labels, which takes a minute or two; what it found is kept in the cache.

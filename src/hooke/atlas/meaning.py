@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from hooke.atlas.search import Found, Search
+from hooke.atlas.search import Search, SearchResult
 from hooke.errors import BadConfig, BadFile
 from hooke.files import cache_dir, read_safetensors, write_safetensors
 from hooke.text.meaning import PACKAGE, MiniLM
@@ -14,7 +14,9 @@ from hooke.text.meaning import PACKAGE, MiniLM
 _BLOCK = 1024
 
 
-def search_by_meaning(one: Search, labels: Sequence[str], text: str, order: tuple[str, int], progress: Callable[[str], None]) -> Found:
+def search_by_meaning(
+    one: Search, labels: Sequence[str], text: str, order: tuple[str, int], progress: Callable[[str], None]
+) -> SearchResult:
     """The features whose labels are nearest to `text`; `labels` are all that the atlas has, `order` how to sort and how many."""
     if not text.strip():
         raise BadConfig("there is nothing to compare labels with: give a few words.")
@@ -29,7 +31,7 @@ def search_by_meaning(one: Search, labels: Sequence[str], text: str, order: tupl
         fresh = dict(zip(own, encoder.encode(own) @ wanted, strict=True))
         return np.array([fresh[title] if title in fresh else cosine[place[title]] for title in titles])
 
-    return Found(one.near(score, *order), text)
+    return SearchResult(one.near(score, *order), text)
 
 
 def _vectors(encoder: MiniLM, labels: Sequence[str], progress: Callable[[str], None]) -> np.ndarray:

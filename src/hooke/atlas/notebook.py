@@ -6,7 +6,7 @@ from typing import Any
 from hooke.atlas import wording
 from hooke.atlas.feature import Feature, Passage
 from hooke.atlas.records import NO_MEANING, TOO_RARE, SaeEntry
-from hooke.atlas.search import Found
+from hooke.atlas.search import SearchResult
 from hooke.text.marks import stripped
 from hooke.text.markup import Markup, join, tag
 
@@ -34,7 +34,7 @@ def contents(name: str, facts: Mapping[str, Any], saes: Iterable[SaeEntry]) -> M
     return tag("div", tag("b", f"Atlas of {model}"), f" ({stripped(name)}{read})", tag("table", tag("thead", head), tag("tbody", rows)))
 
 
-def results(found: Found) -> Markup:
+def results(found: SearchResult) -> Markup:
     """What a search found, in a notebook's cell."""
     head = tag("tr", [tag("th", name, style=_CELL) for name in ("feature", "label", "score", "of tokens", "text")])
     rows = []

@@ -54,7 +54,7 @@ class Filters:
 
 
 @dataclass(frozen=True)
-class Hit:
+class SearchHit:
     """A feature that a search found."""
 
     name: str
@@ -82,17 +82,17 @@ class Hit:
 
 
 @dataclass(frozen=True)
-class Found:
+class SearchResult:
     """What a search found, best first."""
 
-    hits: list[Hit]
+    hits: list[SearchHit]
     """The features."""
     query: str
     """What was asked."""
     loosened: bool = False
     """Whether no feature had all the words, and these have some of them."""
 
-    def __iter__(self) -> Iterator[Hit]:
+    def __iter__(self) -> Iterator[SearchHit]:
         return iter(self.hits)
 
     def __len__(self) -> int:
@@ -122,25 +122,25 @@ class Search:
         if filters.starred and atlas.notes is None:
             raise BadConfig("stars are kept in the notes: open the atlas with them, Atlas(path, Notes()).")
 
-    def find(self, text: str, where: Sequence[str], sort: str, limit: int) -> Found:
+    def find(self, text: str, where: Sequence[str], sort: str, limit: int) -> SearchResult:
         """What `text` finds; all that pass the filters where it is empty; what has some of its words where nothing has all."""
         if strange := [one for one in where if one not in WHERE]:
             raise unknown("place to search", strange[0], WHERE)
         if not text.strip():
-            return Found(self.listed(sort, limit), text)
+            return SearchResult(self.listed(sort, limit), text)
         query = Query.parse(text)
         hits = self.words(query, where, sort, limit)
         if hits or len(query.wanted) == 1:
-            return Found(hits, text)
-        return Found(self.words(query, where, sort, limit, every=False), text, loosened=True)
+            return SearchResult(hits, text)
+        return SearchResult(self.words(query, where, sort, limit, every=False), text, loosened=True)
 
-    def listed(self, sort: str, limit: int) -> list[Hit]:
+    def listed(self, sort: str, limit: int) -> list[SearchHit]:
         """Features that pass the filters, sorted."""
         sort = "score" if sort == "match" else sort
         rows = [row for span in self._ranges() for row in self._rows(sort, limit, span)]
         return self._hits(sorted(rows, key=_KEYS[sort])[:limit])
 
-    def words(self, query: Query, where: Sequence[str], sort: str, limit: int, *, every: bool = True) -> list[Hit]:
+    def words(self, query: Query, where: Sequence[str], sort: str, limit: int, *, every: bool = True) -> list[SearchHit]:
         """Features in whose names, labels, contexts or outputs the words are."""
         deep = _DEEP if sort != "match" or self._narrow() else max(100, 3 * limit)
         ranked: dict[str, _Ranking] = {}
@@ -156,7 +156,7 @@ class Search:
             ranked["context"] = self._contexts(query, deep, passages, every=every)
         return self._joined(ranked, passages, sort, limit)
 
-    def near(self, score: Callable[[Sequence[str]], Any], sort: str, limit: int) -> list[Hit]:
+    def near(self, score: Callable[[Sequence[str]], Any], sort: str, limit: int) -> list[SearchHit]:
         """Features whose labels `score` puts highest; it is given the different labels and gives a number for each."""
         rows = [row for span in self._ranges() for row in self._rows("index", -1, span)]
         titled = [(row[0], title) for row in rows if (title := self._title(row)) not in (None, NO_MEANING, TOO_RARE)]
@@ -231,7 +231,7 @@ class Search:
                 best, passages[feature] = hits, passage
         return total
 
-    def _joined(self, ranked: dict[str, "_Ranking"], passages: dict[int, Passage], sort: str, limit: int) -> list[Hit]:
+    def _joined(self, ranked: dict[str, "_Ranking"], passages: dict[int, Passage], sort: str, limit: int) -> list[SearchHit]:
         """The lists as one; of what fits as well, the better labelled first."""
         points: dict[int, float] = defaultdict(float)
         where: dict[int, tuple[str, ...]] = {}
@@ -247,14 +247,14 @@ class Search:
 
     def _hits(
         self, rows: Iterable[tuple[Any, ...]], where: dict[int, tuple[str, ...]] | None = None, passages: dict[int, Passage] | None = None
-    ) -> list[Hit]:
+    ) -> list[SearchHit]:
         hits = []
         for row in rows:
             feature, _, kind, score, evidence, density, largest = row
             passage = (passages or {}).get(feature)
             written = self._written.get(feature, Written())
             hits.append(
-                Hit(
+                SearchHit(
                     self._name(feature),
                     self._title(row),
                     kind,

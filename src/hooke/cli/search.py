@@ -10,7 +10,7 @@ from hooke.cli.output import console_for, print_line, say
 from hooke.cli.values import FEW, share
 
 if TYPE_CHECKING:
-    from hooke.atlas.search import Found, Hit
+    from hooke.atlas.search import SearchHit, SearchResult
 
 
 def search(
@@ -56,11 +56,11 @@ def search(
         print_found(result, console_for())
 
 
-def _together(found: "list[Found]", limit: int) -> "Found":
+def _together(found: "list[SearchResult]", limit: int) -> "SearchResult":
     """What several atlases found, the best of each by turns; those with every word before those with some."""
-    from hooke.atlas.search import Found
+    from hooke.atlas.search import SearchResult
 
     whole = [one for one in found if not one.loosened and one.hits] or found
     rounds = zip_longest(*(one.hits for one in whole))
-    hits: list[Hit] = [hit for hit in chain.from_iterable(rounds) if hit is not None][:limit]
-    return Found(hits, found[0].query, all(one.loosened for one in whole))
+    hits: list[SearchHit] = [hit for hit in chain.from_iterable(rounds) if hit is not None][:limit]
+    return SearchResult(hits, found[0].query, all(one.loosened for one in whole))

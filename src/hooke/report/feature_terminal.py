@@ -10,7 +10,7 @@ from rich.text import Text
 from hooke.atlas import wording
 from hooke.atlas.feature import Feature, OutputToken, Passage, Relative
 from hooke.atlas.records import NO_MEANING, TOO_RARE
-from hooke.atlas.search import Found, Hit
+from hooke.atlas.search import SearchHit, SearchResult
 from hooke.explain.rules.phrasing import shortened
 from hooke.text.marks import marked, stripped
 
@@ -147,7 +147,7 @@ def _relatives(console: Console, title: str, relatives: Sequence[Relative]) -> N
         _section(console, title, grid)
 
 
-def print_found(found: Found, console: Console) -> None:
+def print_found(found: SearchResult, console: Console) -> None:
     """The features that a search found, and for each the text that has the words."""
     if not found.hits:
         console.print(Text("Nothing found." if found.query.strip() else "No feature passes these filters.", style="italic"))
@@ -163,7 +163,7 @@ def print_found(found: Found, console: Console) -> None:
     console.print(Text("First column: the label's score on held-out text; 0.5 is chance.", style="dim"))
 
 
-def _hit(hit: Hit, console: Console) -> Text:
+def _hit(hit: SearchHit, console: Console) -> Text:
     mine = " your label" if hit.written.label else ""
     places = f" · found in {', '.join(hit.found_in)}" if hit.found_in else ""
     rest = f"  {marked(hit.name)} · {wording.percent(hit.density)} of tokens{places}"

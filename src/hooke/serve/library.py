@@ -13,7 +13,7 @@ from hooke.atlas import NO_MEANING, TOO_RARE, Atlas, Feature
 from hooke.atlas.feature import Written
 from hooke.atlas.notes import Notes
 from hooke.atlas.records import SaeEntry
-from hooke.atlas.search import WHERE, Filters, Found, Where, chosen
+from hooke.atlas.search import WHERE, Filters, SearchResult, Where, chosen
 from hooke.errors import BadConfig, unknown
 from hooke.names import FeatureName, SaeName
 from hooke.serve.schema import FeaturePage, FeatureRow
@@ -126,7 +126,7 @@ class Library:
             self.entry(str(FeatureName.parse(name).sae))
             return self.of[str(FeatureName.parse(name).sae)].feature(name, around=around)
 
-    def search(self, text: str, sae: tuple[str, ...], where: Sequence[Where], limit: int) -> Found:
+    def search(self, text: str, sae: tuple[str, ...], where: Sequence[Where], limit: int) -> SearchResult:
         """What every atlas finds, the best of each by turns; those with all the words before those with some."""
         with self._lock:
             known = chosen(list(self.of), sae)
@@ -137,7 +137,7 @@ class Library:
             ]
         whole = [one for one in found if not one.loosened and one.hits] or found
         hits = [one.hits[rank] for rank in range(limit) for one in whole if rank < len(one.hits)]
-        return Found(hits[:limit], text, bool(found) and all(one.loosened for one in whole))
+        return SearchResult(hits[:limit], text, bool(found) and all(one.loosened for one in whole))
 
     @cached_property
     def _columns(self) -> _Columns:

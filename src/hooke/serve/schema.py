@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from hooke.atlas.feature import Feature, Passage, Relative, Written
-from hooke.atlas.search import Hit
+from hooke.atlas.search import SearchHit
 
 
 @dataclass(frozen=True)
@@ -193,7 +193,7 @@ class SearchPage:
 
     query: str
     """What was asked."""
-    hits: list[Hit]
+    hits: list[SearchHit]
     """The features, best first."""
     loosened: bool
     """Whether nothing had all the words, and these have some."""

@@ -523,34 +523,6 @@ export interface components {
             noted: boolean;
         };
         /**
-         * Hit
-         * @description A feature that a search found.
-         */
-        Hit: {
-            /** Name */
-            name: string;
-            /** Title */
-            title: string | null;
-            /** Kind */
-            kind: string | null;
-            /** Score */
-            score: number | null;
-            /** Evidence */
-            evidence: number;
-            /** Density */
-            density: number;
-            /** Max */
-            max: number;
-            /**
-             * Found In
-             * @default []
-             */
-            found_in: string[];
-            passage?: components["schemas"]["Passage"] | null;
-            written?: components["schemas"]["Written"];
-            named?: components["schemas"]["Name"] | null;
-        };
-        /**
          * Key
          * @description Asks for the cookie.
          */
@@ -822,6 +794,34 @@ export interface components {
             negatives: number;
         };
         /**
+         * SearchHit
+         * @description A feature that a search found.
+         */
+        SearchHit: {
+            /** Name */
+            name: string;
+            /** Title */
+            title: string | null;
+            /** Kind */
+            kind: string | null;
+            /** Score */
+            score: number | null;
+            /** Evidence */
+            evidence: number;
+            /** Density */
+            density: number;
+            /** Max */
+            max: number;
+            /**
+             * Found In
+             * @default []
+             */
+            found_in: string[];
+            passage?: components["schemas"]["Passage"] | null;
+            written?: components["schemas"]["Written"];
+            named?: components["schemas"]["Name"] | null;
+        };
+        /**
          * SearchPage
          * @description What a search found.
          */
@@ -829,7 +829,7 @@ export interface components {
             /** Query */
             query: string;
             /** Hits */
-            hits: components["schemas"]["Hit"][];
+            hits: components["schemas"]["SearchHit"][];
             /** Loosened */
             loosened: boolean;
             /** Counts */
@@ -932,7 +932,6 @@ export type Feature = components['schemas']['Feature'];
 export type FeatureHead = components['schemas']['FeatureHead'];
 export type FeaturePage = components['schemas']['FeaturePage'];
 export type FeatureRow = components['schemas']['FeatureRow'];
-export type Hit = components['schemas']['Hit'];
 export type Key = components['schemas']['Key'];
 export type Label = components['schemas']['Label'];
 export type ListSummary = components['schemas']['ListSummary'];
@@ -950,6 +949,7 @@ export type RunRow = components['schemas']['RunRow'];
 export type Runs = components['schemas']['Runs'];
 export type SaeRow = components['schemas']['SaeRow'];
 export type Score = components['schemas']['Score'];
+export type SearchHit = components['schemas']['SearchHit'];
 export type SearchPage = components['schemas']['SearchPage'];
 export type Stretch = components['schemas']['Stretch'];
 export type TokenShare = components['schemas']['TokenShare'];

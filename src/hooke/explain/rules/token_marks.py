@@ -191,7 +191,7 @@ def _form(piece: str) -> int:
     return marks
 
 
-Found = list[tuple[str, list[int]]]
+Marked = list[tuple[str, list[int]]]
 """Marks, each with the tokens that have it."""
 
 
@@ -225,7 +225,7 @@ class _Row:
         return before in _OPENING and (number < 2 or "\n" in two_before or two_before in _BEFORE_SPEECH)
 
 
-def _word_places(pieces: Sequence[str], words: list[str], index: list[int]) -> Found:
+def _word_places(pieces: Sequence[str], words: list[str], index: list[int]) -> Marked:
     """Marks that depend on the words beside a token's own, or on which part of its word it is."""
     out: dict[str, list[int]] = {name: [] for name in PLACES}
     starts: dict[int, int] = {}
@@ -295,7 +295,7 @@ def _initial(before: str, own: str, after: str) -> bool:
     return (len(own) == 1 and own.isalpha() and after == ".") or (own == "." and len(before) == 1 and before.isalpha())
 
 
-def _enclosed(pieces: Sequence[str]) -> Found:
+def _enclosed(pieces: Sequence[str]) -> Marked:
     """Tokens between quotation marks or brackets that close again before the line ends or too much is enclosed."""
     quoted: list[int] = []
     bracketed: list[int] = []
@@ -325,7 +325,7 @@ def _is_code(line: str) -> bool:
     )
 
 
-def _lines(pieces: Sequence[str]) -> Found:
+def _lines(pieces: Sequence[str]) -> Marked:
     """Marks of the line that a token is in."""
     out: dict[str, list[int]] = {"code": [], "items of a list": [], "headings and lines in capitals": []}
     line: list[int] = []
