@@ -5,11 +5,12 @@ import torch
 
 from hooke.codes import Codes
 from hooke.evals.sums import resampling
-from hooke.evals.tally import Place, Stand, Tally, core, fidelity, histogram, recovered
+from hooke.evals.tally import Place, Stand, Tally, core, fidelity, histogram, part_figures, recovered
 from hooke.model.partial import Losses
 
 D, M, SIZES = 12, 30, (4, 3, 5)
 CORPORA = ("news", "books", "news", "books")
+PARTS = {"about": [0, 7], "word": [7, M]}
 
 
 def batches(seed: int):
@@ -41,7 +42,7 @@ def batches(seed: int):
 
 def counted(seed=0, centre=None):
     centre = torch.full((D,), 2.5, dtype=torch.float64) if centre is None else centre
-    tally, beside = Tally(centre, M), {name: Tally(centre) for name in ("zero", "mean", "noise")}
+    tally, beside = Tally(centre, M, PARTS), {name: Tally(centre) for name in ("zero", "mean", "noise")}
     for place, stand, codes, losses in batches(seed):
         tally.add_codes(place, codes)
         tally.add(place, stand, losses, 0)
@@ -185,3 +186,28 @@ def test_a_tally_comes_back_from_its_state():
     other = Tally(tally.centre, M)
     other.restore("x", tally.state("x"))
     assert {k: v.to_json() for k, v in core(other, beside).items()} == {k: v.to_json() for k, v in core(tally, beside).items()}
+
+
+@pytest.mark.parametrize("name", ["all", *PARTS])
+def test_parts_of_the_features_by_brute_force(name):
+    tally, _ = counted()
+    w, (start, stop) = at_once(), PARTS.get(name, (0, M))
+    f, moved, both = w["dense"][:, start:stop], 0.0, 0.0
+    for now, then, pos, before in zip(f[1:], f[:-1], w["pos"][1:], w["pos"][:-1], strict=True):
+        if pos == before + 1:
+            moved, both = moved + (now - then).abs().sum(), both + (now + then).sum()
+    found = part_figures(tally, name)
+    assert found["smoothness"].value == pytest.approx(float(moved / both), rel=1e-9)
+    assert found["smoothness"].low < found["smoothness"].value < found["smoothness"].high
+    assert found["l0_mean"].value == pytest.approx(float((f > 0).sum(1).double().mean()))
+    assert found["dead_share"].value == pytest.approx(float((f.sum(0) == 0).double().mean()))
+
+
+def test_codes_that_stay_are_smooth_and_codes_that_never_do_are_not():
+    stays, leaps = torch.tensor([[1.0, 0, 2, 0]] * 6), torch.eye(6)
+    for dense, wanted in ((stays, 0.0), (leaps, 1.0)):
+        tally = Tally(torch.zeros(2, dtype=torch.float64), dense.shape[1])
+        place = Place(torch.zeros(6, dtype=torch.int64), torch.arange(6), resampling([0], 0), ["news"], torch.ones(6))
+        tally.add_codes(place, Codes.from_dense(dense))
+        moved, both, _ = tally.groups["all"]["parts"][0]
+        assert moved / both == wanted

@@ -1,16 +1,19 @@
 """The page holds what was found, runs nothing, loads nothing, and takes text from outside as text."""
 
+import io
 import re
 import xml.etree.ElementTree as ET
 from itertools import pairwise
 
 import pytest
 from evals import reading
+from rich.console import Console
 
 from hooke import tiny
 from hooke.evals import EvalConfig, evaluate
 from hooke.report.evaluation import page
 from hooke.report.evaluation_charts import Point, histogram, scatter
+from hooke.report.evaluation_terminal import print_tables
 from hooke.text.corpus import Window
 
 
@@ -83,3 +86,14 @@ def test_columns_are_as_high_as_their_counts():
     assert heights[0] == pytest.approx(2 * heights[1], rel=0.01)
     assert "No feature fired" in histogram([0, 0], -4.0, 0.0, "density")
     assert "Nothing to show" in scatter([], "x", "y")
+
+
+def test_groups_are_told_on_the_page_and_in_the_terminal(result):
+    told = {"smoothness": {"value": 0.5312, "low": 0.52, "high": 0.54}, "l0_mean": {"value": 12.04, "low": 11.9, "high": 12.1}}
+    told |= {"dead_share": {"value": 0.25, "low": None, "high": None}}
+    grouped = result | {"saes": [result["saes"][0] | {"groups": {"about": told}}, *result["saes"][1:]]}
+    assert "group about" in page(grouped)
+    assert "0.5312" in page(grouped)
+    console = Console(file=io.StringIO(), width=120)
+    print_tables(grouped, console)
+    assert "group about: L0 12.0 ±0.1, smoothness 0.53 ±0.01, dead 0.250" in console.file.getvalue()

@@ -10,7 +10,7 @@ from torch import Tensor
 from hooke.errors import HookeError
 from hooke.evals.baselines import Baseline
 from hooke.evals.sums import plain, resampling
-from hooke.evals.tally import Place, Stand, Tally, core, fidelity, histogram, recovered
+from hooke.evals.tally import Place, Stand, Tally, core, fidelity, histogram, part_figures, recovered
 from hooke.model import Model
 from hooke.model.partial import Edit, Losses, Passes, losses
 from hooke.names import Site
@@ -31,7 +31,7 @@ class Judge:
         self.tokens = self.windows = self.batches = 0
         self.sinks = 0
         """Attention sinks, which are neither replaced nor counted."""
-        self.tallies = [Tally(centre, sae.d_sae) for sae, centre in zip(saes, centres, strict=True)]
+        self.tallies = [Tally(centre, sae.d_sae, sae.facts.groups) for sae, centre in zip(saes, centres, strict=True)]
         names = [[*own, "zero_everywhere"] for own in baselines]
         self.beside = [{name: Tally(centre) for name in own} for own, centre in zip(names, centres, strict=True)]
         self.joint = Tally(centres[0]) if self._can_join() else None
@@ -126,8 +126,10 @@ class Judge:
             kind, _, name = group.partition(" ")
             if name:
                 groups[kind][name if kind == "corpus" else _span(int(name))] = plain(fidelity(tally, group))
+        parts = {name: plain(part_figures(tally, name)) for name in tally.parts if name != "all"}
         return {
             "core": plain(core(tally, beside)),
+            **({"groups": parts} if parts else {}),
             "density": histogram(tally),
             "by_corpus": groups["corpus"],
             "by_position": groups["position"],

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hooke.codes import Codes
@@ -90,9 +90,11 @@ class Stand:
 class Tally:
     """Sums for one stand-in: over all tokens, by corpus, by position, and over the windows that baselines were run on."""
 
-    def __init__(self, centre: Float[Tensor, " d"], d_sae: int | None = None) -> None:
-        """`centre` is near the mean activation: sums of squares around it lose nothing to cancellation. `d_sae` for an SAE."""
+    def __init__(self, centre: Float[Tensor, " d"], d_sae: int | None = None, parts: Mapping[str, Sequence[int]] | None = None) -> None:
+        """`centre` is near the mean activation: sums of squares around it lose nothing to cancellation. For an SAE its `d_sae`, and the
+        `parts` of its features that were trained for a purpose, each as its first feature and the one after its last."""
         self.centre, self.d_sae = centre, d_sae
+        self.parts = {"all": (0, d_sae or 0)} | {name: (start, stop) for name, (start, stop) in (parts or {}).items()}
         self.groups: dict[str, Sums] = {}
 
     def add(self, place: Place, stand: Stand, losses: Losses, which: int) -> None:
@@ -123,6 +125,9 @@ class Tally:
         every.add(place.weights if self.d_sae <= _MAX_RESAMPLED else place.weights[:1], "fired", fired)
         every.add(place.weights[:1], "windows", (fired > 0).double())
         every.add(place.weights, "l0", counts)
+        follows = (place.window.diff() == 0) & (place.pos.diff() == 1)
+        columns = torch.cat([changes(codes, follows, start, stop) for start, stop in self.parts.values()], 1)
+        every.add(place.weights, "parts", place.by_window(columns))
 
     def add_paired(self, place: Place, stand: Stand, losses: Losses, which: int) -> None:
         """Count a batch in once more, among the windows that baselines were run on as well."""
@@ -198,10 +203,46 @@ def core(tally: Tally, baselines: Mapping[str, Tally]) -> dict[str, Figure]:
         "reconstruction_bias": Figure.of(s["hat2"] / s["dot"]),
         "l1_mean": Figure.of(s["l1"] / s["n"]),
     }
+    out["smoothness"] = part_figures(tally, "all")["smoothness"]
     counts = tally.groups["all"]["l0"].cumsum(1)
     for name, share in (("l0_p5", 0.05), ("l0_median", 0.5), ("l0_p95", 0.95)):
         out[name] = Figure.of((counts < share * counts[:, -1:]).sum(1).double())
     return out | _usage(tally, s["n"])
+
+
+def changes(codes: Codes, follows: Bool[Tensor, " token_minus_one"], start: int, stop: int) -> Float[Tensor, "token 3"]:
+    """Of each token, for features `start` to `stop`: how far their activations move until the next one, ``Σ|f_t+1 − f_t|``, what that can
+    be at most, ``Σ(f_t+1 + f_t)``, both 0 where `follows` says that no next one follows it, and how many of them are active."""
+    mine = (codes.feature >= start) & (codes.feature < stop)
+    row, feature, value = codes.row[mine], codes.feature[mine], codes.value[mine].double()
+    key = row * codes.d_sae + feature
+    after = torch.searchsorted(key, key + codes.d_sae).clamp_max(max(0, len(key) - 1))
+    stays = key[after] == key + codes.d_sae
+    none = torch.zeros(len(codes), dtype=torch.float64, device=value.device)
+    total, shared, active = (
+        none.index_add(0, row[which], what)
+        for which, what in (
+            (slice(None), value),
+            (stays, torch.minimum(value, value[after])[stays]),
+            (slice(None), torch.ones_like(value)),
+        )
+    )
+    both = torch.nn.functional.pad((total[1:] + total[:-1]) * follows, (0, 1))
+    moved = both - 2 * torch.nn.functional.pad(shared[:-1] * follows, (0, 1))
+    return torch.stack([moved, both, active], 1)
+
+
+def part_figures(tally: Tally, name: str) -> dict[str, Figure]:
+    """Of one part of an SAE's features: ``smoothness``, 0 where codes stay as they are from token to token and 1 where no feature stays
+    on (arXiv 2511.05541), mean L0, and how many never fired."""
+    sums, place = tally.groups["all"], 3 * list(tally.parts).index(name)
+    moved, both, active = sums["parts"][:, place : place + 3].unbind(1)
+    fired = sums["fired"][0, slice(*tally.parts[name])]
+    return {
+        "smoothness": Figure.of(moved / both),
+        "l0_mean": Figure.of(active / tally.of("all")["n"]),
+        "dead_share": Figure(float((fired == 0).double().mean())),
+    }
 
 
 def _variants(tally: Tally, s: Mapping[str, Tensor]) -> dict[str, Figure]:

@@ -197,8 +197,10 @@ def _labelled(rows: Sequence[Mapping[str, Any]], suite: str) -> Markup:
 def _everything(rows: Sequence[Mapping[str, Any]]) -> Markup:
     """Every figure that the other tables leave out."""
     tables = []
-    for suite in ("core", "geometry", "uniformity"):
-        shown = [row for row in rows if suite in row]
+    with_groups = [row | {f"group {name}": figures for name, figures in row.get("groups", {}).items()} for row in rows]
+    groups = dict.fromkeys(f"group {name}" for row in rows for name in row.get("groups", {}))
+    for suite in ("core", *groups, "geometry", "uniformity"):
+        shown = [row for row in with_groups if suite in row]
         names = dict.fromkeys(name for row in shown for name in row[suite])
         lines = [
             tag("tr", tag("th", name.replace("_", " "), scope="row"), [_cell(row[suite].get(name), _digits(name)) for row in shown])

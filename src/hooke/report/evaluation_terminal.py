@@ -18,6 +18,7 @@ _CORE = (
     ("dead_share", "dead", 1, True),
     ("dense_share", "dense", 1, True),
 )
+_GROUP = (("l0_mean", "L0", 1), ("smoothness", "smoothness", 2), ("dead_share", "dead", 3))
 _NAMES = {
     "identity": "identity",
     "mean": "mean",
@@ -43,6 +44,9 @@ def print_tables(result: Mapping[str, Any], console: "Console") -> None:
         for row in core:
             console.print(row["sae"] + (f"  control: {row['control']}" if "control" in row else ""), style="bold", highlight=False)
             console.print(_core_table(row))
+            for group, figures in row.get("groups", {}).items():
+                told = ", ".join(f"{label} {written(figures[key], digits)}" for key, label, digits in _GROUP)
+                console.print(f"group {group}: {told}", highlight=False)
             console.print()
         corpora = ", ".join(f"{one['name']} {one['tokens']:,}" for one in result["corpus"] if "tokens" in one)
         console.print(
