@@ -275,3 +275,17 @@ def test_what_is_no_text_is_named_by_its_index_before_the_model_is_loaded(texts,
 
 def test_one_sae_may_stand_alone(model, known):
     assert hooke.analyze("rain", model=model, saes=known[0]).texts == hooke.analyze("rain", model=model, saes=known[:1]).texts
+
+
+def test_a_glance_finds_what_reading_finds(known, model):
+    texts = ["Bank profit beats the forecast", "", "Rain stops the match", "Doctors say vaccine is new " * 40]
+    reader = Reader(model, [known[0]], Options(top=1000, pool="mean", batch_tokens=64))
+    read, glanced = list(reader.read(texts)), list(reader.glance(texts))
+    for text, glance in zip(read, glanced, strict=True):
+        assert glance.tokens == len(text.tokens)
+        assert glance.topic == text.topic
+        fired = dict(zip(glance.fired[0].feature.tolist(), glance.fired[0].peak.tolist(), strict=True)) if glance.tokens else {}
+        assert {hit.index: hit.activation for hit in text.features}.items() <= fired.items()
+    acts = model.capture(texts[0], [known[0].site])
+    assert glanced[0].acts == pytest.approx(acts[known[0].site][acts.keep].float().mean(0).numpy(), abs=1e-5)
+    assert not glanced[1].acts.any()

@@ -286,29 +286,35 @@ class LabelledSae:
         index, pos = int(fired.feature[at]), int(fired.pos[at])
         mine = fired.events[0] == index
         where = dict(zip(fired.events[1][mine].tolist(), np.round(fired.events[2][mine], 3).tolist(), strict=True))
-        table, read = self.table, self.names.get(index)
-        label, rule = (table.label[index], table.rule[index]) if table else (None, None)
-        named = read if read and read.stands_first else None
         return Hit(
-            feature=f"{self.sae.name}/{index}",
-            sae=self.sae.name,
-            index=index,
-            label=label,
-            label_score=table.score[index] if table else None,
-            label_method=rule,
-            label_evidence=int(table.evidence[index]) if table else 0,
             activation=float(fired.peak[at]),
             relative=relative,
             specificity=specificity,
             token=tokens[pos],
             pos=pos,
             activations=where,
-            own_label=self.own_labels.get(index),
-            name=named.name if named else None if label is None else reworded(label),
-            name_score=named.score if named else None,
             group=group,
-            kind=kind_of(read, rule, label),
+            **self.named(index),
         )
+
+    def named(self, index: int) -> dict[str, Any]:
+        """Who a feature is and what it is called, as the fields of a `Hit`."""
+        table, read = self.table, self.names.get(index)
+        label, rule = (table.label[index], table.rule[index]) if table else (None, None)
+        named = read if read and read.stands_first else None
+        return {
+            "feature": f"{self.sae.name}/{index}",
+            "sae": self.sae.name,
+            "index": index,
+            "label": label,
+            "label_score": table.score[index] if table else None,
+            "label_method": rule,
+            "label_evidence": int(table.evidence[index]) if table else 0,
+            "own_label": self.own_labels.get(index),
+            "name": named.name if named else None if label is None else reworded(label),
+            "name_score": named.score if named else None,
+            "kind": kind_of(read, rule, label),
+        }
 
     @lru_cache(4096)  # noqa: B019 (it lives as long as the program)
     def promoted(self, index: int) -> str:

@@ -150,20 +150,38 @@ class Reader:
             for text, result in zip(chunk, self._read_chunk([str(text) for text in chunk]), strict=True):
                 yield replace(result, fields=text.fields) if isinstance(text, Record) else result
 
+    def glance(self, texts: Iterable[str]) -> "Iterator[Glance]":
+        """For each text, in order, everything that was found in it, unranked: for statistics over many texts."""
+        self._clear()
+        for chunk in _chunks(texts, self.options.chunk):
+            for parts, _ in self._passages([str(text) for text in chunk]):
+                tokens, merged = sum(len(part.ids) for part in parts), self._merged(parts) if parts else []
+                topic = weigh_topics(self.labelled_saes, merged)[0] if tokens else None
+                acts = sum((part.acts for part in parts), torch.zeros(self.labelled_saes[0].sae.d_in)) / max(1, tokens)
+                yield Glance(tokens, merged, topic, acts.numpy())
+
     def _read_chunk(self, texts: Sequence[str]) -> list[TextResult]:
+        return [self._result(text, parts, lost) for text, (parts, lost) in zip(texts, self._passages(texts), strict=True)]
+
+    def _passages(self, texts: Sequence[str]) -> "list[tuple[list[_Part], int]]":
+        """For each text what was found in its windows, and how many tokens were too many."""
         for text in texts:
             if any("\ud800" <= character <= "\udfff" for character in ("" if text.isascii() else text)):
                 raise BadFile(f"the text {text[:40]!r} is not valid UTF-8: it holds half of a surrogate pair, which is no character.")
         encoded = self.model.tokenizer.encode(texts)
         windows, owner, lost = self._windows(encoded)
-        parts: list[list[_Part]] = [[] for _ in texts]
+        read: dict[int, _Part] = {}
         for batch in length_batches([len(window) for window in windows], self.options.batch_tokens):
-            found = self._read_batch([windows[i] for i in batch])
-            for i, part in zip(batch, found, strict=True):
-                parts[owner[i]].append((i, *part))
-        return [
-            self._result(text, sorted(part, key=lambda p: p[0]), lost[n]) for n, (text, part) in enumerate(zip(texts, parts, strict=True))
-        ]
+            read.update(zip(batch, self._read_batch([windows[i] for i in batch]), strict=True))
+        parts: list[list[_Part]] = [[] for _ in texts]
+        for i, text in enumerate(owner):
+            parts[text].append(read[i])
+        return list(zip(parts, lost, strict=True))
+
+    def _merged(self, parts: "Sequence[_Part]") -> list[Firings]:
+        """What each SAE found in a text."""
+        lengths = [len(part.ids) for part in parts]
+        return [Firings.join([part.fired[k] for part in parts], lengths) for k in range(len(self.labelled_saes))]
 
     def _windows(self, encoded: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[int], list[int]]:
         head = [] if self.model.tokenizer.bos is None else [self.model.tokenizer.bos]
@@ -178,8 +196,8 @@ class Reader:
         return windows, owner, lost
 
     @torch.inference_mode()
-    def _read_batch(self, windows: Sequence[Sequence[int]]) -> list[tuple[Int[Tensor, " token"], list[Firings], int]]:
-        """For each window its token ids (special tokens left out), what each SAE found, and how many tokens are attention sinks."""
+    def _read_batch(self, windows: Sequence[Sequence[int]]) -> "list[_Part]":
+        """What was found in each window."""
         ids, real = pad(windows)
         keep = real & ~torch.isin(ids, self._special)
         captured = self.model.capture(ids, _sites([labelled.sae for labelled in self.labelled_saes]))
@@ -205,7 +223,10 @@ class Reader:
         self._sums += [[sum(f.error for f in fired), sum(f.variance for f in fired)] for fired in by_sae]
         if not self._checked and self._tokens >= _SUSPECT_TOKENS:
             self._check_fit()
-        return [(row, [fired[i] for fired in by_sae], sinks[i]) for i, row in enumerate(ids[keep].split(counts.tolist()))]
+        first = _side_by_side(acts, self.labelled_saes[0].sae.facts.input_sites)
+        sums = torch.zeros(len(windows), first.shape[1]).index_add_(0, text, first)
+        rows = ids[keep].split(counts.tolist())
+        return [_Part(row, [fired[i] for fired in by_sae], sinks[i], sums[i]) for i, row in enumerate(rows)]
 
     def _check_fit(self) -> None:
         """Try the SAEs that did badly on the first texts on ordinary text: unusual texts are no fault, weights of another place are."""
@@ -217,13 +238,11 @@ class Reader:
                 self._try(labelled.sae)
 
     def _result(self, text: str, parts: "Sequence[_Part]", lost: int) -> TextResult:
-        ids = [token for _, row, *_ in parts for token in row.tolist()]
+        ids = [token for part in parts for token in part.ids.tolist()]
         tokens = self.model.tokenizer.pieces(ids, begins=True)
         if not tokens:
             return TextResult(text, [], [], None, [], None, lost)
-        merged = [
-            Firings.join([fired[k] for *_, fired, _ in parts], [len(row) for _, row, *_ in parts]) for k in range(len(self.labelled_saes))
-        ]
+        merged = self._merged(parts)
         topic, topics, shares = weigh_topics(self.labelled_saes, merged)
         ranked = [labelled.rank(fired, tokens, self.options, shares) for labelled, fired in zip(self.labelled_saes, merged, strict=True)]
         lists = []
@@ -232,7 +251,7 @@ class Reader:
             lists.append(diverse(pairs, self.options.top))
         features, about, words = self._told_apart(lists)
         explained = float(np.mean([fired.explained for fired in merged]))
-        return TextResult(text, tokens, features, topic, topics, explained, lost, about, words, sinks=sum(sinks for *_, sinks in parts))
+        return TextResult(text, tokens, features, topic, topics, explained, lost, about, words, sinks=sum(part.sinks for part in parts))
 
     def known(self, texts: Sequence[TextResult], most: int = 4000) -> dict[str, Feature]:
         """What the atlases know, by address, of the features that these texts show; of at most so many, those of *about* first."""
@@ -258,8 +277,32 @@ class Reader:
         return [[told(hit) for hit in hits] for hits in lists]
 
 
-_Part = tuple[int, Int[Tensor, " token"], list[Firings], int]
-"""Window number, its token ids, what each SAE found in it, how many of its tokens are attention sinks."""
+@dataclass(frozen=True)
+class _Part:
+    """What was found in one window of a text."""
+
+    ids: Int[Tensor, " token"]
+    """Its tokens, special ones left out."""
+    fired: list[Firings]
+    """What each SAE found in it."""
+    sinks: int
+    """How many of its tokens are attention sinks."""
+    acts: Float[Tensor, " d_in"]
+    """Sum over its tokens of what the first SAE reads."""
+
+
+@dataclass(frozen=True)
+class Glance:
+    """One text, read and not ranked."""
+
+    tokens: int
+    """Tokens read of it."""
+    fired: list[Firings]
+    """What each SAE found; empty for a text without tokens."""
+    topic: str | None
+    """The topic it belongs to, if any."""
+    acts: Float[np.ndarray, " d_in"]
+    """Mean over its tokens of what the first SAE reads."""
 
 
 def _sites(saes: Iterable[Sae]) -> list[Site]:
