@@ -15,8 +15,7 @@ from hypothesis import strategies as st
 from hooke.analysis import notebook
 from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult, TopicScore
 from hooke.atlas import Label
-from hooke.atlas.feature import Feature, OutputToken, Relative
-from hooke.atlas.feature import Passage as Context
+from hooke.atlas.feature import Context, Feature, OutputToken, Relative
 from hooke.report import analysis as report
 from hooke.report.analysis import fragment, page
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hooke.atlas import schema
-from hooke.atlas.feature import Feature, OutputToken, Passage, Relative, TokenShare, Written
+from hooke.atlas.feature import Context, Feature, OutputToken, Relative, TokenShare, Written
 from hooke.atlas.naming import Name, names_of
 from hooke.atlas.opening import damage, open_database
 from hooke.atlas.packing import unpack, unpack_numbers
@@ -248,10 +248,10 @@ class Atlas:
         return Feature(name=f"{entry.name}/{index}", density=float(density), max=float(largest), count=count, **fields)
 
     def _resolved(self, entry: SaeEntry, detail: dict[str, Any], around: int) -> dict[str, Any]:
-        """What `unpack` gives, with texts for token ids, addresses for indices and passages for examples."""
+        """What `unpack` gives, with texts for token ids, addresses for indices and contexts for examples."""
         lists = [detail["top"], detail["misses"], *detail["intervals"]]
-        passages = iter(self._passages([example for examples in lists for example in examples], around))
-        top, misses, *intervals = ([next(passages) for _ in examples] for examples in lists)
+        contexts = iter(self._contexts([example for examples in lists for example in examples], around))
+        top, misses, *intervals = ([next(contexts) for _ in examples] for examples in lists)
         pairs = {key: detail[key] for key in ("promoted", "suppressed")}
         self._pieces.learn({t.token for t in detail["tokens"]} | {token for own in pairs.values() for token, _ in own})
         return detail | {
@@ -267,7 +267,7 @@ class Atlas:
             **{key: self._relatives(entry, detail[key]) for key in ("neighbours", "together")},
         }
 
-    def _passages(self, examples: Sequence[Example], around: int) -> Iterator[Passage]:
+    def _contexts(self, examples: Sequence[Example], around: int) -> Iterator[Context]:
         """The text around each example. Everything is looked up at one go: a page has some forty examples and two thousand tokens."""
         rows = self._db.execute(schema.GET_SOME_WINDOWS, (json.dumps(sorted({example.window for example in examples})),))
         windows: dict[int, tuple[str, int, int, np.ndarray]] = {}
@@ -292,7 +292,7 @@ class Atlas:
             for at, value in fired.items():
                 if low <= at < low + len(ids):
                     values[at - low] = value
-            yield Passage(self._pieces.texts(ids), values, peak, *where)
+            yield Context(self._pieces.texts(ids), values, peak, *where)
 
     def _relatives(self, entry: SaeEntry, pairs: Sequence[tuple[int, float]]) -> list[Relative]:
         if any(not 0 <= index < entry.d_sae for index, _ in pairs):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hooke.atlas import Atlas
-from hooke.atlas.feature import Feature, Passage
+from hooke.atlas.feature import Context, Feature
 from hooke.atlas.records import INTERVALS, NO_MEANING, TOO_RARE
 from hooke.names import SaeName, Site
 
@@ -137,23 +137,23 @@ class _About:
 
     def activations(self, feature: Feature) -> Iterator[dict[str, Any]]:
         """Rows of ``activations``: the top group, then the intervals from the strongest."""
-        for number, (passage, low, high, contains) in enumerate(_groups(feature)):
+        for number, (context, low, high, contains) in enumerate(_groups(feature)):
             yield {
                 "id": f"{self.model}-{self.source}-{feature.name.rpartition('/')[2]}-{number}",
-                "tokens": _tokens(passage),
+                "tokens": _tokens(context),
                 **self._identity(feature),
-                "maxValue": _round(max(passage.values)),
-                "maxValueTokenIndex": passage.values.index(max(passage.values)),
-                "minValue": _round(min(passage.values)),
-                "values": [_round(value) for value in passage.values],
+                "maxValue": _round(max(context.values)),
+                "maxValueTokenIndex": context.values.index(max(context.values)),
+                "minValue": _round(min(context.values)),
+                "values": [_round(value) for value in context.values],
                 "creatorId": _CREATOR,
-                "dataSource": passage.corpus,
-                "dataIndex": str(passage.doc),
+                "dataSource": context.corpus,
+                "dataIndex": str(context.doc),
                 "createdAt": self.created,
                 "binMin": low,
                 "binMax": high,
                 "binContains": contains,
-                "qualifyingTokenIndex": passage.peak,
+                "qualifyingTokenIndex": context.peak,
             }
 
     def explanations(self, feature: Feature) -> Iterator[dict[str, Any]]:
@@ -191,11 +191,11 @@ class _About:
                 "bin_min": low,
                 "bin_max": high,
                 "bin_contains": contains,
-                "tokens": _tokens(passage),
-                "values": [_round(value) for value in passage.values],
-                "qualifying_token_index": passage.peak,
+                "tokens": _tokens(context),
+                "values": [_round(value) for value in context.values],
+                "qualifying_token_index": context.peak,
             }
-            for passage, low, high, contains in _groups(feature)
+            for context, low, high, contains in _groups(feature)
         ]
         head = {"feature_index": int(feature.name.rpartition("/")[2]), **_tables(feature), "n_prompts_total": self.windows}
         return head | {"n_tokens_in_prompt": self.context, "dataset": self.corpora, "decoder_weights_dist": [], "activations": groups}
@@ -224,20 +224,20 @@ def _tables(feature: Feature) -> dict[str, Any]:
     }
 
 
-def _groups(feature: Feature) -> Iterator[tuple[Passage, float | int, float | int, float | int]]:
+def _groups(feature: Feature) -> Iterator[tuple[Context, float | int, float | int, float | int]]:
     """Examples with the bounds of their group and the share of activations in it; of the top group -1, the maximum and -1."""
-    for passage in feature.top:
-        yield passage, -1, _round(feature.max), -1
+    for context in feature.top:
+        yield context, -1, _round(feature.max), -1
     each = len(feature.histogram) // INTERVALS
     for i in reversed(range(len(feature.intervals))):
         low, high = map(_round, feature.stretch(i))
         inside = sum(feature.histogram[i * each : (i + 1) * each])
-        for passage in feature.intervals[i]:
-            yield passage, low, high, _round(inside / max(1, sum(feature.histogram)))
+        for context in feature.intervals[i]:
+            yield context, low, high, _round(inside / max(1, sum(feature.histogram)))
 
 
-def _tokens(passage: Passage) -> list[str]:
-    return [token.replace("\0", " ") for token in passage.tokens]  # their database cannot hold the character
+def _tokens(context: Context) -> list[str]:
+    return [token.replace("\0", " ") for token in context.tokens]  # their database cannot hold the character
 
 
 def _round(value: float | int, digits: int = 5) -> float:

@@ -9,7 +9,7 @@ from hooke.atlas.records import INTERVALS, Label
 
 
 @dataclass(frozen=True)
-class Passage:
+class Context:
     """A stretch of text around a place where a feature fired, or, of a near miss, where it might have and did not."""
 
     tokens: list[str]
@@ -30,10 +30,10 @@ class Passage:
         """The activation at the peak; 0 for a near miss."""
         return self.values[self.peak]
 
-    def near(self, before: int = 12, after: int = 12) -> "Passage":
+    def near(self, before: int = 12, after: int = 12) -> "Context":
         """The same with at most so many tokens on each side of the peak."""
         low, high = max(0, self.peak - before), self.peak + after + 1
-        return Passage(self.tokens[low:high], self.values[low:high], self.peak - low, self.corpus, self.doc, self.start + low)
+        return Context(self.tokens[low:high], self.values[low:high], self.peak - low, self.corpus, self.doc, self.start + low)
 
 
 @dataclass(frozen=True)
@@ -118,11 +118,11 @@ class Feature:
     """Share of its summed activation on its first, its five and its twenty strongest tokens."""
     tokens: list[TokenShare] = field(default_factory=list)
     """The tokens it spends most of its activation on, most first."""
-    top: list[Passage] = field(default_factory=list)
+    top: list[Context] = field(default_factory=list)
     """Where it fired most, strongest first."""
-    intervals: list[list[Passage]] = field(default_factory=list)
+    intervals: list[list[Context]] = field(default_factory=list)
     """Places from each of equal stretches of its range, weakest stretch first."""
-    misses: list[Passage] = field(default_factory=list)
+    misses: list[Context] = field(default_factory=list)
     """Near misses: places with the same token, or in the most alike text, on which it is silent."""
     promoted: list[OutputToken] = field(default_factory=list)
     """Tokens whose logits its decoder row raises most."""

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from hooke.atlas import wording
-from hooke.atlas.feature import Feature, Passage
+from hooke.atlas.feature import Context, Feature
 from hooke.atlas.records import NO_MEANING, TOO_RARE, SaeEntry
 from hooke.atlas.search import SearchResult
 from hooke.text.marks import stripped
@@ -20,7 +20,7 @@ def fragment(feature: Feature) -> Markup:
     """A feature in a notebook's cell: name, trust, figures and its strongest examples, styled by itself."""
     rows = [*(wording.trust(feature.label) if feature.label else ()), *wording.facts(feature)]
     cells = [tag("tr", tag("td", name, style=_CELL + ";opacity:.75"), tag("td", value, style=_CELL)) for name, value in rows]
-    examples = [tag("p", _tinted(passage.near(), feature.max), style="margin:.2em 0") for passage in feature.top[:5]]
+    examples = [tag("p", _tinted(context.near(), feature.max), style="margin:.2em 0") for context in feature.top[:5]]
     name = tag("code", stripped(feature.name), style="opacity:.75;background:none")
     return tag("div", tag("b", tag("bdi", heading(feature))), " ", name, tag("table", tag("tbody", cells)), examples)
 
@@ -59,8 +59,8 @@ def heading(feature: Feature) -> str:
     return stripped(feature.title or wording.NO_LABEL)[:LABEL] or wording.NO_LABEL
 
 
-def _tinted(passage: Passage, maximum: float) -> Markup:
-    steps = [wording.step(value, maximum) for value in passage.values]
+def _tinted(context: Context, maximum: float) -> Markup:
+    steps = [wording.step(value, maximum) for value in context.values]
     return join(
-        [tag("span", token, style=f"background:{_TINTS[s]}") if s else token for token, s in zip(passage.tokens, steps, strict=True)]
+        [tag("span", token, style=f"background:{_TINTS[s]}") if s else token for token, s in zip(context.tokens, steps, strict=True)]
     )

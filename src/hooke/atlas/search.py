@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from hooke.atlas import schema
-from hooke.atlas.feature import Passage, Written
+from hooke.atlas.feature import Context, Written
 from hooke.atlas.naming import Name
 from hooke.atlas.packing import unpack_numbers
 from hooke.atlas.query import Query
@@ -73,7 +73,7 @@ class SearchHit:
     """Largest activation seen."""
     found_in: tuple[str, ...] = ()
     """Where the words were found: ``label``, ``context``, ``output``, ``meaning``."""
-    passage: Passage | None = None
+    passage: Context | None = None
     """Text it fires on that has the words."""
     written: Written = field(default_factory=Written)
     """What a person wrote about it."""
@@ -144,7 +144,7 @@ class Search:
         """Features in whose names, labels, contexts or outputs the words are."""
         deep = _DEEP if sort != "match" or self._narrow() else max(100, 3 * limit)
         ranked: dict[str, _Ranking] = {}
-        passages: dict[int, Passage] = {}
+        contexts: dict[int, Context] = {}
         if "label" in where:
             asked = len(query.wanted) if every else 1
             own = [i for i, w in self._written.items() if w.label and query.hits(w.label) >= asked]
@@ -153,8 +153,8 @@ class Search:
         if "output" in where:
             ranked["output"] = _numbered(self._words(query.match("promoted", every=every), deep))
         if "context" in where:
-            ranked["context"] = self._contexts(query, deep, passages, every=every)
-        return self._joined(ranked, passages, sort, limit)
+            ranked["context"] = self._contexts(query, deep, contexts, every=every)
+        return self._joined(ranked, contexts, sort, limit)
 
     def near(self, score: Callable[[Sequence[str]], Any], sort: str, limit: int) -> list[SearchHit]:
         """Features whose labels `score` puts highest; it is given the different labels and gives a number for each."""
@@ -204,7 +204,7 @@ class Search:
             found += self._db.execute(schema.FIND_WORDS, {"match": match, "low": low, "high": high, "limit": limit}).fetchall()
         return [feature for (feature,) in found]
 
-    def _contexts(self, query: Query, limit: int, passages: dict[int, Passage], *, every: bool) -> "_Ranking":
+    def _contexts(self, query: Query, limit: int, contexts: dict[int, Context], *, every: bool) -> "_Ranking":
         """Features with many examples in windows that have the words; of the foremost, those first that have them near their peaks."""
         rows = self._db.execute(schema.FIND_WINDOWS, {"match": query.match("body", every=every), "limit": _WINDOWS})
         lists, read = [np.zeros(0, np.int64)], 0
@@ -218,20 +218,20 @@ class Search:
         tally = dict(zip(*(column.tolist() for column in np.unique(np.concatenate(inside), return_counts=True)), strict=True))
         passing = {row[0] for row in self._among("index", -1, tally)} if self._narrow() else tally.keys()
         found = sorted((-times, feature) for feature, times in tally.items() if feature in passing)[:limit]
-        close = sorted((-self._closeness(feature, query, passages), feature) for _, feature in found[:_CLOSE])
+        close = sorted((-self._closeness(feature, query, contexts), feature) for _, feature in found[:_CLOSE])
         return [*close, *((_DAMPING + times / _DEEP, feature) for times, feature in found[_CLOSE:])]
 
-    def _closeness(self, feature: int, query: Query, passages: dict[int, Passage]) -> int:
-        """Words of the query near the peaks of a feature's strongest examples, summed; the first passage that has most is kept."""
+    def _closeness(self, feature: int, query: Query, contexts: dict[int, Context]) -> int:
+        """Words of the query near the peaks of a feature's strongest examples, summed; the first context that has most is kept."""
         total = best = 0
-        for passage in self.atlas.feature(self._name(feature), around=12).top:
-            hits = fit(query, passage)
+        for context in self.atlas.feature(self._name(feature), around=12).top:
+            hits = fit(query, context)
             total += hits
             if hits > best:
-                best, passages[feature] = hits, passage
+                best, contexts[feature] = hits, context
         return total
 
-    def _joined(self, ranked: dict[str, "_Ranking"], passages: dict[int, Passage], sort: str, limit: int) -> list[SearchHit]:
+    def _joined(self, ranked: dict[str, "_Ranking"], contexts: dict[int, Context], sort: str, limit: int) -> list[SearchHit]:
         """The lists as one; of what fits as well, the better labelled first."""
         points: dict[int, float] = defaultdict(float)
         where: dict[int, tuple[str, ...]] = {}
@@ -243,15 +243,15 @@ class Search:
                 where[feature] = (*where.get(feature, ()), name)
         rows = self._among("score", -1, points)
         rows.sort(key=(lambda row: -points[row[0]]) if sort == "match" else _KEYS[sort])
-        return self._hits(rows[:limit], where, passages)
+        return self._hits(rows[:limit], where, contexts)
 
     def _hits(
-        self, rows: Iterable[tuple[Any, ...]], where: dict[int, tuple[str, ...]] | None = None, passages: dict[int, Passage] | None = None
+        self, rows: Iterable[tuple[Any, ...]], where: dict[int, tuple[str, ...]] | None = None, contexts: dict[int, Context] | None = None
     ) -> list[SearchHit]:
         hits = []
         for row in rows:
             feature, _, kind, score, evidence, density, largest = row
-            passage = (passages or {}).get(feature)
+            context = (contexts or {}).get(feature)
             written = self._written.get(feature, Written())
             hits.append(
                 SearchHit(
@@ -263,7 +263,7 @@ class Search:
                     float(density),
                     float(largest),
                     (where or {}).get(feature, ()),
-                    passage and passage.near(),
+                    context and context.near(),
                     written,
                     self._names.get(feature),
                 )
@@ -283,10 +283,10 @@ class Search:
 _Ranking = list[tuple[float, int]]
 
 
-def fit(query: Query, passage: Passage) -> int:
-    """How well a passage fits a query: its words there, and those on the peak itself three times."""
-    words = query.hits("".join(passage.tokens))
-    return words and words + 2 * query.hits(passage.tokens[passage.peak])
+def fit(query: Query, context: Context) -> int:
+    """How well a context fits a query: its words there, and those on the peak itself three times."""
+    words = query.hits("".join(context.tokens))
+    return words and words + 2 * query.hits(context.tokens[context.peak])
 
 
 def _numbered(features: Iterable[int]) -> _Ranking:

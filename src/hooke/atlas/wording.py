@@ -3,7 +3,7 @@
 import math
 from collections.abc import Iterable, Iterator
 
-from hooke.atlas.feature import Feature, Passage
+from hooke.atlas.feature import Context, Feature
 from hooke.atlas.records import QUANTILES, Label, Score
 
 NO_LABEL = "no label"
@@ -107,9 +107,9 @@ def step(value: float, maximum: float) -> int:
     return 0 if value <= 0 or maximum <= 0 else min(STEPS, math.ceil(STEPS * value / maximum - 1e-9) or 1)
 
 
-def source(passage: Passage) -> str:
-    """Where a passage comes from."""
-    return f"{passage.corpus} {passage.doc}:{passage.start + passage.peak}"
+def source(context: Context) -> str:
+    """Where a context comes from."""
+    return f"{context.corpus} {context.doc}:{context.start + context.peak}"
 
 
 def heights(histogram: Iterable[int]) -> list[float]:

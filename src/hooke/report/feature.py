@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files
 
 from hooke.atlas import wording
-from hooke.atlas.feature import Feature, OutputToken, Passage, Relative
+from hooke.atlas.feature import Context, Feature, OutputToken, Relative
 from hooke.atlas.notebook import LABEL, heading
 from hooke.explain.rules.phrasing import reworded, shortened
 from hooke.report.document import document, masthead
@@ -23,15 +23,15 @@ def page(feature: Feature) -> str:
         tag("header", masthead([_star(feature), tag("bdi", title)], tag("code", tag("bdi", stripped(feature.name)))), _written(feature)),
         tag(
             "main",
-            _passages("Where it fires most", feature.top, feature),
+            _contexts("Where it fires most", feature.top, feature),
             _outputs(feature),
             tag("div", _relatives("Alike in what they write", "cosine", feature.neighbours), class_="half"),
             tag("div", _relatives("Fires on the same tokens", "Jaccard", feature.together), class_="half"),
             *(
-                _passages("Where it reaches {} to {}".format(*map(wording.number, feature.stretch(i))), feature.intervals[i], feature)
+                _contexts("Where it reaches {} to {}".format(*map(wording.number, feature.stretch(i))), feature.intervals[i], feature)
                 for i in reversed(range(len(feature.intervals)))
             ),
-            _passages("Near misses: alike, and it is silent", feature.misses, feature),
+            _contexts("Near misses: alike, and it is silent", feature.misses, feature),
             tag(
                 "section",
                 tag("h2", "Figures"),
@@ -94,28 +94,28 @@ def _tokens(feature: Feature) -> Markup | None:
     return _table(("token", "times", "of activation", "log-odds"), rows)
 
 
-def _passages(title: str, passages: Sequence[Passage], feature: Feature) -> Markup | None:
-    if not passages:
+def _contexts(title: str, contexts: Sequence[Context], feature: Feature) -> Markup | None:
+    if not contexts:
         return None
     rows = [
         tag(
             "li",
-            tag("span", wording.number(passage.activation) if passage.activation else "–", class_="value"),
-            tag("p", highlighted(passage, feature.max), class_="tokens", dir="auto"),
-            tag("span", tag("bdi", wording.source(passage)), class_="source soft"),
+            tag("span", wording.number(context.activation) if context.activation else "–", class_="value"),
+            tag("p", highlighted(context, feature.max), class_="tokens", dir="auto"),
+            tag("span", tag("bdi", wording.source(context)), class_="source soft"),
         )
-        for passage in passages
+        for context in contexts
     ]
     return tag("section", tag("h2", title), tag("ol", rows, class_="passages"))
 
 
-def highlighted(passage: Passage, maximum: float) -> Markup:
-    """A passage, each token tinted by how strongly the feature fires on it, the peak underlined."""
+def highlighted(context: Context, maximum: float) -> Markup:
+    """A context, each token tinted by how strongly the feature fires on it, the peak underlined."""
     parts: list[Markup] = []
-    for at, (token, value) in enumerate(zip(passage.tokens, passage.values, strict=True)):
+    for at, (token, value) in enumerate(zip(context.tokens, context.values, strict=True)):
         bare = token.lstrip(" ")
         kinds = [f"s{step}"] if (step := wording.step(value, maximum)) else []
-        kinds += ["peak"] if at == passage.peak else []
+        kinds += ["peak"] if at == context.peak else []
         said = wording.number(value) if value > 0 else None
         shown = tag("span", _visible(bare), class_=" ".join(kinds), title=said) if kinds else _visible(bare)
         parts += [join(token[: len(token) - len(bare)]), shown]

@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from hooke.atlas import wording
-from hooke.atlas.feature import Feature, OutputToken, Passage, Relative
+from hooke.atlas.feature import Context, Feature, OutputToken, Relative
 from hooke.atlas.records import NO_MEANING, TOO_RARE
 from hooke.atlas.search import SearchHit, SearchResult
 from hooke.explain.rules.phrasing import shortened
@@ -31,11 +31,11 @@ def print_feature(feature: Feature, console: Console, *, everything: bool = Fals
     if feature.tokens:
         _section(console, "Which tokens", _tokens(feature, 20 if everything else 8))
     most = len(feature.top) if everything else _TOP
-    _passages(console, "Where it fires most", feature.top[:most], feature)
+    _contexts(console, "Where it fires most", feature.top[:most], feature)
     for i in reversed(range(len(feature.intervals))):
         low, high = map(wording.number, feature.stretch(i))
-        _passages(console, f"Where it reaches {low} to {high}", feature.intervals[i][: None if everything else 2], feature)
-    _passages(console, "Near misses: alike, and it is silent", feature.misses[: None if everything else 4], feature)
+        _contexts(console, f"Where it reaches {low} to {high}", feature.intervals[i][: None if everything else 2], feature)
+    _contexts(console, "Near misses: alike, and it is silent", feature.misses[: None if everything else 4], feature)
     if feature.promoted or feature.suppressed:
         pairs = [("raises", _outputs(feature.promoted)), ("lowers", _outputs(feature.suppressed))]
         _section(console, f"What it writes ({wording.APPROXIMATE})", _pairs([(name, text) for name, text in pairs if text]))
@@ -104,30 +104,30 @@ def _quoted(token: str) -> Text:
     return Text(f"“{marked(token)[:40]}”")
 
 
-def _passages(console: Console, title: str, passages: Sequence[Passage], feature: Feature) -> None:
-    if not passages:
+def _contexts(console: Console, title: str, contexts: Sequence[Context], feature: Feature) -> None:
+    if not contexts:
         return
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(justify="right", no_wrap=True, style="dim")
     grid.add_column(overflow="fold")
-    for passage in passages:
-        line = highlighted(passage.near(_BEFORE, _AFTER), feature.max, colour=console.color_system is not None)
-        line.append(f"   {marked(wording.source(passage))}", style="dim")
-        grid.add_row(wording.number(passage.activation) if passage.activation else "–", line)
+    for context in contexts:
+        line = highlighted(context.near(_BEFORE, _AFTER), feature.max, colour=console.color_system is not None)
+        line.append(f"   {marked(wording.source(context))}", style="dim")
+        grid.add_row(wording.number(context.activation) if context.activation else "–", line)
     _section(console, title, grid)
 
 
-def highlighted(passage: Passage, maximum: float, *, colour: bool) -> Text:
-    """A passage on one line, its tokens tinted by how strongly the feature fires; without `colour` the peak stands in ⟦ ⟧."""
+def highlighted(context: Context, maximum: float, *, colour: bool) -> Text:
+    """A context on one line, its tokens tinted by how strongly the feature fires; without `colour` the peak stands in ⟦ ⟧."""
     line = Text()
-    for at, (token, value) in enumerate(zip(passage.tokens, passage.values, strict=True)):
+    for at, (token, value) in enumerate(zip(context.tokens, context.values, strict=True)):
         piece = marked(token)
         bare = piece.lstrip(" ")
         line.append(piece[: len(piece) - len(bare)])
-        if at == passage.peak and not colour:
+        if at == context.peak and not colour:
             bare = f"⟦{bare}⟧"
         style = _TINTS[wording.step(value, maximum)]
-        line.append(bare, style=f"{style} bold" if at == passage.peak and value > 0 else "underline" if at == passage.peak else style)
+        line.append(bare, style=f"{style} bold" if at == context.peak and value > 0 else "underline" if at == context.peak else style)
     return line
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from hooke.atlas.feature import Feature, Passage, Relative, Written
+from hooke.atlas.feature import Context, Feature, Relative, Written
 from hooke.atlas.search import SearchHit
 
 
@@ -157,7 +157,7 @@ class Stretch:
     """To here."""
     share: float | None
     """Share of all its firings that lie in this stretch; None where nothing was counted."""
-    passages: list[Passage]
+    passages: list[Context]
     """Some places, drawn by lot."""
 
 
@@ -173,7 +173,7 @@ class Examples:
 class NearMisses:
     """Places where a feature might have fired and did not."""
 
-    passages: list[Passage]
+    passages: list[Context]
     """Same token, or the most alike text."""
 
 

@@ -1,6 +1,6 @@
 // Every call the page makes. All go to the server it came from; a problem becomes an error with the server's own sentence.
 import type {
-  About, FeatureHead, FeaturePage, Lists, Note, Passage, ReadEvent, Relative, RunDetail, RunRow, SaeRow, SearchPage, Stretch,
+  About, FeatureHead, FeaturePage, Lists, Note, Context, ReadEvent, Relative, RunDetail, RunRow, SaeRow, SearchPage, Stretch,
 } from "./types";
 
 const BASE = "/api/v1";
@@ -55,7 +55,7 @@ export const api = {
   features: (wanted: Query, signal?: AbortSignal) => get<FeaturePage>(`/features${query(wanted)}`, signal),
   feature: (name: string, signal?: AbortSignal) => get<FeatureHead>(`/features/${name}`, signal),
   examples: (name: string) => get<{ stretches: Stretch[] }>(`/features/${name}/examples`),
-  misses: (name: string) => get<{ passages: Passage[] }>(`/features/${name}/near-misses`),
+  misses: (name: string) => get<{ passages: Context[] }>(`/features/${name}/near-misses`),
   neighbours: (name: string) => get<{ alike: Relative[]; together: Relative[] }>(`/features/${name}/neighbours`),
   search: (wanted: Query, signal?: AbortSignal) => get<SearchPage>(`/search${query(wanted)}`, signal),
   write: (name: string, change: { star?: boolean; note?: string; label?: string }) => send<Note>("PUT", `/notes/${name}`, change),

@@ -370,6 +370,24 @@ export interface components {
             label?: string | null;
         };
         /**
+         * Context
+         * @description A stretch of text around a place where a feature fired, or, of a near miss, where it might have and did not.
+         */
+        Context: {
+            /** Tokens */
+            tokens: string[];
+            /** Values */
+            values: number[];
+            /** Peak */
+            peak: number;
+            /** Corpus */
+            corpus: string;
+            /** Doc */
+            doc: number;
+            /** Start */
+            start: number;
+        };
+        /**
          * Curve
          * @description One SAE's training.
          */
@@ -427,11 +445,11 @@ export interface components {
             /** Tokens */
             tokens?: components["schemas"]["TokenShare"][];
             /** Top */
-            top?: components["schemas"]["Passage"][];
+            top?: components["schemas"]["Context"][];
             /** Intervals */
-            intervals?: components["schemas"]["Passage"][][];
+            intervals?: components["schemas"]["Context"][][];
             /** Misses */
-            misses?: components["schemas"]["Passage"][];
+            misses?: components["schemas"]["Context"][];
             /** Promoted */
             promoted?: components["schemas"]["OutputToken"][];
             /** Suppressed */
@@ -631,7 +649,7 @@ export interface components {
          */
         NearMisses: {
             /** Passages */
-            passages: components["schemas"]["Passage"][];
+            passages: components["schemas"]["Context"][];
         };
         /**
          * Neighbours
@@ -663,24 +681,6 @@ export interface components {
             text: string;
             /** Weight */
             weight: number;
-        };
-        /**
-         * Passage
-         * @description A stretch of text around a place where a feature fired, or, of a near miss, where it might have and did not.
-         */
-        Passage: {
-            /** Tokens */
-            tokens: string[];
-            /** Values */
-            values: number[];
-            /** Peak */
-            peak: number;
-            /** Corpus */
-            corpus: string;
-            /** Doc */
-            doc: number;
-            /** Start */
-            start: number;
         };
         /**
          * Relative
@@ -817,7 +817,7 @@ export interface components {
              * @default []
              */
             found_in: string[];
-            passage?: components["schemas"]["Passage"] | null;
+            passage?: components["schemas"]["Context"] | null;
             written?: components["schemas"]["Written"];
             named?: components["schemas"]["Name"] | null;
         };
@@ -849,7 +849,7 @@ export interface components {
             /** Share */
             share: number | null;
             /** Passages */
-            passages: components["schemas"]["Passage"][];
+            passages: components["schemas"]["Context"][];
         };
         /**
          * TokenShare
@@ -926,6 +926,7 @@ export interface components {
 export type About = components['schemas']['About'];
 export type AnalyzeRequest = components['schemas']['AnalyzeRequest'];
 export type Change = components['schemas']['Change'];
+export type Context = components['schemas']['Context'];
 export type Curve = components['schemas']['Curve'];
 export type Examples = components['schemas']['Examples'];
 export type Feature = components['schemas']['Feature'];
@@ -942,7 +943,6 @@ export type NearMisses = components['schemas']['NearMisses'];
 export type Neighbours = components['schemas']['Neighbours'];
 export type Note = components['schemas']['Note'];
 export type OutputToken = components['schemas']['OutputToken'];
-export type Passage = components['schemas']['Passage'];
 export type Relative = components['schemas']['Relative'];
 export type RunDetail = components['schemas']['RunDetail'];
 export type RunRow = components['schemas']['RunRow'];

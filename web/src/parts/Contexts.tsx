@@ -1,7 +1,7 @@
 // Where a feature fires: strongest, from each stretch of its range, and where it might and does not.
 import { useState } from "preact/hooks";
 import { api } from "../api/client";
-import type { FeatureHead, Passage } from "../api/types";
+import type { FeatureHead, Context } from "../api/types";
 import { useLoaded } from "../state/load";
 import { number, percent } from "../state/words";
 import { Empty, Failed } from "./Bits";
@@ -24,7 +24,7 @@ export function Contexts({ name, head }: { name: string; head: FeatureHead }) {
   );
 }
 
-function Listed({ passages, most, few = FIRST }: { passages: Passage[]; most: number; few?: number }) {
+function Listed({ passages, most, few = FIRST }: { passages: Context[]; most: number; few?: number }) {
   const [all, set] = useState(false);
   if (!passages.length) return <Empty>No example was kept: it fired too seldom in the text that was read.</Empty>;
   return (

@@ -1,6 +1,6 @@
 // Texts with tokens tinted by an activation, and names that come from outside.
 import type { ComponentChildren } from "preact";
-import type { Passage } from "../api/types";
+import type { Context } from "../api/types";
 import { clean, NO_LABEL, number, pieces, step } from "../state/words";
 
 /** Text from outside, every hidden character shown as a mark. */
@@ -16,7 +16,7 @@ export function Label({ text, own }: { text: string | null | undefined; own?: st
 }
 
 /** One example: a stretch of text, each token tinted by how strongly the feature fires there. */
-export function Example({ passage, most, children }: { passage: Passage; most: number; children?: ComponentChildren }) {
+export function Example({ passage, most, children }: { passage: Context; most: number; children?: ComponentChildren }) {
   const peak = passage.values[passage.peak] ?? 0;
   const active = passage.values.filter((value) => value > 0).length;
   const said = peak > 0

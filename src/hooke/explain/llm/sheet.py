@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
-from hooke.atlas.feature import Feature, Passage
+from hooke.atlas.feature import Context, Feature
 from hooke.atlas.records import NO_MEANING, TOO_RARE, document_key
 from hooke.text.marks import marked
 
@@ -51,7 +51,7 @@ def evidence(feature: Feature) -> Sheet:
     At most some 700 tokens: `STRONGEST`, `UPPER` and `LOWER` contexts with ten words on either side and their strength, `MISSES` near
     misses, the tokens it makes likelier, and what the rule says of it.
     """
-    places = [passage for passage in _where_it_fires(feature) if not _scored(passage)]
+    places = [context for context in _where_it_fires(feature) if not _scored(context)]
     taken: set[int] = set()
     half, rest = feature.max / 2, _by_lot([*feature.top, *places], feature.name)
     groups = (
@@ -94,50 +94,50 @@ def texts(feature: Feature) -> list[Place]:
     return [Place(_shown(p, set()), i < len(fires), _key(p)) for i, p in enumerate((*fires, *silent))]
 
 
-def _where_it_fires(feature: Feature) -> list[Passage]:
+def _where_it_fires(feature: Feature) -> list[Context]:
     return [*feature.top, *(p for part in feature.intervals for p in part)]
 
 
-def _key(passage: Passage) -> int:
-    return document_key(passage.corpus, passage.doc)
+def _key(context: Context) -> int:
+    return document_key(context.corpus, context.doc)
 
 
-def _scored(passage: Passage) -> bool:
-    return bool(_key(passage) & 1)
+def _scored(context: Context) -> bool:
+    return bool(_key(context) & 1)
 
 
 def _by_lot(values: Sequence[T], seed: str) -> list[T]:
     return random.Random(seed).sample(list(values), len(values))  # noqa: S311 (no secret)
 
 
-def _mixed(misses: Sequence[Passage]) -> list[Passage]:
+def _mixed(misses: Sequence[Context]) -> list[Context]:
     """Near misses, of which an atlas lists those with the same token first: from both ends in turn, so that either kind is there."""
     ends = zip(misses, reversed(misses), strict=True)
-    return [passage for pair in ends for passage in pair]
+    return [context for pair in ends for context in pair]
 
 
-def _take(passages: Iterable[Passage], most: int, taken: set[int], fits: Callable[[Passage], bool] = lambda _: True) -> list[Passage]:
+def _take(contexts: Iterable[Context], most: int, taken: set[int], fits: Callable[[Context], bool] = lambda _: True) -> list[Context]:
     """The first that fit, each from a document of its own; their documents are `taken` then."""
-    found: list[Passage] = []
-    for passage in passages:
-        if len(found) < most and _key(passage) not in taken and fits(passage):
-            taken.add(_key(passage))
-            found.append(passage)
+    found: list[Context] = []
+    for context in contexts:
+        if len(found) < most and _key(context) not in taken and fits(context):
+            taken.add(_key(context))
+            found.append(context)
     return found
 
 
-def _hot(passage: Passage) -> set[int]:
+def _hot(context: Context) -> set[int]:
     """The tokens on which it is at least half as active as on the peak."""
-    return {i for i, value in enumerate(passage.values) if value >= passage.activation / 2}
+    return {i for i, value in enumerate(context.values) if value >= context.activation / 2}
 
 
-def _shown(passage: Passage, marks: set[int]) -> str:
+def _shown(context: Context, marks: set[int]) -> str:
     """The text around the peak on one line, the tokens `marks` between guillemets."""
-    low = _edge(passage.tokens, passage.peak, -1)
-    high = _edge(passage.tokens, passage.peak, 1)
+    low = _edge(context.tokens, context.peak, -1)
+    high = _edge(context.tokens, context.peak, 1)
     parts, inside = [], False
     for i in range(low, high + 1):
-        token, hot = _visible(passage.tokens[i]), i in marks
+        token, hot = _visible(context.tokens[i]), i in marks
         body = token.lstrip(" ") or "␣" if hot else token
         if inside and not hot:
             parts.append(_CLOSE)
