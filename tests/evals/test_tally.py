@@ -5,7 +5,7 @@ import torch
 
 from hooke.codes import Codes
 from hooke.evals.sums import resampling
-from hooke.evals.tally import Place, Stand, Tally, core, fidelity, histogram, part_figures, recovered
+from hooke.evals.tally import CountedTokens, Stand, Tally, core, fidelity, histogram, part_figures, recovered
 from hooke.model.partial import Losses
 
 D, M, SIZES = 12, 30, (4, 3, 5)
@@ -35,7 +35,7 @@ def batches(seed: int):
         clean = normal(n).abs() * has_next
         losses = [clean + normal(n).abs() * has_next for _ in range(4)]
         kl = [normal(n).abs() for _ in range(4)]
-        place = Place(window, pos, resampling(range(number, number + size), 0), [CORPORA[i % 4] for i in range(size)], has_next)
+        place = CountedTokens(window, pos, resampling(range(number, number + size), 0), [CORPORA[i % 4] for i in range(size)], has_next)
         number += size
         yield place, Stand(x, rebuilt, codes.l0, dense.double().sum(1).float()), codes, Losses(clean, losses, kl)
 
@@ -207,7 +207,7 @@ def test_codes_that_stay_are_smooth_and_codes_that_never_do_are_not():
     stays, leaps = torch.tensor([[1.0, 0, 2, 0]] * 6), torch.eye(6)
     for dense, wanted in ((stays, 0.0), (leaps, 1.0)):
         tally = Tally(torch.zeros(2, dtype=torch.float64), dense.shape[1])
-        place = Place(torch.zeros(6, dtype=torch.int64), torch.arange(6), resampling([0], 0), ["news"], torch.ones(6))
+        place = CountedTokens(torch.zeros(6, dtype=torch.int64), torch.arange(6), resampling([0], 0), ["news"], torch.ones(6))
         tally.add_codes(place, Codes.from_dense(dense))
         moved, both, _ = tally.groups["all"]["parts"][0]
         assert moved / both == wanted

@@ -17,7 +17,7 @@ from hooke.files import write_safetensors
 from hooke.sae import Sae
 from hooke.sae.formats import DIALECTS, inspect, open_sae
 from hooke.sae.formats.gemma_scope import write_npz
-from hooke.sae.formats.sites import lens_hook, model_id, module_path, place
+from hooke.sae.formats.sites import lens_hook, model_id, module_path, parse_hook
 
 
 def acts(width: int, tokens: int = 40) -> torch.Tensor:
@@ -304,11 +304,11 @@ def test_sites_of_every_grammar() -> None:
         ("resid_post_layer_8", pythia, "resid_post.8"),
         ("mlp_out_layer1", pythia, "mlp_out.1"),
     ]
-    assert [place(hook, model).site for hook, model, _ in rows] == [site for _, _, site in rows]
-    assert place("layers.5.mlp", llama, side="input").site == "mlp_in.5"
+    assert [parse_hook(hook, model).site for hook, model, _ in rows] == [site for _, _, site in rows]
+    assert parse_hook("layers.5.mlp", llama, side="input").site == "mlp_in.5"
     for hook, model in [("blocks.3.mlp.hook_out", gemma), ("model.layers.5.mlp", gemma), ("hook_embed", "gpt2"), ("nonsense", gemma)]:
         with pytest.raises(UnknownName, match="unknown site"):
-            place(hook, model)
+            parse_hook(hook, model)
     assert model_id("pythia-70m-deduped") == pythia
 
 
@@ -320,8 +320,8 @@ def test_a_site_written_as_a_module_or_hook_is_read_back(kind: str, model: str) 
     site = Site(4, kind)
     path, side = module_path(site, model)
     if not (kind == "resid_mid" and "pythia" in model):  # GPT-NeoX has no such place
-        assert place(f"{path}.{side}", model).site == str(site)
-    assert place(lens_hook(site, "none"), model).site == str(site)
+        assert parse_hook(f"{path}.{side}", model).site == str(site)
+    assert parse_hook(lens_hook(site, "none"), model).site == str(site)
 
 
 def test_the_table_of_dialects_is_documented() -> None:

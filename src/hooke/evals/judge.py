@@ -10,7 +10,7 @@ from torch import Tensor
 from hooke.errors import HookeError
 from hooke.evals.baselines import Baseline
 from hooke.evals.sums import plain, resampling
-from hooke.evals.tally import Place, Stand, Tally, core, fidelity, histogram, part_figures, recovered
+from hooke.evals.tally import CountedTokens, Stand, Tally, core, fidelity, histogram, part_figures, recovered
 from hooke.model import Model
 from hooke.model.partial import Edit, Losses, Passes, losses
 from hooke.names import Site
@@ -45,7 +45,7 @@ class Judge:
     def see(self, batch: Sequence[tuple[int, Window]], lengths: Int[Tensor, " batch"], passes: Passes, stride: int) -> None:
         """Count in a batch of numbered windows; baselines are run on those whose number `stride` divides."""
         windows = [window for _, window in batch]
-        place = self._place([number for number, _ in batch], windows, lengths, passes)
+        counted = self._counted([number for number, _ in batch], windows, lengths, passes)
         stands, hidden = [], []
         for sae in self.saes:
             x = passes.at(sae.facts.input_sites)
@@ -54,15 +54,15 @@ class Judge:
             own = torch.zeros(len(x), device=x.device).index_add_(0, codes.row, codes.value)
             stands.append(Stand(passes.at(sae.facts.output_sites), rebuilt, codes.l0, own))
             hidden.append(passes.hidden_with(_edits(sae, passes, rebuilt)))
-            self.tallies[len(stands) - 1].add_codes(place, codes)
+            self.tallies[len(stands) - 1].add_codes(counted, codes)
         found = losses(self.model, passes.hidden[passes.keep], hidden, _targets(passes, lengths))
-        self._check(found, stands, windows, place, [sae.name for sae in self.saes])
+        self._check(found, stands, windows, counted, [sae.name for sae in self.saes])
         for i, stand in enumerate(stands):
-            self.tallies[i].add(place, stand, found, i)
+            self.tallies[i].add(counted, stand, found, i)
         chosen = torch.tensor([row for row, (number, _) in enumerate(batch) if number % stride == 0], dtype=torch.int64)
         if len(chosen):
             self._compare(chosen, [batch[row] for row in chosen.tolist()], lengths[chosen], passes, stands, found)
-        self.tokens += len(place.window)
+        self.tokens += len(counted.window)
         self.windows += len(windows)
         self.batches += 1
 
@@ -72,13 +72,13 @@ class Judge:
         """Run every baseline on some rows of a batch."""
         inside = torch.isin(passes.keep.nonzero()[:, 0].cpu(), chosen)
         part = passes.rows(chosen.to(passes.ids.device))
-        place = self._place([number for number, _ in batch], [window for _, window in batch], lengths, part)
+        counted = self._counted([number for number, _ in batch], [window for _, window in batch], lengths, part)
         own = Losses(found.clean[inside], [ce[inside] for ce in found.cross_entropy], [kl[inside] for kl in found.kl])
         tallies, beside, hidden = [], [], []
         for i, (sae, whole) in enumerate(zip(self.saes, stands, strict=True)):
             here = inside.to(whole.x.device)
             stand = Stand(whole.x[here], whole.rebuilt[here], whole.l0[here], whole.l1[here])
-            self.tallies[i].add_paired(place, stand, own, i)
+            self.tallies[i].add_paired(counted, stand, own, i)
             for name, tally in self.beside[i].items():
                 rebuilt = self.baselines[i][name.partition("_")[0]](stand.x, stand.rebuilt)
                 edits = _edits(sae, part, rebuilt.acts)
@@ -93,7 +93,7 @@ class Judge:
             beside.append(beside[0])
         seen = losses(self.model, part.hidden[part.keep], hidden, _targets(part, lengths))
         for which, (tally, stand) in enumerate(zip(tallies, beside, strict=True)):
-            tally.add(place, stand, seen, which)
+            tally.add(counted, stand, seen, which)
 
     def _together(self, passes: Passes) -> Tensor:
         """What the LM head reads with all SAEs in at once, each fed with what the ones below it left."""
@@ -101,18 +101,20 @@ class Judge:
             [(sae.facts.input_sites[0], sae.facts.output_sites[0], lambda x, sae=sae: sae.reconstruct(x.float())) for sae in self.saes]
         )
 
-    def _place(self, numbers: Sequence[int], windows: Sequence[Window], lengths: Tensor, passes: Passes) -> Place:
+    def _counted(self, numbers: Sequence[int], windows: Sequence[Window], lengths: Tensor, passes: Passes) -> CountedTokens:
         window, pos = passes.keep.nonzero(as_tuple=True)
         has_next = (pos + 1 < lengths.to(pos.device)[window]).double()
-        return Place(window, pos, resampling(numbers, self.seed), [w.corpus for w in windows], has_next)
+        return CountedTokens(window, pos, resampling(numbers, self.seed), [w.corpus for w in windows], has_next)
 
-    def _check(self, found: Losses, stands: Sequence[Stand], windows: Sequence[Window], place: Place, names: Sequence[str]) -> None:
+    def _check(
+        self, found: Losses, stands: Sequence[Stand], windows: Sequence[Window], counted: CountedTokens, names: Sequence[str]
+    ) -> None:
         rows = [("the clean pass", found.clean)]
         for name, stand, ce, kl in zip(names, stands, found.cross_entropy, found.kl, strict=True):
             rows.append((name, ce + kl + (stand.x + stand.rebuilt).sum(1).double().cpu()))
         for name, values in rows:
             if not bool(values.isfinite().all()):
-                bad = windows[int(place.window.cpu()[~values.isfinite()][0])]
+                bad = windows[int(counted.window.cpu()[~values.isfinite()][0])]
                 raise HookeError(
                     f"losses or activations with {name} are not finite in document {bad.doc} of {bad.corpus!r}. "
                     "The model overflows or the SAE is damaged; load the model in bfloat16 or float32."

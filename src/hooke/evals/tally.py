@@ -24,7 +24,7 @@ _DENSE, _FREQUENT = 0.1, 0.01
 
 
 @dataclass(frozen=True)
-class Place:
+class CountedTokens:
     """Where a batch's counted tokens are."""
 
     window: Int[Tensor, " token"]
@@ -97,48 +97,48 @@ class Tally:
         self.parts = {"all": (0, d_sae or 0)} | {name: (start, stop) for name, (start, stop) in (parts or {}).items()}
         self.groups: dict[str, Sums] = {}
 
-    def add(self, place: Place, stand: Stand, losses: Losses, which: int) -> None:
+    def add(self, counted: CountedTokens, stand: Stand, losses: Losses, which: int) -> None:
         """Count a batch in."""
-        columns = stand.columns(self.centre.to(stand.x.device), losses, which, place.has_next)
+        columns = stand.columns(self.centre.to(stand.x.device), losses, which, counted.has_next)
         centred = stand.x.double() - self.centre.to(stand.x.device)
-        everything = torch.ones_like(place.window, dtype=torch.bool)
-        self._add("all", place, columns, centred, everything)
+        everything = torch.ones_like(counted.window, dtype=torch.bool)
+        self._add("all", counted, columns, centred, everything)
         if self.d_sae is None:
             return
-        for name in sorted(set(place.corpora)):
-            inside = torch.tensor([corpus == name for corpus in place.corpora], device=place.window.device)
-            self._add(f"corpus {name}", place, columns, centred, inside[place.window])
-        bins = place.pos.clamp_min(1).double().log2().floor().long()
+        for name in sorted(set(counted.corpora)):
+            inside = torch.tensor([corpus == name for corpus in counted.corpora], device=counted.window.device)
+            self._add(f"corpus {name}", counted, columns, centred, inside[counted.window])
+        bins = counted.pos.clamp_min(1).double().log2().floor().long()
         for number in bins.unique().tolist():
-            self._add(f"position {number}", place, columns, centred, bins == number)
+            self._add(f"position {number}", counted, columns, centred, bins == number)
         error = stand.x.double() - stand.rebuilt.double()
         for name, values in (("error", error), ("error squared", error.square()), ("centred squared", centred.square())):
-            self.groups["all"].add(place.weights, name, place.by_window(values))
+            self.groups["all"].add(counted.weights, name, counted.by_window(values))
 
-    def add_codes(self, place: Place, codes: Codes) -> None:
+    def add_codes(self, counted: CountedTokens, codes: Codes) -> None:
         """Count which features fired."""
         assert self.d_sae is not None
-        n, bins = len(place.corpora), min(self.d_sae, _MAX_L0) + 1
-        fired = torch.bincount(place.window[codes.row] * self.d_sae + codes.feature, minlength=n * self.d_sae).view(n, -1).double().cpu()
-        counts = torch.bincount(place.window * bins + codes.l0.clamp_max(bins - 1), minlength=n * bins).view(n, -1).double().cpu()
+        n, bins = len(counted.corpora), min(self.d_sae, _MAX_L0) + 1
+        fired = torch.bincount(counted.window[codes.row] * self.d_sae + codes.feature, minlength=n * self.d_sae).view(n, -1).double().cpu()
+        counts = torch.bincount(counted.window * bins + codes.l0.clamp_max(bins - 1), minlength=n * bins).view(n, -1).double().cpu()
         every = self.groups.setdefault("all", Sums())
-        every.add(place.weights if self.d_sae <= _MAX_RESAMPLED else place.weights[:1], "fired", fired)
-        every.add(place.weights[:1], "windows", (fired > 0).double())
-        every.add(place.weights, "l0", counts)
-        follows = (place.window.diff() == 0) & (place.pos.diff() == 1)
+        every.add(counted.weights if self.d_sae <= _MAX_RESAMPLED else counted.weights[:1], "fired", fired)
+        every.add(counted.weights[:1], "windows", (fired > 0).double())
+        every.add(counted.weights, "l0", counts)
+        follows = (counted.window.diff() == 0) & (counted.pos.diff() == 1)
         columns = torch.cat([changes(codes, follows, start, stop) for start, stop in self.parts.values()], 1)
-        every.add(place.weights, "parts", place.by_window(columns))
+        every.add(counted.weights, "parts", counted.by_window(columns))
 
-    def add_paired(self, place: Place, stand: Stand, losses: Losses, which: int) -> None:
+    def add_paired(self, counted: CountedTokens, stand: Stand, losses: Losses, which: int) -> None:
         """Count a batch in once more, among the windows that baselines were run on as well."""
-        columns = stand.columns(self.centre.to(stand.x.device), losses, which, place.has_next)
-        self.groups.setdefault("paired", Sums()).add(place.weights, "columns", place.by_window(columns))
+        columns = stand.columns(self.centre.to(stand.x.device), losses, which, counted.has_next)
+        self.groups.setdefault("paired", Sums()).add(counted.weights, "columns", counted.by_window(columns))
 
-    def _add(self, group: str, place: Place, columns: Tensor, centred: Tensor, inside: Tensor) -> None:
-        sums, n = self.groups.setdefault(group, Sums()), len(place.corpora)
-        sums.add(place.weights, "columns", by_window(columns[inside], place.window[inside], n))
+    def _add(self, group: str, counted: CountedTokens, columns: Tensor, centred: Tensor, inside: Tensor) -> None:
+        sums, n = self.groups.setdefault(group, Sums()), len(counted.corpora)
+        sums.add(counted.weights, "columns", by_window(columns[inside], counted.window[inside], n))
         resampled = group == "all" and self.d_sae is not None
-        sums.add(place.weights if resampled else place.weights[:1], "centred", by_window(centred[inside], place.window[inside], n))
+        sums.add(counted.weights if resampled else counted.weights[:1], "centred", by_window(centred[inside], counted.window[inside], n))
 
     def of(self, group: str) -> dict[str, Float[Tensor, " resample"]]:
         """The sums of `COLUMNS` in a group, and ``variance``: ``Σ‖x − μ‖²`` around the group's own mean."""

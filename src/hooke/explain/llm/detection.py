@@ -9,7 +9,7 @@ import numpy as np
 from hooke.atlas import Atlas, Name, Score
 from hooke.atlas.records import NO_MEANING, TOO_RARE
 from hooke.explain.llm.request import Request
-from hooke.explain.llm.sheet import Place, held_out
+from hooke.explain.llm.sheet import TrialContext, held_out
 from hooke.explain.rules.search import NEAR_MISS, POSITIVE
 from hooke.explain.score import balanced
 from hooke.text.marks import marked
@@ -34,7 +34,7 @@ class Trial:
 
     request: Request
     """What the reader sees."""
-    places: list[Place]
+    places: list[TrialContext]
     """The places, in the order in which they are numbered from 1."""
 
     def score(self, active: Sequence[int]) -> Score:

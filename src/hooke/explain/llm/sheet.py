@@ -34,7 +34,7 @@ class Sheet:
 
 
 @dataclass(frozen=True)
-class Place:
+class TrialContext:
     """A held-out place, as a blind reader sees it."""
 
     text: str
@@ -72,7 +72,7 @@ def evidence(feature: Feature) -> Sheet:
     return Sheet("\n".join(parts), len(lines))
 
 
-def held_out(feature: Feature) -> list[Place]:
+def held_out(feature: Feature) -> list[TrialContext]:
     """Places of the score half in a lot's order: `ACTIVE` that fire, `SILENT` near misses; none where there are not that many.
 
     Those that fire are drawn from everywhere above `CLEARLY` of the maximum; a name has to hold across the range.
@@ -83,15 +83,15 @@ def held_out(feature: Feature) -> list[Place]:
     silent = _take(_mixed([p for p in feature.misses if _scored(p)]), SILENT, taken)
     if len(active) < ACTIVE or len(silent) < SILENT:
         return []
-    places = [Place(_shown(p, {p.peak}), p in active, _key(p)) for p in (*active, *silent)]
+    places = [TrialContext(_shown(p, {p.peak}), p in active, _key(p)) for p in (*active, *silent)]
     return _by_lot(places, f"order of {feature.name}")
 
 
-def texts(feature: Feature) -> list[Place]:
+def texts(feature: Feature) -> list[TrialContext]:
     """Every place of the score half that the atlas keeps: those clearly active and near misses, with nothing marked."""
     fires = [p for p in _where_it_fires(feature) if _scored(p) and p.activation >= CLEARLY * feature.max]
     silent = [p for p in feature.misses if _scored(p)]
-    return [Place(_shown(p, set()), i < len(fires), _key(p)) for i, p in enumerate((*fires, *silent))]
+    return [TrialContext(_shown(p, set()), i < len(fires), _key(p)) for i, p in enumerate((*fires, *silent))]
 
 
 def _where_it_fires(feature: Feature) -> list[Context]:

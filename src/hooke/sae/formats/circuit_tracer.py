@@ -13,8 +13,8 @@ from torch import Tensor
 from hooke.errors import BadFile, Missing
 from hooke.sae import Sae
 from hooke.sae.formats.gemma_scope_2 import at_target, joined
-from hooke.sae.formats.parts import Parts, asked_place, finish, number, weight, word
-from hooke.sae.formats.sites import model_id, place
+from hooke.sae.formats.parts import Parts, asked_site, finish, number, weight, word
+from hooke.sae.formats.sites import model_id, parse_hook
 from hooke.sae.formats.source import Source
 
 CONFIG = "config.yaml"
@@ -69,8 +69,8 @@ def read(source: Source) -> Sae:
         _threshold(source, found, "activation_function.threshold", b_enc),
         skip,
     )
-    reads = asked_place(source, _hook(source, config, "feature_input_hook", layer), model)
-    writes = [place(_hook(source, config, "feature_output_hook", layer), model).site]
+    reads = asked_site(source, _hook(source, config, "feature_input_hook", layer), model)
+    writes = [parse_hook(_hook(source, config, "feature_output_hook", layer), model).site]
     return finish(source, parts, reads, model.rpartition("/")[2] or "circuit-tracer", source.folder.name, writes, **facts)
 
 
@@ -102,9 +102,9 @@ def _cross(source: Source, config: dict[str, Any], files: list[str], facts: dict
     model = facts["model"]
     chosen = [int(m[1])] if m else list(range(len(files)))
     parts = [_cross_part(source, i, None if m else len(files)) for i in chosen]
-    reads = [place(_hook(source, config, "feature_input_hook", i), model) for i in chosen]
+    reads = [parse_hook(_hook(source, config, "feature_input_hook", i), model) for i in chosen]
     targets = range(chosen[0], chosen[0] + len(parts[0].b_dec) // parts[0].W_enc.shape[0])
-    writes = [place(_hook(source, config, "feature_output_hook", i), model).site for i in targets]
+    writes = [parse_hook(_hook(source, config, "feature_output_hook", i), model).site for i in targets]
     variant = source.folder.name if m is None else f"{source.folder.name}.layer_{chosen[0]}"
     if m:
         source.warn(f"this is the share of layer {chosen[0]}, which writes from there on; what all layers write at a site adds up.")

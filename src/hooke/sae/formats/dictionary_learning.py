@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hooke.errors import BadFile, unknown
 from hooke.sae import Sae
-from hooke.sae.formats.parts import Parts, asked_place, check_parts, finish, gated, number, weight, word
+from hooke.sae.formats.parts import Parts, asked_site, check_parts, finish, gated, number, weight, word
 from hooke.sae.formats.sites import model_id
 from hooke.sae.formats.source import Source
 
@@ -48,7 +48,7 @@ def read(source: Source) -> Sae:
     return finish(
         source,
         parts,
-        asked_place(source, _hook(source, trainer), model),
+        asked_site(source, _hook(source, trainer), model),
         model.rpartition("/")[2] or "dictionary_learning",
         f"{source.folder.parent.name}.{source.folder.name}",
         model=model,

@@ -16,7 +16,7 @@ from hooke.files import atomic_write
 from hooke.names import Site
 from hooke.sae import Sae, weights_of
 from hooke.sae.formats.parts import Parts, finish, weight
-from hooke.sae.formats.sites import Place
+from hooke.sae.formats.sites import NormalizedSite
 from hooke.sae.formats.source import Source
 from hooke.sae.formats.zipped import members
 
@@ -78,16 +78,16 @@ def read(source: Source) -> Sae:
     writes = None
     if said.embedding:
         parts = _for_scaled_embedding(parts)
-    place = Place("resid_pre.0") if said.embedding else Place(f"{_KINDS[said.kind]}.{said.layer}")
+    reads = NormalizedSite("resid_pre.0") if said.embedding else NormalizedSite(f"{_KINDS[said.kind]}.{said.layer}")
     if said.kind == "transcoders" and said.layer >= 0:
-        place, writes = Place(place.site, "rms_in", _NORM_EPS), [f"mlp_out.{said.layer}"]
+        reads, writes = NormalizedSite(reads.site, "rms_in", _NORM_EPS), [f"mlp_out.{said.layer}"]
     if said.layer < 0 and source.site:
-        place = Place(str(Site.parse(source.site)))
+        reads = NormalizedSite(str(Site.parse(source.site)))
     training = {"format": "gemma-scope", "excluded": "special tokens"}
     return finish(
         source,
         parts,
-        place,
+        reads,
         said.repo,
         said.variant,
         writes,

@@ -18,8 +18,8 @@ from hooke.errors import BadConfig, BadFile, LimitReached, unknown
 from hooke.files import atomic_folder, write_safetensors
 from hooke.sae import Sae, weights_of
 from hooke.sae.facts import GROUPS_KEY
-from hooke.sae.formats.parts import Parts, asked_place, finish, number, weight, word
-from hooke.sae.formats.sites import model_id, module_path, place
+from hooke.sae.formats.parts import Parts, asked_site, finish, number, weight, word
+from hooke.sae.formats.sites import model_id, module_path, parse_hook
 from hooke.sae.formats.source import Source
 
 FILE, CONFIG = "params.safetensors", "config.json"
@@ -95,8 +95,8 @@ def _read_one(source: Source) -> Sae:
         parts = replace(parts, W_skip=weight(source, found, "affine_skip_connection", 2))
     elif config.get("affine_connection") is True or (not config and named and named["affine"]):
         raise BadFile(f"{source.where} says it has an affine skip, but holds no affine_skip_connection.")
-    reads = asked_place(source, hook_in, model)
-    writes = [place(hook_out, model).site] if hook_out else None
+    reads = asked_site(source, hook_in, model)
+    writes = [parse_hook(hook_out, model).site] if hook_out else None
     l0 = number(source, config, "l0") if "l0" in config else None
     return finish(
         source,
@@ -149,8 +149,8 @@ def _read_many(source: Source) -> Sae:
     chosen = int(named_file[1]) if named_file else None
     parts = [_part(source, i, None if named_file else len(files)) for i in (range(len(files)) if chosen is None else [chosen])]
     count = parts[0].W_dec.shape[1] // parts[0].W_enc.shape[0]
-    reads = [place(hook, model) for hook in _layers(source, hook_in, count)]
-    writes = [place(hook, model).site for hook in _layers(source, hook_out or hook_in, count)]
+    reads = [parse_hook(hook, model) for hook in _layers(source, hook_in, count)]
+    writes = [parse_hook(hook, model).site for hook in _layers(source, hook_out or hook_in, count)]
     variant = _variant(named[0] if named else source.folder.name)
     facts: dict[str, Any] = {"model": model, "context": CONTEXT, "bos": True, "training": {"format": "gemma-scope-2"}}
     if chosen is not None:

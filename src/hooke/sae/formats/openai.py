@@ -9,8 +9,8 @@ from typing import Any
 
 from hooke.errors import BadFile, UnknownName, unknown
 from hooke.sae import Sae
-from hooke.sae.formats.parts import Parts, asked_place, check_parts, finish, number, weight, word
-from hooke.sae.formats.sites import Place
+from hooke.sae.formats.parts import Parts, asked_site, check_parts, finish, number, weight, word
+from hooke.sae.formats.sites import NormalizedSite
 from hooke.sae.formats.source import Source
 
 _LOCATIONS = {
@@ -50,11 +50,11 @@ def read(source: Source) -> Sae:
         raise BadFile(f"{source.where}: activation {activation!r}; known are ReLU and TopK.")
     k = _k(source, content) if activation == "TopK" else None
     said = _PATH.search(source.where.absolute().as_posix())
-    site = asked_place(source, _hook(said), "gpt2").site
+    site = asked_site(source, _hook(said), "gpt2").site
     return finish(
         source,
         parts.minus_b_dec(),
-        Place(site, "layer_norm" if k else "none"),
+        NormalizedSite(site, "layer_norm" if k else "none"),
         "gpt2",
         f"openai{said['version'] or ''}" if said else "openai",
         model="gpt2",

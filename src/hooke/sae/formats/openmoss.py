@@ -15,8 +15,8 @@ from torch import Tensor
 from hooke.errors import BadFile, quoted, unknown
 from hooke.sae import Sae
 from hooke.sae.formats.gemma_scope_2 import at_target, joined
-from hooke.sae.formats.parts import Parts, asked_place, check_parts, finish, number, weight, word
-from hooke.sae.formats.sites import Place, model_id, place
+from hooke.sae.formats.parts import Parts, asked_site, check_parts, finish, number, weight, word
+from hooke.sae.formats.sites import NormalizedSite, model_id, parse_hook
 from hooke.sae.formats.source import Source
 
 LLAMA_CONFIG, LLAMA_FILE = "hyperparams.json", "final.safetensors"
@@ -128,13 +128,13 @@ def _finish(source: Source, config: dict[str, Any], parts: Parts, threshold: Ten
     k = int(number(source, config, "top_k", 50)) if activation == "topk" else None
     model = source.model or _model(source, config)
     hook_in = word(source, config, "hook_point_in")
-    reads = asked_place(source, hook_in, model)
+    reads = asked_site(source, hook_in, model)
     hook_out = word(source, config, "hook_point_out") or hook_in
-    writes = None if hook_out == hook_in else [place(hook_out, model).site]
+    writes = None if hook_out == hook_in else [parse_hook(hook_out, model).site]
     if rescale != "none":
         if writes or reads.normalize != "none":
             raise BadFile(f"{source.where} scales each target by its own norm, which is not known when the source is read.")
-        reads = Place(reads.site, "rms")
+        reads = NormalizedSite(reads.site, "rms")
     return finish(
         source,
         parts,
@@ -183,8 +183,8 @@ def _clt(source: Source, config: dict[str, Any], found: dict[str, Tensor]) -> Sa
     count = len(hooks["in"] or [])
     chosen = int(m[1]) if (m := re.fullmatch(r"layer_(\d{1,4})", source.file)) else None
     parts = [_clt_part(source, config, found, i, count) for i in range(count) if chosen in (None, i)]
-    reads = [place(hook, model) for i, hook in enumerate(hooks["in"] or []) if chosen in (None, i)]
-    writes = [place(hook, model).site for hook in hooks["out"] or []]
+    reads = [parse_hook(hook, model) for i, hook in enumerate(hooks["in"] or []) if chosen in (None, i)]
+    writes = [parse_hook(hook, model).site for hook in hooks["out"] or []]
     source.asked |= {f"b_D.{i}" for i in range(count)}  # each layer's share asks for its own alone
     variant = source.folder.name if chosen is None else f"{source.folder.name}.layer_{chosen}"
     if chosen is not None:

@@ -13,7 +13,7 @@ from hooke.errors import BadConfig, BadFile, ShapeMismatch, UnknownName, listed,
 from hooke.names import SaeName, Site
 from hooke.sae import Sae, SaeFacts, check_shapes
 from hooke.sae.facts import check_groups
-from hooke.sae.formats.sites import Place, place
+from hooke.sae.formats.sites import NormalizedSite, parse_hook
 from hooke.sae.formats.source import Source
 from hooke.sae.native import finite
 
@@ -108,22 +108,22 @@ def word(source: Source, config: dict[str, Any], key: str, default: str = "") ->
     return value[:500]
 
 
-def asked_place(source: Source, hook: str, model: str, *, side: str = "output") -> Place:
+def asked_site(source: Source, hook: str, model: str, *, side: str = "output") -> NormalizedSite:
     """Where `hook` is; where it is empty or unknown, what the caller said."""
     if not hook and not source.site:
         raise BadFile(f"{source.where} does not say which site it reads. Say it: site='resid_post.12' (on the command line --site).")
     try:
-        return place(hook or source.site or "", model, side=side)
+        return parse_hook(hook or source.site or "", model, side=side)
     except UnknownName:
         if not source.site:
             raise
-        return Place(str(Site.parse(source.site)))
+        return NormalizedSite(str(Site.parse(source.site)))
 
 
 def finish(
     source: Source,
     parts: Parts,
-    reads: "Place | list[Place]",
+    reads: "NormalizedSite | list[NormalizedSite]",
     collection: str,
     variant: str = "",
     writes: list[str] | None = None,

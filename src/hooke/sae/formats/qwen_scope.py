@@ -6,7 +6,7 @@ from hooke.errors import BadFile, quoted
 from hooke.names import Site
 from hooke.sae import Sae
 from hooke.sae.formats.parts import Parts, finish, number, weight, word
-from hooke.sae.formats.sites import Place, model_id
+from hooke.sae.formats.sites import NormalizedSite, model_id
 from hooke.sae.formats.source import Source
 
 CONFIG = "config.json"
@@ -42,7 +42,7 @@ def read(source: Source) -> Sae:
     return finish(
         source,
         parts,
-        Place(str(Site.parse(f"{kind}.{int(layer[1])}"))),
+        NormalizedSite(str(Site.parse(f"{kind}.{int(layer[1])}"))),
         model.rpartition("/")[2] or "qwen-scope",
         "",
         model=model,

@@ -18,8 +18,8 @@ from hooke.errors import BadConfig, BadFile, quoted, unknown
 from hooke.files import atomic_folder, write_safetensors
 from hooke.sae import Sae, weights_of
 from hooke.sae.facts import GROUPS_KEY, Normalize
-from hooke.sae.formats.parts import Parts, asked_place, check_parts, finish, gated, number, weight, word
-from hooke.sae.formats.sites import Place, lens_hook, model_id, place
+from hooke.sae.formats.parts import Parts, asked_site, check_parts, finish, gated, number, weight, word
+from hooke.sae.formats.sites import NormalizedSite, lens_hook, model_id, parse_hook
 from hooke.sae.formats.source import Source
 
 CONFIG, FILE, SPARSITY = "cfg.json", "sae_weights.safetensors", "sparsity.safetensors"
@@ -147,17 +147,17 @@ def _activation(source: Source, config: dict[str, Any], architecture: str, parts
     return Parts(parts.W_enc, parts.b_enc, parts.W_dec, parts.b_dec, threshold, parts.W_skip), None
 
 
-def _places(source: Source, metadata: dict[str, Any], model: str) -> tuple[Place, list[str] | None]:
+def _places(source: Source, metadata: dict[str, Any], model: str) -> tuple[NormalizedSite, list[str] | None]:
     if metadata.get("hook_head_index") is not None:
         raise BadFile(
             f"{source.where} reads head {quoted(metadata['hook_head_index'])} alone; Hooke reads all heads side by side (attn_z)."
         )
     hook, hook_out = (word(source, metadata, f"hf_hook_name{end}") or word(source, metadata, f"hook_name{end}") for end in ("", "_out"))
-    reads = asked_place(source, hook, model)
-    return reads, [place(hook_out, model).site] if hook_out else None
+    reads = asked_site(source, hook, model)
+    return reads, [parse_hook(hook_out, model).site] if hook_out else None
 
 
-def _normalized(source: Source, config: dict[str, Any], metadata: dict[str, Any], reads: Place, model: str) -> Place:
+def _normalized(source: Source, config: dict[str, Any], metadata: dict[str, Any], reads: NormalizedSite, model: str) -> NormalizedSite:
     theirs = word(source, config, "normalize_activations", "none")
     if theirs not in _NORMALIZE:
         raise unknown("normalize_activations", theirs, _NORMALIZE, f"Asked by {source.where}.")
@@ -172,7 +172,7 @@ def _normalized(source: Source, config: dict[str, Any], metadata: dict[str, Any]
         ours = "centre"
     if ours != "none" and reads.normalize != "none":
         raise BadFile(f"{source.where} normalises ({theirs}) what its site has normalised already; Hooke has no form for that.")
-    return reads if ours == "none" else Place(reads.site, ours, 0.0)
+    return reads if ours == "none" else NormalizedSite(reads.site, ours, 0.0)
 
 
 def _collection(source: Source, model: str) -> str:

@@ -4,7 +4,7 @@ import re
 
 from hooke.errors import BadFile
 from hooke.sae import Sae
-from hooke.sae.formats.parts import Parts, asked_place, check_parts, finish, weight
+from hooke.sae.formats.parts import Parts, asked_site, check_parts, finish, weight
 from hooke.sae.formats.source import Source
 
 _LINEAR = {"encoder_linear.weight", "encoder_linear.bias", "decoder_linear.weight", "decoder_linear.bias"}
@@ -37,7 +37,7 @@ def read_linear(source: Source) -> Sae:
     )
     said = _NAME.search(source.file)
     model = source.model or _model(said["model"] if said else "")
-    reads = asked_place(source, f"resid_post.{int(said['layer'])}" if said else "", model)
+    reads = asked_site(source, f"resid_post.{int(said['layer'])}" if said else "", model)
     return finish(source, parts, reads, model.rpartition("/")[2] or "sae", "", model=model, training={"format": "linear"})
 
 
@@ -60,7 +60,7 @@ def read_hook_z(source: Source) -> Sae:
     return finish(
         source,
         parts.minus_b_dec(),
-        asked_place(source, f"attn_z.{int(said['layer'])}", "gpt2"),
+        asked_site(source, f"attn_z.{int(said['layer'])}", "gpt2"),
         "gpt2",
         "hook-z",
         model=source.model or "gpt2",

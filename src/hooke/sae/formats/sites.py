@@ -48,7 +48,7 @@ _FOLDER_KINDS = {"resid": "resid_post", "attn": "attn_out", "mlp": "mlp_out"}
 
 
 @dataclass(frozen=True)
-class Place:
+class NormalizedSite:
     """A site, and what is done to its activations before they are encoded."""
 
     site: str
@@ -71,19 +71,19 @@ def model_id(name: str) -> str:
     return _ALIASES.get(text, text)
 
 
-def place(hook: str, model: str, *, side: str = "output") -> Place:
+def parse_hook(hook: str, model: str, *, side: str = "output") -> NormalizedSite:
     """Where `hook` is, in any grammar of section 2 of the field's formats; `side` is meant where a module path does not say.
 
-    >>> place("blocks.3.hook_mlp_in", "google/gemma-2-2b").site
+    >>> parse_hook("blocks.3.hook_mlp_in", "google/gemma-2-2b").site
     'resid_mid.3'
-    >>> place("model.layers.5.post_feedforward_layernorm.output", "google/gemma-3-1b-pt").site
+    >>> parse_hook("model.layers.5.post_feedforward_layernorm.output", "google/gemma-3-1b-pt").site
     'mlp_out.5'
     """
     hook = hook.strip()[:200]
     if m := re.fullmatch(r"blocks\.(\d{1,4})\.(.+)", hook):
         return _lens(hook, int(m[1]), m[2], model)
     if hook in ("hook_embed", "embed", "embed_tokens", "embed_in", "model.embed_tokens", "gpt_neox.embed_in") and "gpt2" not in model:
-        return Place("resid_pre.0")
+        return NormalizedSite("resid_pre.0")
     path, _, last = hook.rpartition(".")
     path, side = (path, last) if last in ("input", "output") else (hook, side)
     if m := _BLOCK.fullmatch(path):
@@ -91,26 +91,26 @@ def place(hook: str, model: str, *, side: str = "output") -> Place:
         modules = _MODULES | (_POST_NORM_MODULES if post_norms else {})
         kind = modules.get(m[2] or "", ("", ""))[side == "output"]
         if kind:
-            return Place(f"{kind}.{int(m[1])}")
+            return NormalizedSite(f"{kind}.{int(m[1])}")
         raise _no_place(hook, model)
     if m := _FOLDER.search(hook):
-        return Place(f"{_FOLDER_KINDS.get(m[1], m[1])}.{int(m[2])}")
+        return NormalizedSite(f"{_FOLDER_KINDS.get(m[1], m[1])}.{int(m[2])}")
     if re.fullmatch(r"\w+\.\d{1,4}", hook):
-        return Place(str(Site.parse(hook)))
+        return NormalizedSite(str(Site.parse(hook)))
     raise _no_place(hook, model)
 
 
-def _lens(hook: str, layer: int, inner: str, model: str) -> Place:
+def _lens(hook: str, layer: int, inner: str, model: str) -> NormalizedSite:
     if inner in _NORMALIZED:
         if not _RMS_MODELS.search(model):
             raise _no_place(hook, model)
-        return Place(f"{_NORMALIZED[inner]}.{layer}", "rms_in", _eps(model))
+        return NormalizedSite(f"{_NORMALIZED[inner]}.{layer}", "rms_in", _eps(model))
     if inner == "hook_mlp_in":  # the residual that the MLP's norm reads, not what the MLP reads
-        return Place(f"resid_mid.{layer}")
+        return NormalizedSite(f"resid_mid.{layer}")
     if inner == "mlp.hook_out" and not _POST_NORM_MODELS.search(model):
-        return Place(f"mlp_out.{layer}")
+        return NormalizedSite(f"mlp_out.{layer}")
     try:
-        return Place(str(Site.parse(hook)))
+        return NormalizedSite(str(Site.parse(hook)))
     except UnknownName as error:
         raise _no_place(hook, model) from error
 

@@ -13,8 +13,8 @@ from hooke.errors import BadConfig, BadFile, unknown
 from hooke.files import atomic_folder, write_safetensors
 from hooke.sae import Sae, weights_of
 from hooke.sae.facts import GROUPS_KEY
-from hooke.sae.formats.parts import Parts, asked_place, check_parts, finish, number, weight, word
-from hooke.sae.formats.sites import model_id, module_path, place
+from hooke.sae.formats.parts import Parts, asked_site, check_parts, finish, number, weight, word
+from hooke.sae.formats.sites import model_id, module_path, parse_hook
 from hooke.sae.formats.source import Source
 
 CONFIG, FILE = "cfg.json", "sae.safetensors"
@@ -53,7 +53,7 @@ def read(source: Source) -> Sae:
         source.warn("top-k of absolute values: feature d_sae/2 + i is the negative side of feature i.")
     model = source.model or model_id(word(source, run, "model"))
     hook = _hookpoint(source, run)
-    reads = asked_place(source, hook, model, side="input" if transcoder else "output")
+    reads = asked_site(source, hook, model, side="input" if transcoder else "output")
     k = int(number(source, config, "k", 32))
     return finish(
         source,
@@ -61,7 +61,7 @@ def read(source: Source) -> Sae:
         reads,
         model.rpartition("/")[2] or "sparsify",
         "",
-        [place(hook, model).site] if transcoder and hook else None,
+        [parse_hook(hook, model).site] if transcoder and hook else None,
         model=model,
         activation=activation,
         k=k,
@@ -102,7 +102,7 @@ def write(sae: Sae, path: Path) -> Path:
         raise BadConfig(f"{sae.name} normalises its input or reads and writes different widths, which sparsify files cannot hold.")
     transcoder = facts.output_sites != facts.input_sites or sae.W_skip is not None
     hook, side = module_path(facts.output_sites[0] if transcoder else facts.site, facts.model)
-    if side != "output" or (transcoder and place(hook, facts.model, side="input").site != str(facts.site)):
+    if side != "output" or (transcoder and parse_hook(hook, facts.model, side="input").site != str(facts.site)):
         raise BadConfig(f"{sae.name} reads {facts.site}; sparsify SAEs read a module's output, its transcoders the same module's input.")
     config = {
         "activation": facts.activation,
