@@ -126,3 +126,12 @@ def test_html_is_made_in_reports_and_notebook_cells_alone():
 
 def test_terminal_tables_are_made_in_reports_and_commands_alone():
     assert [name for name in importers("rich") if name.partition(".")[0] not in ("report", "cli")] == []
+
+
+def test_one_name_means_one_class():
+    where: dict[str, list[str]] = {}
+    for name, path in modules().items():
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                where.setdefault(node.name, []).append(name)
+    assert {name: rooms for name, rooms in where.items() if len(rooms) > 1} == {}

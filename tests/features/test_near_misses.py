@@ -7,7 +7,7 @@ from hypothesis import given, settings
 
 from hooke.features.events import Events
 from hooke.features.examples import choose
-from hooke.features.near_misses import NearMisses, window_vectors
+from hooke.features.near_misses import NearMissFinder, window_vectors
 from hooke.features.statistics import statistics
 
 EACH = 4
@@ -17,7 +17,7 @@ def found(text, dense, workers=1):
     events = Events.of(codes_of(dense))
     token = statistics(events, text).token
     strongest, _ = choose(events, text, 5, 1)
-    return token, strongest, NearMisses(text).find(events, token, strongest, EACH, workers).reshape(len(events), 2, 2, EACH)
+    return token, strongest, NearMissFinder(text).find(events, token, strongest, EACH, workers).reshape(len(events), 2, 2, EACH)
 
 
 def check(text, dense):

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from hooke import tiny
 from hooke.errors import BadConfig, HookeError, LimitReached, UnknownName
 from hooke.harvest.buffer import Buffer, Part
-from hooke.harvest.stream import Batch, LiveStream, ShardStream, Stream, _places
+from hooke.harvest.stream import DrawnBatch, LiveStream, ShardStream, Stream, _places
 from hooke.names import Site
 from hooke.shards import ShardFacts, Shards
 from hooke.shards.writer import writing
@@ -51,11 +51,11 @@ class Numbered(Stream):
             yield part
 
 
-def rows(batch: Batch) -> list[int]:
+def rows(batch: DrawnBatch) -> list[int]:
     return batch.acts[SITES[0]][:, 0].int().tolist()
 
 
-def same(ours: list[Batch], theirs: list[Batch]) -> bool:
+def same(ours: list[DrawnBatch], theirs: list[DrawnBatch]) -> bool:
     return len(ours) == len(theirs) and all(
         a.position == b.position and a.acts.keys() == b.acts.keys() and all(torch.equal(a.acts[site], b.acts[site]) for site in a.acts)
         for a, b in zip(ours, theirs, strict=True)

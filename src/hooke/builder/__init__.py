@@ -26,7 +26,7 @@ from hooke.features.cache import ActivationCache
 from hooke.features.corpus_tokens import CorpusTokens
 from hooke.features.events import Events
 from hooke.features.examples import choose, example_at
-from hooke.features.near_misses import NearMisses
+from hooke.features.near_misses import NearMissFinder
 from hooke.features.neighbours import LogitLens, Nearest, decoder_neighbours, logit_lens, stride_for, together
 from hooke.features.statistics import statistics
 from hooke.files import sole_writer
@@ -208,7 +208,7 @@ class _Build:
             self.report("Asking what the texts are on", 0, 1)
             reading.on_subjects(Subjects(MiniLM()))
         self.labeller = Labeller(reading)
-        self.near = NearMisses(text)
+        self.near = NearMissFinder(text)
         facts = facts | {"windows": text.windows, "documents": len(text.document_tokens), "topics": headlines.names}
         with AtlasWriter(path, facts) as writer:
             writer.windows(text.text_windows(range(text.windows)))

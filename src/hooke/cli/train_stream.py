@@ -18,7 +18,7 @@ from hooke.model import Model
 from hooke.names import SaeName, Site
 from hooke.shards import Shards
 from hooke.text.corpus import Window, parse_corpora, windows
-from hooke.train import RunFolder, Source, TrainConfig
+from hooke.train import ActivationSource, RunFolder, TrainConfig
 from hooke.train.cost import CostSheet, Load, SaeSize, estimate
 from hooke.train.plan import Plan
 from hooke.train.trainer import SaeTrainer
@@ -55,7 +55,7 @@ class Feed:
                 f"{plan.tokens:,}. Ask for at most {steps * plan.batch:,} (--tokens), or let them be read again (--epochs {least})."
             )
 
-    def source(self) -> Source:
+    def source(self) -> ActivationSource:
         """The stream to train on."""
         plan = self._plan
         draw: dict[str, Any] = {

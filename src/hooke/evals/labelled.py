@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 
 from hooke.errors import BadConfig, BadFile, Missing, unknown
-from hooke.text.intake import DEFAULT_FIELD, Blanks, Source, csv_separator, numbered_lines, suffix_of
+from hooke.text.intake import DEFAULT_FIELD, Blanks, TextSource, csv_separator, numbered_lines, suffix_of
 
 MIN_EXAMPLES = 20
 """A class needs this many documents, and this many others to be told from."""
@@ -158,7 +158,7 @@ def _value(record: dict[str, Any], field: str, where: str) -> Any:
 
 def _records(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every record of the file, and where it stands."""
-    source = Source.file(path, "auto" if suffix_of(path.name)[0] else "jsonl", None, None)
+    source = TextSource.file(path, "auto" if suffix_of(path.name)[0] else "jsonl", None, None)
     with source.open() as stream:
         lines = numbered_lines(source, stream)
         if source.form == "csv":

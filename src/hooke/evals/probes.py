@@ -39,19 +39,19 @@ class Trials:
     def __post_init__(self) -> None:
         object.__setattr__(self, "weights", resampling(range(len(self.labelled)), self.seed).numpy())
 
-    def __iter__(self) -> Iterator["Trial"]:
+    def __iter__(self) -> Iterator["ClassSplit"]:
         for number in range(self.splits):
             train, test = self.labelled.split(self.seed + number)
             for label in self.labelled.classes:
-                yield Trial(number, label, train, test, self.labelled.truth(label))
+                yield ClassSplit(number, label, train, test, self.labelled.truth(label))
 
-    def judge(self, trial: "Trial", scores: Float[np.ndarray, " test"]) -> Float[np.ndarray, "3 resample"]:
+    def judge(self, trial: "ClassSplit", scores: Float[np.ndarray, " test"]) -> Float[np.ndarray, "3 resample"]:
         """`METRICS` of the test documents' `scores` (above 0 means "of the class"), for every resample."""
         return judge(scores, trial.truth[trial.test], self.weights[:, trial.test])
 
 
 @dataclass(frozen=True)
-class Trial:
+class ClassSplit:
     """One class against the rest on one split."""
 
     split: int

@@ -12,7 +12,7 @@ from hooke.errors import BadConfig
 from hooke.evals.labelled import Labelled
 from hooke.evals.pooled import CONTEXT, Pooled, PooledTexts, pool_texts
 from hooke.evals.probes import (
-    Trial,
+    ClassSplit,
     Trials,
     Vectors,
     dense,
@@ -174,7 +174,7 @@ class _Suite:
         texts = np.array(self.pooled.texts, dtype=object)
         for method, shape in (("tfidf", words), ("tfidf_chars", runs)):
 
-            def vectors(trial: Trial, shape: dict[str, Any] = shape) -> tuple[Vectors, Vectors]:
+            def vectors(trial: ClassSplit, shape: dict[str, Any] = shape) -> tuple[Vectors, Vectors]:
                 weigh = TfidfVectorizer(min_df=2, sublinear_tf=True, max_features=100_000, **shape)
                 try:
                     return weigh.fit_transform(texts[trial.train]), weigh.transform(texts[trial.test])
@@ -183,7 +183,7 @@ class _Suite:
 
             yield _row(method, self._results(vectors))
 
-    def _results(self, vectors: Callable[[Trial], tuple[Vectors, Vectors]]) -> dict[str, list[np.ndarray]]:
+    def _results(self, vectors: Callable[[ClassSplit], tuple[Vectors, Vectors]]) -> dict[str, list[np.ndarray]]:
         """What regressions on all columns of `vectors` give; they are made once for each split."""
         results: dict[str, list[np.ndarray]] = {}
         made: dict[int, tuple[Vectors, Vectors]] = {}

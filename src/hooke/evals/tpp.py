@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from hooke.errors import BadConfig
 from hooke.evals.labelled import Labelled
 from hooke.evals.pooled import CONTEXT, Pooled, PooledTexts, pool_texts
-from hooke.evals.probes import Trial, Trials, dense, figure, fit_weights, mean_difference
+from hooke.evals.probes import ClassSplit, Trials, dense, figure, fit_weights, mean_difference
 from hooke.model import Model
 from hooke.sae import Sae
 
@@ -82,7 +82,7 @@ class _Probes:
 
     trials: Trials
     acts: Float[np.ndarray, "text d_in"]
-    fitted: list[tuple[Trial, Float[np.ndarray, " d_in"], float]]
+    fitted: list[tuple[ClassSplit, Float[np.ndarray, " d_in"], float]]
 
     @classmethod
     def fit(cls, trials: Trials, acts: Float[np.ndarray, "text d_in"]) -> "_Probes":

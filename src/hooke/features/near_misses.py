@@ -17,7 +17,7 @@ _NEAREST = 4
 _CELLS = 1 << 21
 
 
-class NearMisses:
+class NearMissFinder:
     """Finds near misses in one text, for any number of SAEs."""
 
     def __init__(self, text: CorpusTokens) -> None:

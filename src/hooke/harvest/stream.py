@@ -34,7 +34,7 @@ rows that no batch had room for, each counted once for every pass that missed it
 
 
 @dataclass(frozen=True)
-class Batch:
+class DrawnBatch:
     """Some tokens drawn at random, each with its activations at all sites."""
 
     acts: dict[Site, Float[Tensor, "token d_site"]]
@@ -87,7 +87,7 @@ class Stream(ABC):
         """What a position must agree on with the stream that goes on from it."""
         return {name: getattr(self, name) for name in ("capacity", "batch", "reuse", "seed", "pairs")}
 
-    def batches(self, position: Position | None = None) -> Iterator[Batch]:
+    def batches(self, position: Position | None = None) -> Iterator[DrawnBatch]:
         """Batches from the beginning, or exactly those that followed the batch whose `position` this is.
 
         To go on, what came before is passed over without running the model, and only the pool at hand is read again.
@@ -121,7 +121,7 @@ class Stream(ABC):
         pairs = Pairs.of(text, pos, self.pairs, (self.seed, pool))
         return pairs.count // (self.batch // 2), lambda number: pairs.rows(self.batch, (self.seed, pool, number))
 
-    def _drawn(self, buffer: Buffer, at: Position, a_pass: int, passes: Callable[[int], np.ndarray]) -> Iterator[Batch]:
+    def _drawn(self, buffer: Buffer, at: Position, a_pass: int, passes: Callable[[int], np.ndarray]) -> Iterator[DrawnBatch]:
         """The batches of the pool in `buffer` that are still to come, the last with the position of the next pool."""
         after = at | {"part": buffer.place[0], "rows": buffer.place[1], "pool": at["pool"] + 1, "drawn": 0}
         for number, draws in itertools.groupby(range(at["drawn"], a_pass * self.reuse), lambda draw: draw // a_pass):
@@ -130,7 +130,7 @@ class Stream(ABC):
                 start = draw % a_pass * self.batch
                 rows = torch.from_numpy(order[start : start + self.batch]).to(self.device)
                 acts = {site: value.index_select(0, rows) for site, value in buffer.columns.items() if isinstance(site, Site)}
-                yield Batch(acts, after if draw + 1 == a_pass * self.reuse else at | {"drawn": draw + 1})
+                yield DrawnBatch(acts, after if draw + 1 == a_pass * self.reuse else at | {"drawn": draw + 1})
 
 
 def _places(number: int, pos: Tensor, *marks: Tensor) -> dict[str, Tensor]:

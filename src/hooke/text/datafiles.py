@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hooke.errors import BadFile, Missing
-from hooke.text.intake import DEFAULT_FIELD, Blanks, Source, csv_texts, jsonl_texts, numbered_lines, suffix_of
+from hooke.text.intake import DEFAULT_FIELD, Blanks, TextSource, csv_texts, jsonl_texts, numbered_lines, suffix_of
 from hooke.text.unpack import ByteStream
 
 KINDS = {
@@ -77,7 +77,7 @@ def _documents(file: DataFile, kind: str, field: str | None) -> Iterator[str]:
                 return
             suffix, packing = suffix_of(file.name)
             named = {"field": field, "column": None} if kind == "JSON Lines" else {"field": None, "column": field}
-            source = Source(
+            source = TextSource(
                 repr(file.name), stream, "auto", delimiter="\t" if suffix == ".tsv" else ",", packing=packing, title=title, **named
             )
             read = {"JSON Lines": jsonl_texts, "CSV": csv_texts, "plain text": _paragraphs}[kind]
@@ -88,7 +88,7 @@ def _documents(file: DataFile, kind: str, field: str | None) -> Iterator[str]:
         raise BadFile(f"{file.name!r} cannot be read: {error.strerror or error}.") from error
 
 
-def _paragraphs(source: Source, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
+def _paragraphs(source: TextSource, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
     ahead: list[tuple[int, str]] = []
     size, blank, apart = 0, False, False
     for number, line in lines:

@@ -61,16 +61,16 @@ def read_texts(
     ['Rates held']
     """
     if isinstance(source, str | Path) and str(source) != "-":
-        return _texts(Source.file(Path(source), form, field, column))
+        return _texts(TextSource.file(Path(source), form, field, column))
     if isinstance(source, str | Path) and sys.stdin is None:
         raise BadFile("standard input is closed, so - has nothing to read. Give a file, or pipe texts in.")
     stream = sys.stdin.buffer if isinstance(source, str | Path) else source
     name = "standard input" if isinstance(source, str | Path) else str(getattr(source, "name", "the stream"))
-    return _texts(Source(name, stream, _form(name, "", form, field, column), field, column))
+    return _texts(TextSource(name, stream, _form(name, "", form, field, column), field, column))
 
 
 @dataclass(frozen=True)
-class Source:
+class TextSource:
     """One source, its options checked and nothing of it read yet."""
 
     name: str
@@ -91,7 +91,7 @@ class Source:
     """A second field or column, put on a line of its own before the text where a record has it."""
 
     @classmethod
-    def file(cls, path: Path, form: Form, field: str | None, column: str | None) -> "Source":
+    def file(cls, path: Path, form: Form, field: str | None, column: str | None) -> "TextSource":
         name = repr(str(path))
         suffix, packing = suffix_of(path.name)
         if path.is_dir():
@@ -176,7 +176,7 @@ def files_like(path: str) -> list[str]:
     return [os.path.join(folder, near) for near in difflib.get_close_matches(name, beside, n=1, cutoff=0.8)]
 
 
-def _texts(source: Source) -> Iterator[str]:
+def _texts(source: TextSource) -> Iterator[str]:
     """The texts of `source` that are not blank; an error when there is none."""
     records = {"lines": _plain, "jsonl": jsonl_texts, "csv": csv_texts}[source.form]
     with source.open() as stream:
@@ -189,7 +189,7 @@ def _texts(source: Source) -> Iterator[str]:
         raise source.bad("has no text in it. One text a line is expected (or a record with text, in JSONL and CSV).")
 
 
-def numbered_lines(source: Source, stream: ByteStream) -> Iterator[tuple[int, str]]:
+def numbered_lines(source: TextSource, stream: ByteStream) -> Iterator[tuple[int, str]]:
     """Numbered lines with their line ends, as text; whatever is wrong with the bytes is said with line and offset."""
     plain, packing = unpacked(stream)
     number, offset, blanks = 0, 0, Blanks(source.name)
@@ -232,12 +232,12 @@ def numbered_lines(source: Source, stream: ByteStream) -> Iterator[tuple[int, st
         offset += len(line)
 
 
-def _plain(source: Source, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
+def _plain(source: TextSource, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
     for _, line in lines:
         yield line.removesuffix("\n").removesuffix("\r")
 
 
-def jsonl_texts(source: Source, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
+def jsonl_texts(source: TextSource, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
     """The text of every JSON record in `lines`, blank ones too."""
     name = source.field if source.field is not None else DEFAULT_FIELD
     for number, line in lines:
@@ -288,7 +288,7 @@ def _kind(value: object) -> str:
     return kinds.get(type(value), "null")
 
 
-def csv_texts(source: Source, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
+def csv_texts(source: TextSource, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
     """The text of every CSV record in `lines` after the first, which names the columns; blank ones too."""
     seen, size = 0, 0  # last line read; characters since the record began
 
@@ -359,7 +359,7 @@ def csv_separator(first: str, wanted: str, usual: str) -> str:
     return usual if len(cells[usual]) > 1 else max(order, key=lambda separator: len(cells[separator]))
 
 
-def _column(source: Source, head: list[str]) -> int:
+def _column(source: TextSource, head: list[str]) -> int:
     """Which cell of each record is the text."""
     names = [name.strip() for name in head]
     if source.column is None and len(names) == 1:

@@ -19,7 +19,7 @@ from hooke.train.export import export
 from hooke.train.run import RunFolder
 from hooke.train.trainer import SaeTrainer
 
-__all__ = ["Batch", "InMemory", "Progress", "RunFolder", "Source", "TrainConfig", "train"]
+__all__ = ["ActivationSource", "Batch", "InMemory", "Progress", "RunFolder", "TrainConfig", "train"]
 
 # Steps between two reports, at most; a short run reports a hundred times.
 _REPORT_EVERY = 50
@@ -43,7 +43,7 @@ class Batch(Protocol):
 
 
 @runtime_checkable
-class Source(Protocol):
+class ActivationSource(Protocol):
     """A stream of batches that can go on where it was."""
 
     @property
@@ -131,7 +131,7 @@ class Progress:
 
 def train(
     configs: Mapping[str, TrainConfig],
-    source: Source,
+    source: ActivationSource,
     held_out: Mapping[Site, Float[Tensor, "token d_site"]],
     *,
     model: str,
@@ -217,7 +217,7 @@ class _State:
     """Tokens of a batch."""
 
     @classmethod
-    def of(cls, configs: Mapping[str, TrainConfig], source: Source, folder: RunFolder | None) -> "_State":
+    def of(cls, configs: Mapping[str, TrainConfig], source: ActivationSource, folder: RunFolder | None) -> "_State":
         kept = folder.restore(configs, source.device) if folder is not None else None
         if kept is not None:
             step, position, trainers = kept

@@ -85,7 +85,7 @@ def _locate(info: zipfile.ZipInfo, file: BufferedReader, path: Path) -> Member:
     return Member(start, info.compress_size, info.file_size, stored)
 
 
-class Stream:
+class MemberStream:
     """Reads a member and no byte beyond it."""
 
     def __init__(self, file: BufferedReader, member: Member) -> None:
@@ -125,11 +125,11 @@ class Stream:
 
 
 @contextlib.contextmanager
-def opened(path: Path, member: Member) -> Iterator[Stream]:
+def opened(path: Path, member: Member) -> Iterator[MemberStream]:
     """The bytes of a member as a stream."""
     with path.open("rb") as file:
         file.seek(member.start)
-        yield Stream(file, member)
+        yield MemberStream(file, member)
 
 
 def npz_tensors(path: Path, *, meta: bool = False) -> dict[str, Tensor]:
@@ -169,7 +169,7 @@ def _mapped(path: Path, start: int, count: int, dtype: torch.dtype, where: str) 
     return tensor
 
 
-def fill(tensor: Tensor, file: Stream, where: str) -> None:
+def fill(tensor: Tensor, file: MemberStream, where: str) -> None:
     """Read a contiguous tensor's values from a stream, block by block; each block is checked to be finite while it is in the cache."""
     flat = tensor.view(-1)
     raw = memoryview(flat.view(torch.uint8).numpy())  # pyright: ignore[reportArgumentType] (an array is a buffer)
@@ -185,7 +185,7 @@ def fill(tensor: Tensor, file: Stream, where: str) -> None:
             raise BadFile(f"{where} {_NOT_FINITE}")
 
 
-def _npy_header(file: Stream, where: str) -> tuple[torch.dtype, tuple[int, ...], bool, int]:
+def _npy_header(file: MemberStream, where: str) -> tuple[torch.dtype, tuple[int, ...], bool, int]:
     start = file.read(8)
     if len(start) < 8 or start[:6] != b"\x93NUMPY" or start[6] not in (1, 2, 3):
         raise BadFile(f"{where} is not an array: it does not begin as one.")
