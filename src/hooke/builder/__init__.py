@@ -19,7 +19,8 @@ from hooke.builder.cache import Portions, read_codes
 from hooke.engine import in_processes
 from hooke.errors import BadConfig, LimitReached
 from hooke.evals.run import check
-from hooke.explain import Labeller, TokenIndex
+from hooke.explain.rules.corpus_index import TokenIndex
+from hooke.explain.rules.labeller import Labeller
 from hooke.explain.rules.subjects import Subjects
 from hooke.explain.rules.token_marks import TokenMarks, token_marks
 from hooke.features.cache import ActivationCache

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from hooke.cli.named import named
 from hooke.cli.output import console_for, print_line, say, talk
 from hooke.cli.values import BATCH, FEW, share
 from hooke.errors import BadConfig, Missing, unknown
@@ -92,11 +93,12 @@ def _check_output(json: bool, jsonl: bool, files: dict[str, Path | None]) -> Non
 
 def _reader(console: "Console", model: str, sae: tuple[str, ...], atlas: Path | None, *, jsonl: bool, **options: Any) -> "Reader":
     with console.status("Loading") as status:
+        found = named(sae, lambda text: say(console, status, text))
         from hooke.analysis import Options, Reader
 
         # A stream should give its first results soon; a whole document is faster in larger chunks.
         chosen = Options(**options, chunk=32 if jsonl else 512)
-        return Reader.load(model, sae, chosen, progress=lambda text: say(console, status, text), atlas=atlas)
+        return Reader.load(model, [one.open() for one in found], chosen, progress=lambda text: say(console, status, text), atlas=atlas)
 
 
 def _with_first(first: str | None, rest: Iterator[str]) -> Iterator[str]:

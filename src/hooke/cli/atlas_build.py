@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from hooke.cli.named import named
 from hooke.cli.output import console_for, print_line, say
 from hooke.cli.values import BATCH, FEW, SEED, TOKENS, WINDOW, WORKERS
 from hooke.errors import BadConfig, HookeError
@@ -53,16 +54,17 @@ def build(
     began = time.perf_counter()
     console = console_for(stderr=True)
     with console.status("Loading") as status:
+        found = named(sae)
         from hooke.builder import AtlasSettings, build_atlas, cache_bytes
         from hooke.evals.run import check
         from hooke.files import check_writable
         from hooke.model import Model
-        from hooke.sae import Sae, digest
+        from hooke.sae import digest
         from hooke.sanity import strangers
         from hooke.text.corpus import parse_corpora
 
         corpora = parse_corpora(corpus, field=field)
-        saes = [Sae.from_pretrained(ref) for ref in sae]
+        saes = [one.open() for one in found]
         path = _place(out, saes)
         check_writable(path)
         loaded = Model.load(model or saes[0].facts.model, dtype=dtype, device=device, progress=lambda text: say(console, status, text))

@@ -23,12 +23,13 @@ def convert(
     model: Annotated[str | None, Parameter(help="The model to take in place of what the files say.")] = None,
 ) -> None:
     """Write an SAE in another format."""
-    from hooke.sae.formats import write_sae
     from hooke.sae.resolve import resolve
 
     found = resolve(source, revision=revision, member=member, progress=talk)
     if target.resolve() in (found.path.resolve(), *found.path.resolve().parents):
         raise BadConfig(f"{target} holds {source}; write to another place.")
+    from hooke.sae.formats import write_sae
+
     sae = found.open(site=site, model=model)
     written = write_sae(sae, target, to)
     sys.stderr.write(f"Wrote {written} ({sae.name}, {sae.d_in:,} x {sae.d_sae:,}).\n")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from hooke.cli.named import named
 from hooke.cli.output import console_for, print_line, say
 from hooke.cli.values import BATCH, SEED, TOKENS, WINDOW
 from hooke.errors import BadConfig, unknown
@@ -52,14 +53,14 @@ def eval(  # noqa: A001 (the command's name)
     _check(sae, corpus, suites, labels, html, saebench)
     console = console_for(stderr=True)
     with console.status("Loading") as status:
+        found_saes = named(sae)
         from hooke.evals import EvalConfig, evaluate
         from hooke.model import Model
-        from hooke.sae import Sae
         from hooke.sae.fits import model_of
         from hooke.text.corpus import parse_corpora, windows
 
         corpora = parse_corpora(corpus)
-        saes = _told_apart(console, sae, [Sae.from_pretrained(ref) for ref in sae])
+        saes = _told_apart(console, sae, [one.open() for one in found_saes])
         loaded = Model.load(model or model_of(saes), dtype=dtype, device=device, progress=lambda text: say(console, status, text))
         saes = [one.to(device) for one in saes]
         _try(console, loaded, saes)

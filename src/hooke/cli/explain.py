@@ -59,11 +59,14 @@ def explain(
     """Name features by letting a language model, or anybody, read where they fire; try names on text that was held out."""
     from hooke.cli.atlases import open_atlases
     from hooke.cli.stopping import stoppable
-    from hooke.explain.llm.detection import WORDINGS
-    from hooke.explain.llm.endpoint import Budget, Price
 
     if not sae:
         raise BadConfig("no SAE to explain. Name one (see `hooke saes`): hooke explain gemma-3-270m/resid_post.12/4k --batch-out FILE")
+    opened = open_atlases(atlas)
+    tasks = [_found(name, opened) for name in sae]
+    from hooke.explain.llm.detection import WORDINGS
+    from hooke.explain.llm.endpoint import Budget, Price
+
     if against not in WORDINGS:
         raise BadConfig(f"--against {against} is none of {', '.join(WORDINGS)}.")
     if endpoint is not None and (batch_out or batch_in):
@@ -76,10 +79,10 @@ def explain(
         raise BadConfig("say what may be spent: --budget 500k (tokens; a service of your own counts too), or --budget 2usd with --price.")
     own = None if budget is None else Budget(budget, Price.parse(price) if price else None)
     how = _How(endpoint, model_name, own, key_env, parallel, batch_out, batch_in, json)
-    halt, opened = threading.Event(), open_atlases(atlas)
+    halt = threading.Event()
     with stoppable(halt.set) as stop:
-        for name in sae:
-            one = _Task(*_found(name, opened), how, halt, out)
+        for task in tasks:
+            one = _Task(*task, how, halt, out)
             chosen = one.chosen(features, sample, seed, _batch_features(batch_in) if features is None and sample is None else None)
             summary = one.score(chosen, against, seed) if score else one.name(chosen)
             _tell(summary, as_json=json)

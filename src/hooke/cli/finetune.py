@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from hooke.cli.named import named
 from hooke.cli.output import console_for, print_line, say
 from hooke.cli.values import BATCH, SEED, TOKENS, WINDOW
 from hooke.errors import BadConfig
@@ -46,17 +47,17 @@ def finetune(
     _check(corpus, out, {"tokens": tokens, "batch": batch, "held-out": held_out, "context": context - 1})
     console = console_for(stderr=True)
     with console.status("Loading") as status:
+        [place] = named([sae])
         from hooke.finetune import FinetuneConfig, check
         from hooke.finetune import finetune as run
         from hooke.model import Model
-        from hooke.sae import Sae
         from hooke.sae.fits import model_of
         from hooke.sanity import strangers
         from hooke.text.corpus import parse_corpora, windows
 
         config = FinetuneConfig(tokens, lr, beta, share, seed)
         corpora = parse_corpora(corpus)
-        found = Sae.from_pretrained(sae)
+        found = place.open()
         loaded = Model.load(model or model_of([found]), dtype=dtype, device=device, progress=lambda text: say(console, status, text))
         check(found, loaded)
         for doubt in strangers(loaded, [found]):

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 from hooke.cli.output import console_for, print_line, talk
 
 if TYPE_CHECKING:
-    from hooke.sae.formats import Inspection
+    from hooke.sae.inspection import Inspection
 
 
 def inspect(
@@ -33,12 +33,11 @@ def _show(found: "Inspection") -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from hooke.sae.formats import DIALECTS
     from hooke.text.marks import marked
 
     rows = {"path": str(found.path)}
     if found.dialect:
-        rows["format"] = f"{found.dialect} ({DIALECTS[found.dialect].about})"
+        rows["format"] = f"{found.dialect} ({found.about})"
     if found.name:
         arrow = "" if found.reads == found.writes else f" -> {', '.join(found.writes)}"
         width = f" x {found.d_out:,}" if found.d_out != found.d_in else ""

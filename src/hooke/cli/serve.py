@@ -6,6 +6,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
+from hooke.cli.named import named
 from hooke.cli.output import talk
 
 
@@ -21,6 +22,8 @@ def serve(
     runs: Annotated[tuple[Path, ...], Parameter(negative="", help="Folders that jobs write to; by default runs, here.")] = (),
 ) -> None:
     """Show features and read texts in a browser: one page, on this machine alone, offline."""
+    if model != "none":
+        named(sae, talk)
     from hooke.cli.atlases import atlas_files
     from hooke.cli.stopping import stoppable
     from hooke.serve.launch import Launched, listening

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from hooke.cli.named import named
 from hooke.cli.output import console_for, print_line, say
 from hooke.cli.values import FEW, SEED
 from hooke.errors import BadConfig
@@ -32,10 +33,12 @@ def topics(
     texts = list(texts_from(inputs, field=field, column=column))
     console = console_for(stderr=True)
     with console.status("Loading") as status:
+        named_saes = named(sae, lambda text: say(console, status, text))
         from hooke.analysis import Options, Reader
         from hooke.analysis.corpus_topics import corpus_topics
 
-        reader = Reader.load(model, sae, Options(top=_ATOMS, chunk=512), progress=lambda text: say(console, status, text))
+        opened = [one.open() for one in named_saes]
+        reader = Reader.load(model, opened, Options(top=_ATOMS, chunk=512), progress=lambda text: say(console, status, text))
         status.update(f"Reading {len(texts):,} texts")
         found = corpus_topics(list(reader.read(texts)), topics, seed=seed)
     if json:

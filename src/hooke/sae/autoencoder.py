@@ -266,7 +266,7 @@ class Sae:
     @classmethod
     def read_facts(cls, path: Path | str) -> tuple[SaeFacts, int, int]:
         """The facts, d_in and d_sae of the SAE in a file that `save` wrote, without reading its weights."""
-        from hooke.sae.native import read_facts
+        from hooke.sae.facts import read_facts
 
         return read_facts(Path(path))
 

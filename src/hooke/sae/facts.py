@@ -1,4 +1,4 @@
-"""SaeFacts: what is true of an SAE besides its weights."""
+"""SaeFacts: what is true of an SAE besides its weights; kept in its file's header, which is read without torch."""
 
 import itertools
 from collections.abc import Mapping
@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from hooke.errors import BadConfig, BadFile, UnknownName, listed, quoted
-from hooke.files import parse_json
+from hooke.files import parse_json, safetensors_header
 from hooke.names import SaeName, Site
 
 Activation = Literal["jumprelu", "topk", "groupmax"]
 Normalize = Literal["none", "centre", "layer_norm", "rms", "rms_in"]
 _CHOICES = {"activation": get_args(Activation), "normalize": get_args(Normalize)}
 SCHEMA = 1
+HEADER_KEY = "hooke_sae"
+"""Under which a file's header carries them."""
 GROUPS_KEY = "hooke_groups"
 """Under which other formats' configurations carry an SAE's groups."""
 # What a fact must be when it is read from a file.
@@ -118,6 +120,24 @@ class SaeFacts:
             known = ", ".join(f.name for f in fields(cls))
             raise BadFile(f"{where}: the SAE's facts cannot be read ({str(error)[:300]}). Known: schema, {known}.") from error
         return facts
+
+
+def read_facts(path: Path) -> tuple[SaeFacts, int, int]:
+    """The facts, d_in and d_sae of the SAE in `path`, a file of Hooke's own, without reading its weights."""
+    shapes, metadata = safetensors_header(path)
+    facts = facts_in(metadata, path)
+    for name in ("W_enc", "W_enc.int8"):
+        if name in shapes and len(shapes[name][1]) == 2:
+            d_in, d_sae = shapes[name][1] if name == "W_enc" else shapes[name][1][::-1]
+            return facts, d_in, d_sae
+    raise BadFile(f"{path} holds no W_enc; it is no SAE.")
+
+
+def facts_in(metadata: Mapping[str, str], path: Path) -> SaeFacts:
+    """The facts in the metadata of the file at `path`; `BadFile` where Hooke did not write it."""
+    if HEADER_KEY not in metadata:
+        raise BadFile(f"{path} is a safetensors file, but no SAE that Hooke wrote (its header has no {HEADER_KEY!r}).")
+    return SaeFacts.from_json(metadata[HEADER_KEY], path)
 
 
 def group_of(groups: Mapping[str, list[int]], feature: int) -> str | None:

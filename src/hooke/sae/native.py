@@ -11,13 +11,12 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hooke.errors import BadFile, listed
-from hooke.files import read_safetensors, safetensors_header, write_safetensors
+from hooke.files import read_safetensors, write_safetensors
 from hooke.kernels import coordinate_units
 from hooke.sae import Sae, check_shapes, weights_of
-from hooke.sae.facts import SCHEMA, SaeFacts
+from hooke.sae.facts import HEADER_KEY, SCHEMA, facts_in
 
 _WEIGHTS = ("W_enc", "b_enc", "W_dec", "b_dec", "threshold")
-HEADER_KEY = "hooke_sae"
 
 
 def save(sae: Sae, path: Path, weights: Literal["float32", "bfloat16", "int8"]) -> None:
@@ -35,7 +34,7 @@ def save(sae: Sae, path: Path, weights: Literal["float32", "bfloat16", "int8"]) 
 def load(path: Path) -> Sae:
     """The SAE in a file that `save` wrote; every weight is checked to be finite."""
     tensors, metadata = read_safetensors(path)
-    facts = _facts(path, metadata)
+    facts = facts_in(metadata, path)
     loaded = {}
     for name in (*_WEIGHTS, *(["W_skip"] if "W_skip" in tensors else [])):
         if f"{name}.int8" in tensors:
@@ -54,26 +53,9 @@ def load(path: Path) -> Sae:
     return Sae(**loaded, facts=facts)
 
 
-def read_facts(path: Path) -> tuple[SaeFacts, int, int]:
-    """The facts, d_in and d_sae of the SAE in `path`, without reading its weights."""
-    shapes, metadata = safetensors_header(path)
-    facts = _facts(path, metadata)
-    for name in ("W_enc", "W_enc.int8"):
-        if name in shapes and len(shapes[name][1]) == 2:
-            d_in, d_sae = shapes[name][1] if name == "W_enc" else shapes[name][1][::-1]
-            return facts, d_in, d_sae
-    raise BadFile(f"{path} holds no W_enc; it is no SAE.")
-
-
 def finite(tensor: Tensor) -> bool:
     """Whether all values are finite, told in one pass without a copy (NaN makes both bounds NaN)."""
     return tensor.numel() == 0 or all(bool(bound.isfinite()) for bound in tensor.aminmax())
-
-
-def _facts(path: Path, metadata: Mapping[str, str]) -> SaeFacts:
-    if HEADER_KEY not in metadata:
-        raise BadFile(f"{path} is a safetensors file, but no SAE that Hooke wrote (its header has no {HEADER_KEY!r}).")
-    return SaeFacts.from_json(metadata[HEADER_KEY], path)
 
 
 def _tensor(tensors: Mapping[str, Tensor], name: str, path: Path) -> Tensor:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from hooke.errors import BadFile
 from hooke.files import atomic_write, cache_dir, data_dir, parse_json, sha256, sole_writer
 from hooke.names import SaeName
-from hooke.sae.facts import SaeFacts
+from hooke.sae.facts import SaeFacts, read_facts
 
 if TYPE_CHECKING:
     from hooke.sae import Sae
@@ -69,12 +69,10 @@ def pack_folders() -> dict[str, Path]:
 
 def installed_saes() -> list[InstalledSae]:
     """Every SAE of every installed pack, in order of model and site."""
-    from hooke.sae import Sae
-
     rows = []
     for folder in pack_folders().values():
         for path in folder.glob("*.safetensors"):
-            facts, d_in, d_sae = Sae.read_facts(path)
+            facts, d_in, d_sae = read_facts(path)
             rows.append(InstalledSae(facts, path, d_in, d_sae))
     return sorted(rows, key=lambda row: (row.facts.model, row.facts.site, row.facts.name))
 
@@ -84,16 +82,20 @@ def atlas_file(sae: "str | Sae") -> Path | None:
 
     Of an SAE given itself, an atlas made here of other weights under the same name is passed over.
     """
-    from hooke.sae import digest
-
     name = sae if isinstance(sae, str) else sae.name
     path, made_of = _own_atlases().get(name, (None, ""))
-    if path is not None and path.is_file() and (isinstance(sae, str) or made_of == digest(sae)):
+    if path is not None and path.is_file() and (isinstance(sae, str) or _made_of(sae, made_of)):
         return path
     for row in installed_saes():
         if row.facts.name == name:
             return _carried_atlas(row.path.parent)
     return None
+
+
+def _made_of(sae: "Sae", digest: str) -> bool:
+    from hooke.sae import autoencoder
+
+    return autoencoder.digest(sae) == digest
 
 
 def atlas_files() -> list[Path]:

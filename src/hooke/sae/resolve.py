@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 from hooke.errors import BadConfig, BadFile, HookeError, Missing, UnknownName, unknown
 from hooke.files import atomic_write, cache_dir, parse_json
 from hooke.names import SaeName, Site, meant_by
-from hooke.sae import Sae, buckets, catalogue, hub
+from hooke.sae import buckets, catalogue, hub
 from hooke.sae.catalogue import KnownSae
 from hooke.sae.hub import HubPath
 from hooke.sae.packs import installed_saes
 
 if TYPE_CHECKING:
-    from hooke.sae.formats import Inspection
+    from hooke.sae import Sae
+    from hooke.sae.inspection import Inspection
 
 _WEIGHTS = {".safetensors", ".npz"}
 _PICKLES = {".pt", ".pth", ".bin", ".pkl", ".ckpt"}
@@ -59,13 +60,13 @@ class Resolved:
         return own | {key: value for key, value in said.items() if value is not None}
 
     def inspect(self, *, site: str | None = None, model: str | None = None) -> "Inspection":
-        """What it is, told without reading its weights; `site` and `model` as in `hooke.sae.formats.inspect`."""
-        from hooke.sae.formats import inspect
+        """What it is, told without reading its weights; `site` and `model` as in `hooke.sae.inspection.inspect`."""
+        from hooke.sae.inspection import inspect
 
         seen = inspect(self.path, **self._options({"site": site, "model": model}))
         return seen if self.known is None or not seen.name else replace(seen, name=self._address(Site.parse(seen.reads[0])))
 
-    def open(self, *, site: str | None = None, model: str | None = None) -> Sae:
+    def open(self, *, site: str | None = None, model: str | None = None) -> "Sae":
         """The SAE, with what only its place says (name, model, L0) among its facts; arguments as in `hooke.sae.formats.open_sae`."""
         from hooke.sae.formats import open_sae
 

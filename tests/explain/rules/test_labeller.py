@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from hooke.atlas.records import NO_MEANING, TOO_RARE, Label
-from hooke.explain import Labeller, Rule, TokenIndex, label_features
-from hooke.explain.rules.labeller import MIN_EVIDENCE
+from hooke.explain.rules.corpus_index import TokenIndex
+from hooke.explain.rules.labeller import MIN_EVIDENCE, Labeller, label_features
+from hooke.explain.rules.rule import Rule
 from hooke.features.events import Events
 
 DOCS, LENGTH = 160, 40

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 
 from hooke.errors import Missing
-from hooke.explain import Labeller, Rule, TokenIndex
+from hooke.explain.rules.corpus_index import TokenIndex
+from hooke.explain.rules.labeller import Labeller
+from hooke.explain.rules.rule import Rule
 from hooke.explain.rules.subjects import Subjects, subject_of, subject_values
 from hooke.text import meaning
 from hooke.topics import load_topics

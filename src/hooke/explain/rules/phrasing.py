@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
-from hooke.explain.rules.rule import Rule, Sign
 from hooke.explain.rules.subjects import subject_of
 from hooke.explain.rules.token_marks import MARKS
 from hooke.explain.rules.vocabulary import grammatical, named_classes, names_of
+
+if TYPE_CHECKING:  # rules are searched for with much that wording them does not need
+    from hooke.explain.rules.rule import Rule, Sign
 
 MOST = 40
 """Characters of a label."""
@@ -36,7 +39,7 @@ _ITEMS = 5
 """Words of a list that a person still reads."""
 
 
-def worded(rule: Rule, coverage: Mapping[Sign, float]) -> str:
+def worded(rule: "Rule", coverage: "Mapping[Sign, float]") -> str:
     """A label for `rule`, at most `MOST` characters: its most telling words, most telling first, or the class that they are of.
 
     `coverage` says of each sign how much of the feature it tells, say the share of the feature's places with it. Of several things that
@@ -53,7 +56,7 @@ def worded(rule: Rule, coverage: Mapping[Sign, float]) -> str:
     return _label(*((slots[0], _ranked(slots[0], worth[slots[0]])) if slots else None for slots in (own, around)))
 
 
-def in_full(rule: Rule) -> str:
+def in_full(rule: "Rule") -> str:
     """All that `rule` looks for, slot by slot, in plain words."""
     groups = []
     for group, points in zip(rule.groups, rule.points, strict=True):
@@ -92,15 +95,15 @@ def shortened(label: str) -> str:
     return reworded(label) if len(label) > MOST or label.startswith("mostly ") or "…" in label else label
 
 
-def _takes_either(rule: Rule) -> bool:
+def _takes_either(rule: "Rule") -> bool:
     return set(rule.points) == {1} and rule.at_least == 1
 
 
-def _needs_all(rule: Rule) -> bool:
+def _needs_all(rule: "Rule") -> bool:
     return set(rule.points) == {1} and rule.at_least == len(rule.groups)
 
 
-def _worth(rule: Rule, coverage: Mapping[Sign, float]) -> dict[str, dict[str, float]]:
+def _worth(rule: "Rule", coverage: "Mapping[Sign, float]") -> dict[str, dict[str, float]]:
     """By slot, what each value is worth where the feature fires. A token that is a whole word counts as that word."""
     worth: dict[str, dict[str, float]] = {}
     words = {value for group in rule.groups for slot, value in group if slot == "word"}

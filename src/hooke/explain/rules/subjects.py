@@ -6,8 +6,6 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from hooke.topics import load_topics
-
 _STEPS = tuple(step / 100 for step in range(15, 55, 5))
 """Cosines from which on a text can be called one of a subject; which of them serves a feature best is for the search to say."""
 
@@ -24,6 +22,8 @@ class SentenceEncoder(Protocol):
 @cache
 def subject_values() -> tuple[str, ...]:
     """All there is to say of a text's subject: a topic and how near to it the text must be, as in ``sport 0.30``."""
+    from hooke.topics import load_topics  # which loads torch; to name a subject needs none of it
+
     return tuple(f"{topic.short} {step:.2f}" for topic in load_topics()[0] for step in _STEPS)
 
 
@@ -41,6 +41,8 @@ class Subjects:
 
     def __init__(self, encoder: SentenceEncoder) -> None:
         """Reads the topics' headlines."""
+        from hooke.topics import load_topics
+
         topics, _ = load_topics()
         self._encoder = encoder
         means = np.stack([encoder.encode([topic.name, *topic.examples]).mean(0) for topic in topics])

@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from hooke.sae.formats import (
     sparsify,
 )
 from hooke.sae.formats.source import Source
+from hooke.sae.inspection import OWN, OWN_ABOUT, Inspection, inspect_own, told
 
 _DEPTH, _MAX_FOLDERS = 5, 20_000
 # Files an SAE can be recognised by when a folder is searched for several.
@@ -49,7 +50,7 @@ class Dialect:
 
 
 DIALECTS: dict[str, Dialect] = {
-    "native": Dialect("Hooke's own file", own.sniff, own.read, own.write, own.members),
+    OWN: Dialect(OWN_ABOUT, own.sniff, own.read, own.write, own.members),
     "gemma-scope": Dialect("Gemma Scope, params.npz", gemma_scope.sniff, gemma_scope.read, gemma_scope.write),
     "gemma-scope-2": Dialect(
         "Gemma Scope 2, params.safetensors", gemma_scope_2.sniff, gemma_scope_2.read, gemma_scope_2.write, gemma_scope_2.members, whole=True
@@ -77,50 +78,6 @@ DIALECTS: dict[str, Dialect] = {
 """Every dialect by name, in the order in which they are tried."""
 
 
-@dataclass(frozen=True)
-class Inspection:
-    """What a file or folder is, told without reading its weights."""
-
-    path: Path
-    """What was asked."""
-    dialect: str
-    """Key of ``DIALECTS``; empty for a folder that only holds `members`."""
-    name: str = ""
-    """Address that the SAE would have."""
-    kind: str = ""
-    """sae, transcoder, skip transcoder, crosscoder or cross-layer transcoder."""
-    activation: str = ""
-    """``jumprelu`` (also ReLU), ``topk`` or ``groupmax``, with its k."""
-    normalize: str = ""
-    """What is done to each token first; see `SaeFacts.normalize`."""
-    d_in: int = 0
-    """Width of what it reads."""
-    d_sae: int = 0
-    """Number of features."""
-    d_out: int = 0
-    """Width of what it writes."""
-    reads: list[str] = field(default_factory=list)
-    """Sites it reads."""
-    writes: list[str] = field(default_factory=list)
-    """Sites it rebuilds."""
-    groups: dict[str, list[int]] = field(default_factory=dict)
-    """Runs of features trained for a purpose, each as its first feature and the one after its last."""
-    model: str = ""
-    """The model it was trained on; empty if the files do not say."""
-    dtype: str = ""
-    """Type of the stored weights."""
-    bytes: int = 0
-    """Size of the files that would be read."""
-    members: list[str] = field(default_factory=list)
-    """Names for ``open_sae(path, member=...)`` where a folder holds several SAEs."""
-    warnings: list[str] = field(default_factory=list)
-    """What had to be assumed."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values."""
-        return asdict(self) | {"path": str(self.path)}
-
-
 def open_sae(path: Path | str, *, member: str | None = None, site: str | None = None, model: str | None = None) -> Sae:
     """The SAE in a file or folder of any dialect, in Hooke's form: `b_dec` and fixed scales folded, every value checked.
 
@@ -131,35 +88,27 @@ def open_sae(path: Path | str, *, member: str | None = None, site: str | None = 
 
 
 def inspect(path: Path | str, *, member: str | None = None, site: str | None = None, model: str | None = None) -> Inspection:
-    """What is in a file or folder, without reading its weights; a folder that holds several SAEs gives their names."""
+    """`hooke.sae.inspection.inspect`, which see."""
     path = Path(path)
     if member is None and path.is_dir():
         names = members(path)
         dialect = _sniffed(Source(path))
         if len(names) > 1 and not (dialect and DIALECTS[dialect].whole):
-            return Inspection(path, dialect or "", members=names)
+            return Inspection(path, dialect or "", DIALECTS[dialect].about if dialect else "", members=names)
     dialect, source = _found(path, member, site=site, model=model, meta=True)
-    sae = _read(dialect, source)
-    facts, listed = sae.facts, DIALECTS[dialect].members
-    reads, writes = facts.input_sites, facts.output_sites
-    names = listed(source) if listed and DIALECTS[dialect].whole and not source.file else []
-    return Inspection(
+    if dialect == OWN:
+        return replace(inspect_own(source.where, site=site, model=model), path=path)
+    sae, row = _read(dialect, source), DIALECTS[dialect]
+    return told(
         path,
         dialect,
-        name=facts.name,
-        kind=_kind(sae),
-        activation=facts.activation + (f", k={facts.k}" if facts.k else ""),
-        normalize=facts.normalize,
-        d_in=sae.d_in,
-        d_sae=sae.d_sae,
-        d_out=len(sae.b_dec),
-        reads=list(map(str, reads)),
-        writes=list(map(str, writes)),
-        groups=facts.groups,
-        model=facts.model,
-        dtype=", ".join(sorted(source.dtypes)),
+        row.about,
+        sae.facts,
+        (sae.d_in, sae.d_sae, len(sae.b_dec)),
+        skips=sae.W_skip is not None,
+        dtypes=source.dtypes,
         bytes=sum((source.folder / name).stat().st_size for name in source.used),
-        members=names,
+        members=row.members(source) if row.members and row.whole and not source.file else [],
         warnings=source.warnings,
     )
 
@@ -284,11 +233,3 @@ def _several(path: Path, names: list[str]) -> BadFile | Missing:
         return Missing(f"{path} holds no SAE in a form that Hooke knows. Known: {known}.")
     shown = ", ".join(names[:20]) + (f" and {len(names) - 20} more" if len(names) > 20 else "")
     return BadFile(f"{path} holds {len(names)} SAEs; name one with member=... (--member): {shown}.")
-
-
-def _kind(sae: Sae) -> str:
-    reads, writes = sae.facts.input_sites, sae.facts.output_sites
-    if len(writes) > 1 or len(reads) > 1:
-        return "crosscoder" if reads == writes or (len(reads) == 1 and reads[0] in writes) else "cross-layer transcoder"
-    skip = "skip " if sae.W_skip is not None else ""
-    return f"{skip}transcoder" if reads != writes else f"{skip}sae".replace("skip sae", "skip transcoder")
