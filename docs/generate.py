@@ -1,5 +1,5 @@
 """Writes the generated pages: `docs/map.md` from module docstrings, `docs/cli.md` from the commands' own help, the server's
-interface from its routes.
+interface from its routes, `examples/article.ipynb` from the article.
 
 Run by `make docs`; `tests/test_docs.py` fails while a page differs from what this would write.
 """
@@ -14,6 +14,8 @@ import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import article
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "hooke"
@@ -117,7 +119,12 @@ def interface() -> str:
 
 def pages() -> dict[Path, str]:
     """Every generated page and what it should say now."""
-    made = {ROOT / "docs" / "map.md": map_page(), ROOT / "docs" / "cli.md": cli_page(), PACKAGE / "serve" / "openapi.json": interface()}
+    made = {
+        ROOT / "docs" / "map.md": map_page(),
+        ROOT / "docs" / "cli.md": cli_page(),
+        PACKAGE / "serve" / "openapi.json": interface(),
+        article.NOTEBOOK: article.notebook(article.PAGE.read_text()),
+    }
     return {path: text for path, text in made.items() if text is not None}
 
 

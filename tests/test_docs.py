@@ -1,12 +1,14 @@
 """Documentation is tested: code blocks run, links lead somewhere, generated pages are current, docstring examples hold.
 
 A block is left out by a line `<!-- not run: reason -->` above it. A page that needs the real model says so once, anywhere:
-`<!-- needs: gemma-3-270m -->`. Shell blocks run their lines with `hooke` in them, on the first lines of each example file: in this
-process where they hold nothing but pipes, in a shell otherwise.
+`<!-- needs: gemma-3-270m -->`. A text block right behind a Python block is what that prints. Shell blocks run their lines with `hooke` in
+them, on the first lines of each example file: in this process where they hold nothing but pipes, in a shell otherwise.
 """
 
+import contextlib
 import doctest
 import importlib
+import io
 import os
 import re
 import shlex
@@ -14,6 +16,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
 
 import own_home
@@ -25,6 +28,8 @@ HISTORY = {"CHANGELOG.md", "decisions"}
 PAGES = [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").rglob("*.md") if not HISTORY & set(p.relative_to(ROOT).parts))]
 SHELLS = {"sh", "bash", "shell", "console"}
 _BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_PRINTED = re.compile(r"\n+```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 _NOT_RUN = re.compile(r"<!-- not run: \S.* -->\s*\Z")
 _EXAMPLE_LINES = 4
 
@@ -39,13 +44,16 @@ class Block:
     """What is inside."""
     line: int
     """Line of the page where the code begins, from 1."""
+    printed: str | None = None
+    """The text block right behind a Python block: what it prints."""
 
 
 def blocks(text: str) -> Iterator[Block]:
     """The blocks of a page that are to be run."""
     for found in _BLOCK.finditer(text):
         if not _NOT_RUN.search(text[: found.start()]):
-            yield Block(found[1], found[2], text[: found.start(2)].count("\n") + 1)
+            shown = _PRINTED.match(text, found.end()) if found[1] == "python" else None
+            yield Block(found[1], found[2], text[: found.start(2)].count("\n") + 1, shown and shown[1])
 
 
 def commands(code: str) -> list[str]:
@@ -85,10 +93,24 @@ def test_blocks_run(page: Path, workplace: Path, command: Command):
             assert runner.run(example, out=report.append, clear_globs=False).failed == 0, "".join(report)
             names.update(example.globs)
         elif block.language == "python":
-            exec(compile("\n" * (block.line - 1) + block.code, where, "exec"), names)
+            out = io.StringIO()
+            with contextlib.redirect_stdout(out):
+                exec(compile("\n" * (block.line - 1) + block.code, where, "exec"), names)
+            assert block.printed is None or alike(out.getvalue(), block.printed), f"{where} prints:\n{out.getvalue()}"
         elif block.language in SHELLS:
             for line in commands(block.code):
                 run_line(line, where, workplace, command)
+
+
+def alike(printed: str, shown: str) -> bool:
+    """Whether a page shows what was printed; its numbers may differ in their last digit, as processors round differently."""
+    if _NUMBER.sub("0", printed) != _NUMBER.sub("0", shown):
+        return False
+    pairs = zip(_NUMBER.findall(printed), _NUMBER.findall(shown), strict=True)
+    return all(
+        abs(Decimal(a.replace(",", "")) - (b := Decimal(said.replace(",", "")))) <= Decimal((0, (1,), b.as_tuple().exponent))
+        for a, said in pairs
+    )
 
 
 def run_line(line: str, where: str, folder: Path, command: Command) -> None:
@@ -135,6 +157,14 @@ def test_blocks_are_found_and_left_out():
     found = list(blocks(text))
     assert [(block.language, block.line) for block in found] == [("python", 2), ("sh", 12)]
     assert commands(found[1].code) == ["cat x | hooke analyze -    --json"]
+
+
+def test_what_is_printed_is_what_is_shown():
+    (block,) = [block for block in blocks("```python\nprint(1)\n```\n\n```text\n1\n```\n") if block.language == "python"]
+    assert block.printed == "1\n"
+    assert alike("1,204 words, 0.93\n", "1,203 words, 0.94\n")
+    assert not alike("1,204 words, 0.91\n", "1,204 words, 0.93\n")
+    assert not alike("one\n", "two\n")
 
 
 def test_lines_are_taken_apart_as_a_shell_does():
