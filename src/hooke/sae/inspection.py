@@ -58,19 +58,6 @@ class Inspection:
         return asdict(self) | {"path": str(self.path)}
 
 
-def inspect(path: Path | str, *, member: str | None = None, site: str | None = None, model: str | None = None) -> Inspection:
-    """What is in a file or folder of any format, without reading its weights; a folder that holds several SAEs gives their names.
-
-    `member` names one of several. `site` is taken where the files do not say theirs, `model` in place of what they say.
-    """
-    path = Path(path)
-    if member is None and is_own(path):
-        return inspect_own(path, site=site, model=model)
-    from hooke.sae import formats  # which reads with torch
-
-    return formats.inspect(path, member=member, site=site, model=model)
-
-
 def is_own(path: Path) -> bool:
     """Whether `path` is a file that Hooke wrote, under whatever name."""
     try:
@@ -80,7 +67,7 @@ def is_own(path: Path) -> bool:
 
 
 def inspect_own(path: Path, *, site: str | None, model: str | None) -> Inspection:
-    """`inspect` of a file that Hooke wrote."""
+    """What a file that Hooke wrote is; `site` and `model` as in `hooke.sae.formats.inspect`."""
     facts, d_in, d_sae = read_facts(path)
     facts, (tensors, _) = asked_of(facts, path, site=site, model=model), safetensors_header(path)
     d_out = tensors.get("b_dec", ("", [d_in]))[1][0]

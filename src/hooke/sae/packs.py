@@ -84,7 +84,7 @@ def atlas_file(sae: "str | Sae") -> Path | None:
     """
     name = sae if isinstance(sae, str) else sae.name
     path, made_of = _own_atlases().get(name, (None, ""))
-    if path is not None and path.is_file() and (isinstance(sae, str) or _made_of(sae, made_of)):
+    if path is not None and path.is_file() and (isinstance(sae, str) or made_of == _digest(sae)):
         return path
     for row in installed_saes():
         if row.facts.name == name:
@@ -92,10 +92,10 @@ def atlas_file(sae: "str | Sae") -> Path | None:
     return None
 
 
-def _made_of(sae: "Sae", digest: str) -> bool:
-    from hooke.sae import autoencoder
+def _digest(sae: "Sae") -> str:
+    from hooke.sae import digest  # which loads torch
 
-    return autoencoder.digest(sae) == digest
+    return digest(sae)
 
 
 def atlas_files() -> list[Path]:

@@ -60,11 +60,18 @@ class Resolved:
         return own | {key: value for key, value in said.items() if value is not None}
 
     def inspect(self, *, site: str | None = None, model: str | None = None) -> "Inspection":
-        """What it is, told without reading its weights; `site` and `model` as in `hooke.sae.inspection.inspect`."""
-        from hooke.sae.inspection import inspect
-
-        seen = inspect(self.path, **self._options({"site": site, "model": model}))
+        """What it is, told without reading its weights; `site` and `model` as in `hooke.sae.formats.inspect`."""
+        seen = self._inspect(**self._options({"site": site, "model": model}))
         return seen if self.known is None or not seen.name else replace(seen, name=self._address(Site.parse(seen.reads[0])))
+
+    def _inspect(self, *, member: str | None, **said: str | None) -> "Inspection":
+        from hooke.sae.inspection import inspect_own, is_own
+
+        if member is None and is_own(self.path):
+            return inspect_own(self.path, **said)
+        from hooke.sae.formats import inspect  # other formats are read with torch, even without their weights
+
+        return inspect(self.path, member=member, **said)
 
     def open(self, *, site: str | None = None, model: str | None = None) -> "Sae":
         """The SAE, with what only its place says (name, model, L0) among its facts; arguments as in `hooke.sae.formats.open_sae`."""

@@ -88,7 +88,10 @@ def open_sae(path: Path | str, *, member: str | None = None, site: str | None = 
 
 
 def inspect(path: Path | str, *, member: str | None = None, site: str | None = None, model: str | None = None) -> Inspection:
-    """`hooke.sae.inspection.inspect`, which see."""
+    """What is in a file or folder, without reading its weights; a folder that holds several SAEs gives their names.
+
+    `member` names one of several; `site` and `model` are as in `open_sae`.
+    """
     path = Path(path)
     if member is None and path.is_dir():
         names = members(path)
