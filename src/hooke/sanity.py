@@ -23,6 +23,10 @@ from hooke.sae.fits import other_model
 _OF_CARD, _FLOOR, _L0_FACTOR = 0.5, 0.2, 4.0
 # What a guess at the fault has to reach before it is told.
 _SURE_OF_CARD, _SURE_FLOOR, _SURE_L0_FACTOR = 0.8, 0.5, 2.0
+# And this in any case: an SAE that learnt little comes near its own card in many ways.
+_SURE_LEAST = 0.4
+# Below this share of its own held-out text an SAE learnt little, and its card says so.
+_LITTLE = 0.5
 # Multiply-adds for one guess at what is wrong: bounds a diagnosis at minutes for the widest SAEs.
 _WORK, _FEWEST = 1 << 34, 32
 
@@ -51,7 +55,7 @@ class Fit:
     @property
     def sure(self) -> bool:
         """Whether it does so well that it is no coincidence."""
-        return self._reaches(_SURE_OF_CARD, _SURE_FLOOR, _SURE_L0_FACTOR)
+        return self.explained >= _SURE_LEAST and self._reaches(_SURE_OF_CARD, _SURE_FLOOR, _SURE_L0_FACTOR)
 
     def _reaches(self, of_card: float, floor: float, factor: float) -> bool:
         enough = self.explained >= (floor if self.expected is None else of_card * self.expected)
@@ -72,6 +76,13 @@ class Fault:
     known: bool
     """Whether its weights do as promised once the fault is mended. If not, they may be other weights, or those of a poor SAE."""
 
+    def refuse(self, other: str = "") -> None:
+        """Raise `ShapeMismatch` where it is known what is wrong, or the file names another model (`other`: what `other_model` says)."""
+        if self.known:
+            raise ShapeMismatch(f"{self.said} {other}".rstrip())
+        if other:
+            raise ShapeMismatch(f"{self.said} {other} If this model is meant, let its file say so: hooke convert SAE FILE --model NAME")
+
 
 def measure(sae: Sae, acts: Activations) -> Fit:
     """How `sae` does on the tokens that `acts` gives."""
@@ -87,14 +98,14 @@ def check(sae: Sae, acts: Activations, sites: Sequence[Site] = (), progress: Cal
 def doubts(model: Model, saes: Sequence[Sae], progress: Callable[[str], None] = lambda _: None) -> list[str]:
     """What is to be doubted of `saes` after they were tried on ordinary text; raises `ShapeMismatch` where their fault is known.
 
-    For those who judge SAEs: a poor one is let through, one that was read wrongly is not, nor a poor one that names another model.
+    A poor one is let through, for it is what it is; one that was read wrongly is not, nor a poor one whose file names another model.
     """
     neutral = Neutral(model)
     found = [fault(sae, neutral.acts, neutral.alternatives(sae), progress) for sae in saes]
     others = [other_model(sae, model.name) for sae in saes]
     for one, other in zip(found, others, strict=True):
-        if one is not None and (one.known or other):
-            raise ShapeMismatch(f"{one.said} {other}".rstrip())
+        if one is not None:
+            one.refuse(other)
     return [*filter(None, others), *(one.said for one in found if one is not None)]
 
 
@@ -119,12 +130,16 @@ def fault(sae: Sae, acts: Activations, sites: Sequence[Site] = (), progress: Cal
     said = f"{sae.name} {fit} at {_places(sae)} on ordinary text."
     likely = [guess for guess in _guesses(sae, acts, sites) if guess[1].sure]
     if not likely:
-        why = (
-            "its weights are damaged or not those that its header describes" if "fvu" in sae.facts.metrics else "it may have learnt little"
-        )
-        return Fault(f"{said} No other layer, site, scale or orientation makes it fit: {why}.", known=False)
+        return Fault(f"{said} No other layer, site, scale or orientation makes it fit: {_why(fit)}.", known=False)
     best = max(likely, key=lambda guess: _rank(guess[1]))  # the first of equals: the simplest to put right
     return Fault(f"{said} {best[0]} it {best[1]}.", known=True)
+
+
+def _why(fit: Fit) -> str:
+    """What a poor fit that nothing mends may come from."""
+    if fit.expected is None:
+        return "it may have learnt little"
+    return "it learnt little, as its card says" if fit.expected < _LITTLE else "its own text is unlike this, or its weights are damaged"
 
 
 def _places(sae: Sae) -> str:

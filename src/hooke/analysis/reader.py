@@ -18,7 +18,7 @@ from hooke.analysis.result import Hit, TextResult
 from hooke.analysis.summary import weigh_topics
 from hooke.atlas import NO_MEANING, Feature
 from hooke.atlas.notes import Notes
-from hooke.errors import BadConfig, BadFile, ShapeMismatch, unknown
+from hooke.errors import BadConfig, BadFile, unknown
 from hooke.harvest import not_finite, pad
 from hooke.metrics import not_sinks
 from hooke.model import Model, length_batches
@@ -95,15 +95,14 @@ class Reader:
         return gate.Neutral(self.model)
 
     def _try(self, sae: Sae) -> None:
-        """Raise `ShapeMismatch` with what is wrong with `sae`, unless it does what it should on ordinary text.
+        """Raise `ShapeMismatch` where what is wrong with `sae` is known, or where it does badly on ordinary text and names another model.
 
-        An SAE that promises nothing, and of which no fault is known, may just be poor: that is said, and it is read all the same.
+        Otherwise it may just be poor, or made for other text: that is said with the figures, and it is read all the same.
         """
         found = gate.fault(sae, self._neutral.acts, self._neutral.alternatives(sae), self._progress)
         other = other_model(sae, self.model.name)
-        if found is not None and (found.known or "fvu" in sae.facts.metrics or other):
-            raise ShapeMismatch(f"{found.said} {other}".rstrip())
         if found is not None:
+            found.refuse(other)
             self._progress(f"Warning: {found.said}")
         elif other:
             self._progress(f"Warning: {other} On ordinary text it {gate.measure(sae, self._neutral.acts)}.")

@@ -43,7 +43,9 @@ def talk(text: str) -> None:
 
 
 def say(console: "Console", status: Any, text: str) -> None:
-    """Show `text` in the running status line; where there is no terminal, as a line of its own."""
-    status.update(text)
-    if not console.is_terminal:
-        console.print(text, highlight=False)
+    """Show `text` in the running status line; a warning, and anything where there is no terminal, as a line of its own."""
+    from rich.markup import escape
+
+    status.update(escape(text))
+    if not console.is_terminal or text.startswith("Warning: "):
+        console.print(text, highlight=False, markup=False, soft_wrap=True)
