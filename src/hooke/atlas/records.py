@@ -18,6 +18,8 @@ HISTOGRAM_BINS = 50
 """Equal bins between 0 and a feature's maximum that its activations are counted in."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 """The quantiles kept of a feature's activations, of the tokens on which it fires."""
+CHANCE_WRITES = 0.05
+"""A feature writes where at most this share of random steps does as much."""
 INTERVALS = 5
 """Equal stretches between 0 and the maximum from each of which some examples are drawn."""
 
@@ -120,6 +122,78 @@ class Label:
 
 
 @dataclass(frozen=True)
+class Estimate:
+    """A mean and its 95 % interval."""
+
+    mean: float
+    """The mean."""
+    low: float
+    """Lower end."""
+    high: float
+    """Upper end."""
+
+
+@dataclass(frozen=True)
+class Moved:
+    """A token that a feature makes likelier or less likely, measured in contexts that it was not chosen in."""
+
+    token: int
+    """Token id."""
+    before: float
+    """Mean probability that the model by itself gives it."""
+    after: float
+    """The same with the feature added."""
+    rise: Estimate
+    """Change of its log probability, in nats."""
+    text: str = ""
+    """The token, where it was looked up."""
+
+
+@dataclass(frozen=True)
+class DoseEffect:
+    """What a model expects next when so much of a feature is added to the last token of neutral contexts."""
+
+    dose: float
+    """In units of the feature's own maximum."""
+    kl: Estimate
+    """By how much expectations move: KL(p ‖ p̂) in nats, p without and p̂ with the feature."""
+    kl_random: tuple[float, float]
+    """The same of random steps as long: their median, and what one in twenty of them reaches."""
+    kl_p: float
+    """Share of random steps that move as much or more, (1 + those) / (1 + all)."""
+    gain: Estimate
+    """Probability that goes over to the tokens raised most."""
+    gain_random: tuple[float, float]
+    """The same of random steps as long, each with the tokens that it raises most: median, and one in twenty."""
+    gain_p: float
+    """Share of random steps whose gain is as large or larger."""
+    frozen: float | None = None
+    """Share of features of a dictionary that never learnt directions whose KL, a step as long, is as large; None where none was tried."""
+    raised: tuple[Moved, ...] = ()
+    """Tokens raised most, by q ln(q/p)."""
+    lowered: tuple[Moved, ...] = ()
+    """Tokens lowered most, by p ln(p/q)."""
+
+    @property
+    def writes(self) -> bool:
+        """Whether it puts words of its own in, and more of them than all but one in twenty random steps as long."""
+        return self.gain.low > 0 and self.gain_p <= CHANCE_WRITES
+
+
+@dataclass(frozen=True)
+class Effect:
+    """What a feature does, by dose."""
+
+    doses: tuple[DoseEffect, ...]
+    """Ascending."""
+
+    @property
+    def full(self) -> DoseEffect:
+        """At the feature's own maximum, or the dose next to it that was measured."""
+        return min(self.doses, key=lambda one: abs(one.dose - 1))
+
+
+@dataclass(frozen=True)
 class FeatureRecord:
     """Everything an atlas keeps of one feature."""
 
@@ -169,6 +243,8 @@ class FeatureRecord:
     """``[BACKGROUND_STEPS]``: background texts in which it reaches more than each step of its maximum."""
     topics: np.ndarray
     """``[topics]``: evidence for each topic, in nats, when it is fully active."""
+    effect: Effect | None = None
+    """What it does when it is added; None where that was not measured."""
 
 
 @dataclass(frozen=True)

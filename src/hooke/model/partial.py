@@ -67,7 +67,7 @@ class Passes:
         """
         first = min(map(first_block, edits))
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_skipping([self.model.architecture.block(self.model.hf, i) for i in range(first)], self._entry(first)))
+            stack.enter_context(skipping([self.model.architecture.block(self.model.hf, i) for i in range(first)], self._entry(first)))
             for site, edit in edits.items():
                 stack.enter_context(editing(self.model.architecture.locate(self.model.hf, site), self._put(edit, everywhere)))
             base = self.model.architecture.base(self.model.hf)
@@ -79,7 +79,7 @@ class Passes:
         locate, first = self.model.architecture.locate, min(first_block(site) for pair in edits for site in pair[:2])
         reads = {read for read, write, _ in edits if read != write}
         with contextlib.ExitStack() as stack:
-            stack.enter_context(_skipping([self.model.architecture.block(self.model.hf, i) for i in range(first)], self._entry(first)))
+            stack.enter_context(skipping([self.model.architecture.block(self.model.hf, i) for i in range(first)], self._entry(first)))
             live: dict[Site, Tensor] = {}
             for read, write, edit in edits:
                 from_live = edit if read == write else lambda _, read=read, edit=edit: edit(live[read][self.keep])
@@ -111,7 +111,7 @@ def first_block(site: Site) -> int:
 
 
 @contextlib.contextmanager
-def _skipping(blocks: Sequence[nn.Module], out: object) -> Iterator[None]:
+def skipping(blocks: Sequence[nn.Module], out: object) -> Iterator[None]:
     """Within, `blocks` compute nothing and give `out`; hooks on them still run."""
     own = [block.__dict__.get("forward") for block in blocks]
     try:
