@@ -35,7 +35,8 @@ def maximum(sae):
 
 
 def contexts(model, count=6):
-    return torch.tensor([row[:5] for row in model.tokenizer.encode(["the mayor says that the team", "a storm of snow and rain"] * count)][:count])
+    texts = ["the mayor says that the team", "a storm of snow and rain"] * count
+    return torch.tensor([row[:5] for row in model.tokenizer.encode(texts)][:count])
 
 
 @pytest.mark.parametrize("site", [str(site) for site in tiny.model().sites()])
@@ -91,7 +92,7 @@ def test_a_planted_feature_writes_its_words_and_beats_chance(model, sae, maximum
     assert effects[SPORT].doses[1].kl.mean > sport.kl.mean > sport.kl_random[1]
 
 
-def test_random_directions_have_uniform_p_values(model, sae, maximum):
+def test_random_directions_have_uniform_p_values(model, sae, maximum, tmp_path):
     """Steps of any length, ranked among the controls' curves, as a feature would be."""
     run = EffectRun(model, sae, maximum, EffectSettings(contexts=4, length=3, controls=99))
     meter = Meter.neutral(model, sae, EffectSettings(contexts=4, length=3))
@@ -99,10 +100,7 @@ def test_random_directions_have_uniform_p_values(model, sae, maximum):
     unit = torch.nn.functional.normalize(torch.randn(300, sae.d_in, generator=draw), dim=1)
     norms = np.exp(np.random.default_rng(1).uniform(np.log(2), np.log(12), 300))
     values = [found.kl.mean() for found in meter.measure(unit * torch.tensor(norms, dtype=torch.float32)[:, None])]
-    from tempfile import TemporaryDirectory
-    from pathlib import Path
-
-    with TemporaryDirectory() as folder, EffectLog(Path(folder), run.about) as log:
+    with EffectLog(tmp_path, run.about) as log:
         run.run(log, progress=lambda done, total: None)
         curves = run._controls("random", log)
     p = [share_above(value, curves.at(norm)[0]) for value, norm in zip(values, norms, strict=True)]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from hooke.atlas import schema
+from hooke.atlas.effects import read_effects, tokens_of, with_texts
 from hooke.atlas.feature import Context, Feature, OutputToken, Relative, TokenShare, Written
 from hooke.atlas.naming import Name, names_of
 from hooke.atlas.opening import damage, open_database
@@ -18,6 +19,7 @@ from hooke.atlas.records import (
     BACKGROUND_STEPS,
     NO_MEANING,
     TOO_RARE,
+    Effect,
     Example,
     FeatureRecord,
     Label,
@@ -243,9 +245,22 @@ class Atlas:
             "written": written,
             "named": self.name(entry.name, index),
             "group": entry.group_of(index),
+            "effect": self._effects(entry, index, 1).get(index),
         }
         fields |= self._resolved(entry, unpack(content, plain=form == schema.PLAIN_FORM), around)
         return Feature(name=f"{entry.name}/{index}", density=float(density), max=float(largest), count=count, **fields)
+
+    def effects(self, sae: str) -> dict[int, Effect]:
+        """What the features of the SAE called `sae` do, by index; empty where that was not measured."""
+        entry = self._entry(sae)
+        with damage(self.path):
+            return self._effects(entry, 0, entry.d_sae)
+
+    def _effects(self, entry: SaeEntry, index: int, count: int) -> dict[int, Effect]:
+        """Of `count` features from `index` on, with texts for token ids."""
+        found = read_effects(self._db, self._first[entry.name] + index, count)
+        self._pieces.learn({token for effect in found.values() for token in tokens_of(effect)})
+        return {index + number: with_texts(effect, self._pieces.text) for number, effect in found.items()}
 
     def _resolved(self, entry: SaeEntry, detail: dict[str, Any], around: int) -> dict[str, Any]:
         """What `unpack` gives, with texts for token ids, addresses for indices and contexts for examples."""

@@ -2,10 +2,14 @@
 
 import math
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from hooke.atlas.naming import Name
-from hooke.atlas.records import INTERVALS, Label
+from hooke.atlas.records import INTERVALS, Effect, Label
+
+READS = 0.8
+"""Balanced accuracy from which on a name is said to tell where a feature fires."""
+Kind = Literal["reads", "writes", "both", "unclear"]
 
 
 @dataclass(frozen=True)
@@ -140,6 +144,20 @@ class Feature:
     """What a person wrote about it."""
     named: Name | None = None
     """The name that a reader gave to it; None where nobody read."""
+    effect: Effect | None = None
+    """What it does when it is added; None where that was not measured."""
+
+    @property
+    def kind(self) -> Kind | None:
+        """Whether its name tells where it fires (*reads*), it puts words of its own in (*writes*), *both*, or neither; None: not measured.
+
+        A name tells where it fires when it, or the rule behind it, reaches `READS` on held-out text.
+        """
+        if self.effect is None:
+            return None
+        scores = [self.named.score if self.named else None, self.label.score.value if self.label and self.label.score else None]
+        reads, writes = any(score is not None and score >= READS for score in scores), self.effect.full.writes
+        return "both" if reads and writes else "reads" if reads else "writes" if writes else "unclear"
 
     @property
     def title(self) -> str | None:
@@ -153,7 +171,7 @@ class Feature:
 
     def to_json(self) -> dict[str, Any]:
         """What ``hooke feature --json`` prints; a number that is not known is null."""
-        return {"name": self.name, "title": self.title, **_plain(asdict(self))}
+        return {"name": self.name, "title": self.title, "kind": self.kind, **_plain(asdict(self))}
 
     def _repr_html_(self) -> str:
         from hooke.atlas.notebook import fragment

@@ -89,9 +89,10 @@ def open_database(path: Path) -> sqlite3.Connection:
         with damage(path):
             _restrict(connection)
             connection.allow(_PATIENCE + path.stat().st_size / _BYTES_A_SECOND)
-            (version,) = connection.execute("PRAGMA user_version").fetchone()
-            if version != schema.VERSION:
-                raise BadFile(f"{path} has atlas schema {version}; this version of Hooke reads schema {schema.VERSION}. {_advice(version)}")
+            version = schema.version_of(connection)
+            if version not in schema.TABLES:
+                known = f"{min(schema.TABLES)} to {schema.VERSION}"
+                raise BadFile(f"{path} has atlas schema {version}; this version of Hooke reads schema {known}. {_advice(version)}")
             schema.check_schema(connection)
             return connection
     except BaseException:

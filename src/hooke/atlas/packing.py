@@ -57,12 +57,12 @@ def unpack_numbers(blob: bytes) -> np.ndarray:
 def pack(record: FeatureRecord, *, plain: bool = False) -> bytes:
     """The part of `record` that lists and filters do not need; `plain`, so that a whole file of them can be compressed at one go."""
     content = {
-        "mean": _digits(record.mean, 7),
-        "quantiles": [_digits(value, 7) for value in record.quantiles],
+        "mean": short_number(record.mean, 7),
+        "quantiles": [short_number(value, 7) for value in record.quantiles],
         "histogram": [int(n) for n in record.histogram],
         "documents": int(record.documents),
-        "spread": [_digits(value) for value in (record.persistence, record.commonest, *record.purity)],
-        "tokens": _columns([(t.token, t.count, _digits(t.share), _digits(t.enrichment)) for t in record.tokens], 4),
+        "spread": [short_number(value) for value in (record.persistence, record.commonest, *record.purity)],
+        "tokens": _columns([(t.token, t.count, short_number(t.share), short_number(t.enrichment)) for t in record.tokens], 4),
         "top": _pack_examples(record.top),
         "intervals": [_pack_examples(examples) for examples in record.intervals],
         "misses": _pack_examples(record.misses),
@@ -94,21 +94,21 @@ def _around_peak(example: Example) -> Example:
 
 
 def _short(value: float) -> float:
-    return float(_digits(value, _FEW_DIGITS))
+    return float(short_number(value, _FEW_DIGITS))
 
 
 def unpack(blob: bytes, *, plain: bool = False) -> dict[str, Any]:
     """The fields of `FeatureRecord` that `pack` kept; `ValueError`, `TypeError` or `KeyError` where the blob is spoilt."""
     if plain and len(blob) > MAX_DETAIL:
         raise ValueError(f"a feature's detail has more than {MAX_DETAIL} bytes")
-    found = json.loads(blob if plain else unsqueeze(blob, MAX_DETAIL), parse_constant=_no_constant)
-    persistence, commonest, *purity = _floats(found["spread"], 5)
+    found = json.loads(blob if plain else unsqueeze(blob, MAX_DETAIL), parse_constant=refuse_constant)
+    persistence, commonest, *purity = read_floats(found["spread"], 5)
     tokens, counts, shares, enrichments = found["tokens"]
-    columns = _ints(tokens), _ints(counts), _floats(shares, len(tokens)), _floats(enrichments, len(tokens))
+    columns = read_ints(tokens), read_ints(counts), read_floats(shares, len(tokens)), read_floats(enrichments, len(tokens))
     return {
-        "mean": _float(found["mean"]),
-        "quantiles": np.array(_floats(found["quantiles"], len(QUANTILES))),
-        "histogram": np.array(_ints(found["histogram"], HISTOGRAM_BINS), np.int64),
+        "mean": read_float(found["mean"]),
+        "quantiles": np.array(read_floats(found["quantiles"], len(QUANTILES))),
+        "histogram": np.array(read_ints(found["histogram"], HISTOGRAM_BINS), np.int64),
         "documents": _int(found["documents"]),
         "persistence": persistence,
         "commonest": commonest,
@@ -117,7 +117,7 @@ def unpack(blob: bytes, *, plain: bool = False) -> dict[str, Any]:
         "top": _unpack_examples(found["top"]),
         "intervals": [_unpack_examples(examples) for examples in found["intervals"][:INTERVALS]],
         "misses": _unpack_examples(found["misses"]),
-        **{key: list(zip(_ints(ids), _floats(values, len(ids)), strict=True)) for key in _PAIRS for ids, values in [found[key]]},
+        **{key: list(zip(read_ints(ids), read_floats(values, len(ids)), strict=True)) for key in _PAIRS for ids, values in [found[key]]},
         "label": _unpack_label(found["label"]),
         "output": None if found["writes"] is None else _unpack_label(found["writes"]),
     }
@@ -133,7 +133,7 @@ def _pack_examples(examples: Sequence[Example]) -> list[Any]:
         [int(e.peak) for e in examples],
         [len(e.at) for e in examples],
         [int(at) - int(e.peak) for e in examples for at in e.at],
-        [_digits(value) for e in examples for value in e.values],
+        [short_number(value) for e in examples for value in e.values],
     ]
 
 
@@ -141,10 +141,10 @@ def _unpack_examples(columns: Any) -> list[Example]:
     windows, peaks, lengths, distances, values = columns
     if len(windows) > MAX_EXAMPLES:
         raise ValueError(f"a feature has more than {MAX_EXAMPLES:,} examples of a kind")
-    lengths = _ints(lengths, len(windows))
-    at, value = np.array(_ints(distances, sum(lengths)), np.int64), np.array(_floats(values, sum(lengths)))
+    lengths = read_ints(lengths, len(windows))
+    at, value = np.array(read_ints(distances, sum(lengths)), np.int64), np.array(read_floats(values, sum(lengths)))
     out, low = [], 0
-    for window, peak, length in zip(_ints(windows), _ints(peaks, len(windows)), lengths, strict=True):
+    for window, peak, length in zip(read_ints(windows), read_ints(peaks, len(windows)), lengths, strict=True):
         if length < 0:
             raise ValueError("an example has a negative number of tokens")
         out.append(Example(window, peak, at[low : low + length] + peak, value[low : low + length]))
@@ -153,13 +153,12 @@ def _unpack_examples(columns: Any) -> list[Example]:
 
 
 def _pack_label(label: Label) -> list[Any]:
-    scores = [None if s is None else [_digits(s.value), _digits(s.low), _digits(s.high), s.positives, s.negatives] for s in _scores(label)]
-    others = [None if value is None else _digits(value) for value in (label.near, label.control, label.strong)]
+    scores = [
+        None if s is None else [*map(short_number, (s.value, s.low, s.high)), s.positives, s.negatives]
+        for s in (label.token, label.document)
+    ]
+    others = [None if value is None else short_number(value) for value in (label.near, label.control, label.strong)]
     return [label.text, label.kind, label.rule, *scores, *others]
-
-
-def _scores(label: Label) -> tuple[Score | None, Score | None]:
-    return label.token, label.document
 
 
 def _unpack_label(found: Any) -> Label:
@@ -168,7 +167,7 @@ def _unpack_label(found: Any) -> Label:
         raise TypeError("a label is not made of texts")
     if len(text) > _MAX_LABEL:
         raise ValueError(f"a label has more than {_MAX_LABEL:,} characters")
-    known = [None if value is None else _float(value) for value in others[:3]]
+    known = [None if value is None else read_float(value) for value in others[:3]]
     return Label(text, kind, rule, _unpack_score(token), _unpack_score(document), *known)
 
 
@@ -176,7 +175,7 @@ def _unpack_score(found: Any) -> Score | None:
     if found is None:
         return None
     value, low, high, positives, negatives = found
-    return Score(_float(value), _float(low), _float(high), _int(positives), _int(negatives))
+    return Score(read_float(value), read_float(low), read_float(high), _int(positives), _int(negatives))
 
 
 def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
@@ -184,20 +183,22 @@ def _columns(rows: Sequence[tuple[Any, ...]], width: int) -> list[list[Any]]:
 
 
 def _pairs(pairs: Sequence[tuple[int, float]]) -> list[list[Any]]:
-    return _columns([(int(i), _digits(value)) for i, value in pairs], 2)
+    return _columns([(int(i), short_number(value)) for i, value in pairs], 2)
 
 
-def _digits(value: Any, digits: int = 4) -> float | int:
+def short_number(value: Any, digits: int = 4) -> float | int:
     """`value` to so many significant digits; without a fraction as a whole number, which is written shorter."""
     rounded = float(f"{float(value):.{digits}g}")
     return int(rounded) if rounded.is_integer() and abs(rounded) < 1e9 else rounded
 
 
-def _no_constant(name: str) -> float:
+def refuse_constant(name: str) -> float:
+    """For ``json.loads(parse_constant=)``: an atlas holds no NaN and nothing infinite."""
     raise ValueError(f"{name} is no number that an atlas holds")
 
 
-def _float(value: Any) -> float:
+def read_float(value: Any) -> float:
+    """A finite number; `TypeError` for anything else."""
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise TypeError("a number is not one")
     return float(value)
@@ -209,14 +210,16 @@ def _int(value: Any) -> int:
     return value
 
 
-def _floats(values: Any, length: int) -> list[float]:
+def read_floats(values: Any, length: int) -> list[float]:
+    """So many finite numbers; `ValueError` or `TypeError` for anything else."""
     found = _array(values, "if", length).astype(float)
     if not np.isfinite(found).all():
         raise ValueError("a number is not finite")
     return found.tolist()
 
 
-def _ints(values: Any, length: int | None = None) -> list[int]:
+def read_ints(values: Any, length: int | None = None) -> list[int]:
+    """Whole numbers, so many where `length` is given; `ValueError` or `TypeError` for anything else."""
     return _array(values, "i", length).tolist()
 
 

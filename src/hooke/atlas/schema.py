@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 # Features are numbered through all SAEs (first + index), so that one integer finds them in every table. What lists and filters need is
 # kept apart from what only a feature's own page needs.
-TABLES = """
+_FIRST_TABLES = """
     CREATE TABLE fact (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
     CREATE TABLE sae (
         id INTEGER PRIMARY KEY,
@@ -45,9 +45,15 @@ TABLES = """
     );
     CREATE VIRTUAL TABLE context USING fts5(body, content='', tokenize='porter unicode61 remove_diacritics 2');
 """
-"""The tables of a file of `VERSION`, which its ``user_version`` says."""
+_EFFECTS = "CREATE TABLE effect (id INTEGER PRIMARY KEY, form INTEGER NOT NULL, content BLOB NOT NULL);"
+TABLES = {2: _FIRST_TABLES, 3: f"{_FIRST_TABLES} {_EFFECTS}"}
+"""The tables of a file by its schema, which its ``user_version`` says; files of all these are read."""
 
-VERSION = 2
+VERSION = 3
+"""The schema of files that are written."""
+EFFECTS_SINCE = 3
+"""The first schema that holds what features do."""
+_MIGRATIONS = {2: _EFFECTS}
 FORM, PLAIN_FORM = 2, 3
 """What ``detail.form`` says of its content: what `hooke.atlas.packing` packs, compressed or plain."""
 _MOST_OBJECTS = 100
@@ -67,6 +73,11 @@ DROP_WINDOWS_BUT = "DELETE FROM window WHERE id NOT IN (SELECT value FROM json_e
 DROP_PIECE = "DELETE FROM piece WHERE id = ?"
 FINISH = ("INSERT INTO words (words) VALUES ('optimize')", "INSERT INTO context (context) VALUES ('optimize')")
 
+PUT_EFFECT = "INSERT INTO effect (id, form, content) VALUES (?, ?, ?)"
+DROP_EFFECTS = "DELETE FROM effect WHERE id BETWEEN ? AND ?"
+SET_SAE_FACTS = "UPDATE sae SET facts = ? WHERE name = ?"
+HAS_PLAIN = "SELECT 1 FROM detail WHERE form = ? LIMIT 1"
+DROP_SEAL = "DELETE FROM seal"
 PUT_SEAL = "INSERT INTO seal (digest) VALUES (?)"
 
 GET_SEAL = "SELECT digest FROM seal"
@@ -82,6 +93,7 @@ GET_FEATURE = f"""
     SELECT CAST(feature.count AS INTEGER), {_SIZE}, {_NAMED}, background, topics, form, content
     FROM feature JOIN detail USING (id) WHERE feature.id = ?
 """
+GET_EFFECTS = "SELECT id, CAST(form AS INTEGER), content FROM effect WHERE id BETWEEN ? AND ? ORDER BY id"
 GET_LABEL_OF = "SELECT id, substr(CAST(label AS TEXT), 1, 1000) FROM feature WHERE id IN (SELECT value FROM json_each(?))"
 GET_SOME_WINDOWS = """
     SELECT id, substr(CAST(corpus AS TEXT), 1, 1000), CAST(doc AS INTEGER), CAST(start AS INTEGER), ids
@@ -123,24 +135,35 @@ FIND_WINDOWS = """
 """
 
 
-def create(connection: sqlite3.Connection) -> None:
+def create(connection: sqlite3.Connection, version: int = VERSION) -> None:
     """Make the tables in an empty file."""
-    connection.executescript(f"BEGIN; {TABLES} PRAGMA user_version = {VERSION}; COMMIT;")
+    connection.executescript(f"BEGIN; {TABLES[version]} PRAGMA user_version = {version}; COMMIT;")
+
+
+def version_of(connection: sqlite3.Connection) -> int:
+    """Which schema the file says it has."""
+    return connection.execute("PRAGMA user_version").fetchone()[0]
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Bring the tables of a file that may be written to those of `VERSION`."""
+    for version in range(version_of(connection), VERSION):
+        connection.executescript(f"BEGIN; {_MIGRATIONS[version]} PRAGMA user_version = {version + 1}; COMMIT;")
 
 
 def check_schema(connection: sqlite3.Connection) -> None:
-    """Raise `ValueError` unless the file's tables are, word for word, those of this version, with nothing beside them.
+    """Raise `ValueError` unless the file's tables are, word for word, those of its version, with nothing beside them.
 
     So a file from outside can bring no view, trigger or table of another make to run.
     """
-    fresh = sqlite3.connect(":memory:")
+    version, fresh = version_of(connection), sqlite3.connect(":memory:")
     try:
-        create(fresh)
+        create(fresh, version)
         missing = set(_objects(fresh)) ^ set(_objects(connection))
     finally:
         fresh.close()
     if missing:
-        raise ValueError(f"its tables are not those of schema {VERSION} ({sorted(missing)[0][1][:80]!r} differs)")
+        raise ValueError(f"its tables are not those of schema {version} ({sorted(missing)[0][1][:80]!r} differs)")
 
 
 def _objects(connection: sqlite3.Connection) -> Iterator[tuple[str, str, str]]:

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from hooke.atlas import schema
+from hooke.atlas.effects import read_effects
 from hooke.atlas.opening import damage, open_database
 from hooke.atlas.packing import unpack, unpack_numbers
-from hooke.atlas.records import FeatureRecord, SaeEntry, TextWindow
+from hooke.atlas.records import Effect, FeatureRecord, SaeEntry, TextWindow
 from hooke.atlas.store import AtlasWriter
 from hooke.files import parse_json
 
@@ -27,7 +28,8 @@ def smaller(source: Path, target: Path, *, examples: int) -> Path:
             writer.pieces(dict(db.execute(schema.GET_PIECES)))
             for name, digest, d_sae, measured, mean, first in db.execute(schema.GET_SAES).fetchall():
                 entry = SaeEntry(name, digest, d_sae, parse_json(measured), np.frombuffer(mean, "<f4"))
-                writer.sae(entry, (_record(i, row) for i, row in _features(db, first, d_sae)))
+                effects = read_effects(db, first, d_sae)
+                writer.sae(entry, (_record(i, row, effects.get(i)) for i, row in _features(db, first, d_sae)))
             writer.finish()
     db.close()
     return target
@@ -40,8 +42,9 @@ def _features(db: Any, first: int, d_sae: int) -> Iterator[tuple[int, Any]]:
             yield index, row
 
 
-def _record(index: int, row: tuple[Any, ...]) -> FeatureRecord:
+def _record(index: int, row: tuple[Any, ...], effect: Effect | None) -> FeatureRecord:
     count, density, largest, *_, background, topics, form, content = row
     counts, affinities = np.frombuffer(background, "<u2"), np.frombuffer(topics, "<f2")
     detail = unpack(content, plain=form == schema.PLAIN_FORM)
-    return FeatureRecord(index=index, count=count, density=density, max=largest, background=counts, topics=affinities, **detail)
+    detail |= {"background": counts, "topics": affinities, "effect": effect}
+    return FeatureRecord(index=index, count=count, density=density, max=largest, **detail)

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from hooke.atlas import schema
+from hooke.atlas.effects import pack_effect, small_effect, tokens_of
 from hooke.atlas.packing import pack, pack_numbers, small, unpack_numbers
 from hooke.atlas.records import BACKGROUND_STEPS, FeatureRecord, SaeEntry, TextWindow
 from hooke.errors import BadConfig
@@ -116,6 +117,10 @@ class AtlasWriter:
         except ValueError as error:  # of json: there is no such number in it
             raise BadConfig(f"feature {record.index} has a number that is not finite.") from error
         self._db.execute(schema.PUT_DETAIL, (feature, form, detail))
+        if record.effect is not None:
+            effect = record.effect if form == schema.FORM else small_effect(record.effect)
+            self._db.execute(schema.PUT_EFFECT, (feature, form, pack_effect(effect, plain=form == schema.PLAIN_FORM)))
+            self._tokens.update(tokens_of(effect))
         promoted = " ".join(piece for token, _ in kept.promoted if isinstance(piece := texts.get(token), str))
         self._db.execute(schema.PUT_WORDS, (feature, text, output and _text(output.text), promoted))
         self._tokens.update(int(t.token) for t in kept.tokens)
@@ -174,6 +179,14 @@ def join_pieces(pieces: Iterable[str | bytes]) -> list[str]:
     if out:
         out[-1] += reader.decode(b"", final=True)
     return out
+
+
+def piece_of(spelling: bytes) -> str | bytes:
+    """What an atlas holds for a token that is spelt so: its text, or its bytes where they are no text on their own."""
+    try:
+        return spelling.decode()
+    except UnicodeDecodeError:
+        return spelling
 
 
 def _text(text: str) -> str:

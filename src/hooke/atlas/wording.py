@@ -12,6 +12,8 @@ STEPS = 5
 """Steps of the colour scale; each is a fifth of a feature's maximum."""
 APPROXIMATE = "direct effect on the logits, later layers left out"
 """What the promoted and suppressed tokens are."""
+MEASURED = "probability of the next word in neutral text, before → with the feature added to the last word; other texts chose the words"
+"""How the tokens of a measured effect were found."""
 _THIN = "\u202f"
 
 
@@ -77,6 +79,54 @@ def reading(feature: Feature) -> Iterator[tuple[str, str]]:
         yield "note", name.note
     if feature.label and feature.title != feature.label.text:
         yield "rule", feature.label.text
+
+
+_KINDS = {
+    "reads": "reads: its name tells where it fires; what it does is not more than chance",
+    "writes": "writes: it puts words of its own in; no name tells where it fires",
+    "both": "reads and writes: its name tells where it fires, and it puts words of its own in",
+    "unclear": "unclear: no name tells where it fires, and what it does is not more than chance",
+}
+NOT_MEASURED = "not measured; `hooke atlas effects` does that"
+"""What stands where a feature's effect would."""
+
+
+def effect(feature: Feature) -> Iterator[tuple[str, str]]:
+    """What a feature does when it is added to neutral text, each figure beside what random steps as long do."""
+    if feature.effect is None or feature.kind is None:
+        yield "when it is added", NOT_MEASURED
+        return
+    full = feature.effect.full
+    yield "kind", _KINDS[feature.kind]
+    by_chance = f"a random step as long {nats(full.kl_random[0])}, one in twenty {nats(full.kl_random[1])}"
+    moved = f"moves what comes next by {nats(full.kl.mean)} [{nats(full.kl.low)}, {nats(full.kl.high)}] nats"
+    yield f"at {dose(full.dose)} its maximum", f"{moved}; {by_chance}"
+    by_chance = f"a random step's own {_signed(full.gain_random[0])}, one in twenty {_signed(full.gain_random[1])}"
+    gained = f"{_signed(full.gain.mean)} [{_signed(full.gain.low)}, {_signed(full.gain.high)}] of what is expected goes over to them"
+    yield "its own words", f"{gained}; {by_chance}"
+    frozen = "" if full.frozen is None else f"; {percent(full.frozen)} of the other dictionary's features move as much"
+    yield "chance", f"{percent(full.kl_p)} of random steps move as much, {percent(full.gain_p)} put in as much{frozen}"
+    if len(feature.effect.doses) > 1:
+        yield "by dose", " · ".join(f"{dose(one.dose)} {nats(one.kl.mean)} nats" for one in feature.effect.doses)
+
+
+def _signed(share: float) -> str:
+    return f"−{percent(-share)}" if share < 0 else percent(share)
+
+
+def dose(times: float) -> str:
+    """A dose as a multiple of a feature's maximum."""
+    return f"{times:g} x"
+
+
+def nats(value: float) -> str:
+    """Nats with two digits that matter."""
+    return f"{value:.2f}" if value >= 0.1 else f"{value:.3f}"
+
+
+def chance(share: float) -> str:
+    """A probability: one in twenty as 5 %, what is next to nothing as such."""
+    return percent(share) if share >= 1e-6 else f"< 0.0001{_THIN}%"
 
 
 def facts(feature: Feature) -> Iterator[tuple[str, str]]:

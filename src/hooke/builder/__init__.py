@@ -14,6 +14,7 @@ import torch
 
 from hooke.atlas import AtlasWriter, FeatureRecord, SaeEntry, join_pieces
 from hooke.atlas.records import Example
+from hooke.atlas.store import piece_of
 from hooke.builder.background import Driven, Headlines, TopicEvidence, driven_by, heads, neutral_texts
 from hooke.builder.cache import Portions, read_codes
 from hooke.engine import in_processes
@@ -202,7 +203,7 @@ class _Build:
         short = [driven_by(model, self.saes, texts, settings.batch_tokens) for texts in (headlines.windows, ordinary)]
         _hand_back_memory()
         self.report("Taking stock of the words", 0, 1)
-        pieces = {token: _piece(model.tokenizer.spelling(token)) for token in range(len(self.lens.shown))}
+        pieces = {token: piece_of(model.tokenizer.spelling(token)) for token in range(len(self.lens.shown))}
         self.names = {token: piece if isinstance(piece, str) else piece.decode("utf-8", "replace") for token, piece in pieces.items()}
         reading = _reading(text, pieces, self.workers)
         if self.settings.subjects:
@@ -309,14 +310,6 @@ def _ends(lens: LogitLens, sae: Sae, count: int) -> tuple[Nearest, Nearest]:
         nothing = Nearest(np.zeros((sae.d_sae, 0), np.int32), np.zeros((sae.d_sae, 0), np.float32))
         return nothing, nothing
     return lens.ends(sae.W_dec, count)
-
-
-def _piece(spelling: bytes) -> str | bytes:
-    """The text of a token, or its bytes where they are no text on their own."""
-    try:
-        return spelling.decode()
-    except UnicodeDecodeError:
-        return spelling
 
 
 def _reading(text: CorpusTokens, pieces: dict[int, str | bytes], workers: int) -> TokenIndex:

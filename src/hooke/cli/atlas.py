@@ -11,6 +11,7 @@ atlas = App(name="atlas", help="Build, check and export atlases: files that hold
 _COMMANDS = {
     "build": "Make the atlas of some SAEs: read text once, and find out what makes each feature fire. Stopped, the same command goes on.",
     "check": "Read everything in an atlas once, and say what is wrong with it.",
+    "effects": "Measure what every feature of an SAE does to a model's expectations, and put it into the atlas. Stopped, it goes on.",
     "export": "Write an atlas as JSON Lines or Parquet, or in Neuronpedia's or SAEDashboard's layout.",
 }
 for _name, _summary in _COMMANDS.items():

@@ -12,6 +12,9 @@ hooke atlas build sae.safetensors --corpus texts/ --tokens 500k --out my.sqlite"
     "atlas check": """
 hooke atlas check
 hooke atlas check my.sqlite --json""",
+    "atlas effects": """
+hooke atlas effects 12
+hooke atlas effects 12 --dose 1 --atlas my.sqlite --json""",
     "atlas export": """
 hooke atlas export features.jsonl --sae 12
 hooke atlas export folder --to neuronpedia""",

@@ -209,9 +209,7 @@ class EffectLog:
             raise BadFile(f"{self._path} is damaged ({error}). Delete it to begin again.") from error
         if about != self._about:
             differ = sorted(key for key in {*about, *self._about} if about.get(key) != self._about.get(key))
-            raise BadConfig(
-                f"{self._path} holds effects measured with another {', '.join(differ)}. Give the same to go on, or delete it to begin again."
-            )
+            raise BadConfig(f"{self._path} holds effects measured with another {', '.join(differ)}. Give the same to go on, or delete it.")
         return len(data)
 
     def add(self, rows: Sequence[dict[str, Any]]) -> None:

@@ -6,6 +6,7 @@ from importlib.resources import files
 from hooke.atlas import wording
 from hooke.atlas.feature import Context, Feature, OutputToken, Relative
 from hooke.atlas.notebook import LABEL, heading
+from hooke.atlas.records import Moved
 from hooke.explain.rules.phrasing import reworded, shortened
 from hooke.report.document import document, masthead
 from hooke.text.marks import runs, stripped
@@ -24,6 +25,7 @@ def page(feature: Feature) -> str:
         tag(
             "main",
             _contexts("Where it fires most", feature.top, feature),
+            _effect(feature),
             _outputs(feature),
             tag("div", _relatives("Alike in what they write", "cosine", feature.neighbours), class_="half"),
             tag("div", _relatives("Fires on the same tokens", "Jaccard", feature.together), class_="half"),
@@ -132,6 +134,23 @@ def _visible(text: str) -> Markup:
     )
 
 
+def _effect(feature: Feature) -> Markup:
+    """What it does as measured; it stands before what its decoder row alone would say."""
+
+    def listed(tokens: Sequence[Moved]) -> Markup:
+        said = (f" {wording.chance(one.before)} → {wording.chance(one.after)}" for one in tokens)
+        return tag("p", [tag("span", f"“{one.text}”", tag("small", own), class_="out") for one, own in zip(tokens, said, strict=True)])
+
+    rows: list[tuple[str, Markup | str]] = []
+    if feature.effect:
+        full = feature.effect.full
+        rows = [(name, listed(tokens)) for name, tokens in (("likelier", full.raised), ("less likely", full.lowered)) if tokens]
+    rows += [(name, tag("bdi", value)) for name, value in wording.effect(feature)]
+    body = [tag("tr", tag("th", name, scope="row"), tag("td", value)) for name, value in rows]
+    note = tag("p", wording.MEASURED, class_="soft small") if feature.effect else None
+    return tag("section", tag("h2", "What it does, measured"), note, tag("table", tag("tbody", body)), class_="about")
+
+
 def _outputs(feature: Feature) -> Markup | None:
     def listed(tokens: Sequence[OutputToken]) -> Markup:
         weights = (f" {token.weight:+.2f}" for token in tokens)
@@ -141,7 +160,12 @@ def _outputs(feature: Feature) -> Markup | None:
         return None
     rows = [(name, tokens) for name, tokens in (("raises", feature.promoted), ("lowers", feature.suppressed)) if tokens]
     body = [tag("tr", tag("th", name, scope="row"), tag("td", listed(tokens))) for name, tokens in rows]
-    return tag("section", tag("h2", "What it writes"), tag("p", wording.APPROXIMATE, class_="soft small"), tag("table", tag("tbody", body)))
+    return tag(
+        "section",
+        tag("h2", "What its direction alone would write"),
+        tag("p", wording.APPROXIMATE, class_="soft small"),
+        tag("table", tag("tbody", body)),
+    )
 
 
 def _relatives(title: str, measure: str, relatives: Sequence[Relative]) -> Markup | None:

@@ -9,7 +9,7 @@ from rich.text import Text
 
 from hooke.atlas import wording
 from hooke.atlas.feature import Context, Feature, OutputToken, Relative
-from hooke.atlas.records import NO_MEANING, TOO_RARE
+from hooke.atlas.records import NO_MEANING, TOO_RARE, Moved
 from hooke.atlas.search import SearchHit, SearchResult
 from hooke.explain.rules.phrasing import shortened
 from hooke.text.marks import marked, stripped
@@ -36,9 +36,11 @@ def print_feature(feature: Feature, console: Console, *, everything: bool = Fals
         low, high = map(wording.number, feature.stretch(i))
         _contexts(console, f"Where it reaches {low} to {high}", feature.intervals[i][: None if everything else 2], feature)
     _contexts(console, "Near misses: alike, and it is silent", feature.misses[: None if everything else 4], feature)
+    _effect(console, feature)
     if feature.promoted or feature.suppressed:
         pairs = [("raises", _outputs(feature.promoted)), ("lowers", _outputs(feature.suppressed))]
-        _section(console, f"What it writes ({wording.APPROXIMATE})", _pairs([(name, text) for name, text in pairs if text]))
+        title = f"What its direction alone would write ({wording.APPROXIMATE})"
+        _section(console, title, _pairs([(name, text) for name, text in pairs if text]))
     _relatives(console, "Alike in what they write (cosine)", feature.neighbours)
     _relatives(console, "Fires on the same tokens (Jaccard)", feature.together)
     if topics := wording.topics(feature):
@@ -133,6 +135,21 @@ def highlighted(context: Context, maximum: float, *, colour: bool) -> Text:
 
 def _outputs(tokens: Sequence[OutputToken]) -> Text:
     parts = [Text.assemble(_quoted(t.text), (f" {t.weight:+.2f}", "dim")) for t in tokens]
+    return Text("  ").join(parts)
+
+
+def _effect(console: Console, feature: Feature) -> None:
+    """What it does as measured; it stands before what its decoder row alone would say."""
+    rows: list[tuple[str, str | Text]] = []
+    if feature.effect:
+        full = feature.effect.full
+        rows = [(name, _moved(tokens)) for name, tokens in (("likelier", full.raised), ("less likely", full.lowered)) if tokens]
+    title = f"What it does ({wording.MEASURED})" if feature.effect else "What it does"
+    _section(console, title, _pairs([*rows, *wording.effect(feature)]))
+
+
+def _moved(tokens: Sequence[Moved]) -> Text:
+    parts = [Text.assemble(_quoted(one.text), (f" {wording.chance(one.before)} → {wording.chance(one.after)}", "dim")) for one in tokens]
     return Text("  ").join(parts)
 
 

@@ -94,7 +94,7 @@ def _feature_routes(router: APIRouter, library: Library) -> None:
         with library.reading():
             lists = library.notes.lists(entry, index)
         read = entry.facts.get("tokens")
-        return reply(FeatureHead(one.name, entry.name, index, entry.d_sae, entry.digest, read, one.title, told, lists))
+        return reply(FeatureHead(one.name, entry.name, index, entry.d_sae, entry.digest, read, one.title, one.kind, told, lists))
 
     @router.get(f"{_FEATURE}/examples", response_model=Examples, summary="Examples from every stretch of its range")
     def examples(collection: str, site: str, variant: str, index: int, around: int = 24) -> Response:

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from hooke.atlas.feature import Context, Feature, Relative, Written
+from hooke.atlas.feature import Context, Feature, Kind, Relative, Written
 from hooke.atlas.search import SearchHit
 
 
@@ -141,6 +141,8 @@ class FeatureHead:
     """Tokens of text behind these figures."""
     title: str | None
     """The label to show."""
+    kind: Kind | None
+    """Whether it *reads*, *writes*, does *both*, or is *unclear*; None where what it does was not measured."""
     feature: Feature
     """What ``hooke feature --json`` prints, less ``intervals`` and ``misses``."""
     lists: list[str]

@@ -404,6 +404,62 @@ export interface components {
             dead?: (number | null)[];
         };
         /**
+         * DoseEffect
+         * @description What a model expects next when so much of a feature is added to the last token of neutral contexts.
+         */
+        DoseEffect: {
+            /** Dose */
+            dose: number;
+            kl: components["schemas"]["Estimate"];
+            /** Kl Random */
+            kl_random: [
+                number,
+                number
+            ];
+            /** Kl P */
+            kl_p: number;
+            gain: components["schemas"]["Estimate"];
+            /** Gain Random */
+            gain_random: [
+                number,
+                number
+            ];
+            /** Gain P */
+            gain_p: number;
+            /** Frozen */
+            frozen?: number | null;
+            /**
+             * Raised
+             * @default []
+             */
+            raised: components["schemas"]["Moved"][];
+            /**
+             * Lowered
+             * @default []
+             */
+            lowered: components["schemas"]["Moved"][];
+        };
+        /**
+         * Effect
+         * @description What a feature does, by dose.
+         */
+        Effect: {
+            /** Doses */
+            doses: components["schemas"]["DoseEffect"][];
+        };
+        /**
+         * Estimate
+         * @description A mean and its 95 % interval.
+         */
+        Estimate: {
+            /** Mean */
+            mean: number;
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
+        };
+        /**
          * Examples
          * @description Where a feature fires, by strength.
          */
@@ -466,6 +522,7 @@ export interface components {
             };
             written?: components["schemas"]["Written"];
             named?: components["schemas"]["Name"] | null;
+            effect?: components["schemas"]["Effect"] | null;
         };
         /**
          * FeatureHead
@@ -486,6 +543,8 @@ export interface components {
             tokens_read: number | null;
             /** Title */
             title: string | null;
+            /** Kind */
+            kind: ("reads" | "writes" | "both" | "unclear") | null;
             feature: components["schemas"]["Feature"];
             /** Lists */
             lists: string[];
@@ -607,6 +666,24 @@ export interface components {
             saes: string[];
             /** Default */
             default: string[];
+        };
+        /**
+         * Moved
+         * @description A token that a feature makes likelier or less likely, measured in contexts that it was not chosen in.
+         */
+        Moved: {
+            /** Token */
+            token: number;
+            /** Before */
+            before: number;
+            /** After */
+            after: number;
+            rise: components["schemas"]["Estimate"];
+            /**
+             * Text
+             * @default
+             */
+            text: string;
         };
         /**
          * Name
@@ -928,6 +1005,9 @@ export type AnalyzeRequest = components['schemas']['AnalyzeRequest'];
 export type Change = components['schemas']['Change'];
 export type Context = components['schemas']['Context'];
 export type Curve = components['schemas']['Curve'];
+export type DoseEffect = components['schemas']['DoseEffect'];
+export type Effect = components['schemas']['Effect'];
+export type Estimate = components['schemas']['Estimate'];
 export type Examples = components['schemas']['Examples'];
 export type Feature = components['schemas']['Feature'];
 export type FeatureHead = components['schemas']['FeatureHead'];
@@ -938,6 +1018,7 @@ export type Label = components['schemas']['Label'];
 export type ListSummary = components['schemas']['ListSummary'];
 export type Lists = components['schemas']['Lists'];
 export type ModelState = components['schemas']['ModelState'];
+export type Moved = components['schemas']['Moved'];
 export type Name = components['schemas']['Name'];
 export type NearMisses = components['schemas']['NearMisses'];
 export type Neighbours = components['schemas']['Neighbours'];

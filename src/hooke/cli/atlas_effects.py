@@ -1,0 +1,124 @@
+"""`hooke atlas effects`: what every feature of an SAE does, measured and put into its atlas."""
+
+import time
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from hooke.cli.output import console_for, print_line, say, talk
+from hooke.cli.stopping import stoppable
+from hooke.cli.values import count, share
+from hooke.errors import BadConfig
+
+if TYPE_CHECKING:
+    from hooke.atlas import Atlas
+    from hooke.features.effects import EffectLog, EffectRun
+    from hooke.model import Model
+
+_TOLD_S = 10.0
+
+
+def effects(
+    sae: Annotated[str | None, Parameter(help="Whose features: a name, or a layer such as 12; by default what `analyze` reads.")] = None,
+    *,
+    dose: Annotated[
+        tuple[float, ...], share(-16, 16), Parameter(help="How much is added, in units of each feature's own maximum; may be repeated.")
+    ] = (1.0, 0.5, 2.0),
+    contexts: Annotated[int, count(4, 40), Parameter(help="Neutral contexts.")] = 32,
+    controls: Annotated[int, count(19, 4096), Parameter(help="Random directions to compare with.")] = 64,
+    frozen: Annotated[str | None, Parameter(help="Another SAE of the site, to compare with as well: one that never learnt, say.")] = None,
+    atlas: Annotated[Path | None, Parameter(help="An atlas file, to be replaced; by default the one at hand that knows the SAE.")] = None,
+    out: Annotated[Path | None, Parameter(help="Write the atlas here instead.")] = None,
+    model: Annotated[str | None, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = None,
+    json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
+) -> None:
+    """Measure what every feature of an SAE does to what a model expects, beside random steps as long. Stopped, the same command goes on."""
+    from hooke.cli.atlases import find_feature, open_atlases
+    from hooke.features.effects import EffectLog, EffectSettings
+
+    settings = EffectSettings(tuple(dict.fromkeys(dose)), contexts, controls=controls)
+    known, name = find_feature(f"{sae or _default()}/0", open_atlases(atlas))
+    name = name.rpartition("/")[0]
+    target = out or (known.path if atlas else _place(known, name))
+    if target.is_dir():
+        raise BadConfig(f"cannot write {target}: it is a folder. Give a file's name: --out {target / 'atlas.sqlite'}")
+    began, console = time.perf_counter(), console_for(stderr=True)
+    with console.status("Loading") as status:
+        from hooke.features.effects import EffectRun
+        from hooke.files import check_writable, data_dir
+        from hooke.model import Model
+        from hooke.sae import Sae
+
+        check_writable(target)
+        own, other = Sae.from_pretrained(name), Sae.from_pretrained(frozen) if frozen else None
+        known.check(own)
+        loaded = Model.load(model or own.facts.model, progress=lambda text: say(console, status, text))
+        run, told = EffectRun(loaded, own, known.table(name).max, settings, other), 0.0
+
+        def progress(done: int, total: int) -> None:
+            nonlocal told
+            if console.is_terminal or time.perf_counter() - told > _TOLD_S or done == total:
+                told = time.perf_counter()
+                say(console, status, f"Measuring: {done:,} of {total:,} steps, {told - began:,.0f} s")
+
+        folder = data_dir() / "effects" / str(run.about["sae"])[:16]
+        with EffectLog(folder, run.about) as log, stoppable(lambda: talk("Stopping; the same command goes on.")) as stop:
+            complete = run.run(log, progress=progress, stop=lambda: bool(stop))
+            _write(known, target, name, loaded, run, log)
+    if atlas is None and out is None:
+        _register(target)
+    _show(target, name, time.perf_counter() - began, complete=complete, as_json=json)
+    if not complete:
+        raise SystemExit(stop.exit_code)
+
+
+def _default() -> str:
+    from hooke.analysis.reader import default_sae
+
+    return default_sae("gemma-3-270m")
+
+
+def _place(known: "Atlas", sae: str) -> Path:
+    """Where the atlas goes: one made here is replaced, of a pack's a copy is made here."""
+    from hooke.sae.packs import default_atlas, made_here
+
+    own = default_atlas(sae)
+    return known.path if known.path in made_here() else own.with_name(f"{own.stem}-effects.sqlite")
+
+
+def _write(known: "Atlas", target: Path, sae: str, model: "Model", run: "EffectRun", log: "EffectLog") -> None:
+    from hooke.atlas.effects import add_effects, tokens_of
+    from hooke.atlas.store import piece_of
+
+    found = run.effects(log)
+    pieces = {token: piece_of(model.tokenizer.spelling(token)) for effect in found.values() for token in tokens_of(effect)}
+    about: dict[str, Any] = {key: value for key, value in run.about.items() if key not in ("format", "sae")}
+    add_effects(known.path, target, sae, found, about, pieces)
+
+
+def _register(target: Path) -> None:
+    from hooke.atlas import Atlas
+    from hooke.sae.packs import register_atlas
+
+    made = Atlas(target)
+    register_atlas(target, {entry.name: entry.digest for entry in made.saes.values()})
+    made.close()
+
+
+def _show(path: Path, sae: str, seconds: float, *, complete: bool, as_json: bool) -> None:
+    from hooke.atlas import Atlas
+
+    made = Atlas(path)
+    kinds = Counter(made.feature(f"{sae}/{index}").kind for index in made.effects(sae))
+    features, measured = made.saes[sae].d_sae, kinds.total()
+    made.close()
+    if as_json:
+        row = {"path": str(path), "sae": sae, "features": features, "measured": measured, "complete": complete}
+        print_line(row | {"kinds": {str(kind): number for kind, number in sorted(kinds.items())}, "seconds": round(seconds, 1)})
+        return
+    told = ", ".join(f"{number:,} {kind}" for kind, number in kinds.most_common())
+    done = "" if complete else " The same command goes on."
+    text = f"{path}: what {measured:,} of {features:,} features of {sae} do{f' ({told})' if told else ''}.{done}"
+    console_for().print(text, highlight=False, markup=False, soft_wrap=True)

@@ -1,0 +1,73 @@
+"""`hooke atlas effects`, as people run it, on the planted model: measured, shown, stopped and gone on with."""
+
+import dataclasses
+import json
+
+import handmade
+import planted
+import pytest
+from commands import Command
+
+from hooke import tiny
+from hooke.errors import DigestMismatch
+from hooke.sae.packs import made_here
+
+NAME = tiny.sae().name
+FEW = ("--contexts", "4", "--controls", "19", "--dose", "1")
+
+
+@pytest.fixture
+def hooke(command, tmp_path, monkeypatch) -> Command:
+    """Run a command where a pack with the planted SAE is installed and the planted model is a folder beside it."""
+    monkeypatch.setenv("HOOKE_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+    tiny.save(tmp_path / "model")
+    planted.write(tmp_path / "pack" / "atlas.sqlite")
+    monkeypatch.setattr("hooke.sae.packs.pack_folders", lambda: {"tiny": tmp_path / "pack"})
+    monkeypatch.setattr("hooke.sae.Sae.from_pretrained", lambda name: tiny.sae())
+    return command
+
+
+def test_effects_are_measured_and_shown(hooke, tmp_path):
+    code, out, _ = hooke("feature", f"{NAME}/1", "--json")
+    assert (code, json.loads(out)["effect"], json.loads(out)["kind"]) == (0, None, None)
+    assert "not measured" in hooke("feature", f"{NAME}/1")[1]
+    code, out, _ = hooke("atlas", "effects", NAME, *FEW, "--model", str(tmp_path / "model"), "--json")
+    made = json.loads(out)
+    assert (code, made["complete"], made["measured"]) == (0, True, planted.N_ALIVE)
+    assert [str(path) for path in made_here()] == [made["path"]]  # the pack's own file stays
+    found = json.loads(hooke("feature", f"{NAME}/1", "--json", "--html", "one.html")[1])
+    assert found["kind"] == "both"
+    assert {moved["text"].strip().lower() for moved in found["effect"]["doses"][0]["raised"]} <= set(tiny.concepts["sport"])
+    shown = " ".join(hooke("feature", f"{NAME}/1")[1].split())
+    assert shown.index("What it does") < shown.index("reads and writes")
+    for said in ("a random step as long", "one in twenty", "likelier “"):
+        assert said in shown
+    assert "a random step as long" in (tmp_path / "one.html").read_text()
+    again = json.loads(hooke("atlas", "effects", NAME, *FEW, "--model", str(tmp_path / "model"), "--json")[1])
+    assert {**again, "seconds": 0} == {**made, "seconds": 0}
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "said"),
+    [
+        ((NAME, "--dose", "nan"), 2, "out of range"),
+        ((NAME, "--dose", "1e9"), 2, "out of range"),
+        ((NAME, "--dose", "0"), 2, "doses are different numbers"),
+        (("tiny/resid_post.1/64",), 4, "unknown SAE"),
+        ((NAME, "--out", "."), 2, "it is a folder"),
+    ],
+)
+def test_what_cannot_be_is_said_before_anything_is_measured(hooke, options, code, said):
+    found = hooke("atlas", "effects", *options)
+    assert found[0] == code
+    assert said in found[2]
+
+
+def test_another_sae_than_the_atlas_knows_is_refused(hooke, tmp_path, monkeypatch):
+    handmade.write(tmp_path / "other.sqlite")
+    facts = dataclasses.replace(tiny.sae().facts, name=handmade.FIRST)
+    monkeypatch.setattr("hooke.sae.Sae.from_pretrained", lambda name: dataclasses.replace(tiny.sae(), facts=facts))
+    code, _, said = hooke("atlas", "effects", handmade.FIRST, "--atlas", "other.sqlite", *FEW, "--model", str(tmp_path / "model"))
+    assert code == DigestMismatch.exit_code
+    assert "describes another" in said
