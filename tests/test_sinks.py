@@ -105,6 +105,7 @@ def test_an_atlas_keeps_the_text_and_no_feature_there(model: Model, sae: Sae, tm
     codes = spool.codes(sae.name, np.ones(len(text.ids), bool))
     assert codes.l0[torch.from_numpy(first)].tolist() == [0, 0, 0]
     assert int(codes.l0.sum()) > 10
+    assert spool.left_out == {"sinks": 3, "special": 3}
 
 
 def test_the_fit_is_measured_without(model: Model, sae: Sae) -> None:
@@ -115,8 +116,10 @@ def test_the_fit_is_measured_without(model: Model, sae: Sae) -> None:
 def test_a_splice_and_a_fine_tuning_leave_it_as_it_is(model: Model, sae: Sae) -> None:
     ids, real = pad(model.tokenizer.encode(TEXTS))
     clean = model.capture(ids, [SITE])[SITE]
-    with model.splice(sae):
+    with model.splice(sae) as counts:
         spliced = model.capture(ids, [SITE])[SITE]
+    special = int((ids == model.tokenizer.bos).sum() + (~real).sum())
+    assert (counts.sinks, counts.special, counts.tokens) == (len(TEXTS), special, ids.numel() - special - len(TEXTS))
     assert torch.equal(spliced[:, :2], clean[:, :2])
     assert not torch.equal(spliced[:, 2], clean[:, 2])
     live = replace(sae, W_enc=sae.W_enc.clone().requires_grad_())

@@ -58,6 +58,8 @@ class TextBatch:
     """Token ids, padded on the right."""
     keep: Bool[Tensor, "batch pos"]
     """Positions that are rebuilt and counted: neither special tokens nor padding; attention sinks are left out once they are known."""
+    special: int = 0
+    """Special tokens among the ids."""
 
 
 @dataclass(frozen=True)
@@ -102,17 +104,20 @@ def finetune(
     lr = config.lr or _default_lr(sae)
     tuned = _Tuned(sae, spare, lr)
     draw = torch.Generator().manual_seed(config.seed)
-    seen, began = 0, time.monotonic()
+    seen, left_out, began = 0, {"sinks": 0, "special": 0}, time.monotonic()
     for batch in batches:
         if not bool(batch.keep.any()):
             continue
         count = int(batch.keep.sum())
         compared = torch.randperm(count, generator=draw)[: math.ceil(config.share * count)].sort().values
-        mse, kl = backward(tuned.live(), model, batch, config.beta, scale=tuned.out, compared=compared)
+        clean = _Clean.of(sae, model, batch)
+        mse, kl = _backward(tuned.live(), model, clean, config.beta, scale=tuned.out, compared=compared)
         if not math.isfinite(mse + kl):
             raise HookeError(f"{sae.name}: the loss is no longer finite after {seen:,} tokens. Lower the learning rate (now {lr:g}).")
         tuned.step(1 - seen / config.tokens)
         seen += count
+        left_out["sinks"] += count - int(clean.batch.keep.sum())
+        left_out["special"] += batch.special
         report(FinetuneProgress(seen, config.tokens, seen / max(time.monotonic() - began, 1e-9), kl, mse))
         if seen >= config.tokens:
             break
@@ -121,7 +126,7 @@ def finetune(
     done = _recalibrated(sae, tuned.frozen(), [clean.x for clean in spare])
     after = _judge(done, model, judged)
     asked = {"lr": lr, "beta": config.beta, "share": config.share}
-    record: dict[str, Any] = {"tokens": seen, **asked, "before": before.figures, "after": after.figures}
+    record: dict[str, Any] = {"tokens": seen, "left_out": left_out, **asked, "before": before.figures, "after": after.figures}
     if "finetuned" in sae.facts.training:
         record["earlier"] = sae.facts.training["finetuned"]
     training = {**sae.facts.training, "finetuned": record}
@@ -156,7 +161,12 @@ def backward(
     Logits exist for a few tokens at a time: each few give the gradient at what the LM head reads, and one pass back through the model
     takes it from there.
     """
-    clean = _Clean.of(sae, model, batch)
+    return _backward(sae, model, _Clean.of(sae, model, batch), beta, scale=scale, compared=compared)
+
+
+def _backward(
+    sae: Sae, model: Model, clean: "_Clean", beta: float, *, scale: Tensor | None, compared: Int[Tensor, " row"] | None
+) -> tuple[float, float]:
     rebuilt = sae.decode(sae.encode(clean.x), clean.x)
     off = clean.y - rebuilt
     mse = (off if scale is None else off / scale).square().mean()

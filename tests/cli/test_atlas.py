@@ -1,6 +1,7 @@
 """`hooke atlas build` as people run it: what it says, where the file goes, that it is found, and what is refused."""
 
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -45,6 +46,7 @@ def test_an_atlas_is_built_into_hookes_folder_and_found_there(build, tmp_path):
     assert code == 0
     assert out.startswith(f"{path}: 64 features from 1,0")
     assert f"{NAME}: " in out
+    assert re.search(r"; 0 attention sinks and \d+ special tokens left out\.", out)
     assert "have a label" in out
     assert f"1,000 tokens for 1 SAE with 64 features; until {path} is there, about 0.0 MB beside it." in err
     assert "Reading" in err
@@ -61,6 +63,7 @@ def test_json_and_another_place(build, tmp_path):
     assert code == 0
     assert found["path"] == str(tmp_path / "mine.sqlite")
     assert found["asked"] == 1_000_000 > found["tokens"] > 1000
+    assert found["left_out"]["sinks"] == 0 < found["left_out"]["special"]
     assert found["bytes"] == (tmp_path / "mine.sqlite").stat().st_size
     (row,) = found["saes"]
     assert (row["sae"], row["features"], row["fired"]) == (NAME, 64, 55)
@@ -123,8 +126,8 @@ def test_an_atlas_of_ones_own_is_used_where_it_is_given(build, tmp_path, unread,
     path = tmp_path / "mine.sqlite"
     assert build("--out", str(path))[0] == 0
     reader = Reader.load("tiny", ["tiny/sae.safetensors"], Options(), atlas=path)
-    assert reader.lenses[0].atlas is not None
-    assert reader.lenses[0].atlas.path == path
+    assert reader.labelled_saes[0].atlas is not None
+    assert reader.labelled_saes[0].atlas.path == path
     told = ("--model", "tiny", "--sae", "tiny/sae.safetensors", "--atlas", str(path), "--json")
     code, out, _ = command("analyze", "the bank and the loan", *told)
     assert code == 0

@@ -51,6 +51,8 @@ def test_it_writes_a_better_sae_and_a_table(hooke, folder, tmp_path):
     sae = Sae.load(tmp_path / "good.safetensors")
     record = sae.facts.training["finetuned"]
     assert record["corpora"] == {"news": 1.0}
+    assert record["left_out"]["sinks"] == 0 < record["left_out"]["special"]
+    assert f"0 attention sinks and {record['left_out']['special']} special tokens left out" in err
     assert record["after"]["kl"] < record["before"]["kl"]
     assert sae.facts.training["recipe"] == "planted"
     assert list(tmp_path.iterdir()) == [tmp_path / "good.safetensors"]

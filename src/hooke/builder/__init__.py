@@ -141,7 +141,7 @@ def build_atlas(
                 read_codes(model, saes, texts, cache, portions, lambda done: report("Reading", done, settings.tokens))
             _hand_back_memory()
             weights = {corpus.name: corpus.weight for corpus in corpora}
-            facts = {"model": model.name, "tokens": cache.tokens, "asked": asked, "corpora": weights}
+            facts = {"model": model.name, "tokens": cache.tokens, "left_out": cache.left_out, "asked": asked, "corpora": weights}
             _Build(model, digests, saes, cache, settings, report).write(path, facts, corpora)
             cache.remove()
     finally:

@@ -83,7 +83,7 @@ def _chunk(
     model: Model, saes: Sequence[Sae], group: list[Window], names: Sequence[str], portions: Portions, report: Callable[[int], None]
 ) -> Chunk:
     place = {id(window): number for number, window in enumerate(group)}
-    window, ids, n = [], [], 0
+    window, ids, n, sinks, special = [], [], 0, 0, 0
     codes: dict[str, list[Codes]] = {sae.name: [] for sae in saes}
     sums = {sae.name: VarianceSum() for sae in saes}
     sites = sites_of(saes)
@@ -99,14 +99,15 @@ def _chunk(
             given = acts[measured]
             target = given if sae.facts.output_sites == sae.facts.input_sites else side_by_side(part, sae.facts.output_sites)[measured]
             sums[sae.name].add(target, sae.decode(found.take(measured), given))
-        n += len(part.ids)
+        n, sinks, special = n + len(part.ids), sinks + int(part.sink.sum()), special + part.special
         report(n)
     owner = np.concatenate(window)
     order = np.argsort(owner, kind="stable")  # as read: batches are of like length
     counts = np.bincount(owner, minlength=len(group))
     table = [(names.index(own.corpus), own.doc, own.start, count) for own, count in zip(group, counts.tolist(), strict=True)]
     in_order = {name: Codes.cat(parts).take(torch.from_numpy(order)) for name, parts in codes.items()}
-    return Chunk(np.concatenate(ids)[order], np.array(table, np.int64), in_order, {name: s.numbers().numpy() for name, s in sums.items()})
+    in_all = {name: s.numbers().numpy() for name, s in sums.items()}
+    return Chunk(np.concatenate(ids)[order], np.array(table, np.int64), in_order, in_all, sinks, special)
 
 
 def on_cpu(codes: Codes) -> Codes:

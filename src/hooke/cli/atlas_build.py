@@ -191,16 +191,19 @@ def _summarize(path: Path, asked: int, seconds: float, *, as_json: bool) -> None
         "bytes": size,
         "bytes_per_feature": round(size / features, 1),
         "tokens": made.facts["tokens"],
+        "left_out": made.facts["left_out"],
     }
     summary |= {"asked": asked, "documents": made.facts["documents"], "seconds": round(seconds, 1), "saes": rows}
     made.close()
     if as_json:
         print_line(summary)
         return
+    from hooke.text.figures import left_out
+
     console = console_for()
     fewer = f", all there is of the {asked:,} asked for" if summary["tokens"] < asked else ""
     console.print(
-        f"{path}: {features:,} features from {summary['tokens']:,} tokens{fewer}, {_bytes(size)}.",
+        f"{path}: {features:,} features from {summary['tokens']:,} tokens{fewer}, {_bytes(size)}; {left_out(**summary['left_out'])}.",
         highlight=False,
         soft_wrap=True,
         markup=False,

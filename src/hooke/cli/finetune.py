@@ -78,7 +78,10 @@ def finetune(
         print_line({"sae": tuned.name, "from": found.name, "file": str(out), "seconds": seconds, **record})
         return
     _print(record)
-    console.print(f"Wrote {out}: {tuned.name}, from {record['tokens']:,} tokens in {seconds:,.0f} s.", highlight=False, soft_wrap=True)
+    from hooke.text.figures import left_out
+
+    told = f"Wrote {out}: {tuned.name}, from {record['tokens']:,} tokens in {seconds:,.0f} s; {left_out(**record['left_out'])}."
+    console.print(told, highlight=False, soft_wrap=True)
 
 
 def _check(corpus: tuple[str, ...], out: Path, counts: dict[str, int]) -> None:
@@ -103,7 +106,8 @@ def _batches(model: "Model", text: "Iterator[Window]", size: int) -> "Iterator[T
     special = torch.tensor(sorted(model.tokenizer.special))
     while chosen := list(itertools.islice(text, size)):
         ids, real = pad([window.ids for window in chosen])
-        yield TextBatch(ids, real & ~torch.isin(ids, special))
+        keep = real & ~torch.isin(ids, special)
+        yield TextBatch(ids, keep, int(real.sum() - keep.sum()))
 
 
 def _first(batches: "Iterator[TextBatch]", tokens: int) -> "list[TextBatch]":

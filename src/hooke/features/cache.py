@@ -20,7 +20,7 @@ from hooke.features.corpus_tokens import CorpusTokens
 from hooke.features.events import Events
 from hooke.files import atomic_write, parse_json, read_safetensors, sha256, write_safetensors
 
-SCHEMA = 1
+SCHEMA = 2
 _SMALL = 1 << 16
 _MANIFEST = "spool.json"
 
@@ -37,6 +37,10 @@ class Chunk:
     """By SAE, a row for each token."""
     sums: Mapping[str, np.ndarray]
     """By SAE, sums over the tokens (float64) that add up from chunk to chunk."""
+    sinks: int = 0
+    """How many of `ids` are attention sinks, at which no feature is kept."""
+    special: int = 0
+    """Special tokens of the windows, which are not among `ids`."""
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,8 @@ class _Sealed:
     tokens: int
     windows: int
     bytes: int
+    sinks: int
+    special: int
 
 
 class ActivationCache:
@@ -107,6 +113,11 @@ class ActivationCache:
         """Size on disk."""
         return sum(chunk.bytes for chunk in self._chunks)
 
+    @property
+    def left_out(self) -> dict[str, int]:
+        """Positions at which no feature is kept: attention ``sinks``, which are among the tokens, and ``special`` tokens, which are not."""
+        return {kind: sum(getattr(chunk, kind) for chunk in self._chunks) for kind in ("sinks", "special")}
+
     def add(self, chunk: Chunk) -> None:
         """Seal one more chunk: once this returns, it is safe."""
         tensors = {"ids": torch.from_numpy(chunk.ids.astype(np.int32)), "windows": torch.from_numpy(chunk.windows.astype(np.int64))}
@@ -121,7 +132,8 @@ class ActivationCache:
             }
         path = self.folder / f"chunk-{len(self._chunks):05d}.safetensors"
         write_safetensors(path, tensors, {})
-        self._chunks.append(_Sealed(path.name, sha256(path), len(chunk.ids), len(chunk.windows), path.stat().st_size))
+        sizes = (len(chunk.ids), len(chunk.windows), path.stat().st_size, chunk.sinks, chunk.special)
+        self._chunks.append(_Sealed(path.name, sha256(path), *sizes))
         self._save()
 
     def finish(self) -> None:

@@ -20,7 +20,7 @@ from hooke.model.architectures import Architecture, architecture_of, verify
 from hooke.model.carried import CARRIED, carried_folder
 from hooke.model.faster import bound_products, hasten
 from hooke.model.head import Head
-from hooke.model.hooks import Reconstructs, capturing, editing, inputs_of, run_until
+from hooke.model.hooks import Reconstructs, Spliced, capturing, editing, inputs_of, run_until
 from hooke.model.inputs import Activations, Tokens, pad, read_tokens
 from hooke.model.sampling import generate
 from hooke.model.trunk import TextConfig, load_trunk, read_config, tokenizer_in
@@ -196,30 +196,34 @@ class Model:
                 yield
 
     @contextlib.contextmanager
-    def splice(self, sae: Reconstructs) -> Iterator[None]:
+    def splice(self, sae: Reconstructs) -> Iterator[Spliced]:
         """While inside, every forward pass continues from what `sae` rebuilds in place of the activations it was made to rebuild.
 
         Special tokens and attention sinks keep theirs: no SAE is trained on them, and the rest of the model leans on them. Raises
-        `BadConfig` for an SAE that reads above a site that it writes, as crosscoders do: one pass cannot hold it.
+        `BadConfig` for an SAE that reads above a site that it writes, as crosscoders do: one pass cannot hold it. What is given back
+        counts the positions as passes are made.
         """
         reads, writes = sae.facts.input_sites, sae.facts.output_sites
         last, first = self.architecture.one_pass(sae.facts)
         widths, rebuilt, calm = [self.width(site) for site in writes], dict[Site, Tensor](), torch.empty(0)
+        counts = Spliced()
 
         def put(site: Site, acts: Tensor) -> Tensor:
             nonlocal calm
             if site == first:
                 everyone = torch.ones(read[last].shape[:2], dtype=torch.bool, device=read[last].device)
-                calm = not_sinks([read[site] for site in reads], everyone)[..., None]
+                calm = not_sinks([read[site] for site in reads], everyone)
+                counts.add(calm, self._special(inputs["input_ids"]))
+                calm = calm[..., None]
                 parts = sae.reconstruct(torch.cat([read[site] for site in reads], -1)).split(widths, -1)
                 rebuilt.update(zip(writes, parts, strict=True))
             return torch.where(calm, rebuilt[site], acts)
 
         located = {site: self.architecture.locate(self.hf, site) for site in reads}
-        with capturing(located) as read, contextlib.ExitStack() as stack:
+        with capturing(located) as read, inputs_of(self._base) as inputs, contextlib.ExitStack() as stack:
             for site in writes:
                 stack.enter_context(self.edit(site, functools.partial(put, site), special=False))
-            yield
+            yield counts
 
     @torch.inference_mode()
     def loss(self, tokens: Tokens) -> Float[Tensor, "batch pos_minus_one"]:

@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol, runtime_checkable
 
+from jaxtyping import Bool
 from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
@@ -109,6 +110,24 @@ class Reconstructs(Protocol):
     def reconstruct(self, acts: Tensor) -> Tensor:
         """``[batch, pos, d_out]`` from ``[batch, pos, d_in]``."""
         ...
+
+
+@dataclass
+class Spliced:
+    """How many positions went through a splice, of all passes so far."""
+
+    tokens: int = 0
+    """Positions that hold what was rebuilt."""
+    sinks: int = 0
+    """Attention sinks, which kept their activations."""
+    special: int = 0
+    """Special tokens, padding among them, which kept theirs."""
+
+    def add(self, calm: Bool[Tensor, "batch pos"], special: Bool[Tensor, "batch pos"]) -> None:
+        """Count one pass: `calm` are no sinks."""
+        self.tokens += int((calm & ~special).sum())
+        self.sinks += int((~calm & ~special).sum())
+        self.special += int(special.sum())
 
 
 @contextmanager

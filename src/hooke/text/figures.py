@@ -50,6 +50,15 @@ def count(n: int, noun: str) -> str:
     return f"{figure(n)} {noun if n == 1 else noun + 's'}"
 
 
+def left_out(sinks: int, special: int) -> str:
+    """Which positions no feature was looked for at.
+
+    >>> left_out(1, 64)
+    '1 attention sink and 64 special tokens left out'
+    """
+    return f"{count(sinks, 'attention sink')} and {count(special, 'special token')} left out"
+
+
 def when(time: float | int) -> str:
     """A moment in UTC, from seconds since 1970.
 
