@@ -21,7 +21,7 @@ from typing import Any
 import torch
 
 from hooke.evals import EvalConfig, evaluate, run
-from hooke.evals.judge import Judge
+from hooke.evals.evaluator import Evaluator
 from hooke.evals.run import padded
 from hooke.model import Model, length_batches
 from hooke.report.evaluation_terminal import by_size
@@ -66,7 +66,7 @@ def cost(options: argparse.Namespace) -> None:
     for _ in range(options.rounds):
         with timed(spent, "bare"):
             bare(model, saes, own, config.batch_tokens)
-        with timed(spent, "core"), timing(run, "_judge", spent, "fitting"), timing(Judge, "_compare", spent, "baselines"):
+        with timed(spent, "core"), timing(run, "_judge", spent, "fitting"), timing(Evaluator, "_compare", spent, "baselines"):
             result = evaluate(model, saes, [*front, *own], config).result
         tokens = result["saes"][0]["core"]["paired_tokens"]["value"]
     share = tokens / result["tokens"]

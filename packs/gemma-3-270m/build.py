@@ -24,7 +24,7 @@ import torch
 import zstandard
 from card import write_card
 
-from hooke.atlas.smaller import smaller
+from hooke.atlas.compact import compact
 from hooke.builder import AtlasSettings, build_atlas
 from hooke.evals import EvalConfig, evaluate
 from hooke.files import atomic_write
@@ -211,7 +211,7 @@ def atlas(model: Model, mix: list[Corpus], work: Path) -> None:
 
 def pack_atlas(work: Path) -> None:
     """A small copy of the atlas into the package, compressed whole: half the size of features compressed one by one."""
-    small = smaller(work / "atlas.sqlite", work / "small.sqlite", examples=EXAMPLES)
+    small = compact(work / "atlas.sqlite", work / "small.sqlite", examples=EXAMPLES)
     how = zstandard.ZstdCompressionParameters.from_level(22, window_log=26, enable_ldm=True, write_checksum=True)
     with atomic_write(PACKAGE / "atlas.sqlite.zst") as out:
         out.write(zstandard.ZstdCompressor(compression_params=how).compress(small.read_bytes()))

@@ -22,8 +22,8 @@ from hypothesis import strategies as st
 from hooke import tiny
 from hooke.analysis.labelled_sae import LabelledSae
 from hooke.atlas import Atlas, Example, TokenCount, schema, wording
-from hooke.atlas.integrity import problems
-from hooke.atlas.opening import damage, open_database
+from hooke.atlas.check import problems
+from hooke.atlas.open import damage, open_database
 from hooke.atlas.packing import MAX_NUMBERS, pack, pack_numbers, small, squeeze, unpack
 from hooke.errors import BadConfig, BadFile, DigestMismatch, HookeError, Missing, UnknownName
 

@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hooke.atlas import Atlas, schema
+from hooke.atlas.check import problems
+from hooke.atlas.compact import smaller
 from hooke.atlas.effects import add_effects, pack_effect, unpack_effect
-from hooke.atlas.integrity import problems
 from hooke.atlas.records import DoseEffect, Effect, Estimate, Moved
-from hooke.atlas.smaller import smaller
 from hooke.errors import BadFile, UnknownName
 
 TOKENS = [handmade.token("rocket"), handmade.token("space")]

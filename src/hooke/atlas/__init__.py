@@ -13,7 +13,7 @@ from hooke.atlas import schema
 from hooke.atlas.effects import read_effects, tokens_of, with_texts
 from hooke.atlas.feature import Context, Feature, OutputToken, Relative, TokenShare, Written
 from hooke.atlas.naming import Name, names_of
-from hooke.atlas.opening import damage, open_database
+from hooke.atlas.open import damage, open_database
 from hooke.atlas.packing import unpack, unpack_numbers
 from hooke.atlas.records import (
     BACKGROUND_STEPS,

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hooke.atlas import schema
-from hooke.atlas.opening import damage, open_database
+from hooke.atlas.open import damage, open_database
 from hooke.atlas.packing import MAX_DETAIL, read_float, read_floats, read_ints, refuse_constant, short_number, squeeze, unsqueeze
 from hooke.atlas.records import DoseEffect, Effect, Estimate, Moved
 from hooke.errors import unknown

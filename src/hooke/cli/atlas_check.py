@@ -15,7 +15,7 @@ def check(
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
 ) -> None:
     """Read everything in an atlas once, and say what is wrong with it."""
-    from hooke.atlas.integrity import problems
+    from hooke.atlas.check import problems
     from hooke.cli.atlases import atlas_files
 
     console, found = console_for(stderr=True), {}

@@ -141,7 +141,7 @@ class _Bar:
     def __init__(self, console: "Console", plan: "Plan", folder: "RunFolder") -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-        from hooke.train.watch import Watch
+        from hooke.train.alarms import Watch
 
         told = TextColumn("{task.percentage:.0f} %  {task.fields[told]} ")
         self.console, self.folder, self.plan = console, folder, plan

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from hooke.errors import BadConfig, BadFile
 from hooke.evals.baselines import Calibration, baselines_for, mean_l0
+from hooke.evals.evaluator import Evaluator
 from hooke.evals.geometry import geometry
-from hooke.evals.judge import Judge
 from hooke.evals.sums import RESAMPLES, plain
 from hooke.evals.uniformity import uniformity
 from hooke.files import parse_json, read_safetensors, write_safetensors
@@ -98,24 +98,24 @@ def evaluate(
     check(model, saes)
     stream = iter(windows)
     result: dict[str, Any] = {"schema_version": SCHEMA, "model": model.name, "resamples": RESAMPLES, "saes": []}
-    judge = None
+    evaluator = None
     in_front = _take(model, stream, config.in_front, config)
     own = _take(model, stream, config.tokens, config) if {"core", "uniformity"} & set(config.suites) else []
     if "core" in config.suites:
-        judge = _judge(model, saes, in_front, config, progress)
-        _read(model, judge, own, config, work, progress)
+        evaluator = _evaluator(model, saes, in_front, config, progress)
+        _read(model, evaluator, own, config, work, progress)
     uniform = uniformity(model, saes, own[: config.uniformity_tokens], seed=config.seed) if "uniformity" in config.suites else []
     for i, sae in enumerate(saes):
-        row = identity(sae) | ({} if judge is None else judge.result(i))
+        row = identity(sae) | ({} if evaluator is None else evaluator.result(i))
         row |= {"geometry": plain(geometry(sae, config.seed))} if "geometry" in config.suites else {}
         row |= {"uniformity": plain(uniform[i])} if uniform else {}
         result["saes"].append(row)
-    if judge is not None:
-        result |= {"tokens": judge.tokens, "sinks": judge.sinks, "windows": judge.windows} | judge.joint_result()
-    if judge is None:
+    if evaluator is not None:
+        result |= {"tokens": evaluator.tokens, "sinks": evaluator.sinks, "windows": evaluator.windows} | evaluator.joint_result()
+    if evaluator is None:
         return Evaluation(result, {}, {})
     order = list(enumerate(sae.name for sae in saes))
-    return Evaluation(result, {name: judge.features(i) for i, name in order}, {name: judge.means(i) for i, name in order})
+    return Evaluation(result, {name: evaluator.features(i) for i, name in order}, {name: evaluator.means(i) for i, name in order})
 
 
 def identity(sae: Sae) -> dict[str, Any]:
@@ -157,8 +157,10 @@ def _take(model: Model, stream: Iterator[Window], tokens: int, config: EvalConfi
     return taken
 
 
-def _judge(model: Model, saes: Sequence[Sae], windows: Sequence[Window], config: EvalConfig, progress: Callable[[str], None]) -> Judge:
-    """A judge whose baselines are fitted on `windows`."""
+def _evaluator(
+    model: Model, saes: Sequence[Sae], windows: Sequence[Window], config: EvalConfig, progress: Callable[[str], None]
+) -> Evaluator:
+    """An evaluator whose baselines are fitted on `windows`."""
     progress("Fitting the baselines")
     sites, parts = _sites(model, saes), {}
     for batch in length_batches([len(window.ids) for window in windows], config.batch_tokens):
@@ -174,7 +176,7 @@ def _judge(model: Model, saes: Sequence[Sae], windows: Sequence[Window], config:
         calibrations.append(Calibration.of(y))
         l0 = mean_l0(sae, x.to(sae.W_enc.device))
         baselines.append(baselines_for(calibrations[-1], sae, l0, config.seed))
-    return Judge(model, saes, [calibration.mean for calibration in calibrations], baselines, config.seed)
+    return Evaluator(model, saes, [calibration.mean for calibration in calibrations], baselines, config.seed)
 
 
 def padded(model: Model, windows: Sequence[Window]) -> tuple[Tensor, Tensor]:
@@ -185,20 +187,20 @@ def padded(model: Model, windows: Sequence[Window]) -> tuple[Tensor, Tensor]:
 
 
 def _read(
-    model: Model, judge: Judge, windows: Sequence[Window], config: EvalConfig, work: Path | None, progress: Callable[[str], None]
+    model: Model, evaluator: Evaluator, windows: Sequence[Window], config: EvalConfig, work: Path | None, progress: Callable[[str], None]
 ) -> None:
-    """Show the judge all `windows`, from where it left off."""
-    sites, done, saved = _sites(model, judge.saes), _restore(judge, work), time.monotonic()
+    """Show the evaluator all `windows`, from where it left off."""
+    sites, done, saved = _sites(model, evaluator.saes), _restore(evaluator, work), time.monotonic()
     for batch in itertools.islice(_batches(windows, config.batch_tokens), done, None):
         chosen = [window for _, window in batch]
         ids, keep = padded(model, chosen)
         passes = Passes.clean(model, ids, keep, sites)
-        judge.sinks += int(keep.sum() - passes.keep.sum())
-        judge.see(batch, torch.tensor([len(window.ids) for window in chosen]), passes, config.stride)
-        sinks = f", {judge.sinks:,} attention sinks left out" if judge.sinks else ""
-        progress(f"Judging: {judge.tokens:,} of {config.tokens:,} tokens{sinks}")
+        evaluator.sinks += int(keep.sum() - passes.keep.sum())
+        evaluator.see(batch, torch.tensor([len(window.ids) for window in chosen]), passes, config.stride)
+        sinks = f", {evaluator.sinks:,} attention sinks left out" if evaluator.sinks else ""
+        progress(f"Judging: {evaluator.tokens:,} of {config.tokens:,} tokens{sinks}")
         if work is not None and time.monotonic() - saved > _SAVE_EVERY_S:
-            _save(judge, work)
+            _save(evaluator, work)
             saved = time.monotonic()
 
 
@@ -215,20 +217,20 @@ def _batches(windows: Sequence[Window], tokens: int) -> Iterator[list[tuple[int,
         start = stop
 
 
-def _save(judge: Judge, work: Path) -> None:
-    facts = {"schema": SCHEMA, "batches": judge.batches, "tokens": judge.tokens, "windows": judge.windows, "sinks": judge.sinks}
-    write_safetensors(work, judge.state(), {"hooke_eval": json.dumps(facts)})
+def _save(evaluator: Evaluator, work: Path) -> None:
+    facts = {"schema": SCHEMA} | {count: getattr(evaluator, count) for count in ("batches", "tokens", "windows", "sinks")}
+    write_safetensors(work, evaluator.state(), {"hooke_eval": json.dumps(facts)})
 
 
-def _restore(judge: Judge, work: Path | None) -> int:
+def _restore(evaluator: Evaluator, work: Path | None) -> int:
     """Batches that a run before this one has seen."""
     if work is None or not work.is_file():
         return 0
     try:
         tensors, metadata = read_safetensors(work)
         facts = parse_json(metadata["hooke_eval"])
-        judge.sinks = int(facts["sinks"])
-        judge.restore(tensors, batches=int(facts["batches"]), tokens=int(facts["tokens"]), windows=int(facts["windows"]))
+        evaluator.sinks = int(facts["sinks"])
+        evaluator.restore(tensors, batches=int(facts["batches"]), tokens=int(facts["tokens"]), windows=int(facts["windows"]))
     except (KeyError, ValueError, TypeError, BadFile) as error:
         raise BadFile(f"{work} holds no unfinished evaluation ({error}). Delete it to begin again.") from error
-    return judge.batches
+    return evaluator.batches

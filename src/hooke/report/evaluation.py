@@ -197,7 +197,7 @@ def _labelled(rows: Sequence[Mapping[str, Any]], suite: str) -> Markup:
 def _everything(rows: Sequence[Mapping[str, Any]]) -> Markup:
     """Every figure that the other tables leave out."""
     tables = []
-    with_groups = [row | {f"group {name}": figures for name, figures in row.get("groups", {}).items()} for row in rows]
+    with_groups = [{**row, **{f"group {name}": figures for name, figures in row.get("groups", {}).items()}} for row in rows]
     groups = dict.fromkeys(f"group {name}" for row in rows for name in row.get("groups", {}))
     for suite in ("core", *groups, "geometry", "uniformity"):
         shown = [row for row in with_groups if suite in row]

@@ -1,11 +1,11 @@
-"""Integrity: everything in an atlas file read once, and what is wrong with it in words."""
+"""Check: everything in an atlas file read once, and what is wrong with it in words."""
 
 import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from hooke.atlas import Atlas, schema
-from hooke.atlas.opening import damage, open_database
+from hooke.atlas.open import damage, open_database
 from hooke.errors import BadFile
 
 _MOST = 20

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from hooke.train.alarms import Alarm, Watch
 from hooke.train.config import ARCHITECTURES, TrainConfig
-from hooke.train.watch import Alarm, Watch
 
 NAME = "m/resid_post.9/x"
 STEPS = 10_000

@@ -1,4 +1,4 @@
-"""Smaller: a copy of an atlas that keeps less of each feature, for a file that travels with a pack."""
+"""Compact: a copy of an atlas that keeps less of each feature, for a file that travels with a pack."""
 
 import json
 from collections.abc import Iterator
@@ -9,14 +9,14 @@ import numpy as np
 
 from hooke.atlas import schema
 from hooke.atlas.effects import read_effects
-from hooke.atlas.opening import damage, open_database
+from hooke.atlas.open import damage, open_database
 from hooke.atlas.packing import unpack, unpack_numbers
 from hooke.atlas.records import Effect, FeatureRecord, SaeEntry, TextWindow
 from hooke.atlas.store import AtlasWriter
 from hooke.files import parse_json
 
 
-def smaller(source: Path, target: Path, *, examples: int) -> Path:
+def compact(source: Path, target: Path, *, examples: int) -> Path:
     """Write at `target` what the atlas at `source` says, with so many examples a feature, as `AtlasWriter` makes a small file."""
     db = open_database(source)
     with damage(source):

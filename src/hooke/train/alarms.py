@@ -1,4 +1,4 @@
-"""Watch: signs in a run's metrics that something is going wrong, each with its figure, what is usual and what to do."""
+"""Alarms: signs in a run's metrics that something is going wrong, each with its figure, what is usual and what to do."""
 
 import math
 import statistics

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from hooke.atlas import Atlas, AtlasWriter, Label, SaeEntry, Score
-from hooke.atlas.integrity import problems
-from hooke.atlas.smaller import smaller
+from hooke.atlas.check import problems
+from hooke.atlas.compact import compact
 
 
 def test_it_says_the_same_with_fewer_examples(tmp_path: Path) -> None:
-    whole, small = Atlas(handmade.write(tmp_path / "whole")), Atlas(smaller(handmade.write(tmp_path / "w"), tmp_path / "s", examples=1))
+    whole, small = Atlas(handmade.write(tmp_path / "whole")), Atlas(compact(handmade.write(tmp_path / "w"), tmp_path / "s", examples=1))
     assert small.facts == whole.facts
     for name, entry in whole.saes.items():
         before, after = whole.table(name), small.table(name)
@@ -33,7 +33,7 @@ def test_it_says_the_same_with_fewer_examples(tmp_path: Path) -> None:
 
 def test_it_is_what_a_small_file_written_at_once_would_be(tmp_path: Path) -> None:
     at_once = handmade.write(tmp_path / "small", examples=1, contexts=False)
-    assert smaller(handmade.write(tmp_path / "whole"), tmp_path / "copy", examples=1).read_bytes() == at_once.read_bytes()
+    assert compact(handmade.write(tmp_path / "whole"), tmp_path / "copy", examples=1).read_bytes() == at_once.read_bytes()
 
 
 @pytest.mark.parametrize(("kind", "kept"), [("points", False), ("word", True)])
@@ -44,7 +44,7 @@ def test_rules_of_points_stay_behind_and_their_scores_do_not(tmp_path: Path, kin
         writer.pieces(handmade.PIECES)
         writer.sae(SaeEntry(handmade.FIRST, "", 8, {}, np.zeros(4, np.float32)), [replace(handmade.record(1), label=label)])
         writer.finish()
-    found = Atlas(smaller(tmp_path / "whole", tmp_path / "copy", examples=2)).feature(f"{handmade.FIRST}/1").label
+    found = Atlas(compact(tmp_path / "whole", tmp_path / "copy", examples=2)).feature(f"{handmade.FIRST}/1").label
     assert found is not None
     assert bool(found.rule) == kept
     assert (found.text, found.token, found.strong) == (label.text, label.token, 0.97)

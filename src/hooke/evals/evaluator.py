@@ -1,4 +1,4 @@
-"""Judge: shown batch after batch of text, it keeps count of what each SAE and each of its baselines does to the model."""
+"""Evaluator: shown batch after batch of text, it keeps count of what each SAE and each of its baselines does to the model."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -20,7 +20,7 @@ from hooke.text.corpus import Window
 JOINT = "joint"
 
 
-class Judge:
+class Evaluator:
     """The sums of one evaluation."""
 
     def __init__(
