@@ -96,9 +96,9 @@ def test_tables_files_and_page(hooke, folder, tmp_path):
 
 def test_a_run_that_was_broken_off_goes_on(hooke, folder, monkeypatch):
     monkeypatch.setattr("hooke.evals.run._SAVE_EVERY_S", -1.0)
-    from hooke.evals import judge
+    from hooke.evals import evaluator
 
-    seen, see = [], judge.Judge.see
+    seen, see = [], evaluator.Evaluator.see
 
     def plug(self, *arguments):
         if len(seen) == 2:
@@ -107,11 +107,11 @@ def test_a_run_that_was_broken_off_goes_on(hooke, folder, monkeypatch):
         seen.append("batch")
         see(self, *arguments)
 
-    monkeypatch.setattr(judge.Judge, "see", plug)
+    monkeypatch.setattr(evaluator.Evaluator, "see", plug)
     code, out, _ = hooke("planted.safetensors", *COMMON, "--suite", "core", "--json")
     assert (code, out) == (130, "")
     assert len(list((folder / "home").rglob("*.safetensors"))) == 1
-    monkeypatch.setattr(judge.Judge, "see", see)
+    monkeypatch.setattr(evaluator.Evaluator, "see", see)
     code, out, _ = hooke("planted.safetensors", *COMMON, "--suite", "core", "--json")
     again = hooke("planted.safetensors", *COMMON, "--suite", "core", "--json")[1]
     assert code == 0
