@@ -11,7 +11,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -194,6 +194,34 @@ def sha256(path: Path) -> str:
     """Hex digest of a file's bytes."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def unharmed(digests: Mapping[Path, str], memo: str) -> bool:
+    """Whether every file has its digest (hex SHA-256).
+
+    A file is read only where it is not the one that was found whole before, by its size, times and place on the disk: these are kept in
+    the cache under the name `memo`, so that a start does not pay for reading a model twice.
+    """
+    known, kept = cache_dir() / "seen" / f"{memo}.json", {}
+    with contextlib.suppress(OSError, ValueError):
+        kept = parse_json(known.read_text("utf-8"))
+    try:
+        seen = {str(path): [_identity(path), digest] for path, digest in digests.items()}
+        if seen == kept:
+            return True
+        if any(sha256(path) != digest for path, digest in digests.items()):
+            return False
+    except OSError:
+        return False
+    with contextlib.suppress(HookeError), atomic_write(known) as file:  # where it cannot be kept, files are read each time
+        file.write(json.dumps(seen).encode())
+    return True
+
+
+def _identity(path: Path) -> list[int]:
+    """What changes when somebody writes to a file or puts another in its place."""
+    found = path.stat()
+    return [found.st_size, found.st_mtime_ns, found.st_ctime_ns, found.st_ino]
 
 
 def promised_digest(blob: Path) -> str | None:

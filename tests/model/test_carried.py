@@ -174,7 +174,7 @@ def test_logits_equal_those_of_transformers_own_gguf_loader(carrier: Carrier, co
 def test_it_is_converted_once_and_said_so(carrier: Carrier, monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[str] = []
     folder = carried_folder("fake", said.append)
-    assert said == ["Converting fake (once, about half a minute)"]
+    assert said == ["Converting fake (once; about half a minute)"]
     assert carrier.cached() == [folder.name]
     assert {"complete.json", "config.json", "model.safetensors", "tokenizer.json"} <= set(contents(folder))
     for chunk in carrier.chunks:  # the second start needs neither the packages nor the converter
@@ -277,12 +277,25 @@ HARM: dict[str, Callable[[Path], object]] = {
     "another layout": lambda folder: remark(folder, layout=0),
     "another source": lambda folder: remark(folder, source_sha256="0" * 64),
     "no weights": lambda folder: (folder / "model.safetensors").unlink(),
+    "four flipped bytes of the weights": lambda folder: flip(folder / "model.safetensors", 4),
+    "a flipped byte whose time was put back": lambda folder: flip(folder / "tokenizer.safetensors", 1, keep_time=True),
+    "no digests": lambda folder: remark(folder, sha256={}),
     "cut weights": lambda folder: os.truncate(folder / "model.safetensors", 1000),
     "longer tokenizer": lambda folder: os.truncate(folder / "tokenizer.json", 1 << 20),
     "empty config": lambda folder: os.truncate(folder / "config.json", 0),
     "a folder in a file's place": lambda folder: ((folder / "config.json").unlink(), (folder / "config.json").mkdir()),
     "a file in the folder's place": make_folder_a_file,
 }
+
+
+def flip(path: Path, count: int, *, keep_time: bool = False) -> None:
+    before, data = path.stat(), bytearray(path.read_bytes())
+    for at in range(len(data) // 2, len(data) // 2 + count):
+        data[at] ^= 1
+    path.write_bytes(data)
+    assert path.stat().st_size == before.st_size
+    if keep_time:
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
 
 def remark(folder: Path, **changes: object) -> None:
@@ -298,6 +311,34 @@ def test_a_harmed_cache_is_repaired(carrier: Carrier, harm: str) -> None:
     assert carried_folder("fake") == folder
     assert contents(folder) == sound
     assert carrier.cached() == [folder.name]
+
+
+def test_a_sound_cache_is_read_once_to_be_sure_of_it(carrier: Carrier, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[str] = []
+    whole = files.sha256
+    monkeypatch.setattr(files, "sha256", lambda path: (read.append(path.name), whole(path))[1])
+    folder = carried_folder("fake")
+    read.clear()
+    assert carried_folder("fake") == folder
+    assert sorted(read) == sorted(path.name for path in folder.iterdir() if path.name != "complete.json")
+    assert carried_folder("fake") == carried_folder("fake") == folder
+    assert len(read) == 4, "and not again"
+    (folder / "config.json").write_bytes((folder / "config.json").read_bytes())
+    assert carried_folder("fake") == folder
+    assert len(read) == 8, "but where somebody wrote to it"
+
+
+def test_what_an_earlier_version_made_is_removed_and_said(carrier: Carrier) -> None:
+    stem = carried_folder("fake").name.rpartition("-")[0]
+    models = carried_folder("fake").parent
+    for name in (stem, f"{stem}-1", f"{stem}-99", "another"):
+        (models / name).mkdir()
+    (models / f"{stem}-{carried._LAYOUT}" / "complete.json").unlink()
+    said: list[str] = []
+    carried_folder("fake", said.append)
+    assert said[0].startswith("Converting fake (again")
+    assert said[1:] == [f"Removing {models / name}, made by an earlier version" for name in (stem, f"{stem}-1")]
+    assert sorted(path.name for path in models.iterdir()) == sorted(["another", f"{stem}-99", f"{stem}-{carried._LAYOUT}"])
 
 
 KILLS = """

@@ -9,6 +9,7 @@ import hashlib
 import importlib.util
 import json
 import re
+import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ import torch
 from torch import Tensor
 
 from hooke.errors import BadFile, DigestMismatch, Missing
-from hooke.files import atomic_folder, cache_dir, parse_json, write_safetensors
+from hooke.files import atomic_folder, cache_dir, parse_json, sha256, unharmed, write_safetensors
 from hooke.model.gguf import Gguf
 from hooke.text.bpe import tables_of
 from hooke.text.tokens import TABLES
@@ -62,22 +63,38 @@ def carried_folder(name: str, progress: Callable[[str], None] = lambda _: None) 
     carried = CARRIED[name]
     folder = cache_dir() / "models" / f"{name}-{carried.sha256[:12]}-{_LAYOUT}"
     if not _is_complete(folder, carried):
-        progress(f"Converting {name} (once, about half a minute)")
+        how = "again, its files are damaged or of an earlier form" if folder.exists() else "once"
+        progress(f"Converting {name} ({how}; about half a minute)")
         data = _join(name, carried)
         with atomic_folder(folder) as building:
             _convert(Gguf(memoryview(data)), building)
-            sizes = {path.name: path.stat().st_size for path in sorted(building.iterdir())}
-            (building / _DONE).write_text(json.dumps({"layout": _LAYOUT, "source_sha256": carried.sha256, "files": sizes}, indent=1))
+            written = sorted(building.iterdir())
+            done = {"layout": _LAYOUT, "source_sha256": carried.sha256, "files": {path.name: path.stat().st_size for path in written}}
+            done["sha256"] = {path.name: sha256(path) for path in written}
+            (building / _DONE).write_text(json.dumps(done, indent=1))
+        _remove_earlier(folder, carried, progress)
     return folder
+
+
+def _remove_earlier(folder: Path, carried: Carried, progress: Callable[[str], None]) -> None:
+    """Remove what earlier versions made of the same model, which nothing opens any more."""
+    stem = folder.name.removesuffix(f"-{_LAYOUT}")
+    for old in (folder.with_name(stem), *(folder.with_name(f"{stem}-{layout}") for layout in range(_LAYOUT))):
+        if old.is_dir():
+            progress(f"Removing {old}, made by an earlier version")
+            shutil.rmtree(old, ignore_errors=True)
 
 
 def _is_complete(folder: Path, carried: Carried) -> bool:
     try:
         done = parse_json((folder / _DONE).read_text())
-        sizes = {name: (folder / name).stat().st_size for name in done["files"]}
-    except (OSError, ValueError, KeyError, TypeError):
+        if (done["layout"], done["source_sha256"]) != (_LAYOUT, carried.sha256) or done["files"].keys() != done["sha256"].keys():
+            return False
+        if any((folder / name).stat().st_size != size for name, size in done["files"].items()):
+            return False
+        return unharmed({folder / name: str(digest) for name, digest in done["sha256"].items()}, folder.name)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
-    return done.get("layout") == _LAYOUT and done.get("source_sha256") == carried.sha256 and sizes == done["files"]
 
 
 def _join(name: str, carried: Carried) -> bytearray:

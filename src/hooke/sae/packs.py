@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hooke.errors import BadFile
-from hooke.files import atomic_write, cache_dir, data_dir, parse_json, sha256, sole_writer
+from hooke.files import atomic_write, cache_dir, data_dir, parse_json, sha256, sole_writer, unharmed
 from hooke.names import SaeName
 from hooke.sae.facts import SaeFacts, read_facts
 
@@ -138,7 +138,7 @@ def _carried_atlas(folder: Path) -> Path | None:
 def _unharmed(path: Path) -> bool:
     """Whether the unpacked atlas at `path` has the digest that was kept beside it; one that was cut or changed is made again."""
     kept = path.with_suffix(_DIGEST)
-    return path.is_file() and kept.is_file() and kept.read_bytes() == sha256(path).encode()
+    return kept.is_file() and unharmed({path: kept.read_text("ascii", "replace")}, path.stem)
 
 
 def register_atlas(path: Path, digests: Mapping[str, str]) -> None:
