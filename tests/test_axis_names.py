@@ -38,6 +38,13 @@ AXES = {
     "window": "windows of text",
     "row": "some rows of a batch, chosen",
     "n": "numbers kept of each token or window",
+    "column": "things that a text has or has not, each tested",
+    "unit": "what is dealt out as a whole: texts, pairs or families",
+    "family": "families of texts that belong together",
+    "family_a": "families of the one group",
+    "family_b": "families of the other",
+    "stratum": "classes of texts alike in something",
+    "comparison": "groups held against others",
     "total": "positions after generation: prompt and what followed",
 }
 _KINDS = re.compile(r"(Shaped|Bool|Num|Inexact|Real|Float|BFloat|Integer|U?Int|Complex|Key|Scalar)\d*")

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from hooke.atlas import Atlas
     from hooke.builder import build_atlas
     from hooke.codes import Codes
+    from hooke.differences import Differences, diff
     from hooke.errors import HookeError
     from hooke.evals.run import evaluate
     from hooke.model import Model
@@ -20,6 +21,7 @@ __all__ = [
     "Analysis",
     "Atlas",
     "Codes",
+    "Differences",
     "FeatureName",
     "HookeError",
     "Model",
@@ -29,6 +31,7 @@ __all__ = [
     "TrainConfig",
     "analyze",
     "build_atlas",
+    "diff",
     "evaluate",
     "train_saes",
 ]
@@ -37,6 +40,7 @@ _HOMES = {
     "Analysis": "analysis",
     "Atlas": "atlas",
     "Codes": "codes",
+    "Differences": "differences",
     "FeatureName": "names",
     "HookeError": "errors",
     "Model": "model",
@@ -46,6 +50,7 @@ _HOMES = {
     "TrainConfig": "train",
     "analyze": "analysis",
     "build_atlas": "builder:build_atlas",
+    "diff": "differences",
     "evaluate": "evals.run",
     "train_saes": "train:train",
 }

@@ -246,6 +246,10 @@ class LabelledSae:
     def _about(self) -> np.ndarray | None:
         return groups_of(self.sae.facts, self.table, self.names)
 
+    def tells_about(self, index: int) -> bool:
+        """Whether a feature tells what a text is about; False where nothing is known of any."""
+        return self._about is not None and bool(self._about[index])
+
     def rank(self, fired: Firings, tokens: Sequence[str], options: Any, topics: np.ndarray | None = None) -> "Ranked":
         """The features that stand out most, together and by group; `topics` is the share of each of the atlas' topics in the text."""
         peak, pooled = (self.relative(fired, strength) for strength in (fired.peak, fired.pooled))

@@ -23,6 +23,7 @@ _COMMANDS = {
     "analyze": "Show the features a model used on each text, and the broader topics they make up.",
     "atlas": "Build, check and export atlases: files that hold what is known of every feature.",
     "convert": "Write an SAE in another format.",
+    "diff": "Show what differs between groups of texts: features, topics and words, with error control.",
     "eval": "Judge SAEs: what they keep of the model, how sparse they are, what their features are good for, beside baselines.",
     "explain": "Name features by letting a language model, or anybody, read where they fire; try names on text that was held out.",
     "feature": "Show everything the atlas knows of a feature; keep notes on it.",

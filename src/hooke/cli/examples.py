@@ -21,6 +21,10 @@ hooke atlas export folder --to neuronpedia""",
     "convert": """
 hooke convert 12 folder --to saelens
 hooke convert gemma-scope-2b-pt-res/layer_20/width_16k/canonical sae.safetensors""",
+    "diff": """
+hooke diff headlines.jsonl --by outlet --html differences.html
+hooke diff left.txt right.txt
+hooke diff articles.csv --column body --trend date --family author""",
     "eval": """
 hooke eval 12/4k --corpus news.jsonl.zst --tokens 100k
 hooke eval run/saes/a.safetensors 12 --corpus news.jsonl --html report.html""",

@@ -1,0 +1,246 @@
+"""Assembling: everything that was found of two or more groups of texts, out of what was read of them."""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+
+from hooke.analysis.labelled_sae import LabelledSae
+from hooke.analysis.reader import Reader
+from hooke.analysis.result import Hit
+from hooke.analysis.wording import named
+from hooke.atlas import NO_MEANING
+from hooke.differences.baselines import baselines
+from hooke.differences.confounders import Check, checks, quantiles, within
+from hooke.differences.excerpts import excerpts, sensitive, strongest
+from hooke.differences.grouping import Comparison, Grouped
+from hooke.differences.items import Items, items_of
+from hooke.differences.reading import Pooled
+from hooke.differences.result import Confounder, Differences, Finding
+from hooke.differences.statistics import LEVEL, auc, separation, smallest_detectable
+from hooke.differences.testing import Tested, adjusted, compare_items, halves, interval, replicate
+from hooke.differences.words import count_words, word_odds, word_scores
+from hooke.sae import digest
+from hooke.text.tokens import Tokenizer
+
+_RARE_SHARE = 0.05
+_WORD_CLASSES = 10
+_ALIKE = 0.5
+_SHOWN = 40
+"""Findings of each kind and comparison that bring excerpts."""
+_TEXTS = 20
+
+
+def assemble(
+    reader: Reader,
+    pooled: Pooled,
+    grouped: Grouped,
+    *,
+    source: str | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Differences:
+    """Test every item, then say of each finding what is known of it; see `hooke.differences.diff`."""
+    progress("Testing features, topics and words")
+    smallest = min(min(int(one.in_a.sum()), int(one.in_b.sum())) for one in grouped.comparisons)
+    counts, vocabulary = count_words(grouped.texts, 5)
+    items = items_of(pooled, counts, vocabulary, smallest)
+    everything = np.ones(len(grouped.texts), bool)
+    tested = compare_items(items.present, grouped, everything, seed=seed)
+    q = adjusted(tested)
+    first = halves(grouped, seed)
+    replication, held = replicate(items.present, grouped, first, seed=seed)
+    progress("Holding other differences fixed")
+    scores = np.stack([word_scores(counts, one.in_a, one.in_b, first) for one in grouped.comparisons])
+    checked = checks(items, pooled, grouped, source)
+    told = _Told(items, pooled, grouped, reader.labelled_saes, counts, checked, scores)
+    findings = [
+        replace(finding, replicated=held.get((c, column)))
+        for c, own in enumerate(tested)
+        for column, finding in told.findings(c, own, q[c])
+    ]
+    findings = told.marked(sorted(findings, key=lambda one: (-_clear(one), one.q, one.kind, one.feature)), reader.model.tokenizer)
+    progress("Telling the groups apart in other ways")
+    figures, missing = baselines(grouped, pooled, scores, first, seed)
+    return Differences(
+        by=grouped.by,
+        groups=[{"name": name, "texts": int((grouped.group == i).sum())} for i, name in enumerate(grouped.names)],
+        tested=sum(len(one.p) for one in tested),
+        smallest_detectable=detectable(grouped, sum(len(one.p) for one in tested)),
+        findings=findings,
+        replication=replication,
+        confounders=[_confounder(check, grouped, findings) for check in checked],
+        baselines=figures,
+        limits=limits(grouped),
+        notes=[*grouped.notes, *missing],
+        made=_made(reader, grouped, seed),
+        level=LEVEL,
+    )
+
+
+def _made(reader: Reader, grouped: Grouped, seed: int) -> dict[str, Any]:
+    """With what a result was made."""
+    corpus = hashlib.sha256()
+    for text, place in zip(grouped.texts, grouped.group.tolist(), strict=True):
+        corpus.update(f"{place}\0{text}\0".encode())
+    return {
+        "hooke": version("hooke"),
+        "model": reader.model.name,
+        "saes": [{"name": one.sae.name, "sha256": digest(one.sae)} for one in reader.labelled_saes],
+        "corpus_sha256": corpus.hexdigest(),
+        "seed": seed,
+    }
+
+
+def detectable(grouped: Grouped, tests: int) -> float:
+    """The smallest difference that the comparison with the fewest texts could show, beside a share of 5 %; families count as one text."""
+
+    def size(rows: np.ndarray) -> int:
+        return int(rows.sum()) if grouped.family is None else len(np.unique(grouped.family[rows]))
+
+    return max(smallest_detectable(size(one.in_a), size(one.in_b), tests, _RARE_SHARE) for one in grouped.comparisons)
+
+
+def _clear(finding: Finding) -> float:
+    """How far the interval keeps from no difference."""
+    return finding.low if finding.effect > 0 else -finding.high
+
+
+class _Told:
+    """What can be said of each finding."""
+
+    def __init__(
+        self,
+        items: Items,
+        pooled: Pooled,
+        grouped: Grouped,
+        labelled: Sequence[LabelledSae],
+        counts: Any,
+        checked: Sequence[Check],
+        scores: np.ndarray,
+    ) -> None:
+        self._items, self._pooled, self._grouped, self._labelled = items, pooled, grouped, labelled
+        self._counts, self._checked, self._scores = counts, checked, scores
+        self._columns: dict[tuple[str, str, str], tuple[Comparison, int]] = {}
+
+    def findings(self, number: int, tested: Tested, q: np.ndarray) -> list[tuple[int, Finding]]:
+        """The findings of one comparison, with their columns."""
+        comparison, items = self._grouped.comparisons[number], self._items
+        columns = np.flatnonzero(q < LEVEL)
+        if not len(columns):
+            return []
+        effect = interval(items.present, self._grouped, comparison, columns)
+        held = {check.name: check.holds(comparison, columns) for check in self._checked}
+        alike = quantiles(self._scores[number], _WORD_CLASSES)
+        beyond = within(items.present, alike)(comparison, columns)
+        odds = word_odds(self._counts, comparison.in_a, comparison.in_b)[0]
+        shares = [self._shares(column) for column in columns.tolist()]
+        out = []
+        for i, column in enumerate(columns.tolist()):
+            kind = items.kind[column]
+            more = comparison.in_a if effect.value[i] > 0 else comparison.in_b
+            feature, name, of, score = self._called(column)
+            values = self._values(column)
+            own = comparison.in_a | comparison.in_b
+            parted = separation(values[own], comparison.in_a[own])
+            self._columns[feature, kind, comparison.a] = (comparison, column)
+            finding = Finding(
+                kind=kind,
+                feature=feature,
+                name=name,
+                groups=shares[i],
+                effect=float(effect.value[i]),
+                low=float(effect.low[i]),
+                high=float(effect.high[i]),
+                q=float(q[column]),
+                replicated=None,
+                texts=strongest(items, self._pooled, column, more, _TEXTS),
+                a=comparison.a,
+                b=comparison.b,
+                auc=auc(values[own], comparison.in_a[own]).value,
+                log_odds=float(odds[items.feature[column]]) if kind == "word" else None,
+                separation=None if np.isnan(parted) else parted,
+                usual=bool(items.usual[column]),
+                group=of,
+                score=score,
+                beyond_words=None if kind == "word" else bool(beyond[i]),
+                holds={name: own_holds[i] for name, own_holds in held.items()},
+                sensitive=sensitive(name),
+            )
+            out.append((column, finding))
+        return out
+
+    def marked(self, findings: Sequence[Finding], tokenizer: Tokenizer) -> list[Finding]:
+        """The same, those that stand in the texts of an earlier one of their kind saying so; the first of each kind with excerpts."""
+        earlier: dict[tuple[str, str, bool], list[tuple[str, np.ndarray]]] = {}
+        shown: dict[tuple[str, str], int] = {}
+        out = []
+        for finding in findings:
+            comparison, column = self._columns[finding.feature, finding.kind, finding.a]
+            own = self._items.texts(column)
+            kin = earlier.setdefault((finding.kind, finding.a, finding.effect > 0), [])
+            like = next((name for name, texts in kin[:_SHOWN] if _jaccard(own, texts) >= _ALIKE), None)
+            if like is None:
+                kin.append((finding.feature, own))
+            at = (finding.kind, finding.a)
+            shown[at] = shown.get(at, 0) + (like is None)
+            pieces = []
+            if like is None and shown[at] <= _SHOWN:
+                pieces = excerpts(self._items, self._pooled, self._grouped, comparison, column, tokenizer, finding.effect > 0)
+            out.append(replace(finding, like=like, excerpts=pieces))
+        return out
+
+    def _shares(self, column: int) -> dict[str, float]:
+        own = np.bincount(self._grouped.group[self._items.texts(column)], minlength=len(self._grouped.names))
+        sizes = np.bincount(self._grouped.group, minlength=len(self._grouped.names))
+        return {name: float(n / size) for name, n, size in zip(self._grouped.names, own, sizes, strict=True)}
+
+    def _values(self, column: int) -> np.ndarray:
+        items, at = self._items, int(self._items.feature[column])
+        if items.kind[column] == "topic":
+            return np.asarray(items.present[:, [column]].todense()).ravel()
+        table = self._pooled.value if items.kind[column] == "feature" else self._counts
+        return np.asarray(table[:, [at]].todense()).ravel()
+
+    def _called(self, column: int) -> tuple[str, str, str | None, float | None]:
+        """Address, name, group and score of an item."""
+        items = self._items
+        if items.kind[column] != "feature":
+            return items.key[column], items.key[column], None, None
+        at = int(items.feature[column])
+        number = int(np.searchsorted(self._pooled.offsets, at, side="right")) - 1
+        labelled, index = self._labelled[number], at - self._pooled.offsets[number]
+        known = labelled.named(index)
+        group = "about" if labelled.tells_about(index) else "words"
+        said = named(Hit(activation=0.0, relative=0.0, specificity=0.0, token="", pos=0, group=group, **known))
+        if known["name"] == NO_MEANING and (promoted := labelled.promoted(index)):
+            said = f"unclear · {promoted}"
+        return known["feature"], said, group, known["label_score"] if known["name_score"] is None else known["name_score"]
+
+
+def _jaccard(one: np.ndarray, other: np.ndarray) -> float:
+    shared = len(np.intersect1d(one, other, assume_unique=True))
+    return shared / (len(one) + len(other) - shared)
+
+
+def _confounder(check: Check, grouped: Grouped, findings: Sequence[Finding]) -> Confounder:
+    told = [held for finding in findings if (held := finding.holds[check.name]) is not None]
+    means = {name: float(check.measure[grouped.group == i].mean()) for i, name in enumerate(grouped.names)}
+    return Confounder(check.name, check.said, means, check.unit, sum(told) if told else None, len(told))
+
+
+def limits(grouped: Grouped) -> list[str]:
+    """What must stand beside the result."""
+    said = [
+        "A feature describes patterns in text as one small model reads them. It says nothing of the people who wrote or are written about.",
+        "A difference between groups of texts is no cause: groups differ in much at once, and only what is listed was held fixed.",
+        "Names are guesses, shown with their scores; open a row and read the texts before you believe its name.",
+    ]
+    if grouped.family is None:
+        said.append("Texts were counted one by one. Where several tell one story or come from one author, use --family.")
+    else:
+        said.append("Texts of a family were dealt out together, and intervals are by families.")
+    return said

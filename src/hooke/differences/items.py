@@ -1,0 +1,82 @@
+"""Items: what a text can have or not have, features, topics and words, as one sparse table; made without a look at the groups."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Int
+from scipy import sparse
+
+from hooke.differences.reading import Pooled
+from hooke.differences.result import Kind
+from hooke.differences.statistics import fisher
+
+_ATTAINABLE = 5e-4
+"""A column of which even the most uneven share among the groups would have a larger p is not tested: it could not be found."""
+_FEWEST = 5
+
+
+@dataclass(frozen=True)
+class Items:
+    """What was tested: a column is a thing that a text has or has not."""
+
+    present: Any
+    """``[text, column]``, compressed columns, int32 of 0 and 1."""
+    kind: list[Kind]
+    """What sort of thing each column is."""
+    key: list[str]
+    """A topic's name or a word; empty for a feature."""
+    feature: Int[np.ndarray, " column"]
+    """A feature's column in the texts' codes, a word's in their counts; −1 for a topic."""
+    usual: Bool[np.ndarray, " column"]
+    """Of which columns "has it" means more than the median text."""
+
+    def texts(self, column: int) -> np.ndarray:
+        """The texts that have it."""
+        return self.present.indices[self.present.indptr[column] : self.present.indptr[column + 1]]
+
+
+def items_of(pooled: Pooled, counts: Any, vocabulary: Sequence[str], smallest: int) -> Items:
+    """Everything that enough of the texts have, and enough have not; `smallest` is the size of the smallest group.
+
+    A text has a feature if the feature fires in it. A feature that fires in more than half of the texts tells nothing that way: of such a
+    text has it if its mean activation is above that of the median text.
+    """
+    texts = pooled.value.shape[0]
+    least = fewest(texts, smallest)
+    value = pooled.value.tocsc()
+    value.eliminate_zeros()
+    usual = np.diff(value.indptr) > texts / 2
+    for column in np.flatnonzero(usual).tolist():
+        own = slice(value.indptr[column], value.indptr[column + 1])
+        full = np.concatenate([value.data[own], np.zeros(texts - (own.stop - own.start), value.data.dtype)])
+        value.data[own] = np.where(value.data[own] > np.median(full), value.data[own], 0)
+    value.eliminate_zeros()
+    names = sorted({topic for topic in pooled.topic if topic})
+    topics = sparse.csc_matrix(np.array([[topic == name for name in names] for topic in pooled.topic], bool).reshape(texts, len(names)))
+    tables: dict[Kind, tuple[Any, Sequence[str]]] = {
+        "feature": (value, [""] * value.shape[1]),
+        "topic": (topics, names),
+        "word": (counts.tocsc(), vocabulary),
+    }
+    kinds: list[Kind] = []
+    keys, places, columns, common = [], [], [], []
+    for kind, (table, own_keys) in tables.items():
+        had = np.diff(table.indptr)
+        kept = np.flatnonzero((had >= least) & (had <= texts - least))
+        kinds.extend(kind for _ in kept)
+        keys += [own_keys[i] for i in kept.tolist()]
+        places.append(kept if kind != "topic" else np.full(len(kept), -1))
+        common.append(usual[kept] if kind == "feature" else np.zeros(len(kept), bool))
+        columns.append((table[:, kept] > 0).astype(np.int32))
+    present: Any = sparse.hstack(columns, format="csc")
+    present.sort_indices()
+    return Items(present, kinds, keys, np.concatenate(places).astype(np.int64), np.concatenate(common))
+
+
+def fewest(texts: int, smallest: int) -> int:
+    """How many texts must have a thing for a difference in it to be findable at all (Tarone 1990)."""
+    had = np.arange(_FEWEST, max(_FEWEST + 1, min(smallest, 40)))
+    found = fisher(had, smallest, np.zeros_like(had), texts - smallest) <= _ATTAINABLE
+    return int(had[np.argmax(found)] if found.any() else had[-1])

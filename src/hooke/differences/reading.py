@@ -1,0 +1,71 @@
+"""Reading: a pile of texts through a model and its SAEs, kept as one sparse row a text; nothing else of a text stays in memory."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy import sparse
+
+from hooke.analysis.reader import Reader
+
+_EDGE = 10
+"""One token in so many, at either end of a text, is its edge: bylines, datelines, how a piece is signed."""
+REPORT_EVERY = 64
+
+
+@dataclass(frozen=True)
+class Pooled:
+    """What a model made of some texts: for each the features that fired."""
+
+    value: Any
+    """``[text, feature]``, compressed rows, float32: activations over the text's tokens, the mean."""
+    peak: Int[np.ndarray, " nnz"]
+    """On which of the text's tokens each entry of `value` was strongest."""
+    inside: Any
+    """``[text, feature]``, compressed rows, bool: whether the feature fired elsewhere than at the text's edges."""
+    topic: list[str | None]
+    """The topic of each text."""
+    tokens: Int[np.ndarray, " text"]
+    """Tokens of each text."""
+    acts: Float[np.ndarray, "text d_in"]
+    """Mean activation of each text, where the first SAE reads."""
+    offsets: list[int]
+    """The first column of each SAE."""
+
+    def take(self, rows: np.ndarray) -> "Pooled":
+        """The same of some of the texts."""
+        numbered = self.value.copy()
+        numbered.data = np.arange(1, len(self.peak) + 1, dtype=np.float64)
+        kept = numbered[rows].data.astype(np.int64) - 1
+        topic = [self.topic[n] for n in rows.tolist()]
+        return Pooled(self.value[rows], self.peak[kept], self.inside[rows], topic, self.tokens[rows], self.acts[rows], self.offsets)
+
+
+def read_pooled(reader: Reader, texts: Sequence[str], progress: Callable[[int], None] = lambda _: None) -> Pooled:
+    """Read `texts`; `progress` is told how many are done."""
+    offsets = np.concatenate([[0], np.cumsum([one.sae.d_sae for one in reader.labelled_saes])]).tolist()
+    features, values, peaks, insides = [], [], [], []
+    topics: list[str | None] = []
+    tokens, acts, ends = [], [], [0]
+    for n, one in enumerate(reader.glance(texts), 1):
+        edge = -(-one.tokens // _EDGE)
+        for offset, found in zip(offsets, one.fired, strict=False):
+            feature, pos, _ = found.events
+            inner = np.isin(found.feature, feature[(pos >= edge) & (pos < one.tokens - edge)])
+            features.append((found.feature + offset).astype(np.int32))
+            values.append(found.pooled.astype(np.float32))
+            peaks.append(found.pos.astype(np.int32))
+            insides.append(inner)
+        ends.append(ends[-1] + sum(len(found.feature) for found in one.fired))
+        topics.append(one.topic)
+        tokens.append(one.tokens)
+        acts.append(one.acts)
+        if n % REPORT_EVERY == 0 or n == len(texts):
+            progress(n)
+    column = np.concatenate(features)
+    shape, indptr = (len(texts), offsets[-1]), np.array(ends, np.int64)
+    value = sparse.csr_matrix((np.concatenate(values), column, indptr), shape=shape)
+    inside = sparse.csr_matrix((np.concatenate(insides), column.copy(), indptr.copy()), shape=shape)
+    return Pooled(value, np.concatenate(peaks), inside, topics, np.array(tokens, np.int64), np.stack(acts), offsets[:-1])

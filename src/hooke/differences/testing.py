@@ -1,0 +1,135 @@
+"""Testing: every item of every comparison, on all texts or on some of them; by texts, by pairs, by families, or along a trend."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from scipy import sparse
+
+from hooke.differences.grouping import Comparison, Grouped
+from hooke.differences.permutation import PERMUTATIONS, permutation_test
+from hooke.differences.result import Replication
+from hooke.differences.statistics import (
+    LEVEL,
+    Interval,
+    clustered_difference,
+    difference,
+    fisher,
+    paired_difference,
+    q_values,
+    sign_test,
+)
+
+
+@dataclass(frozen=True)
+class Tested:
+    """One comparison of every item."""
+
+    a: Int[np.ndarray, " column"]
+    """Texts of the one group that have each item."""
+    b: Int[np.ndarray, " column"]
+    """Texts of the other."""
+    n_a: int
+    """Texts of the one group."""
+    n_b: int
+    """Texts of the other."""
+    p: Float[np.ndarray, " column"]
+    """How often chance would part the texts so far."""
+
+    @property
+    def effect(self) -> Float[np.ndarray, " column"]:
+        """Difference of the shares."""
+        return self.a / max(1, self.n_a) - self.b / max(1, self.n_b)
+
+
+def compare_items(present: Any, grouped: Grouped, rows: Bool[np.ndarray, " text"], *, seed: int) -> list[Tested]:
+    """Every comparison of every column of `present`, on the texts of `rows`."""
+    return [_test(present, grouped, comparison, rows, seed) for comparison in grouped.comparisons]
+
+
+def _test(present: Any, grouped: Grouped, comparison: Comparison, rows: np.ndarray, seed: int) -> Tested:
+    in_a, in_b = comparison.in_a & rows, comparison.in_b & rows
+    a, b = count(present, in_a), count(present, in_b)
+    n_a, n_b = int(in_a.sum()), int(in_b.sum())
+    if grouped.pairs:
+        both = present[in_a].multiply(present[in_b]).sum(0)  # a pair's texts follow each other, so rows of both sides match
+        both = np.asarray(both).ravel().astype(np.int64)
+        p = sign_test(a - both, b - both)
+    elif comparison.trend is not None or grouped.family is not None:
+        p = _permuted(present, grouped, comparison, rows, seed)
+    else:
+        p = fisher(a, n_a, b, n_b)
+    return Tested(a, b, n_a, n_b, p)
+
+
+def _permuted(present: Any, grouped: Grouped, comparison: Comparison, rows: np.ndarray, seed: int) -> np.ndarray:
+    """By permutation of units: families (those of each group apart), or texts along a trend."""
+    own = np.flatnonzero(rows)
+    unit = units(grouped, trend=comparison.trend is not None)[own]
+    _, unit = np.unique(unit, return_inverse=True)
+    sizes = np.bincount(unit)
+    target = comparison.trend if comparison.trend is not None else comparison.in_a.astype(float)
+    means = np.bincount(unit, weights=target[own]) / sizes
+    gather = sparse.csr_matrix((np.ones(len(own), np.int32), (unit, np.arange(len(own)))), shape=(len(sizes), len(own)))
+    totals = (gather @ present[own]).astype(float)
+    return permutation_test(totals, sizes, means, seed=seed, permutations=PERMUTATIONS).p
+
+
+def units(grouped: Grouped, *, trend: bool = False) -> Int[np.ndarray, " text"]:
+    """What is dealt out as a whole: texts; families; of a family with texts of several groups, each group's part."""
+    if grouped.family is None:
+        return np.arange(len(grouped.group))
+    return grouped.family if trend or grouped.pairs else grouped.family * len(grouped.names) + grouped.group
+
+
+def count(present: Any, rows: Bool[np.ndarray, " text"]) -> Int[np.ndarray, " column"]:
+    """How many of the texts of `rows` have each column."""
+    return np.asarray(present.T @ rows.astype(np.int64)).ravel()
+
+
+def interval(present: Any, grouped: Grouped, comparison: Comparison, columns: np.ndarray) -> Interval:
+    """The difference of shares of some columns with its interval, by texts, by pairs or by families."""
+    own = present[:, columns]
+    a, b = count(own, comparison.in_a), count(own, comparison.in_b)
+    n_a, n_b = int(comparison.in_a.sum()), int(comparison.in_b.sum())
+    if grouped.pairs:
+        both = np.asarray(own[comparison.in_a].multiply(own[comparison.in_b]).sum(0)).ravel().astype(np.int64)
+        return paired_difference(a - both, b - both, n_a)
+    if grouped.family is None:
+        return difference(a, n_a, b, n_b)
+    sides = []
+    for rows in (comparison.in_a, comparison.in_b):
+        _, unit = np.unique(grouped.family[rows], return_inverse=True)
+        gather = sparse.csr_matrix((np.ones(len(unit), np.int32), (unit, np.arange(len(unit)))), shape=(unit.max() + 1, len(unit)))
+        sides += [np.asarray((gather @ own[rows]).todense()), np.bincount(unit)]
+    return clustered_difference(*sides)
+
+
+def halves(grouped: Grouped, seed: int) -> Bool[np.ndarray, " text"]:
+    """The first half of the texts, drawn by lot group by group; what belongs together stays together."""
+    unit, rng = units(grouped, trend=bool(grouped.comparisons[0].trend is not None)), np.random.default_rng(seed)
+    first = np.zeros(len(unit), bool)
+    _, start, at = np.unique(unit, return_index=True, return_inverse=True)
+    group = np.zeros(len(start), np.int64) if grouped.pairs else grouped.group[start]
+    for one in np.unique(group):
+        own = np.flatnonzero(group == one)
+        first |= np.isin(at, rng.permutation(own)[: -(-len(own) // 2)])
+    return first
+
+
+def replicate(present: Any, grouped: Grouped, first: Bool[np.ndarray, " text"], *, seed: int) -> tuple[Replication, dict]:
+    """What the first half alone finds, tried on the other half: how much held, and whether each did, by (comparison, column)."""
+    chosen_on, tried_on = (compare_items(present, grouped, rows, seed=seed) for rows in (first, ~first))
+    q = adjusted(chosen_on)
+    held: dict[tuple[int, int], bool] = {}
+    chosen = [(c, int(i)) for c, own in enumerate(q) for i in np.flatnonzero(own < LEVEL)]
+    again = q_values(np.array([tried_on[c].p[i] for c, i in chosen]))
+    for (c, i), value in zip(chosen, again, strict=True):
+        held[c, i] = bool(value < LEVEL and chosen_on[c].effect[i] * tried_on[c].effect[i] > 0)
+    return Replication(len(chosen), sum(held.values())), held
+
+
+def adjusted(tested: list[Tested]) -> list[np.ndarray]:
+    """q values of every comparison, all of them taken together."""
+    return np.split(q_values(np.concatenate([one.p for one in tested])), np.cumsum([len(one.p) for one in tested])[:-1])

@@ -1,0 +1,72 @@
+"""Differences between groups in a terminal: what could be seen, what was, and what else may explain it."""
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from hooke.differences.result import Differences, Finding
+from hooke.report import differences_wording as wording
+from hooke.text.figures import share
+from hooke.text.marks import marked, stripped
+
+_MOST = 8
+_NAME = 48
+
+
+def print_differences(result: Differences, console: Console, most: int = _MOST) -> None:
+    """The whole result; of each list the first `most` rows."""
+    console.print(Text(" · ".join(f"{marked(group['name'])} {group['texts']:,} texts" for group in result.groups), style="bold"))
+    for note in result.notes:
+        console.print(Text(note, style="dim"))
+    console.print(Text(wording.able(result)))
+    for sentence in wording.summary(result):
+        console.print(Text(sentence))
+    for name, other, findings in wording.sides(result):
+        console.print()
+        console.print(Text(f"More often in {marked(name)} than in {marked(other)}", style="bold"))
+        if not findings:
+            console.print(Text("  nothing"))
+        for heading, kind, group in wording.SECTIONS:
+            own, total = wording.listed(findings, kind, group, most)
+            if own:
+                console.print(Text(f"{heading} ({total:,})", style="italic"))
+                console.print(Padding(_table(own, [one["name"] for one in result.groups]), (0, 0, 0, 2), expand=False))
+    console.print()
+    console.print(_confounders(result))
+    console.print(_baselines(result))
+    for limit in result.limits:
+        console.print(Text(limit, style="dim"))
+
+
+def _table(findings: list[Finding], groups: list[str]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0))
+    table.add_column("", overflow="fold")
+    for name in groups:
+        table.add_column(marked(name)[:16], justify="right")
+    for name in ("difference, points", "q", "other half", ""):
+        table.add_column(name, no_wrap=True)
+    for finding in findings:
+        mark = "+ " if finding.beyond_words else ""
+        weak = wording.fragile(finding)
+        shares = [share(round(finding.groups[name], 3)) for name in groups]
+        name = Text(stripped(finding.name)[:_NAME])
+        if finding.kind == "feature":
+            name.append(f"  {finding.feature.rpartition('/')[2]}", style="dim")
+        last = Text(f"{mark}{'not with ' + ', '.join(weak) + ' fixed' if weak else ''}", style="dim")
+        table.add_row(name, *shares, wording.effect(finding), wording.q(finding.q), wording.held(finding), last)
+    return table
+
+
+def _confounders(result: Differences) -> Table:
+    table = Table("What else differs", "", "with that held fixed", box=None, padding=(0, 2, 0, 0), title_justify="left")
+    for confounder in result.confounders:
+        table.add_row(confounder.name, Text(wording.of_confounder(confounder)), wording.kept(confounder))
+    return table
+
+
+def _baselines(result: Differences) -> Table:
+    table = Table("Telling the groups apart on unseen texts", "AUC", box=None, padding=(0, 2, 0, 0))
+    for name, row in result.baselines.items():
+        table.add_row(name, wording.auc(row))
+    return table

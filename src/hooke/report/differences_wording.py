@@ -1,0 +1,132 @@
+"""How differences between groups are put into words: the same in the terminal and on a page."""
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from hooke.differences.result import Confounder, Differences, Finding
+from hooke.text.figures import count, figure, share
+
+SECTIONS = (
+    ("What the texts are about, as the model reads them", "feature", "about"),
+    ("How they are worded, as the model reads them", "feature", "words"),
+    ("Topics", "topic", None),
+    ("Plain words", "word", None),
+)
+"""Heading, kind and group of each list of findings."""
+_MINUS = "−"
+
+
+MARKS = (
+    "+ still differs among texts whose plain words speak alike. A hollow dot: goes away when something else is held fixed, or did not"
+    " hold on the untouched half."
+)
+"""What the marks on the page mean."""
+
+
+def sides(result: Differences) -> Iterator[tuple[str, str, list[Finding]]]:
+    """What is compared, each way round: a group, what it is held against, and what its texts have more often, as differences above 0."""
+    order = [group["name"] for group in result.groups]
+    for a, b in sorted({(finding.a, finding.b) for finding in result.findings}, key=lambda pair: order.index(pair[0])):
+        own = [finding for finding in result.findings if (finding.a, finding.b) == (a, b)]
+        yield a, b, [finding for finding in own if finding.effect > 0]
+        yield b, a, [_turned(finding) for finding in own if finding.effect <= 0]
+
+
+def _turned(finding: Finding) -> Finding:
+    return replace(finding, a=finding.b, b=finding.a, effect=-finding.effect, low=-finding.high, high=-finding.low, auc=1 - finding.auc)
+
+
+def listed(findings: list[Finding], kind: str, group: str | None, most: int) -> tuple[list[Finding], int]:
+    """The first of one kind, those like an earlier one left out, and how many there are in all."""
+    own = [finding for finding in findings if finding.kind == kind and finding.group == group]
+    return [finding for finding in own if finding.like is None][:most], len(own)
+
+
+def able(result: Differences) -> str:
+    """The smallest effect that could have been seen, in a sentence."""
+    other = min(1.0, 0.05 + result.smallest_detectable)
+    return (
+        f"What this sample can show: what {share(0.05)} of one group's texts have must be in about {other:.0%} of the other's to be found"
+        f" four times in five, among {count(result.tested, 'test')}. Smaller differences may be there and not be seen."
+    )
+
+
+def summary(result: Differences) -> list[str]:
+    """What was found on the whole, in sentences."""
+    n = len(result.findings)
+    if not n:
+        return [f"No difference stands out among {count(result.tested, 'test')}. That does not show that there is none."]
+    said = [
+        f"{count(n, 'difference')} of {figure(result.tested)} tested stand{'s' if n == 1 else ''} out (q below {result.level:g}: about"
+        f" {share(result.level)} of them, at most, are expected to be chance)."
+    ]
+    chosen, held = result.replication.chosen, result.replication.held
+    if chosen:
+        part = f"{figure(held)} ({held / chosen:.0%})"
+        said.append(f"One half of the texts, taken alone, chose {figure(chosen)}; {part} of these held on the untouched half.")
+    else:
+        said.append("One half of the texts alone is too few to choose any, so none was confirmed on the other half.")
+    told = [finding for finding in result.findings if finding.beyond_words is not None]
+    if beyond := sum(finding.beyond_words is True for finding in told):
+        part = f"{figure(beyond)} of {figure(len(told))} features and topics"
+        said.append(f"{part} differ among texts whose plain words speak alike, too (marked +).")
+    elif told:
+        said.append("No feature or topic says more than plain words: among texts whose words speak alike, none of them differs.")
+    return said
+
+
+def effect(finding: Finding) -> str:
+    """The difference with its interval, in points of a hundred.
+
+    >>> from types import SimpleNamespace
+    >>> effect(SimpleNamespace(effect=-0.123, low=-0.2, high=-0.05))
+    '−12 [−20, −5]'
+    """
+    return f"{points(finding.effect)} [{points(finding.low)}, {points(finding.high)}]"
+
+
+def points(value: float) -> str:
+    """Hundredths with a sign.
+
+    >>> points(0.031), points(-0.5), points(0.004)
+    ('+3', '−50', '+0.4')
+    """
+    text = f"{100 * abs(value):.0f}" if abs(value) >= 0.0095 else f"{100 * abs(value):.1f}"
+    return ("+" if value > 0 else _MINUS if value < 0 else "") + text
+
+
+def q(value: float) -> str:
+    """A q value.
+
+    >>> q(0.0312), q(1e-9)
+    ('0.031', '<0.001')
+    """
+    return "<0.001" if value < 0.001 else f"{value:.2g}"
+
+
+def held(finding: Finding) -> str:
+    """Whether it held on the untouched half."""
+    return {True: "held", False: "did not hold", None: "not tried"}[finding.replicated]
+
+
+def fragile(finding: Finding) -> list[str]:
+    """The confounders that take it away."""
+    return [name for name, holds in finding.holds.items() if holds is False]
+
+
+def of_confounder(confounder: Confounder) -> str:
+    """A confounder's means in the groups."""
+    write = figure if confounder.unit == "tokens" else share
+    return ", ".join(f"{name} {write(round(value, 3 if confounder.unit == 'share' else 1))}" for name, value in confounder.groups.items())
+
+
+def kept(confounder: Confounder) -> str:
+    """What becomes of the findings."""
+    if confounder.kept is None:
+        return "cannot be told apart from the groups" if confounder.name == "source" else "nothing to try"
+    return f"{figure(confounder.kept)} of {figure(confounder.of)} stay"
+
+
+def auc(row: dict[str, float]) -> str:
+    """An AUC with its interval, if it has one."""
+    return f"{row['auc']:.2f}" + (f" [{row['low']:.2f}, {row['high']:.2f}]" if "low" in row else "")

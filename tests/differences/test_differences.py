@@ -1,0 +1,156 @@
+"""Whole comparisons on the planted model: what was planted is found, what was not is not, and beside it stands what else it may be."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from piles import pile
+
+from hooke import tiny
+from hooke.analysis import Options, Reader
+from hooke.differences import compare, diff, group
+from hooke.differences import piles as in_files
+from hooke.differences.excerpts import masked
+from hooke.differences.rows import csv_text
+from hooke.errors import BadConfig
+from hooke.report.differences import page
+from hooke.text.intake import Record
+
+SPORT = list(tiny.concepts).index("sport")
+
+
+@pytest.fixture(scope="module")
+def grouped():
+    """Sport in 60 % of one desk's texts and in 10 % of the other's; weather in half of either's."""
+    first = [f"{text} {extra}" for text, extra in zip(pile("sport", 60, 0.6, 1), pile("weather", 60, 0.5, 2)[::-1], strict=True)]
+    other = [f"{text} {extra}" for text, extra in zip(pile("sport", 60, 0.1, 3), pile("weather", 60, 0.5, 4)[::-1], strict=True)]
+    return group(in_files([first, other], ["back page", "front page"], "desk"), "desk")
+
+
+@pytest.fixture(scope="module")
+def found(reader, grouped):
+    return compare(reader, grouped)
+
+
+def test_the_planted_feature_is_found_first_and_named(found):
+    best = next(one for one in found.findings if one.kind == "feature")
+    assert (best.feature, "sport" in best.name) == (f"tiny/resid_post.0/64/{SPORT}", True)
+    assert best.groups == {"back page": pytest.approx(0.6), "front page": pytest.approx(0.1)}
+    assert best.effect == pytest.approx(0.5)
+    assert 0.3 < best.low < best.effect < best.high < 0.7
+    assert best.q < 1e-4
+    assert best.replicated is True
+    assert all(holds is not False for holds in best.holds.values())
+
+
+def test_what_is_alike_in_both_is_no_finding(found):
+    weather = list(tiny.concepts).index("weather")
+    assert not [one for one in found.findings if one.feature == f"tiny/resid_post.0/64/{weather}"]
+
+
+def test_texts_stand_behind_a_row_with_the_token_marked(found, grouped):
+    best = next(one for one in found.findings if one.kind == "feature")
+    assert [one.group for one in best.excerpts] == ["back page"] * 5 + ["front page"] * 2
+    for one in best.excerpts:
+        assert one.token.strip() in tiny.concepts["sport"]
+        assert (one.before + one.token + one.after).removeprefix("… ").removesuffix(" …") in grouped.texts[one.text]
+
+
+def test_the_document_has_the_promised_keys(found):
+    document = json.loads(json.dumps(found.to_json()))
+    promised = ["schema_version", "groups", "tested", "smallest_detectable", "findings", "confounders", "baselines"]
+    assert [key for key in promised if key not in document] == []
+    one = document["findings"][0]
+    assert {"kind", "feature", "name", "groups", "effect", "low", "high", "q", "replicated", "texts"} <= set(one)
+    assert document["groups"] == [{"name": "back page", "texts": 60}, {"name": "front page", "texts": 60}]
+    assert {row["name"] for row in document["confounders"]} == {"length", "duplicates", "boilerplate", "position"}
+    assert document["baselines"]["words (log-odds)"]["auc"] > 0.6
+    assert document["made"]["saes"][0]["name"] == "tiny/resid_post.0/64"
+
+
+def test_the_page_runs_nothing_and_opens_texts_in_place(found):
+    html = page(found)
+    assert "<script" not in html
+    assert "default-src &#x27;none&#x27;" in html
+    assert "What this sample can show" in html.split("<main")[0]
+    assert html.count("<details") > 1
+    rows = csv_text(found).splitlines()
+    assert len(rows) == len(found.findings) + 1
+    assert "share in back page" in rows[0]
+
+
+def test_any_batch_size_gives_the_same_result(grouped, found, atlas):
+    other = Reader(tiny.model(), [tiny.sae()], Options(batch_tokens=64, chunk=7), atlas=atlas)
+    assert compare(other, grouped).to_json() == found.to_json()
+
+
+def test_random_halves_of_one_pile_differ_in_nothing(reader):
+    texts = pile("sport", 120, 0.5, 9)
+    grouped = group([Record.of(text, {"half": str(n % 2)}) for n, text in enumerate(sorted(texts))], "half")
+    found = compare(reader, grouped)
+    assert found.findings == []
+    assert "does not show that there is none" in page(found)
+
+
+def test_a_source_that_explains_everything_takes_the_finding_away(reader):
+    """One paper writes of sport and fills one group; within a paper the groups are alike."""
+    sport, plain = pile("sport", 100, 1.0, 5), pile("sport", 100, 0.0, 6)
+    rows = [Record.of(text, {"group": "a" if n % 5 else "b", "outlet": "Goal"}) for n, text in enumerate(sport)]
+    rows += [Record.of(text, {"group": "b" if n % 5 else "a", "outlet": "Daily"}) for n, text in enumerate(plain)]
+    found = compare(reader, group(rows, "group"))
+    best = next(one for one in found.findings if "sport" in one.name)
+    assert best.holds["source"] is False
+    assert best.holds["length"] is True
+    source = next(row for row in found.confounders if row.name == "source")
+    assert source.kept is not None
+    assert source.kept < source.of
+
+
+def test_a_source_that_is_the_group_cannot_be_told_from_it(reader):
+    rows = [Record.of(text, {"group": "a", "outlet": "Goal"}) for text in pile("sport", 40, 0.9, 5)]
+    rows += [Record.of(text, {"group": "b", "outlet": "Daily"}) for text in pile("sport", 40, 0.0, 6)]
+    found = compare(reader, group(rows, "group"))
+    assert next(row for row in found.confounders if row.name == "source").kept is None
+
+
+def test_families_count_as_wholes(reader):
+    """Ten stories told eight times each: one group has more that mention sport, and ten stories show little."""
+    rows = []
+    for story in range(24):
+        sporty = story % 2 == 0 and story < 14
+        for n, text in enumerate(pile("sport", 6, 1.0 if sporty else 0.0, 100 + story)):
+            rows.append(Record.of(f"{text} {n}", {"group": "a" if story % 2 == 0 else "b", "story": story}))
+    texts = compare(reader, group(rows, "group"))
+    whole = compare(reader, group(rows, "group", family="story"))
+    one, other = (next((f for f in found.findings if "sport" in f.name), None) for found in (texts, whole))
+    assert one is not None
+    assert other is None or other.high - other.low > 1.5 * (one.high - one.low)
+    assert whole.smallest_detectable > texts.smallest_detectable
+    assert np.isfinite(whole.smallest_detectable)
+
+
+def test_pairs_and_trends(reader):
+    plain = pile("sport", 40, 0.0, 7)
+    rows = [Record.of(text, {"kind": "as it was", "pair": n, "year": 1990 + n}) for n, text in enumerate(plain)]
+    rows += [Record.of(f"{text} goal", {"kind": "changed", "pair": n, "year": 2020 + n}) for n, text in enumerate(plain)]
+    for options in ({"by": "kind", "pair": "pair"}, {"by": "year", "trend": True}):
+        grouped = group(rows, **options)
+        best = next(one for one in compare(reader, grouped).findings if one.kind == "feature")
+        assert ("sport" in best.name, abs(best.effect)) == (True, pytest.approx(1, abs=0.15))
+
+
+def test_from_python(monkeypatch, reader, atlas):
+    monkeypatch.setattr("hooke.analysis.labelled_sae.atlas_file", lambda sae: atlas)
+    piles_ = {"a": pile("sport", 40, 0.9, 5), "b": pile("sport", 40, 0.0, 6)}
+    found = diff(piles_, model=reader.model, saes=tiny.sae())
+    flat = diff([*piles_["a"], *piles_["b"]], ["a"] * 40 + ["b"] * 40, model=reader.model, saes=tiny.sae())
+    assert abs(found.findings[0].effect) == pytest.approx(0.9)
+    assert replace(found, made={}) == replace(flat, made={})
+    with pytest.raises(BadConfig, match="2 texts and 1 labels"):
+        diff(["x", "y"], ["a"], model=reader.model, saes=tiny.sae())
+
+
+def test_private_matters_are_masked():
+    said = masked("call 020 7946 0958 or a.b@c.org; IBAN GB29 NWBK 6016 1331 9268 19; 1,250,000 people, 2004-05-06")
+    assert said == "call [number] or [e-mail]; IBAN [account]; 1,250,000 people, 2004-05-06"
