@@ -7,7 +7,7 @@ from typing import Any
 from hooke.analysis.reader import Options, Reader
 from hooke.differences.assemble import assemble, detectable
 from hooke.differences.grouping import Grouped, group, piles
-from hooke.differences.reading import read_pooled
+from hooke.differences.reading import read_pile
 from hooke.differences.result import Confounder, Differences, Excerpt, Finding, Replication
 from hooke.errors import BadConfig
 from hooke.model import Model
@@ -55,8 +55,8 @@ def compare(
 ) -> Differences:
     """Read grouped texts and say what differs."""
     total = len(grouped.texts)
-    pooled = read_pooled(reader, grouped.texts, lambda done: progress(f"Reading: {done:,} of {total:,} texts"))
-    return assemble(reader, pooled, grouped, source=source, seed=seed, progress=progress)
+    pile = read_pile(reader, grouped.texts, lambda done: progress(f"Reading: {done:,} of {total:,} texts"))
+    return assemble(reader, pile, grouped, source=source, seed=seed, progress=progress)
 
 
 def _records(texts: Mapping[str, Iterable[str]] | Iterable[Any], by: str | Iterable[Any]) -> tuple[list[str], str]:

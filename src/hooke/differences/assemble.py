@@ -18,7 +18,7 @@ from hooke.differences.confounders import Check, checks, quantiles, within
 from hooke.differences.excerpts import excerpts, sensitive, strongest
 from hooke.differences.grouping import Comparison, Grouped
 from hooke.differences.items import Items, items_of
-from hooke.differences.reading import Pooled
+from hooke.differences.reading import Pile
 from hooke.differences.result import Confounder, Differences, Finding
 from hooke.differences.statistics import LEVEL, auc, separation, smallest_detectable
 from hooke.differences.testing import Tested, adjusted, compare_items, halves, interval, replicate
@@ -36,7 +36,7 @@ _TEXTS = 20
 
 def assemble(
     reader: Reader,
-    pooled: Pooled,
+    pile: Pile,
     grouped: Grouped,
     *,
     source: str | None = None,
@@ -47,7 +47,7 @@ def assemble(
     progress("Testing features, topics and words")
     smallest = min(min(int(one.in_a.sum()), int(one.in_b.sum())) for one in grouped.comparisons)
     counts, vocabulary = count_words(grouped.texts, 5)
-    items = items_of(pooled, counts, vocabulary, smallest)
+    items = items_of(pile, counts, vocabulary, smallest)
     everything = np.ones(len(grouped.texts), bool)
     tested = compare_items(items.present, grouped, everything, seed=seed)
     q = adjusted(tested)
@@ -55,8 +55,8 @@ def assemble(
     replication, held = replicate(items.present, grouped, first, seed=seed)
     progress("Holding other differences fixed")
     scores = np.stack([word_scores(counts, one.in_a, one.in_b, first) for one in grouped.comparisons])
-    checked = checks(items, pooled, grouped, source)
-    told = _Told(items, pooled, grouped, reader.labelled_saes, counts, checked, scores)
+    checked = checks(items, pile, grouped, source)
+    told = _Told(items, pile, grouped, reader.labelled_saes, counts, checked, scores)
     findings = [
         replace(finding, replicated=held.get((c, column)))
         for c, own in enumerate(tested)
@@ -64,7 +64,7 @@ def assemble(
     ]
     findings = told.marked(sorted(findings, key=lambda one: (-_clear(one), one.q, one.kind, one.feature)), reader.model.tokenizer)
     progress("Telling the groups apart in other ways")
-    figures, missing = baselines(grouped, pooled, scores, first, seed)
+    figures, missing = baselines(grouped, pile, scores, first, seed)
     return Differences(
         by=grouped.by,
         groups=[{"name": name, "texts": int((grouped.group == i).sum())} for i, name in enumerate(grouped.names)],
@@ -115,14 +115,14 @@ class _Told:
     def __init__(
         self,
         items: Items,
-        pooled: Pooled,
+        pile: Pile,
         grouped: Grouped,
         labelled: Sequence[LabelledSae],
         counts: Any,
         checked: Sequence[Check],
         scores: np.ndarray,
     ) -> None:
-        self._items, self._pooled, self._grouped, self._labelled = items, pooled, grouped, labelled
+        self._items, self._pile, self._grouped, self._labelled = items, pile, grouped, labelled
         self._counts, self._checked, self._scores = counts, checked, scores
         self._columns: dict[tuple[str, str, str], tuple[Comparison, int]] = {}
 
@@ -157,7 +157,7 @@ class _Told:
                 high=float(effect.high[i]),
                 q=float(q[column]),
                 replicated=None,
-                texts=strongest(items, self._pooled, column, more, _TEXTS),
+                texts=strongest(items, self._pile, column, more, _TEXTS),
                 a=comparison.a,
                 b=comparison.b,
                 auc=auc(values[own], comparison.in_a[own]).value,
@@ -189,7 +189,7 @@ class _Told:
             shown[at] = shown.get(at, 0) + (like is None)
             pieces = []
             if like is None and shown[at] <= _SHOWN:
-                pieces = excerpts(self._items, self._pooled, self._grouped, comparison, column, tokenizer, finding.effect > 0)
+                pieces = excerpts(self._items, self._pile, self._grouped, comparison, column, tokenizer, finding.effect > 0)
             out.append(replace(finding, like=like, excerpts=pieces))
         return out
 
@@ -202,7 +202,7 @@ class _Told:
         items, at = self._items, int(self._items.feature[column])
         if items.kind[column] == "topic":
             return np.asarray(items.present[:, [column]].todense()).ravel()
-        table = self._pooled.value if items.kind[column] == "feature" else self._counts
+        table = self._pile.value if items.kind[column] == "feature" else self._counts
         return np.asarray(table[:, [at]].todense()).ravel()
 
     def _called(self, column: int) -> tuple[str, str, str | None, float | None]:
@@ -211,8 +211,8 @@ class _Told:
         if items.kind[column] != "feature":
             return items.key[column], items.key[column], None, None
         at = int(items.feature[column])
-        number = int(np.searchsorted(self._pooled.offsets, at, side="right")) - 1
-        labelled, index = self._labelled[number], at - self._pooled.offsets[number]
+        number = int(np.searchsorted(self._pile.offsets, at, side="right")) - 1
+        labelled, index = self._labelled[number], at - self._pile.offsets[number]
         known = labelled.named(index)
         group = "about" if labelled.tells_about(index) else "words"
         said = named(Hit(activation=0.0, relative=0.0, specificity=0.0, token="", pos=0, group=group, **known))

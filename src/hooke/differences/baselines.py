@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from scipy import sparse
 
 from hooke.differences.grouping import Grouped
-from hooke.differences.reading import Pooled
+from hooke.differences.reading import Pile
 from hooke.differences.statistics import auc
 from hooke.errors import Missing
 from hooke.evals.probes import fit_all, fit_few, most_different, require_sklearn, standardised
@@ -19,7 +19,7 @@ _MOST = 4000
 
 def baselines(
     grouped: Grouped,
-    pooled: Pooled,
+    pile: Pile,
     words: Float[np.ndarray, "comparison text"],
     first: Bool[np.ndarray, " text"],
     seed: int,
@@ -43,7 +43,7 @@ def baselines(
             missing.append("No sentence encoder beside the features: pip install 'hooke[semantic]'.")
     if vectors is not None:
         ways["sentence encoder (probe)"] = []
-    scaled = _scaled(pooled.value)
+    scaled = _scaled(pile.value)
     for comparison, score in zip(grouped.comparisons, words, strict=True):
         own = comparison.in_a | comparison.in_b
         test = np.flatnonzero(own & ~first)
@@ -54,7 +54,7 @@ def baselines(
         ways["words (log-odds)"].append(auc(score[test], tried))
         if "best feature" not in ways:
             continue
-        ways["activations (probe)"].append(auc(_probe(pooled.acts[train], truth, pooled.acts[test]), tried))
+        ways["activations (probe)"].append(auc(_probe(pile.acts[train], truth, pile.acts[test]), tried))
         ways["features (probe)"].append(auc(fit_all(scaled[train], truth, scaled[test]), tried))
         best = most_different(scaled[train], truth, 1)
         ways["best feature"].append(auc(fit_few(scaled[train][:, best].toarray(), truth, scaled[test][:, best].toarray()), tried))

@@ -12,7 +12,7 @@ from scipy import sparse
 
 from hooke.differences.grouping import Comparison, Grouped
 from hooke.differences.items import Items
-from hooke.differences.reading import Pooled
+from hooke.differences.reading import Pile
 from hooke.differences.statistics import LEVEL, fisher, stratified_difference
 from hooke.differences.testing import count
 
@@ -42,16 +42,16 @@ class Check:
     """Whether differences stay."""
 
 
-def checks(items: Items, pooled: Pooled, grouped: Grouped, source: str | None) -> list[Check]:
+def checks(items: Items, pile: Pile, grouped: Grouped, source: str | None) -> list[Check]:
     """Length, source, duplicates, boilerplate and position, those of them that these texts have."""
     repeated, shared = ~first_of_each(grouped.texts), boilerplate(grouped.texts)
     found = [
         Check(
             "length",
             f"tokens of a text; compared within {_STRATA} classes of length",
-            pooled.tokens.astype(float),
+            pile.tokens.astype(float),
             "tokens",
-            within(items.present, quantiles(pooled.tokens, _STRATA)),
+            within(items.present, quantiles(pile.tokens, _STRATA)),
         )
     ]
     if named := _source(grouped, source):
@@ -71,9 +71,9 @@ def checks(items: Items, pooled: Pooled, grouped: Grouped, source: str | None) -
         ("boilerplate", f"texts with {_RUN} words in a row that {_SHARED} texts or more, and 1 % or more, share; left out", shared),
     )
     found += [Check(name, said, own.astype(float), "share", without(items.present, own)) for name, said, own in left_out]
-    edges = np.array([1 - own.mean() if len(own) else 0 for own in np.split(pooled.inside.data, pooled.inside.indptr[1:-1])], float)
+    edges = np.array([1 - own.mean() if len(own) else 0 for own in np.split(pile.inside.data, pile.inside.indptr[1:-1])], float)
     said = "features that fire only in the first or last tenth of a text; not counted there"
-    return [*found, Check("position", said, edges, "share", _inside(items, pooled))]
+    return [*found, Check("position", said, edges, "share", _inside(items, pile))]
 
 
 def within(present: Any, strata: Int[np.ndarray, " text"]) -> Holds:
@@ -107,9 +107,9 @@ def without(present: Any, rows: Bool[np.ndarray, " text"]) -> Holds:
     return holds
 
 
-def _inside(items: Items, pooled: Pooled) -> Holds:
+def _inside(items: Items, pile: Pile) -> Holds:
     """Differences in features with what fires at the texts' edges alone left out; of words and topics nothing is said."""
-    inside = pooled.inside.astype(np.int32).tocsc()
+    inside = pile.inside.astype(np.int32).tocsc()
 
     def holds(comparison: Comparison, columns: np.ndarray) -> list[bool | None]:
         out: list[bool | None] = [None] * len(columns)

@@ -7,7 +7,7 @@ import numpy as np
 
 from hooke.differences.grouping import Comparison, Grouped
 from hooke.differences.items import Items
-from hooke.differences.reading import Pooled
+from hooke.differences.reading import Pile
 from hooke.differences.result import Excerpt
 from hooke.text.tokens import Tokenizer
 
@@ -49,23 +49,23 @@ def sensitive(name: str) -> bool:
     return bool(_SENSITIVE.search(name))
 
 
-def strongest(items: Items, pooled: Pooled, column: int, rows: np.ndarray, most: int) -> list[int]:
+def strongest(items: Items, pile: Pile, column: int, rows: np.ndarray, most: int) -> list[int]:
     """Of the texts of `rows` that have an item, those that have most of it (of a feature), else the first."""
     own = items.texts(column)
     own = own[rows[own]]
     if items.kind[column] == "feature":
-        strength = np.asarray(pooled.value[own, int(items.feature[column])].todense()).ravel()
+        strength = np.asarray(pile.value[own, int(items.feature[column])].todense()).ravel()
         own = own[np.argsort(-strength, kind="stable")]
     return own[:most].tolist()
 
 
 def excerpts(
-    items: Items, pooled: Pooled, grouped: Grouped, comparison: Comparison, column: int, tokenizer: Tokenizer, more_in_a: bool
+    items: Items, pile: Pile, grouped: Grouped, comparison: Comparison, column: int, tokenizer: Tokenizer, more_in_a: bool
 ) -> list[Excerpt]:
     """A few texts of the group that has more of an item, then some of the other."""
     sides = (comparison.in_a, comparison.in_b) if more_in_a else (comparison.in_b, comparison.in_a)
-    chosen = [n for rows, most in zip(sides, (EXCERPTS, COUNTER), strict=True) for n in strongest(items, pooled, column, rows, most)]
-    find = _finder(items, pooled, column, tokenizer)
+    chosen = [n for rows, most in zip(sides, (EXCERPTS, COUNTER), strict=True) for n in strongest(items, pile, column, rows, most)]
+    find = _finder(items, pile, column, tokenizer)
     out = []
     for n in chosen:
         text = grouped.texts[n]
@@ -79,14 +79,14 @@ def excerpts(
     return out
 
 
-def _finder(items: Items, pooled: Pooled, column: int, tokenizer: Tokenizer) -> Callable[[int, str], tuple[int, int]]:
+def _finder(items: Items, pile: Pile, column: int, tokenizer: Tokenizer) -> Callable[[int, str], tuple[int, int]]:
     """Where in a text its strongest token, or the word, stands; at its beginning, with no length, for a topic."""
     if items.kind[column] == "topic":
         return lambda n, text: (0, 0)
     if items.kind[column] == "word":
         pattern = re.compile(rf"(?<![^\W\d_]){re.escape(items.key[column])}(?![^\W\d_])", re.IGNORECASE)
         return lambda n, text: found.span() if (found := pattern.search(text)) else (0, 0)
-    value, feature = pooled.value, int(items.feature[column])
+    value, feature = pile.value, int(items.feature[column])
 
     def peak(n: int, text: str) -> tuple[int, int]:
         own = slice(value.indptr[n], value.indptr[n + 1])
@@ -94,7 +94,7 @@ def _finder(items: Items, pooled: Pooled, column: int, tokenizer: Tokenizer) -> 
         if not len(at):
             return 0, 0
         pieces = _pieces(tokenizer, text)
-        pos = int(pooled.peak[own][at[0]])
+        pos = int(pile.peak[own][at[0]])
         start = sum(map(len, pieces[:pos]))
         # Pieces that do not add up to the text (odd bytes) mark nothing.
         return (start, start + len(pieces[pos])) if pos < len(pieces) and "".join(pieces) == text else (0, 0)

@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Bool, Int
 from scipy import sparse
 
-from hooke.differences.reading import Pooled
+from hooke.differences.reading import Pile
 from hooke.differences.result import Kind
 from hooke.differences.statistics import fisher
 
@@ -37,15 +37,15 @@ class Items:
         return self.present.indices[self.present.indptr[column] : self.present.indptr[column + 1]]
 
 
-def items_of(pooled: Pooled, counts: Any, vocabulary: Sequence[str], smallest: int) -> Items:
+def items_of(pile: Pile, counts: Any, vocabulary: Sequence[str], smallest: int) -> Items:
     """Everything that enough of the texts have, and enough have not; `smallest` is the size of the smallest group.
 
     A text has a feature if the feature fires in it. A feature that fires in more than half of the texts tells nothing that way: of such a
     text has it if its mean activation is above that of the median text.
     """
-    texts = pooled.value.shape[0]
+    texts = pile.value.shape[0]
     least = fewest(texts, smallest)
-    value = pooled.value.tocsc()
+    value = pile.value.tocsc()
     value.eliminate_zeros()
     usual = np.diff(value.indptr) > texts / 2
     for column in np.flatnonzero(usual).tolist():
@@ -53,8 +53,8 @@ def items_of(pooled: Pooled, counts: Any, vocabulary: Sequence[str], smallest: i
         full = np.concatenate([value.data[own], np.zeros(texts - (own.stop - own.start), value.data.dtype)])
         value.data[own] = np.where(value.data[own] > np.median(full), value.data[own], 0)
     value.eliminate_zeros()
-    names = sorted({topic for topic in pooled.topic if topic})
-    topics = sparse.csc_matrix(np.array([[topic == name for name in names] for topic in pooled.topic], bool).reshape(texts, len(names)))
+    names = sorted({topic for topic in pile.topic if topic})
+    topics = sparse.csc_matrix(np.array([[topic == name for name in names] for topic in pile.topic], bool).reshape(texts, len(names)))
     tables: dict[Kind, tuple[Any, Sequence[str]]] = {
         "feature": (value, [""] * value.shape[1]),
         "topic": (topics, names),

@@ -16,7 +16,7 @@ REPORT_EVERY = 64
 
 
 @dataclass(frozen=True)
-class Pooled:
+class Pile:
     """What a model made of some texts: for each the features that fired."""
 
     value: Any
@@ -34,16 +34,16 @@ class Pooled:
     offsets: list[int]
     """The first column of each SAE."""
 
-    def take(self, rows: np.ndarray) -> "Pooled":
+    def take(self, rows: np.ndarray) -> "Pile":
         """The same of some of the texts."""
         numbered = self.value.copy()
         numbered.data = np.arange(1, len(self.peak) + 1, dtype=np.float64)
         kept = numbered[rows].data.astype(np.int64) - 1
         topic = [self.topic[n] for n in rows.tolist()]
-        return Pooled(self.value[rows], self.peak[kept], self.inside[rows], topic, self.tokens[rows], self.acts[rows], self.offsets)
+        return Pile(self.value[rows], self.peak[kept], self.inside[rows], topic, self.tokens[rows], self.acts[rows], self.offsets)
 
 
-def read_pooled(reader: Reader, texts: Sequence[str], progress: Callable[[int], None] = lambda _: None) -> Pooled:
+def read_pile(reader: Reader, texts: Sequence[str], progress: Callable[[int], None] = lambda _: None) -> Pile:
     """Read `texts`; `progress` is told how many are done."""
     offsets = np.concatenate([[0], np.cumsum([one.sae.d_sae for one in reader.labelled_saes])]).tolist()
     features, values, peaks, insides = [], [], [], []
@@ -68,4 +68,4 @@ def read_pooled(reader: Reader, texts: Sequence[str], progress: Callable[[int], 
     shape, indptr = (len(texts), offsets[-1]), np.array(ends, np.int64)
     value = sparse.csr_matrix((np.concatenate(values), column, indptr), shape=shape)
     inside = sparse.csr_matrix((np.concatenate(insides), column.copy(), indptr.copy()), shape=shape)
-    return Pooled(value, np.concatenate(peaks), inside, topics, np.array(tokens, np.int64), np.stack(acts), offsets[:-1])
+    return Pile(value, np.concatenate(peaks), inside, topics, np.array(tokens, np.int64), np.stack(acts), offsets[:-1])
