@@ -5,8 +5,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hooke.analysis.ranking import about_standing, diverse, groups_of, kind_of, persists, speaks, standing, topicality
+from hooke.analysis.ranking import about_standing, diverse, groups_of, persists, speaks, standing, topicality
 from hooke.atlas import NO_MEANING, FeatureTable, Name
+from hooke.explain.kinds import kind_of
 from hooke.sae.facts import SaeFacts
 
 FACTS = SaeFacts("tiny/resid_post.0/6", "tiny")

@@ -12,7 +12,9 @@ from served import desk as make_desk
 from served import tiny_microscope
 
 from hooke import tiny
-from hooke.atlas import Atlas
+from hooke.atlas import Atlas, Name
+from hooke.explain.kinds import kind_of
+from hooke.explain.rules.phrasing import reworded
 from hooke.serve.library import SORTS, Library, Wanted
 from hooke.serve.session import API
 
@@ -54,7 +56,10 @@ def test_rows_sorted_and_paged_as_a_naive_list_is(desk, sort, ascending):
     atlas = Atlas(desk.library.atlases[0].path)
     table = atlas.table(SAE)
     columns = {"score": table.score, "density": table.density, "max": table.max, "evidence": table.evidence, "index": range(tiny.D_SAE)}
-    columns |= {"layer": [0] * tiny.D_SAE, "label": [label.casefold() if label else None for label in table.label]}
+    short = [label and reworded(label) for label in table.label]
+    kinds = [kind_of(None, rule, label) for rule, label in zip(table.rule, table.label, strict=True)]
+    columns |= {"layer": [0] * tiny.D_SAE, "label": [label.casefold() if label else None for label in short]}
+    columns["named"] = [None if kind in (None, "unclear") else kind == "topic" for kind in kinds]
     found, cursor = [], "0"
     while cursor is not None:
         page = desk.get(f"/features?sort={sort}&ascending={str(ascending).lower()}&limit=13&cursor={cursor}")
@@ -65,6 +70,30 @@ def test_rows_sorted_and_paged_as_a_naive_list_is(desk, sort, ascending):
     known = [value for value in values if value is not None]
     assert values == known + [None] * (len(values) - len(known))  # what has no value comes last either way
     assert known == sorted(known, reverse=not ascending)
+
+
+def test_a_readers_name_stands_first_and_the_row_says_whose_score_it_shows(tmp_path):
+    library = Library([planted.write(tmp_path / "atlas.sqlite")])
+    atlas = library.atlases[0]
+    table = atlas.table(SAE)
+    rules = [i for i, score in enumerate(table.score) if score is not None]
+    tried, untried, refuted, word = rules[:4]
+    atlas._names[SAE] = {
+        tried: Name("harbour towns", "topic", score=0.8, low=0.6, n=10),
+        untried: Name("storms at sea", "event"),
+        refuted: Name("nothing of it", "topic", score=0.5, low=0.4, n=10),
+        word: Name("the word 'sea'", "word"),
+    }
+    rows = library.rows(Wanted(), 0, 500).rows
+    by_index = {row.index: row for row in rows}
+    assert {row.index for row in rows[:2]} == {tried, untried}
+    assert rows[2].index == word
+    row = by_index[tried]
+    assert (row.label, row.score, row.tried, row.evidence) == ("harbour towns", pytest.approx(0.8), True, 10)
+    row = by_index[untried]
+    assert (row.label, row.score, row.tried) == ("storms at sea", pytest.approx(table.score[untried]), False)
+    assert by_index[refuted].label == reworded(table.label[refuted])
+    assert not by_index[refuted].by_reader
 
 
 def test_filters_as_a_naive_filter(desk):
@@ -270,9 +299,9 @@ def test_a_quarter_million_rows_sort_and_filter_fast():
     labels = [f"words like {word}" for word in rng.integers(0, 50_000, n).tolist()]
     kinds = rng.integers(0, 12, n).astype(np.int16)
     values = [rng.random(n).astype(np.float32) for _ in range(3)]
-    columns = _Columns(
-        np.zeros(n, np.int32), np.arange(n, dtype=np.int32), *values, rng.integers(0, 600, n), kinds, list("abcdefghijkl"), labels
-    )
+    whose = [rng.random(n) < 0.5 for _ in range(2)]
+    indices = np.zeros(n, np.int32), np.arange(n, dtype=np.int32)
+    columns = _Columns(*indices, *values, rng.integers(0, 600, n), *whose, kinds, list("abcdefghijkl"), labels)
     columns.lower  # noqa: B018 (made once)
     for sort in SORTS:
         columns.order(sort, False)

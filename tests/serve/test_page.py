@@ -176,7 +176,7 @@ def test_by_keyboard_alone(seen):
     page.keyboard.press("/")
     expect(page.locator("#words")).to_be_focused()
     page.keyboard.type("sport")
-    expect(page.locator(".hits a").first).to_have_text("sport")
+    expect(page.locator(".hits a").first).to_have_text("the word “sport”")
     page.locator("#words").press("Tab")
     for _ in range(8):
         if page.evaluate("document.activeElement.matches('.hits a')"):

@@ -11,11 +11,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hooke.analysis.ranking import Group, about_standing, diverse, groups_of, kind_of, persists, standing, topicality
+from hooke.analysis.ranking import Group, about_standing, diverse, groups_of, persists, standing, topicality
 from hooke.analysis.result import Hit
 from hooke.atlas import BACKGROUND_STEPS, Atlas, FeatureTable, SaeEntry, relative_to
 from hooke.atlas.notes import Notes
 from hooke.codes import Codes
+from hooke.explain.kinds import kind_of
 from hooke.explain.rules.phrasing import reworded
 from hooke.sae import Sae
 from hooke.sae.packs import atlas_file

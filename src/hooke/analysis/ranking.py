@@ -10,9 +10,8 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from hooke.atlas import NO_MEANING, TOO_RARE, FeatureTable, Name
-from hooke.explain.rules.phrasing import reworded
-from hooke.explain.rules.vocabulary import grammatical
+from hooke.atlas import FeatureTable, Name
+from hooke.explain.kinds import ABOUT_KINDS, kind_of
 from hooke.sae.facts import SaeFacts
 
 Group = Literal["about", "words"]
@@ -26,9 +25,6 @@ _SPEAKS = 2.0
 """Nats by which a feature of words speaks for one topic more than for most, from which on it tells what a text is about."""
 _PERSISTS = 0.3
 """Share of a text's tokens from which on a feature that nothing is known of counts as one of what the text is about."""
-_ABOUT_NAMES = ("topic", "entity", "event", "frame")
-_ABOUT_RULES = ("topic", "subject", "text", "text class", "near", "near class")
-_FORM_RULES = ("mark", "ending", "beginning", "language")
 
 
 def standing(specificity: Any, relative: Any, score: Any) -> Any:
@@ -64,23 +60,6 @@ def speaks(affinity: np.ndarray) -> np.ndarray:
     return affinity.max(1) - np.median(affinity, 1) if affinity.shape[1] else np.zeros(len(affinity), np.float32)
 
 
-def kind_of(name: Name | None, rule: str | None, label: str | None) -> str | None:
-    """What a feature is, in the words of `hooke.atlas.naming.ABOUT`: as its reader said, else by the rule; None where nothing is known."""
-    if name is not None:
-        return name.about
-    if label is None:
-        return None
-    if label in (NO_MEANING, TOO_RARE) or rule == "none":
-        return "unclear"
-    said = reworded(label)
-    if rule in _ABOUT_RULES or said.startswith(("about ", "near ")):
-        return "topic"
-    if rule in _FORM_RULES:
-        return "form"
-    words = {word.strip("“”") for word in said.removeprefix("the word ").split(", ")}
-    return "grammar" if words <= grammatical() or said.startswith(("after ", "before ")) else "word"
-
-
 def groups_of(facts: SaeFacts, table: FeatureTable | None, names: Mapping[int, Name]) -> np.ndarray | None:
     """``[d_sae]`` bool: the features that tell what a text is about, the others being of words; None where nothing is known of any.
 
@@ -96,7 +75,7 @@ def groups_of(facts: SaeFacts, table: FeatureTable | None, names: Mapping[int, N
     named = np.array([i in names and names[i].about != "unclear" for i in range(len(kinds))])
     return np.where(
         named,
-        [kind in _ABOUT_NAMES for kind in kinds],
+        [kind in ABOUT_KINDS for kind in kinds],
         [kind == "topic" or (kind != "form" and speaking) for kind, speaking in zip(kinds, by_topic, strict=True)],
     )
 

@@ -2,6 +2,7 @@
 
 import importlib.metadata
 import sys
+import threading
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -78,6 +79,7 @@ def _routed(session: Session, library: Library, worker: Worker, run_folders: lis
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         worker.start()
+        threading.Thread(target=library.prepare, name="library", daemon=True).start()
         yield
         library.close()
 
@@ -176,12 +178,15 @@ def _model_routes(router: APIRouter, library: Library, worker: Worker) -> None:
 
 
 def named(events: Any, names: dict[str, str]) -> Any:
-    """The events of an analysis, its features under your own names where you gave some."""
+    """The events of an analysis; its features under your own names where you gave some, and whether their scores are of the names."""
+    from hooke.analysis.wording import untried
+
     for name, value in events:
         if name == "text":
             told = asdict(value["result"])
-            for hit in (*told["features"], *told["about"], *told["words"]):
-                hit["own_label"] = names.get(hit["feature"])
+            for group in ("features", "about", "words"):
+                for hit, row in zip(getattr(value["result"], group), told[group], strict=True):
+                    row |= {"own_label": names.get(hit.feature), "tried": not untried(hit)}
             yield name, {"index": value["index"], "result": told}
         else:
             yield name, value

@@ -9,7 +9,7 @@ from hooke.atlas.records import INTERVALS
 from hooke.atlas.search import WHERE, Where
 from hooke.errors import BadConfig
 from hooke.names import SaeName
-from hooke.serve.library import MAX_ROWS, Library, Wanted
+from hooke.serve.library import MAX_ROWS, Library, Wanted, title_of
 from hooke.serve.schema import (
     Change,
     Examples,
@@ -50,13 +50,13 @@ def _list_routes(router: APIRouter, library: Library, worker: Worker) -> None:
     @router.get("/features", response_model=FeaturePage, summary="Features, sorted and filtered")
     def features(
         sae: Annotated[list[str], Query(description="Names, sites or layers of SAEs.")] = [],  # noqa: B006 (FastAPI copies it)
-        kind: Annotated[list[str], Query(description="Kinds of rule behind the label.")] = [],  # noqa: B006
+        kind: Annotated[list[str], Query(description="Kinds: topic, entity, event, frame, word, grammar, form, unclear.")] = [],  # noqa: B006
         q: Annotated[str, Query(description="Stands in the label.", max_length=1000)] = "",
         which: Annotated[str, Query(description="starred, noted or list:NAME.")] = "",
         min_score: float | None = None,
         min_density: float | None = None,
         max_density: float | None = None,
-        sort: Annotated[str, Query(description="score, density, max, label, index, evidence or layer.")] = "score",
+        sort: Annotated[str, Query(description="named, score, density, max, label, index, evidence or layer.")] = "named",
         ascending: bool = False,
         cursor: Annotated[str, Query(description="What the rows before gave; or the number of a row.", max_length=12)] = "0",
         limit: int = 100,
@@ -94,7 +94,8 @@ def _feature_routes(router: APIRouter, library: Library) -> None:
         with library.reading():
             lists = library.notes.lists(entry, index)
         read = entry.facts.get("tokens")
-        return reply(FeatureHead(one.name, entry.name, index, entry.d_sae, entry.digest, read, one.title, one.kind, told, lists))
+        title = title_of(one)
+        return reply(FeatureHead(one.name, entry.name, index, entry.d_sae, entry.digest, read, title, one.kind, told, lists))
 
     @router.get(f"{_FEATURE}/examples", response_model=Examples, summary="Examples from every stretch of its range")
     def examples(collection: str, site: str, variant: str, index: int, around: int = 24) -> Response:
@@ -167,7 +168,7 @@ def _note_routes(router: APIRouter, library: Library) -> None:
 
 def _sae_row(library: Library, name: str, worker: Worker) -> SaeRow:
     entry, atlas, parsed = library.entry(name), library.of[name], SaeName.parse(name)
-    named, dead = library.named(name)
+    named, dead, l0 = library.figures(name)
     facts = entry.facts
     return SaeRow(
         name,
@@ -175,7 +176,7 @@ def _sae_row(library: Library, name: str, worker: Worker) -> SaeRow:
         str(parsed.site),
         parsed.site.layer,
         entry.d_sae,
-        facts.get("l0"),
+        l0,
         facts.get("explained"),
         facts.get("explained_headlines"),
         facts.get("tokens"),

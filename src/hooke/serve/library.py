@@ -3,25 +3,27 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 
-from hooke.atlas import NO_MEANING, TOO_RARE, Atlas, Feature
-from hooke.atlas.feature import Written
+from hooke.atlas import NO_MEANING, TOO_RARE, Atlas, Feature, Name
+from hooke.atlas.feature import Relative, Written
 from hooke.atlas.notes import Notes
 from hooke.atlas.records import SaeEntry
-from hooke.atlas.search import WHERE, Filters, SearchResult, Where, chosen
+from hooke.atlas.search import WHERE, Filters, SearchHit, SearchResult, Where, chosen
 from hooke.errors import BadConfig, unknown
+from hooke.explain.kinds import ABOUT_KINDS, kind_of
+from hooke.explain.rules.phrasing import reworded, shortened
 from hooke.names import FeatureName, SaeName
 from hooke.serve.schema import FeaturePage, FeatureRow
 
 MAX_ROWS = 500
 """Rows of one answer."""
-SORTS = ("score", "density", "max", "label", "index", "evidence", "layer")
-"""What the features can be sorted by."""
+SORTS = ("named", "score", "density", "max", "label", "index", "evidence", "layer")
+"""What the features can be sorted by; `named`: what a reader named first, subjects before words, the best fitting before others."""
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Wanted:
     sae: tuple[str, ...] = ()
     """SAEs, sites or layers; empty: all."""
     kind: tuple[str, ...] = ()
-    """Kinds of rule; empty: all."""
+    """Kinds of features, of `hooke.atlas.naming.ABOUT`; empty: all."""
     min_score: float | None = None
     """Label scores from here."""
     min_density: float | None = None
@@ -42,7 +44,7 @@ class Wanted:
     """Stands in the label, in any case of letters."""
     which: str = ""
     """``starred``, ``noted``, or ``list:NAME``; empty: all."""
-    sort: str = "score"
+    sort: str = "named"
     """One of `SORTS`."""
     ascending: bool = False
     """Smallest first."""
@@ -58,8 +60,12 @@ class _Columns:
     max: np.ndarray
     score: np.ndarray
     evidence: np.ndarray
+    by_reader: np.ndarray
+    """Whether a reader named it."""
+    tried: np.ndarray
+    """Whether the score is of the name shown, and not of the rule beneath a reader's name that nobody tried."""
     kind: np.ndarray
-    """Number of the kind of rule in `kinds`."""
+    """Number of its kind in `kinds`."""
     kinds: list[str]
     label: list[str | None]
     _orders: dict[tuple[str, bool], np.ndarray] = field(default_factory=dict)
@@ -72,14 +78,19 @@ class _Columns:
         """Rows by `sort`; what has no value comes last either way, ties stand by address, of scores by what is behind them."""
         if (sort, ascending) not in self._orders:
             key = self._key(sort)
-            second = -self.evidence if sort == "score" else self.sae  # a score counts for more with more behind it
-            self._orders[sort, ascending] = np.lexsort((second, key if ascending else -key))
+            # A score counts for more with more behind it.
+            ties = {"score": (-self.evidence,), "named": (-self.evidence, -np.nan_to_num(self.score))}.get(sort, (self.sae,))
+            self._orders[sort, ascending] = np.lexsort((*ties, key if ascending else -key))
         return self._orders[sort, ascending]
 
     def _key(self, sort: str) -> np.ndarray:
         if sort == "label":
             rank = {text: at for at, text in enumerate(sorted(set(self.lower)))}
             return np.array([rank[text] if text else np.nan for text in self.lower], np.float64)
+        if sort == "named":
+            about = np.isin(self.kind, [at for at, kind in enumerate(self.kinds) if kind in ABOUT_KINDS])
+            nameless = np.isin(self.kind, [at for at, kind in enumerate(self.kinds) if kind in ("unclear", "")])
+            return np.where(nameless, np.nan, 2.0 * self.by_reader + about)
         return {"layer": self.sae, "score": self.score}.get(sort, getattr(self, sort, self.index)).astype(np.float64)
 
 
@@ -124,7 +135,8 @@ class Library:
         """Everything of one feature."""
         with self._lock:
             self.entry(str(FeatureName.parse(name).sae))
-            return self.of[str(FeatureName.parse(name).sae)].feature(name, around=around)
+            found = self.of[str(FeatureName.parse(name).sae)].feature(name, around=around)
+        return replace(found, **{key: [_short(one) for one in getattr(found, key)] for key in ("neighbours", "together")})
 
     def search(self, text: str, sae: tuple[str, ...], where: Sequence[Where], limit: int) -> SearchResult:
         """What every atlas finds, the best of each by turns; those with all the words before those with some."""
@@ -136,40 +148,45 @@ class Library:
                 for atlas in asked
             ]
         whole = [one for one in found if not one.loosened and one.hits] or found
-        hits = [one.hits[rank] for rank in range(limit) for one in whole if rank < len(one.hits)]
+        hits = [_worded(one.hits[rank]) for rank in range(limit) for one in whole if rank < len(one.hits)]
         return SearchResult(hits[:limit], text, bool(found) and all(one.loosened for one in whole))
 
     @cached_property
     def _columns(self) -> _Columns:
-        parts: dict[str, list[np.ndarray]] = {key: [] for key in ("sae", "index", "density", "max", "score", "evidence", "kind")}
-        labels: list[str | None] = []
+        """Made without the lock, which is taken only to read: to word many labels takes a moment."""
         numbers: dict[str, int] = {}
-        for at, (name, atlas) in enumerate(self.of.items()):
-            table = atlas.table(name)
-            n, evidence = len(table.label), table.evidence.copy()
-            titles, rules = list(table.label), [kind or "" for kind in table.rule]
-            scores = np.array([np.nan if s is None else s for s in table.score], np.float32)
-            for index, given in atlas.names(name).items():
+        parts, labels = [], []
+        for at, name in enumerate(self.of):
+            with self._lock:
+                table, names = self.of[name].table(name), self.of[name].names(name)
+            n = len(table.label)
+            kinds = [kind_of(names.get(i), rule, label) or "" for i, (rule, label) in enumerate(zip(table.rule, table.label, strict=True))]
+            titles: list[str | None] = [label and reworded(label) for label in table.label]
+            scores, evidence = np.array([np.nan if s is None else s for s in table.score], np.float32), table.evidence.copy()
+            by_reader, tried = np.zeros(n, bool), np.ones(n, bool)
+            for index, given in names.items():
                 if given.stands_first:
-                    titles[index], rules[index] = given.name, given.about
-                    scores[index], evidence[index] = np.nan if given.score is None else given.score, given.n
+                    titles[index], by_reader[index], tried[index] = given.name, True, given.score is not None
+                    if given.score is not None:
+                        scores[index], evidence[index] = given.score, given.n
+            numbered = np.array([numbers.setdefault(kind, len(numbers)) for kind in kinds], np.int16)
+            indices = np.full(n, at, np.int32), np.arange(n, dtype=np.int32)
+            parts.append((*indices, table.density, table.max, scores, evidence, by_reader, tried, numbered))
             labels += titles
-            kinds = np.array([numbers.setdefault(kind, len(numbers)) for kind in rules], np.int16)
-            values = (np.full(n, at, np.int32), np.arange(n, dtype=np.int32), table.density, table.max, scores, evidence, kinds)
-            for key, value in zip(parts, values, strict=True):
-                parts[key].append(value)
-        sae, index, density, largest, score, support, kind = [
-            np.concatenate(value) if value else np.zeros(0, np.int32) for value in parts.values()
-        ]
-        return _Columns(sae, index, density, largest, score, support, kind, list(numbers), labels)
+        empty = tuple(np.zeros(0, kind) for kind in (int, int, float, float, float, int, bool, bool, int))
+        return _Columns(*map(np.concatenate, zip(empty, *parts, strict=True)), list(numbers), labels)
 
-    def named(self, sae: str) -> tuple[int, int]:
-        """Of an SAE's features, how many have a name that held up, and how many never fired."""
-        with self._lock:
-            columns = self._columns
-            mine = columns.sae == list(self.of).index(sae)
-            labels = [columns.label[i] for i in np.flatnonzero(mine)]
-            return sum(label not in (None, "", NO_MEANING, TOO_RARE) for label in labels), int((columns.max[mine] <= 0).sum())
+    def prepare(self) -> None:
+        """Make ready what lists need, so that the first is there at once."""
+        self._columns  # noqa: B018 (made once)
+
+    def figures(self, sae: str) -> tuple[int, int, float]:
+        """Of an SAE's features, how many have a name that held up, how many never fired, and how many fire on a token (L0)."""
+        columns = self._columns
+        mine = columns.sae == list(self.of).index(sae)
+        labels = [columns.label[i] for i in np.flatnonzero(mine)]
+        named = sum(label not in (None, "", NO_MEANING, TOO_RARE) for label in labels)
+        return named, int((columns.max[mine] <= 0).sum()), float(columns.density[mine].sum())
 
     def own_labels(self) -> dict[str, str]:
         """Your own names, by feature."""
@@ -182,8 +199,8 @@ class Library:
             raise unknown("sort", wanted.sort, SORTS)
         if not 1 <= limit <= MAX_ROWS or offset < 0:
             raise BadConfig(f"limit {limit} cannot be; from 1 to {MAX_ROWS} rows come at a time.")
+        columns = self._columns
         with self._lock:
-            columns = self._columns
             written = self._written()
             passing = self._passing(wanted, written)
             counts = np.bincount(columns.kind[passing], minlength=len(columns.kinds)).tolist()
@@ -254,10 +271,30 @@ class Library:
             c.label[at] or None,
             own.label,
             c.kinds[int(c.kind[at])] or None,
+            bool(c.by_reader[at]),
             score if np.isfinite(score) else None,
+            bool(c.tried[at]),
             int(c.evidence[at]),
             float(c.density[at]),
             float(c.max[at]),
             own.star,
             bool(own.note),
         )
+
+
+def title_of(feature: Feature) -> str | None:
+    """What a feature is called, in short."""
+    return _title(feature.title, feature.written, feature.named)
+
+
+def _title(title: str | None, written: Written, named: Name | None) -> str | None:
+    whose = written.label or (named and named.stands_first)
+    return title if whose or not title else reworded(title)
+
+
+def _worded(hit: SearchHit) -> SearchHit:
+    return replace(hit, title=_title(hit.title, hit.written, hit.named))
+
+
+def _short(other: Relative) -> Relative:
+    return replace(other, label=other.label and shortened(other.label))

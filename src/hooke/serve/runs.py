@@ -2,6 +2,7 @@
 
 import json
 import math
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
 
 MAX_RUNS, MAX_FOLDERS, MAX_POINTS, MAX_EVENTS = 200, 5000, 200, 50
 """The most runs listed, folders looked into, points of a curve and events shown."""
+SILENT = 900.0
+"""Seconds without a sign of life after which a run that never said it ended is not called running."""
 _MARKS = ("run.json", "manifest.json")
 _MAX_MANIFEST = 64 << 20
 
@@ -75,11 +78,12 @@ def _train_row(folder: Path, history: "History") -> RunRow:
     done = float(history.tokens[-1]) if len(history.tokens) else 0.0
     warnings = sum(event.get("kind") == "warning" for event in history.events)
     detail = f"{len(history.saes)} SAEs" + (f", {warnings} warnings" if warnings else "")
-    values = (history.planned, history.speed, history.left_s if history.state == "running" else math.nan)
+    changed, state = _changed(folder), history.state
+    if state == "running" and time.time() - changed > SILENT:
+        state = "silent"
+    values = (history.planned, history.speed, history.left_s if state == "running" else math.nan)
     planned, rate, left = (float(value) if math.isfinite(value) else None for value in values)
-    return RunRow(
-        str(folder), "train", history.state, str(history.run.get("model", "")), done, planned, rate, left, _changed(folder), detail
-    )
+    return RunRow(str(folder), "train", state, str(history.run.get("model", "")), done, planned, rate, left, changed, detail)
 
 
 def _harvest_row(folder: Path) -> RunRow:
@@ -92,7 +96,7 @@ def _harvest_row(folder: Path) -> RunRow:
     state = "finished" if told.get("complete") is True else "partial"
     sites = ", ".join(list(facts["sites"])[:8])
     size = sum(int(shard["bytes"]) for shard in told["shards"]) / 1e9
-    detail = f"{len(told['shards'])} shards, {size:.2f} GB, {sites}"
+    detail = f"{len(told['shards'])} shard{'s' * (len(told['shards']) != 1)}, {size:.2f} GB, {sites}"
     return RunRow(
         str(folder), "harvest", state, str(facts["model"]), done, float(facts["tokens"]), None, None, _changed(folder), detail[:300]
     )

@@ -56,7 +56,7 @@ class SaeRow:
     d_sae: int
     """Number of features."""
     l0: float | None
-    """Features active on a token, as its card has it."""
+    """Features active on a token of its atlas' text, on average."""
     explained: float | None
     """Share of the variance of its atlas' text that it explains; else what its card says."""
     explained_headlines: float | None
@@ -88,13 +88,17 @@ class FeatureRow:
     layer: int
     """The SAE's layer."""
     label: str | None
-    """A reader's name for it, else the rule's wording."""
+    """A reader's name for it, else the rule in short."""
     own_label: str
     """Your own name; empty where there is none."""
     kind: str | None
-    """What a reader's name is about, or the kind of rule behind the wording."""
+    """What it is: topic, entity, event, frame, word, grammar, form or unclear."""
+    by_reader: bool
+    """Whether a reader gave the name, and not a rule."""
     score: float | None
-    """How well the label tells where it fires; 0.5 is chance."""
+    """How well the name tells where it fires; 0.5 is chance."""
+    tried: bool
+    """Whether the score is of this name; false: of the rule beneath a reader's name that nobody tried yet."""
     evidence: int
     """Places behind the score."""
     density: float
@@ -246,7 +250,7 @@ class RunRow:
     kind: str
     """``train``, ``harvest`` or ``unreadable``."""
     state: str
-    """``running``, ``finished``, ``stopped``, ``not started``, ``partial`` or what is wrong."""
+    """``running``, ``silent`` (no sign of life for long), ``finished``, ``stopped``, ``not started``, ``partial`` or what is wrong."""
     model: str
     """The model it reads."""
     done: float | None

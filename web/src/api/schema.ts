@@ -586,8 +586,12 @@ export interface components {
             own_label: string;
             /** Kind */
             kind: string | null;
+            /** By Reader */
+            by_reader: boolean;
             /** Score */
             score: number | null;
+            /** Tried */
+            tried: boolean;
             /** Evidence */
             evidence: number;
             /** Density */
@@ -1165,7 +1169,7 @@ export interface operations {
             query?: {
                 /** @description Names, sites or layers of SAEs. */
                 sae?: string[];
-                /** @description Kinds of rule behind the label. */
+                /** @description Kinds: topic, entity, event, frame, word, grammar, form, unclear. */
                 kind?: string[];
                 /** @description Stands in the label. */
                 q?: string;
@@ -1174,7 +1178,7 @@ export interface operations {
                 min_score?: number | null;
                 min_density?: number | null;
                 max_density?: number | null;
-                /** @description score, density, max, label, index, evidence or layer. */
+                /** @description named, score, density, max, label, index, evidence or layer. */
                 sort?: string;
                 ascending?: boolean;
                 /** @description What the rows before gave; or the number of a row. */

@@ -32,6 +32,8 @@ export interface Hit {
   label_score: number | null;
   label_method: string | null;
   label_evidence: number;
+  /** Whether the score is of the name shown, and not of the rule beneath a reader's name that nobody tried. */
+  tried: boolean;
   activation: number;
   relative: number;
   specificity: number;

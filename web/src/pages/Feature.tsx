@@ -49,6 +49,10 @@ export function FeaturePage({ name }: { name: string }) {
   );
 }
 
+function fit(score: number, places: string): string {
+  return `${trust(score)}: ${score.toFixed(2)} on ${places} (1 is always right, 0.5 is chance)`;
+}
+
 function Head({ head, changed }: { head: FeatureHead; changed: () => void }) {
   const one = head.feature;
   const own = one.written?.label;
@@ -56,7 +60,8 @@ function Head({ head, changed }: { head: FeatureHead; changed: () => void }) {
   const label = one.label;
   const read = one.named && (one.named.name === head.title || own) && one.named.name ? one.named : null;
   const rule = label?.token ?? label?.document;
-  const score = read ? (read.score == null ? null : { value: read.score, n: read.n ?? 0 }) : rule ? { value: rule.value, n: rule.positives + rule.negatives } : null;
+  const note = clean(read?.note);
+  const tested = rule && fit(rule.value, `${number(rule.positives)} other places where it fires and ${number(rule.negatives)} where it does not`);
   return (
     <header class="heading">
       <p class="crumbs small">
@@ -71,13 +76,15 @@ function Head({ head, changed }: { head: FeatureHead; changed: () => void }) {
         <button type="button" class="star" aria-pressed={star} aria-label="Star" onClick={() => void api.write(head.name, { star: !star }).then(changed)}>{star ? "★" : "☆"}</button>
         <Label text={read?.name ?? label?.text} own={own} />
       </h1>
-      {(own || read) && <p class="soft">{own ? "Your name. " : `Named by ${clean(read!.reader) || "a reader"}. `}{own && read && <>A reader calls it: <Label text={read.name} />. </>}By rule: <Label text={label?.text} /></p>}
-      {read?.note && <p><bdi>{clean(read.note)}</bdi></p>}
+      {note && <p><bdi>{note}</bdi></p>}
       <p class="lede">
-        {score
-          ? `The name ${own ? "by rule or reader " : ""}${trust(score.value)}: ${score.value.toFixed(2)} on ${number(score.n)} places it was not made from, where 1 is always right and 0.5 is chance.`
-          : read ? "The name was not tested yet." : "Nothing that could be tested names it."}
-        {" "}It fires on {rarity(one.density)}{one.documents ? `, in ${number(one.documents)} documents` : ""}.
+        {own && "Your name. "}
+        {own && read && <>A reader calls it <Label text={read.name} />. </>}
+        {read && !own && `Named by ${clean(read.reader) || "a reader"}. `}
+        {read && (read.score == null ? "Nobody tried that name yet. " : `That name ${fit(read.score, `${number(read.n)} texts it was not made from`)}. `)}
+        {label?.text && (own || read) && <>By rule: <Label text={label.text} />{rule && `, which ${tested}`}. </>}
+        {!own && !read && (rule ? `Named by rule. The name ${tested}. ` : "No name could be tried. ")}
+        It fires on {rarity(one.density)}{one.documents ? `, in ${number(one.documents)} documents` : ""}.
       </p>
     </header>
   );
@@ -112,8 +119,8 @@ function Figures({ head }: { head: FeatureHead }) {
     ["strongest", number(one.max)],
     ...(one.mean ? [["usual", number(one.mean)] as [string, string]] : []),
     ...(one.commonest ? [["one token", `${percent(one.commonest)} of the places are the same token`] as [string, string]] : []),
-    ...(score ? [["name, token by token", `${score.value.toFixed(2)} [${score.low?.toFixed(2) ?? "?"}, ${score.high?.toFixed(2) ?? "?"}]`] as [string, string]] : []),
-    ...(label?.near != null ? [["name, near misses", label.near.toFixed(2)] as [string, string]] : []),
+    ...(score ? [["rule, token by token", `${score.value.toFixed(2)} [${score.low?.toFixed(2) ?? "?"}, ${score.high?.toFixed(2) ?? "?"}]`] as [string, string]] : []),
+    ...(label?.near != null ? [["rule, near misses", label.near.toFixed(2)] as [string, string]] : []),
     ...(label?.control != null ? [["same search, shuffled", `${label.control.toFixed(2)} (chance is 0.5)`] as [string, string]] : []),
     ...(topics.length ? [["speaks for", topics.map(([topic]) => topic).join("; ")] as [string, string]] : []),
     ["kind of rule", label?.kind ?? "none"],

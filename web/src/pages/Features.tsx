@@ -2,33 +2,27 @@
 import { useEffect, useState } from "preact/hooks";
 import { api } from "../api/client";
 import type { FeatureRow } from "../api/types";
-import { Empty, Failed, Trust } from "../parts/Bits";
+import { Choice, Empty, Failed, Trust } from "../parts/Bits";
 import { Label } from "../parts/Text";
 import { VirtualList } from "../parts/VirtualList";
 import { useLoaded } from "../state/load";
 import { go, params, withParams } from "../state/router";
-import { layerOf, number, percent } from "../state/words";
+import { KINDS, layerOf, number, percent } from "../state/words";
 
-const COLUMNS = [["label", "name"], ["score", "name fits"], ["density", "of tokens"], ["max", "strongest"], ["layer", "layer"]] as const;
-const KINDS: Record<string, string> = {
-  points: "a mix of words and places", either: "either of two rules", word: "one word", mark: "a mark or sign", token: "a piece of a word", class: "a family of words",
-  beginning: "how words begin", ending: "how words end", both: "two rules at once", text: "what the text has", near: "words close by", before: "the word before",
-  after: "the word after", topic: "a subject", language: "a language", none: "no name held up",
-};
-
+const COLUMNS = [["label", "name"], ["score", "name fits"], ["density", "of tokens"], ["max", "strongest"], ["layer", "layer, number"]] as const;
 export function FeaturesPage() {
   const at = params.value;
   const [total, setTotal] = useState<number | null>(null);
   const [kinds, setKinds] = useState<Record<string, number>>({});
   const [error, fail] = useState<string | null>(null);
-  const [narrow, setNarrow] = useState(innerWidth < 720);
+  const [narrow, setNarrow] = useState(innerWidth < 960);
   const { value: saes } = useLoaded("saes", () => api.saes());
   useEffect(() => {
-    const look = () => setNarrow(innerWidth < 720);
+    const look = () => setNarrow(innerWidth < 960);
     addEventListener("resize", look);
     return () => removeEventListener("resize", look);
   }, []);
-  const sort = at.get("sort") ?? "score";
+  const sort = at.get("sort") ?? "named";
   const up = at.get("up") === "1";
   const wanted = {
     sae: at.getAll("sae"), kind: at.getAll("kind"), q: at.get("q"), which: at.get("which"), sort, ascending: sort === "label" || sort === "layer" ? !up : up,
@@ -41,26 +35,26 @@ export function FeaturesPage() {
     <div class="features">
       <div class="bar-row">
         <h1>{title(at.get("which"))}</h1>
-        <p class="soft" role="status">{total === null ? "" : `${number(total)} feature${total === 1 ? "" : "s"}`}</p>
+        <p class="soft small" role="status">{total === null ? "" : `${number(total)} feature${total === 1 ? "" : "s"}`}{sort === "named" && ", the best named first"}</p>
       </div>
       <form class="filters" onSubmit={(event) => event.preventDefault()} aria-label="Filters">
-        <label><span class="vh">Words in the name</span><input type="search" placeholder="words in the name" value={at.get("q") ?? ""} onInput={(event) => set({ q: event.currentTarget.value })} /></label>
+        <label><span>Words in the name</span><input type="search" value={at.get("q") ?? ""} onInput={(event) => set({ q: event.currentTarget.value })} /></label>
         <label><span>Layer</span><select value={at.get("sae") ?? ""} onChange={(event) => set({ sae: event.currentTarget.value || null })}>
           <option value="">all</option>{saes?.map((row) => <option key={row.name} value={row.name}>{row.layer} · {row.name.split("/").slice(1).join(" ")}</option>)}</select></label>
-        <label><span>Kind of name</span><select value={at.get("kind") ?? ""} onChange={(event) => set({ kind: event.currentTarget.value || null })}>
-          <option value="">any</option>{Object.entries(kinds).map(([kind, n]) => <option key={kind} value={kind}>{KINDS[kind] ?? kind} ({number(n)})</option>)}</select></label>
         <label><span>Name fits</span><select value={at.get("min_score") ?? ""} onChange={(event) => set({ min_score: event.currentTarget.value || null })}>
-          <option value="">any</option><option value="0.7">loosely or better</option><option value="0.8">or better</option><option value="0.9">well</option></select></label>
+          <option value="">any</option><option value="0.7">at least loosely</option><option value="0.8">well enough</option><option value="0.9">well</option></select></label>
         <label><span>Fires on</span><select value={at.get("max_density") ?? ""} onChange={(event) => set({ max_density: event.currentTarget.value || null })}>
           <option value="">any share</option><option value="0.1">under 10 % of tokens</option><option value="0.01">under 1 %</option><option value="0.001">under 0.1 %</option></select></label>
         <label><span>Yours</span><select value={at.get("which") ?? ""} onChange={(event) => set({ which: event.currentTarget.value || null })}>
           <option value="">all</option><option value="starred">starred</option><option value="noted">with a note</option>{at.get("which")?.startsWith("list:") && <option value={at.get("which")!}>{at.get("which")!.slice(5)}</option>}</select></label>
       </form>
+      <Choice name="What they are" value={at.get("kind") ?? ""} onChange={(kind) => set({ kind: kind || null })}
+        options={[["", "all"], ...Object.entries(KINDS).filter(([kind]) => kinds[kind]).map(([kind, text]) => [kind, `${text} ${number(kinds[kind])}`] as const)]} />
       {error && <Failed error={error} />}
       <div role="table" aria-label="Features" aria-rowcount={(total ?? 0) + 1} class="grid">
         <div role="rowgroup"><div role="row" class="row head" aria-rowindex={1}>
           {COLUMNS.map(([key, text]) => (
-            <span key={key} role="columnheader" aria-sort={sort === key ? (wanted.ascending ? "ascending" : "descending") : "none"}>
+            <span key={key} role="columnheader" class={`c-${key}`} aria-sort={sort === key ? (wanted.ascending ? "ascending" : "descending") : "none"}>
               <button type="button" onClick={() => set({ sort: key, up: sort === key && !up ? "1" : null })}>{text}{sort === key ? (up ? " ↑" : " ↓") : ""}</button>
             </span>
           ))}
@@ -84,11 +78,11 @@ function title(which: string | null): string {
 function Cells({ row }: { row: FeatureRow }) {
   return (
     <>
-      <span role="cell" class="c-label">{row.star && <span class="starred" aria-label="starred">★ </span>}<a href={`/f/${row.name}`}><Label text={row.label} own={row.own_label} /></a></span>
-      <span role="cell" class="c-score"><Trust score={row.score} own={row.own_label} /></span>
+      <span role="cell" class="c-label">{row.star && <span class="starred" role="img" aria-label="starred">★ </span>}<a href={`/f/${row.name}`}><Label text={row.label} own={row.own_label} /></a></span>
+      <span role="cell" class="c-score"><Trust score={row.score} own={row.own_label} tried={row.tried} evidence={row.score === null ? undefined : row.evidence} /></span>
       <span role="cell" class="c-density">{percent(row.density)}</span>
       <span role="cell" class="c-max soft">{number(row.max)}</span>
-      <span role="cell" class="c-layer soft">{layerOf(row.sae)}<span class="soft small"> · {row.index}</span></span>
+      <span role="cell" class="c-layer soft">{layerOf(row.sae)}<span class="small"> · {row.index}</span></span>
     </>
   );
 }

@@ -18,7 +18,7 @@ export function ListsPage() {
     if (!file) return;
     try {
       const { taken } = await api.loadNotes(JSON.parse(await file.text()));
-      say(`${taken} notes were taken in.`);
+      say(`${taken} notes were loaded.`);
       again();
     } catch (caught) {
       say(caught instanceof SyntaxError ? "This file is no JSON; it should be what “save to a file” wrote." : (caught as Problem).message);
@@ -36,10 +36,10 @@ export function ListsPage() {
       <ul class="lists-of">{rows.map(([name, which, count]) => (
         <li key={which}>{count ? <a href={`/features?which=${encodeURIComponent(which)}`}><bdi>{clean(name)}</bdi></a> : <bdi class="soft">{clean(name)}</bdi>}<span class="soft">{number(count)}</span></li>
       ))}</ul>
-      {value && !value.starred && !value.noted && !value.lists.length && <Empty>Nothing yet. On a feature's page: ☆ stars it, “Yours” names it and puts it into a list.</Empty>}
+      {value && !value.starred && !value.noted && !value.lists.length && <Empty>Nothing yet. On <a href="/features">a feature's</a> page ☆ stars it, and “Yours” at its end names it and puts it into a list.</Empty>}
       <p class="actions">
         <button type="button" onClick={() => void save()}>save to a file</button>
-        <label class="button">take in a file<input type="file" accept="application/json,.json" class="vh" onChange={(event) => void load(event.currentTarget.files?.[0])} /></label>
+        <label class="button">load a file<input type="file" accept="application/json,.json" class="vh" onChange={(event) => void load(event.currentTarget.files?.[0])} /></label>
         <span role="status" class="small soft">{said}</span>
       </p>
       <Elsewhere command="hooke notes --export notes.json" />

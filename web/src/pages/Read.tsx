@@ -64,7 +64,7 @@ export function ReadPage() {
           placeholder="A headline, a sentence, a page; or drop a text file here" value={reading.text.value} disabled={model.state === "none"}
           onInput={(event) => (reading.text.value = event.currentTarget.value)}
           onKeyDown={(event) => event.key === "Escape" && reading.running.value && reading.cancel()} />
-        <Examples />
+        {!reading.text.value && <Examples />}
       </form>
       <Controls />
       {model.state === "none" && <Empty>This server runs without a model, so no text can be read. <a href="/features">Features</a> and <a href="/search">Search</a> work. To read texts: <code>hooke serve</code> without <code>--model none</code>.</Empty>}
@@ -76,9 +76,6 @@ export function ReadPage() {
 }
 
 function Examples() {
-  if (reading.text.value) {
-    return <button type="button" class="quiet small" onClick={() => { reading.text.value = ""; document.getElementById("text")?.focus(); }}>clear, and show examples</button>;
-  }
   return (
     <div class="examples" role="group" aria-label="Examples">
       {EXAMPLES.map((line) => (
@@ -107,6 +104,7 @@ function Controls() {
         <Choice name="What is a text" value={reading.byLine.value ? "lines" : "all"} options={[["lines", "each line is a text"], ["all", "one text"]]}
           onChange={(value) => (reading.byLine.value = value === "lines")} />
       )}
+      {reading.text.value && <button type="button" class="quiet" onClick={() => { reading.text.value = ""; document.getElementById("text")?.focus(); }}>clear</button>}
       <span class="soft" role="status">{status()}</span>
     </div>
   );
@@ -153,7 +151,7 @@ function Doors() {
   if (reading.text.value) return null;
   return (
     <ul class="doors">
-      <li><a href="/features">Browse {number(about.value!.features)} features</a><span class="soft small">by how well their names fit, by how rare they are</span></li>
+      <li><a href="/features">Browse {number(about.value!.features)} features</a><span class="soft small">subjects, names, words, grammar; by how well their names fit, by how rare they are</span></li>
       <li><a href="/search">Search them</a><span class="soft small">by name, by the text they fire on, by the words they write</span></li>
       <li><button type="button" onClick={() => void random()}>Open any one</button><span class="soft small">to get a feel for what a feature is</span></li>
     </ul>

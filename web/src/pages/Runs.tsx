@@ -5,9 +5,10 @@ import type { Curve, RunRow } from "../api/types";
 import { Bar, Empty, Failed } from "../parts/Bits";
 import { useLoaded } from "../state/load";
 import { go, params, withParams } from "../state/router";
-import { clean, number, percent, seconds } from "../state/words";
+import { ago, clean, number, percent, seconds } from "../state/words";
 
 const EVERY = 3000;
+const KINDS: Record<string, string> = { train: "training" };
 
 export function RunsPage() {
   const { value, error, again } = useLoaded("runs", () => api.runs());
@@ -20,7 +21,7 @@ export function RunsPage() {
   return (
     <div class="runs">
       <h1>Runs</h1>
-      <p class="lede">Training and harvests, read from their folders{value ? <>: {value.folders.map((folder) => <code key={folder}>{folder} </code>)}</> : ""}. This page looks on; it changes nothing.</p>
+      <p class="lede">Training and harvests, read from their folders{value ? <> in {value.folders.map((folder, i) => <>{i ? ", " : ""}<code key={folder}>{folder}</code></>)}</> : ""}. This page looks on; it changes nothing.</p>
       {value && !value.runs.length && <Empty>No run is in these folders. Another place: <code>hooke serve --runs FOLDER</code>. Begin one: <code>hooke train --help</code></Empty>}
       <ul class="cards">{value?.runs.map((run) => <Run key={run.path} run={run} open={open === run.path} />)}</ul>
     </div>
@@ -31,13 +32,13 @@ function Run({ run, open }: { run: RunRow; open: boolean }) {
   const share = run.done !== null && run.planned ? run.done / run.planned : null;
   return (
     <li class="card">
-      <div class="bar-row"><h2>{run.path.split("/").slice(-2).join("/")}</h2><span class={`state ${run.state.replace(" ", "-")}`}>{run.kind === "unreadable" ? run.state : `${run.kind}, ${run.state}`}</span></div>
+      <div class="bar-row"><h2>{run.path.split("/").slice(-2).join("/")}</h2><span class={`state ${run.state.replace(" ", "-")}`}>{run.kind === "unreadable" ? run.state : `${KINDS[run.kind] ?? run.kind}, ${run.state}`}</span></div>
       {share !== null && <Bar share={share} label={`${percent(share)} done`} />}
       <p class="small soft">{[
-        run.model, run.done !== null && `${number(run.done)} of ${number(run.planned)} tokens`, run.rate && `${number(run.rate)} tokens/s`, run.left_s !== null && run.state === "running" && `${seconds(run.left_s)} left`, clean(run.detail),
-        `changed ${new Date(run.changed * 1000).toLocaleString()}`,
+        run.model, run.done !== null && `${number(run.done)} ${run.planned ? `of ${number(run.planned)} ` : ""}tokens`, run.rate && `${number(run.rate)} tokens a second`,
+        !!run.left_s && `${seconds(run.left_s)} left`, clean(run.detail), `${run.state === "finished" ? "finished" : "last sign of life"} ${ago(run.changed)}`,
       ].filter(Boolean).join(" · ")}</p>
-      {run.kind === "train" && <button type="button" class="quiet" aria-expanded={open} onClick={() => go(withParams({ run: open ? null : run.path }), true)}>{open ? "hide curves" : "curves and warnings"}</button>}
+      {run.kind === "train" && <button type="button" class="quiet small" aria-expanded={open} onClick={() => go(withParams({ run: open ? null : run.path }), true)}>{open ? "hide curves" : "curves and warnings"}</button>}
       {open && run.kind === "train" && <Detail path={run.path} changed={run.changed} />}
     </li>
   );

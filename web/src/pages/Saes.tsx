@@ -1,9 +1,21 @@
 // SAEs: what the features come from, and how good it is.
 import { api } from "../api/client";
+import type { SaeRow } from "../api/types";
 import { Elsewhere, Empty, Failed } from "../parts/Bits";
 import { useLoaded } from "../state/load";
 import { about } from "../state/session";
 import { number, percent, place } from "../state/words";
+
+const COLUMNS: [string, (row: SaeRow) => string][] = [
+  ["features", (row) => number(row.d_sae)],
+  ["fire on a token", (row) => number(row.l0)],
+  ["have a name", (row) => (row.named === null ? "not measured" : percent(row.named / row.d_sae))],
+  ["never fired", (row) => number(row.dead)],
+  ["explains of its text", (row) => percent(row.explained)],
+  ["of headlines", (row) => percent(row.explained_headlines)],
+  ["tokens read", (row) => number(row.tokens)],
+  ["reads your texts", (row) => (row.ready ? "yes" : about.value!.model.state === "loading" ? "soon" : "no")],
+];
 
 export function SaesPage() {
   const { value, error, again } = useLoaded(`saes ${about.value!.model.state}`, () => api.saes());
@@ -17,20 +29,18 @@ export function SaesPage() {
         <div class="scroll" tabIndex={0} role="region" aria-label="Table of sparse autoencoders">
           <table class="saes">
             <thead><tr>
-              <th scope="col">at</th><th scope="col">features</th><th scope="col">have a name</th><th scope="col">never fired</th>
-              <th scope="col">explains, of its text</th><th scope="col">of headlines</th><th scope="col">tokens read</th><th scope="col">reads your texts</th>
+              <th scope="col">at</th>{COLUMNS.map(([name]) => <th key={name} scope="col">{name}</th>)}
             </tr></thead>
             <tbody>{value.map((row) => (
               <tr key={row.name}>
                 <th scope="row"><a href={`/features?sae=${encodeURIComponent(row.name)}`}>{place(row.name)}</a><br /><code class="soft small">{row.name}</code></th>
-                <td>{number(row.d_sae)}</td><td>{row.named === null ? "not measured" : percent(row.named / row.d_sae)}</td><td>{number(row.dead)}</td>
-                <td>{percent(row.explained)}</td><td>{percent(row.explained_headlines)}</td><td>{number(row.tokens)}</td><td>{row.ready ? "yes" : about.value!.model.state === "loading" ? "soon" : "no"}</td>
+                {COLUMNS.map(([name, told]) => <td key={name} data-of={name}>{told(row)}</td>)}
               </tr>
             ))}</tbody>
           </table>
         </div>
       )}
-      <p class="soft small">“Explains” is the share of the variance of the model's activations that the features rebuild. What is not rebuilt is not shown anywhere on these pages.</p>
+      <p class="soft small after">“Fire on a token” is the L0 on the text of its atlas. “Explains” is the share of the variance of the model's activations that the features rebuild. What is not rebuilt is not shown anywhere on these pages.</p>
       <Elsewhere command="hooke saes --json" json={() => value} />
     </div>
   );

@@ -9,7 +9,8 @@ import { go, params, withParams } from "../state/router";
 import { layerOf, quoted, step } from "../state/words";
 
 const PLACES = [["", "everywhere"], ["label", "names"], ["context", "text they fire on"], ["output", "words they write"]] as const;
-const FOUND: Record<string, string> = { label: "name", context: "text", output: "writes", meaning: "meaning" };
+const FOUND: Record<string, string> = { label: "name", context: "text", output: "what it writes", meaning: "meaning" };
+const TRY = ["budget", "football", "weather", "court*", "“as well as”"];
 
 export function SearchPage() {
   const words = params.value.get("q") ?? "";
@@ -24,7 +25,7 @@ export function SearchPage() {
       <h1 class="vh">Search</h1>
       <form role="search" onSubmit={(event) => event.preventDefault()}>
         <label class="vh" for="words">Words</label>
-        <input id="words" ref={box} type="search" dir="auto" autocomplete="off" spellcheck={false} maxLength={1000} placeholder="Find features: budget, football, “in the”, phys*"
+        <input id="words" ref={box} type="search" dir="auto" autocomplete="off" spellcheck={false} maxLength={1000} placeholder="Find features by words"
           value={words} onInput={(event) => go(withParams({ q: event.currentTarget.value }), true)} />
       </form>
       <div class="bar-row">
@@ -33,7 +34,12 @@ export function SearchPage() {
         <p class="soft small" role="status">{value ? `${value.hits.length}${value.hits.length === 60 ? " or more" : ""} features` : ""}</p>
       </div>
       {error && <Failed error={error} />}
-      {!words.trim() && <Empty>Words are looked for in the names of features, in the texts they fire on, and in the words they make likelier. All of it lies on this machine.</Empty>}
+      {!words.trim() && (
+        <>
+          <div class="examples" role="group" aria-label="Examples">{TRY.map((text) => <button key={text} type="button" class="chip" onClick={() => go(withParams({ q: text.replace(/[“”]/g, '"') }), true)}>{text}</button>)}</div>
+          <Empty>Words are looked for in the names of features, in the texts they fire on, and in the words they make likelier. All of it lies on this machine.</Empty>
+        </>
+      )}
       {value?.loosened && value.hits.length > 0 && <p class="soft">No feature has all of these words. These have some of them.</p>}
       {value && value.hits.length === 0 && <Empty>Nothing was found. Try fewer words, or the beginning of one: <code>astron*</code></Empty>}
       <ul class="hits">{value?.hits.map((hit) => <Row key={hit.name} hit={hit} />)}</ul>
@@ -44,12 +50,12 @@ export function SearchPage() {
 
 function Row({ hit }: { hit: SearchHit }) {
   const passage = hit.passage;
+  const read = hit.named?.name === hit.title && !!hit.title;
   return (
     <li>
       <div class="found-name">
-        <span>{hit.written?.star && <span class="starred" aria-label="starred">★</span>}
-<a href={`/f/${hit.name}`}><Label text={hit.title} /></a></span>
-        {hit.named && hit.named.name === hit.title ? <Trust score={hit.named.score} evidence={hit.named.n ?? 0} /> : <Trust score={hit.score} evidence={hit.evidence} own={hit.written?.label} />}
+        <span>{hit.written?.star && <span class="starred" role="img" aria-label="starred">★ </span>}<a href={`/f/${hit.name}`}><Label text={hit.title} /></a></span>
+        {read && hit.named!.score !== null ? <Trust score={hit.named!.score} evidence={hit.named!.n} /> : <Trust score={hit.score} evidence={hit.evidence} own={hit.written?.label} tried={!read} />}
         <span class="soft small">layer {layerOf(hit.name)} · {(hit.found_in ?? []).map((place) => FOUND[place] ?? place).join(", ")}</span>
       </div>
       {passage && (

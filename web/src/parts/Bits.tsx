@@ -4,14 +4,16 @@ import { useState } from "preact/hooks";
 import { number, trust } from "../state/words";
 
 /** A score in words, with the number and what stands behind it. Never one without the others. */
-export function Trust({ score, evidence, own }: { score: number | null | undefined; evidence?: number; own?: string | null | undefined }) {
-  if (own) return <span class="trust soft small">your name, not tested</span>;
-  if (score === null || score === undefined) return <span class="trust soft small">not tested</span>;
+export function Trust({ score, evidence, own, tried = true }: {
+  score: number | null | undefined; evidence?: number | undefined; own?: string | null | undefined; tried?: boolean;
+}) {
+  if (own) return <span class="trust soft small">your name, not tried</span>;
+  if (score === null || score === undefined) return <span class="trust soft small">not tried</span>;
   const quality = Math.max(0, Math.min(1, 2 * score - 1));
   return (
-    <span class="trust small" title="How well the name tells where the feature fires, on text it was not made from: 1 is always right, 0.5 is chance.">
+    <span class="trust small" title={`${tried ? "How well the name tells" : "Nobody tried this name yet; how well the rule beneath it tells"} where the feature fires, on text it was not made from: 1 is always right, 0.5 is chance.`}>
       <span class="dots" style={{ "--q": `${Math.round(quality * 100)}%` }} aria-hidden="true" />
-      {trust(score)} <span class="soft">{score.toFixed(2)}{evidence !== undefined && ` · n ${number(evidence)}`}</span>
+      {tried ? "" : "rule "}{trust(score)} <span class="soft">{score.toFixed(2)}{evidence !== undefined && ` on ${number(evidence)} places`}</span>
     </span>
   );
 }

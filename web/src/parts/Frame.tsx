@@ -83,8 +83,8 @@ function Help() {
       <label class="check"><input type="checkbox" checked={singleKeys.value} onChange={(event) => (singleKeys.value = event.currentTarget.checked)} /> single keys do this</label>
       <h2>What a feature is</h2>
       <p>While a language model reads, each token becomes a few hundred numbers. A sparse autoencoder (SAE) takes them apart into <em>features</em>: patterns of
-        which only a few fire at a time. A feature's name here is a guess by rule, tested on text that it was not made from. It describes text as this
-        model reads it, not people, and not causes.</p>
+        which only a few fire at a time. A feature's name here is a guess, by a reader or by a rule, and how well it was seen to fit stands beside it: on text that it was not made
+        from. It describes text as this model reads it, not people, and not causes.</p>
       <button type="button" onClick={() => (helpOpen.value = false)}>Close</button>
     </dialog>
   );

@@ -34,13 +34,13 @@ export function Reading({ found, several }: { found: ReadText; several: boolean 
       {several && found.topic && <p class="small soft topic">{found.topic}</p>}
       <Tokens found={found} hits={hits} feature={feature} token={token} held={held.value} onPoint={(next) => (pointed.value = next)} onHold={hold} />
       {found.truncated > 0 && <p class="small soft">The last {number(found.truncated)} tokens were not read: the text is longer than one reading.</p>}
-      {!several && (feature ? <Legend of="the strongest ever seen" /> : <p class="legend small soft">The darker, the more stood out. Point at a feature or a word to see which goes with which; click to hold it.</p>)}
+      {!several && (feature ? <Legend of="the strongest ever seen" /> : <p class="legend small soft">The stronger the tint, the more stood out. Point at a feature or a word to see which goes with which; click to hold it.</p>)}
       {held.value && "token" in held.value && (
         <p class="held small" role="status">Held: “{clean(found.tokens[held.value.token]).trim()}”. {at?.length ? "These fire on it, strongest first." : "None of these features fires on it."} <button type="button" class="quiet" onClick={() => (held.value = null)}>let go</button></p>
       )}
       {lists.map(([title, own]) => own.length > 0 && (
         <section key={title} class="found">
-          <h2>{title}</h2>
+          <div class="hit head"><h2>{title}</h2><span class="small soft">of its strongest</span><span class="small soft at">most on</span></div>
           <ul>
             {own.map((hit) => (
               <Row key={hit.feature} hit={hit} tokens={found.tokens} lit={token !== null && (hit.activations[token] ?? 0) > 0} dim={token !== null && !(hit.activations[token]! > 0)}
@@ -119,7 +119,7 @@ function Row({ hit, tokens, lit, dim, held, several, onPoint, onHold }: {
       <button type="button" class="pin" aria-pressed={held} aria-label={`Hold: tint the text by ${clean(hit.own_label ?? hit.name ?? hit.label)}`} onClick={onHold} />
       <div class="name">
         <a href={`/f/${hit.feature}`}><Label text={hit.name ?? hit.label} own={hit.own_label} /></a>
-        <Trust score={hit.name_score ?? hit.label_score} evidence={hit.label_evidence} own={hit.own_label} />
+        <Trust score={hit.name_score ?? hit.label_score} evidence={hit.name_score === null ? hit.label_evidence : undefined} own={hit.own_label} tried={hit.tried} />
         {several && <span class="soft small">layer {layerOf(hit.sae)}</span>}
       </div>
       <span class="strength"><Bar share={hit.relative} label={`${percent(hit.relative)} of the strongest ever seen`} /><span class="small soft">{percent(hit.relative)}</span></span>

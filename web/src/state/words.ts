@@ -31,7 +31,7 @@ export function isNamed(label: string | null | undefined): boolean {
 
 /** How far a name is to be trusted, in a word or two. 0.5 is chance, 1 is always right. */
 export function trust(score: number | null | undefined): string {
-  if (score === null || score === undefined) return "not tested";
+  if (score === null || score === undefined) return "not tried";
   return score >= 0.9 ? "fits well" : score >= 0.8 ? "fits" : score >= 0.7 ? "fits loosely" : "hardly fits";
 }
 
@@ -50,6 +50,18 @@ export function place(sae: string): string {
 /** 1 to 5 on the colour scale; 0 where a feature is silent. */
 export function step(value: number, most: number): number {
   return value <= 0 || most <= 0 ? 0 : Math.max(1, Math.min(5, Math.ceil((5 * value) / most - 1e-9)));
+}
+
+/** What a feature is, in the plural. */
+export const KINDS = {
+  topic: "subjects", entity: "names of things", event: "events", frame: "ways of telling", word: "words", grammar: "grammar", form: "spelling and form",
+  unclear: "nameless",
+} as const;
+
+/** How long ago, of seconds since 1970. */
+export function ago(time: number): string {
+  const passed = Date.now() / 1000 - time;
+  return passed < 20 ? "just now" : passed > 172800 ? `on ${new Date(time * 1000).toLocaleDateString()}` : `${seconds(passed)} ago`;
 }
 
 export function seconds(value: number | null): string {
