@@ -69,6 +69,17 @@ class Busy(HookeError):
     exit_code = 75
 
 
+def ran_out_of_memory(error: BaseException) -> bool:
+    """Whether `error`, or what it came from, says that there is too little memory. Libraries say so in words of their own.
+
+    >>> ran_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory")), ran_out_of_memory(RuntimeError("shapes differ"))
+    (True, False)
+    """
+    said = str(error).lower()
+    here = isinstance(error, MemoryError) or any(words in said for words in ("allocate memory", "out of memory"))
+    return here or (error.__cause__ is not None and ran_out_of_memory(error.__cause__))
+
+
 def quoted(value: object, most: int = 80) -> str:
     """A value from outside, for a message: its first `most` characters, of a container only its kind. Always short, always quick.
 

@@ -9,6 +9,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError
 
 from hooke.cli.examples import epilogue
+from hooke.cli.memory import guard, ran_out
 from hooke.cli.settings import settings
 from hooke.errors import HookeError
 
@@ -51,6 +52,7 @@ _USAGE, _LIMIT, _INTERRUPTED = 2, 6, 130
 def main() -> None:
     """Run the command in ``sys.argv``; exit with the documented code, never with a traceback for anything a person did."""
     _check_streams()
+    guard()
     app.config = settings(_COMMANDS)
     try:
         app(sys.argv[1:], exit_on_error=False, print_error=True, result_action="return_value")
@@ -62,13 +64,15 @@ def main() -> None:
     except BrokenPipeError:  # whoever read our output has enough
         _silence()
         sys.exit(0)
-    except OSError as error:  # files are written with errors of their own; what is left is standard output
-        _silence()
+    except (MemoryError, RuntimeError, ImportError, OSError) as error:
+        if ran_out(error):
+            _end(_LIMIT, "out of memory. Try a smaller --batch-tokens.")
+        if not isinstance(error, OSError):
+            raise
+        _silence()  # files are written with errors of their own; what is left is standard output
         _end(_LIMIT, f"cannot write to standard output: {error.strerror or error}.")
     except KeyboardInterrupt:
         _end(_INTERRUPTED, "stopped.")
-    except MemoryError:
-        _end(_LIMIT, "out of memory. Try a smaller --batch-tokens.")
 
 
 def _check_streams() -> None:

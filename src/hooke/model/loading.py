@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.utils import logging as transformers_logging
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from hooke.errors import BadFile, HookeError, LimitReached, Missing
+from hooke.errors import BadFile, HookeError, LimitReached, Missing, ran_out_of_memory
 from hooke.model.fetched import checked_downloads, not_found
 from hooke.model.trunk import marks_of
 from hooke.text.tokens import Tokenizer
@@ -63,7 +63,7 @@ def load_hf(folder: str | Path, dtype: torch.dtype, ref: str) -> PreTrainedModel
 def _cannot_load(what: str, error: Exception) -> HookeError:
     """What to raise where the library could not load `what`."""
     said = " ".join(str(error).split())[:300] or type(error).__name__
-    if isinstance(error, MemoryError) or "can't allocate memory" in said:
+    if ran_out_of_memory(error):
         return LimitReached(f"not enough memory for {what}.")
     if isinstance(error, ImportError):
         return Missing(f"{what} needs what is not installed here: {said}")

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from hooke.errors import BadFile
+from hooke.errors import BadFile, LimitReached, ran_out_of_memory
 from hooke.files import read_safetensors
 from hooke.text.tokens import Tokenizer
 
@@ -55,6 +55,8 @@ def load_trunk(folder: Path, config: TextConfig, dtype: torch.dtype) -> nn.Modul
     try:
         whole.load_state_dict({name: tensor.to(dtype) for name, tensor in tensors.items()}, assign=True)
     except RuntimeError as error:
+        if ran_out_of_memory(error):
+            raise LimitReached(f"not enough memory for the weights in {folder}.") from error
         raise BadFile(f"{folder} does not hold the weights of its configuration: {error}.") from error
     return whole.eval().requires_grad_(False)
 
