@@ -21,8 +21,10 @@ app = App(
 )
 # By path, so that a command's module is imported only when it is asked for; the summary is its docstring's first line (a test compares).
 _COMMANDS = {
+    "ablate": "Show what a model predicts worse without features, token by token, beside as large a change at random.",
     "analyze": "Show the features a model used on each text, and the broader topics they make up.",
     "atlas": "Build, check and export atlases: files that hold what is known of every feature.",
+    "attribute": "Show which features push what a model expects next, and how far that can be trusted.",
     "convert": "Write an SAE in another format.",
     "diff": "Show what differs between groups of texts: features, topics and words, with error control.",
     "eval": "Judge SAEs: what they keep of the model, how sparse they are, what their features are good for, beside baselines.",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from hooke.analysis import Analysis, Reader, TextResult
+    from hooke.analysis.pushed import Pushed
 
 
 def analyze(
@@ -33,6 +34,9 @@ def analyze(
     pool: Annotated[Literal["max", "mean", "sum"], Parameter(help="How a feature's activations become one number to rank by.")] = "mean",
     min_label_score: Annotated[float, share(), Parameter(help="Leave out features whose label scores less.")] = 0.0,
     batch_tokens: Annotated[int, BATCH, Parameter(help="Tokens per forward pass.")] = 1024,
+    pushed: Annotated[
+        bool, Parameter(negative="", help="Also show which features push the word that the model expects after each text.")
+    ] = False,
     field: Annotated[str | None, Parameter(help="The field of a JSONL file that holds the text.")] = None,
     column: Annotated[str | None, Parameter(help="The column of a CSV file that holds the text.")] = None,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
@@ -45,6 +49,8 @@ def analyze(
     from hooke.text.arguments import texts_from
 
     _refuse_options(inputs)
+    if pushed and jsonl:
+        raise BadConfig("--pushed goes with a table or --json; with --jsonl every text is printed before that is worked out.")
     files = {"html": html, "csv": csv, "parquet": parquet}
     _check_output(json, jsonl, files)
     texts = texts_from(inputs, field=field, column=column)
@@ -59,12 +65,17 @@ def analyze(
 
     analysis = conclude(reader, list(results))
     _write(reader, analysis, files)
+    pushes = _pushed(console, reader, analysis, top) if pushed else []
     if json:
-        print_line(analysis.to_json())
+        print_line(analysis.to_json() | ({"pushed": [one and asdict(one) for one in pushes]} if pushed else {}))
     elif not jsonl:
         from hooke.report.analysis_terminal import print_table
 
         print_table(analysis, console_for(), top)
+        if pushed:
+            from hooke.report.attribution_terminal import print_pushed
+
+            print_pushed([text.text for text in analysis.texts], pushes, console_for())
 
 
 def _refuse_options(inputs: tuple[str, ...]) -> None:
@@ -121,6 +132,13 @@ def _printed(results: Iterable["TextResult"], *, kept: bool) -> Iterator["TextRe
         print_line(asdict(result))
         if kept:
             yield result
+
+
+def _pushed(console: "Console", reader: "Reader", analysis: "Analysis", top: int) -> "list[Pushed | None]":
+    from hooke.analysis.pushed import pushed
+
+    with console.status("Following gradients"):
+        return list(pushed(reader, [text.text for text in analysis.texts], top))
 
 
 def _write(reader: "Reader", analysis: "Analysis", files: dict[str, Path | None]) -> None:

@@ -35,11 +35,11 @@ def effects(
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
 ) -> None:
     """Measure what every feature of an SAE does to what a model expects, beside random steps as long. Stopped, the same command goes on."""
-    from hooke.cli.atlases import find_feature, open_atlases
+    from hooke.cli.atlases import default_sae, find_feature, open_atlases
     from hooke.features.effects import EffectLog, EffectSettings
 
     settings = EffectSettings(tuple(dict.fromkeys(dose)), contexts, controls=controls)
-    known, name = find_feature(f"{sae or _default()}/0", open_atlases(atlas))
+    known, name = find_feature(f"{sae or default_sae()}/0", open_atlases(atlas))
     name = name.rpartition("/")[0]
     target = out or (known.path if atlas else _place(known, name))
     if target.is_dir():
@@ -72,12 +72,6 @@ def effects(
     _show(target, name, time.perf_counter() - began, complete=complete, as_json=json)
     if not complete:
         raise SystemExit(stop.exit_code)
-
-
-def _default() -> str:
-    from hooke.analysis.reader import default_sae
-
-    return default_sae("gemma-3-270m")
 
 
 def _place(known: "Atlas", sae: str) -> Path:

@@ -1,6 +1,9 @@
 """Examples: what people would type, at the end of every command's help; each is parsed by a test."""
 
 EXAMPLES = {
+    "ablate": """
+hooke ablate 12/2703 "Striker scores twice in cup final"
+hooke ablate 12/17 12/99 headlines.txt --html without.html""",
     "analyze": """
 hooke analyze "Rates held at 4.5% as inflation eases"
 hooke analyze headlines.csv --column headline --csv features.csv
@@ -18,6 +21,9 @@ hooke atlas effects 12 --dose 1 --atlas my.sqlite --json""",
     "atlas export": """
 hooke atlas export features.jsonl --sae 12
 hooke atlas export folder --to neuronpedia""",
+    "attribute": """
+hooke attribute "The central bank raised interest" --token " rates"
+hooke attribute "The match ended in a" --token " draw" --against " win" --method integrated --json""",
     "convert": """
 hooke convert 12 folder --to saelens
 hooke convert gemma-scope-2b-pt-res/layer_20/width_16k/canonical sae.safetensors""",

@@ -14,7 +14,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hooke.devices import fast_dtype, usable_device
-from hooke.errors import BadConfig, unknown
+from hooke.errors import BadConfig, LimitReached, unknown
 from hooke.metrics import not_sinks
 from hooke.model.architectures import Architecture, architecture_of, verify
 from hooke.model.carried import CARRIED, carried_folder
@@ -148,6 +148,11 @@ class Model:
     def context(self) -> int:
         """The longest run of tokens the model was made for."""
         return int(getattr(self._config.get_text_config(), "max_position_embeddings", 1024))
+
+    def check_length(self, tokens: int) -> None:
+        """Raise `LimitReached` for a text of more tokens than the model was made for."""
+        if tokens > self.context:
+            raise LimitReached(f"the text has {tokens:,} tokens; {self.name} reads at most {self.context:,}. Give a shorter one.")
 
     def sites(self) -> list[Site]:
         """Every site of the model, in the order they are computed."""

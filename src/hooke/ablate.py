@@ -1,0 +1,130 @@
+"""Ablate: what a model predicts worse, token by token, once features are silent, beside as large a change in a random direction."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from hooke.errors import BadConfig
+from hooke.intervene import intervene
+from hooke.model import Model
+from hooke.model.partial import losses
+from hooke.sae import Sae
+
+__all__ = ["Ablation", "Silenced", "ablate"]
+
+_MOST = 32
+
+
+@dataclass(frozen=True)
+class Silenced:
+    """One text read with features silent. Lists have a number a token, of the prediction of that token from those before it."""
+
+    features: list[str]
+    """Addresses of what was silent."""
+    acts: list[float]
+    """How active they are on the token itself, summed."""
+    loss: list[float | None]
+    """Cross-entropy in nats; None for a token with nothing before it."""
+    kl: list[float | None]
+    """KL(p ‖ p̂) in nats, p what the model by itself expects, p̂ what it expects without the features."""
+    loss_control: list[float | None]
+    """Cross-entropy once as much is taken away at the same places in random directions."""
+
+    def rise(self, clean: Sequence[float | None], control: bool = False) -> list[float]:
+        """By how much each token is predicted worse than `clean`; 0 where nothing is predicted."""
+        own = self.loss_control if control else self.loss
+        return [0.0 if a is None or b is None else a - b for a, b in zip(own, clean, strict=True)]
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """What one text needs features for."""
+
+    text: str
+    model: str
+    tokens: list[str]
+    """What each token adds to the text; special ones left out."""
+    loss: list[float | None]
+    """Cross-entropy of each token under the model by itself, in nats; None for one with nothing before it."""
+    silenced: list[Silenced]
+    """Each feature by itself; of several, all of them together last."""
+
+    @property
+    def note(self) -> str:
+        """The sentence that goes with every figure of it."""
+        return f"Read by {self.model} with features silenced: losses without them are not what the model says by itself."
+
+
+def ablate(model: Model, features: Sequence[tuple[Sae, int]], text: str, *, seed: int = 0) -> Ablation:
+    """What `model` predicts worse in `text` without each of `features`, and without all of them.
+
+        x' = x − f_i W_dec_i       at every token but special ones; what the SAE does not explain of x stays (methods: 5.1)
+
+    The control takes as much away at the same tokens, f_i ‖W_dec_i‖, in a direction drawn by lot. Raises `BadConfig` for no feature, one
+    given twice or a text without a token, `LimitReached` for a text longer than the model's context.
+    """
+    names = [f"{sae.name}/{index}" for sae, index in features]
+    if not 1 <= len(names) <= _MOST or len(set(names)) < len(names):
+        raise BadConfig(f"ablation takes 1 to {_MOST} different features; these are {', '.join(names) or 'none'}.")
+    ids = torch.tensor(model.tokenizer.encode([text]))
+    model.check_length(ids.shape[1])
+    shown = ~torch.isin(ids[0], torch.tensor(sorted(model.tokenizer.special)))
+    if not bool(shown.any()):
+        raise BadConfig("there is nothing to read: the text has no token.")
+    draw = torch.Generator().manual_seed(seed)
+    groups = [[one] for one in features] + ([list(features)] if len(features) > 1 else [])
+    acts = _active(model, features, ids)
+    clean = _hidden(model, ids)
+    arms = [(_silent(model, group, ids), _silent(model, [_turned(*one, draw) for one in group], ids)) for group in groups]
+    found = losses(model, clean, [hidden for pair in arms for hidden in pair], ids[0, 1:].to(clean.device))
+    row = lambda values: _row(values, shown)  # noqa: E731
+    silenced = [
+        Silenced(
+            [f"{sae.name}/{index}" for sae, index in group],
+            sum(acts[f"{sae.name}/{index}"] for sae, index in group)[shown].tolist(),
+            row(found.cross_entropy[2 * i]),
+            row(found.kl[2 * i].clamp_min(0)),
+            row(found.cross_entropy[2 * i + 1]),
+        )
+        for i, group in enumerate(groups)
+    ]
+    return Ablation(text, model.name, model.tokenizer.pieces(ids[0, shown].tolist(), begins=True), row(found.clean), silenced)
+
+
+def _hidden(model: Model, ids: Int[Tensor, "1 pos"]) -> Float[Tensor, "token d_model"]:
+    """What the LM head reads before each token but the first."""
+    with torch.no_grad():
+        return model.hidden(ids)[0, :-1]
+
+
+def _silent(model: Model, group: Sequence[tuple[Sae, int]], ids: Int[Tensor, "1 pos"]) -> Float[Tensor, "token d_model"]:
+    with intervene(model, *(sae.ablate([index]) for sae, index in group)):
+        return _hidden(model, ids)
+
+
+def _turned(sae: Sae, index: int, draw: torch.Generator) -> tuple[Sae, int]:
+    """The feature with a random direction of the same length in place of its own: active where it is, and writing something else."""
+    rows = sae.W_dec.clone()
+    random = torch.randn(rows.shape[1], generator=draw).to(rows)
+    rows[index] = random * (rows[index].norm() / random.norm())
+    return replace(sae, W_dec=rows), index
+
+
+def _active(model: Model, features: Sequence[tuple[Sae, int]], ids: Int[Tensor, "1 pos"]) -> dict[str, Float[Tensor, " pos"]]:
+    """How active each feature is on every token."""
+    sites = list(dict.fromkeys(site for sae, _ in features for site in sae.facts.input_sites))
+    found = model.capture(ids, sites)
+    out = {}
+    for sae, index in features:
+        read = torch.cat([found[site][0].float() for site in sae.facts.input_sites], -1)
+        out[f"{sae.name}/{index}"] = sae.activations(read, torch.tensor([index], device=read.device))[:, 0].cpu()
+    return out
+
+
+def _row(values: Float[Tensor, " token"], shown: Tensor) -> list[float | None]:
+    """`values` of every token but the first, as a list of the tokens that are `shown`."""
+    whole: list[float | None] = [None, *(round(value, 6) for value in values.tolist())]
+    return [value for value, own in zip(whole, shown.tolist(), strict=True) if own]

@@ -1,0 +1,88 @@
+"""`hooke ablate`: what a model predicts worse without features, token by token."""
+
+import os
+import re
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from hooke.cli.output import console_for, print_line, say
+from hooke.cli.values import count
+from hooke.errors import BadConfig
+
+if TYPE_CHECKING:
+    from hooke.ablate import Ablation
+
+_SCHEMA, _MOST_TEXTS = 1, 1000
+_FEATURE = re.compile(r"[\w.\-]+(/[\w.\-]+){0,2}/\d+")
+
+
+def ablate(
+    *arguments: Annotated[
+        str, Parameter(allow_leading_hyphen=True, help="Features such as 12/2703, then texts, files of texts, or - for standard input.")
+    ],
+    seed: Annotated[int, count(0, 1 << 32), Parameter(help="Decides the random directions of the control.")] = 0,
+    model: Annotated[str | None, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = None,
+    atlas: Annotated[Path | None, Parameter(help="An atlas file; by default those of the installed packs.")] = None,
+    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
+    html: Annotated[Path | None, Parameter(help="Also write a page to this file.")] = None,
+) -> None:
+    """Show what a model predicts worse without features, token by token, beside as large a change at random."""
+    from hooke.cli.atlases import find_feature, open_atlases
+    from hooke.text.arguments import texts_from
+
+    names, given = features_first(arguments)
+    if html is not None and not html.parent.is_dir():
+        raise BadConfig(f"cannot write {html}: there is no folder {html.parent}.")
+    if not names:
+        raise BadConfig("no feature to silence. Give one, for example 12/17, then a text or a file; `hooke search WORDS` finds some.")
+    texts = list(texts_from(given))
+    if len(texts) > _MOST_TEXTS:
+        raise BadConfig(f"{len(texts):,} texts; at most {_MOST_TEXTS:,} are read at a time.")
+    opened = open_atlases(atlas)
+    found = [find_feature(name, opened) for name in names]
+    known = [one.feature(name) for one, name in found]
+    console, results = console_for(stderr=True), list["Ablation"]()
+    with console.status("Loading") as status:
+        from hooke.ablate import ablate as run
+        from hooke.model import Model
+        from hooke.sae import Sae
+
+        saes = {name: Sae.from_pretrained(name) for name in dict.fromkeys(feature.name.rpartition("/")[0] for feature in known)}
+        for (one, _), feature in zip(found, known, strict=True):
+            one.check(saes[feature.name.rpartition("/")[0]])
+        loaded = Model.load(model or next(iter(saes.values())).facts.model, progress=lambda text: say(console, status, text))
+        chosen = [(saes[sae], int(index)) for sae, _, index in (feature.name.rpartition("/") for feature in known)]
+        for number, text in enumerate(texts, 1):
+            status.update(f"Reading: text {number:,} of {len(texts):,}")
+            results.append(run(loaded, chosen, text, seed=seed))
+    _show(results, {feature.name: feature.title for feature in known}, as_json=json, html=html)
+
+
+def features_first(arguments: tuple[str, ...]) -> tuple[list[str], list[str]]:
+    """The features that stand first among `arguments`, and the texts after them; a file that is there is no feature."""
+    for number, argument in enumerate(arguments):
+        if not _FEATURE.fullmatch(argument) or os.path.exists(argument):
+            return list(arguments[:number]), list(arguments[number:])
+    return list(arguments), []
+
+
+def _show(results: "list[Ablation]", titles: dict[str, str | None], *, as_json: bool, html: Path | None) -> None:
+    if html is not None:
+        from hooke.files import atomic_write
+        from hooke.report.ablation import page
+
+        with atomic_write(html) as file:
+            file.write(page(results, titles).encode())
+    if as_json:
+        texts = [{key: value for key, value in asdict(one).items() if key != "model"} for one in results]
+        print_line({"schema_version": _SCHEMA, "model": results[0].model, "titles": titles, "texts": texts, "note": results[0].note})
+    else:
+        from hooke.report.ablation import print_ablations
+
+        print_ablations(results, titles, console_for())
+    if html is not None:
+        sys.stderr.write(f"Wrote {html}\n")

@@ -1,0 +1,76 @@
+"""`hooke attribute`: which features push what a model expects after a text."""
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from hooke.cli.output import console_for, print_line, say
+from hooke.cli.values import FEW, count
+from hooke.errors import BadConfig
+
+if TYPE_CHECKING:
+    from hooke.atlas import Atlas
+    from hooke.attribute import Attribution
+
+_SCHEMA = 1
+
+
+def attribute(
+    text: Annotated[str, Parameter(help="What the model reads.")],
+    *,
+    token: Annotated[str | None, Parameter(help="The next token in question; by default the one that the model finds likeliest.")] = None,
+    against: Annotated[str | None, Parameter(help="Another token: how far the first stands above it, not its log probability.")] = None,
+    sae: Annotated[str | None, Parameter(help="Whose features: a name, or a layer such as 12; by default what `analyze` reads.")] = None,
+    method: Annotated[
+        Literal["gradient", "integrated", "exact"], Parameter(help="One gradient, gradients on the way to the baseline, or each taken out.")
+    ] = "gradient",
+    baseline: Annotated[str | None, Parameter(help="A text of as many tokens to compare with; by default features are silent.")] = None,
+    steps: Annotated[int, count(1, 1000), Parameter(help="Gradients of `integrated`.")] = 20,
+    check: Annotated[int, count(0, 10_000), Parameter(help="Largest contributions that are compared with exact ones.")] = 20,
+    top: Annotated[int, FEW, Parameter(help="Features shown.")] = 10,
+    model: Annotated[str | None, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = None,
+    atlas: Annotated[Path | None, Parameter(help="An atlas file; by default those of the installed packs.")] = None,
+    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
+) -> None:
+    """Show which features push what a model expects next, and how far that can be trusted."""
+    from hooke.cli.atlases import default_sae, find_feature, open_atlases
+
+    if not text.strip():
+        raise BadConfig("the text that was given is empty. Give at least one with something in it.")
+    known, name = find_feature(f"{sae or default_sae()}/0", open_atlases(atlas))
+    name = name.rpartition("/")[0]
+    console = console_for(stderr=True)
+    with console.status("Loading") as status:
+        from hooke.attribute import attribute as run
+        from hooke.attribute import likeliest, log_prob, logit_difference, one_token
+        from hooke.model import Model
+        from hooke.sae import Sae
+
+        own = Sae.from_pretrained(name)
+        known.check(own)
+        loaded = Model.load(model or own.facts.model, progress=lambda said: say(console, status, said))
+        wanted = likeliest(loaded, text) if token is None else one_token(loaded, token)
+        other = None if against is None else one_token(loaded, against)
+        metric = log_prob(wanted) if other is None else logit_difference(wanted, other)
+        say(console, status, "Following gradients" if method != "exact" else "Taking out one feature after another")
+        found = run(loaded, own, text, metric, method=method, baseline=baseline, steps=steps, check=check)
+    words = [loaded.tokenizer.piece(one) for one in (wanted, other) if one is not None]
+    if json:
+        print_line(_document(found, words, known, top))
+    else:
+        from hooke.report.attribution_terminal import print_attribution
+
+        features = found.by_feature()[:top]
+        print_attribution(found, words, {index: known.feature(f"{name}/{index}").title for index, _ in features}, console_for(), top)
+
+
+def _document(found: "Attribution", words: list[str], known: "Atlas", top: int) -> dict[str, Any]:
+    features = [
+        {"feature": f"{found.sae}/{index}", "title": known.feature(f"{found.sae}/{index}").title, "value": value}
+        for index, value in found.by_feature()[:top]
+    ]
+    token, against = words[0], words[1] if len(words) > 1 else None
+    sums = {"total": found.total, "completeness": found.completeness}
+    return {"schema_version": _SCHEMA, "token": token, "against": against, **asdict(found), **sums, "features": features}
