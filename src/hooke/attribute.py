@@ -103,9 +103,9 @@ def attribute(
     text: str,
     metric: Metric,
     *,
-    method: Method = "gradient",
+    method: Method = "integrated",
     baseline: str | None = None,
-    steps: int = 20,
+    steps: int = 10,
     check: int = 20,
 ) -> Attribution:
     """Which features of `sae` push `metric` after the last token of `text`.

@@ -26,7 +26,7 @@ def hooke(command, tmp_path, monkeypatch) -> Command:
 
 def test_features_that_push_a_word_are_shown_with_what_was_checked(hooke, tmp_path):
     asked = ("attribute", TEXT, "--token", " goal", "--sae", NAME, "--model", str(tmp_path / "model"))
-    code, out, _ = hooke(*asked)
+    code, out, _ = hooke(*asked, "--method", "gradient")
     assert code == 0
     first = out.splitlines()[1].split()
     assert first[1:3] == ["1", "sport"]

@@ -20,7 +20,7 @@ class Push:
     title: str | None
     """What it is called; None where no atlas knows it."""
     value: float
-    """By how many nats it raises the log probability, to first order, added up over the text."""
+    """Its share of the log probability, in nats, by integrated gradients, added up over the text."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +34,7 @@ class Pushed:
     features: list[Push]
     """The features that push it up or down most."""
     completeness: float | None
-    """What all features together make of what they should; far from 1, the numbers are a sketch."""
+    """What all features together make of what they should; far from 1, the numbers are no shares."""
     correlation: float | None
     """Of the largest contributions with the same by taking each out."""
 

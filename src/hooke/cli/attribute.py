@@ -24,10 +24,11 @@ def attribute(
     against: Annotated[str | None, Parameter(help="Another token: how far the first stands above it, not its log probability.")] = None,
     sae: Annotated[str | None, Parameter(help="Whose features: a name, or a layer such as 12; by default what `analyze` reads.")] = None,
     method: Annotated[
-        Literal["gradient", "integrated", "exact"], Parameter(help="One gradient, gradients on the way to the baseline, or each taken out.")
-    ] = "gradient",
+        Literal["gradient", "integrated", "exact"],
+        Parameter(help="One gradient, several on the way to the baseline, or each taken out alone."),
+    ] = "integrated",
     baseline: Annotated[str | None, Parameter(help="A text of as many tokens to compare with; by default features are silent.")] = None,
-    steps: Annotated[int, count(1, 1000), Parameter(help="Gradients of `integrated`.")] = 20,
+    steps: Annotated[int, count(1, 1000), Parameter(help="Gradients of `integrated`.")] = 10,
     check: Annotated[int, count(0, 10_000), Parameter(help="Largest contributions that are compared with exact ones.")] = 20,
     top: Annotated[int, FEW, Parameter(help="Features shown.")] = 10,
     model: Annotated[str | None, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = None,

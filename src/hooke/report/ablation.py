@@ -26,9 +26,9 @@ def print_ablations(results: Sequence[Ablation], titles: Mapping[str, str | None
             line = Text()
             for piece, rise in zip(result.tokens, arm.rise(result.loss), strict=True):
                 line.append(marked(piece), style=_TINTS[_step(rise)])
-            console.print(Padding(line, (0, 0, 0, 2)))
+            console.print(Padding(line, (0, 0, 0, 2), expand=False))
             for said in _figures(result, arm):
-                console.print(Padding(Text(said, style="dim"), (0, 0, 0, 2)))
+                console.print(Padding(Text(said, style="dim"), (0, 0, 0, 2), expand=False))
             console.print()
     if results:
         console.print(Text(results[0].note, style="italic"))

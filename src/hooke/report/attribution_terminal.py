@@ -49,14 +49,14 @@ def checks(result: Attribution) -> list[str]:
     if result.correlation is not None and result.method != "exact":
         said.append(f"Correlation with taking each of the {tried} largest out: {result.correlation:.2f}.")
         if result.correlation < 0.8:
-            said.append("That is little: use --method integrated, or exact.")
+            said.append("That is little: taking one out alone says otherwise than its share in all of them. Look at --method exact too.")
     said.append(f"What the SAE does not explain pushes {result.error:+.2f}, to first order.")
     return said
 
 
 def print_pushed(texts: Sequence[str], found: Sequence[Pushed | None], console: Console) -> None:
     """After each text the word that the model expects, and what pushes it."""
-    console.print(Text("What pushes the next word (nats, by one gradient)", style="bold"))
+    console.print(Text("What pushes the next word (nats, by integrated gradients)", style="bold"))
     for text, one in zip(texts, found, strict=True):
         if one is None:
             console.print(Text(f"{marked(text)[:_TITLE]} …: too long to follow", style="dim"))

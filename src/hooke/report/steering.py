@@ -32,8 +32,8 @@ def print_steering(result: Steering, titles: Mapping[str, str | None], console: 
     for arm in result.arms:
         console.print()
         console.print(Text(_heading(arm), style="bold" if arm.kind == "steered" else ""))
-        console.print(Padding(Text(marked(arm.text.strip())), (0, 0, 0, 2)))
-        console.print(Padding(Text(" · ".join(_figures(arm)), style="dim"), (0, 0, 0, 2)))
+        console.print(Padding(Text(marked(arm.text.strip())), (0, 0, 0, 2), expand=False))
+        console.print(Padding(Text(" · ".join(_figures(arm)), style="dim"), (0, 0, 0, 2), expand=False))
     console.print()
     console.print(Text(result.note, style="italic"))
 
