@@ -1,4 +1,4 @@
-"""Headlines per second of `hooke.analysis.Reader`, and the share of the time the model's own forward pass takes.
+"""Headlines per second of `hooke.analysis.Reader`, and the share of its processor time that the model's own forward pass takes.
 
     python benchmarks/analyze.py [TITLES.txt] [--n 1000] [--repeat 3] [--sae gemma-3-270m/resid_post.12/4k] \\
         [--peer PYTHON SCRIPT MODEL_DIR LAYER D_IN D_SAE]
@@ -33,21 +33,22 @@ def ours(titles: list[str], sae: str | None) -> dict[str, Any]:
 
     def timed(*args: Any, **kwargs: Any) -> Any:
         nonlocal forward
-        start = time.perf_counter()
+        start = time.process_time()
         found = capture(*args, **kwargs)
-        forward += time.perf_counter() - start
+        forward += time.process_time() - start
         return found
 
     list(reader.read(titles[:16]))
     reader.model.capture = timed
-    began = time.perf_counter()
+    began, busy = time.perf_counter(), time.process_time()
     list(reader.read(titles))
-    wall = time.perf_counter() - began
+    wall, busy = time.perf_counter() - began, time.process_time() - busy
     return {
         "tool": "hooke",
         "load_s": round(load, 1),
         "headlines_per_s": round(len(titles) / wall, 2),
-        "forward_share": round(forward / wall, 3),
+        "forward_share": round(forward / busy, 3),
+        "beside_it_s": round(busy - forward, 2),
         "d_sae": reader.labelled_saes[0].sae.d_sae,
         "n": len(titles),
         "peak_gb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6, 2),

@@ -30,14 +30,17 @@ def reading(texts: list[str], pool: str) -> list[tuple[Firings, int, np.ndarray]
     """What was found in each text, its tokens, and the share of each topic in it."""
     reader = Reader.load("gemma-3-270m", [SAE], Options(pool=pool, chunk=len(texts)))
     found: list[tuple[Firings, int, np.ndarray]] = []
-    result = reader._result
+    ranked = reader._results
 
-    def kept(text: str, parts: list, lost: int) -> object:
-        own = parts[0][2]
-        found.append((own[0], len(parts[0][1]), weigh_topics(reader.labelled_saes, own)[2]))
-        return result(text, parts, lost)
+    def kept(texts: list[str], passages: list) -> object:
+        merged = [reader._merged(parts) for parts, _ in passages]
+        shares = [share for *_, share in weigh_topics(reader.labelled_saes, merged)]
+        found.extend(
+            (own[0], sum(len(part.ids) for part in parts), share) for own, (parts, _), share in zip(merged, passages, shares, strict=True)
+        )
+        return ranked(texts, passages)
 
-    reader._result = kept
+    reader._results = kept
     list(reader.read(texts))
     reading.labelled = reader.labelled_saes[0]
     return found

@@ -8,10 +8,12 @@ import pytest
 import torch
 
 from hooke import tiny
-from hooke.analysis.labelled_sae import Firings, LabelledSae
+from hooke.analysis.labelled_sae import Background, Firings, LabelledSae
 from hooke.analysis.reader import Options
 from hooke.analysis.result import Hit
+from hooke.analysis.summary import topic_evidence
 from hooke.atlas.notes import Notes
+from hooke.topics import topic_vectors
 
 LENGTHS = (4, 0, 1, 6)
 
@@ -35,7 +37,7 @@ def look(labelled: LabelledSae, acts: torch.Tensor, pool: str = "max") -> list[F
 
 
 def hits_of(labelled: LabelledSae, found: Firings, tokens: list[str], options: Options) -> list[Hit]:
-    return [hit for _, hit in labelled.rank(found, tokens, options).features]
+    return [hit for _, hit in labelled.rank([found], [tokens], options)[0].features]
 
 
 @pytest.mark.parametrize("pool", ["max", "mean", "sum"])
@@ -104,6 +106,39 @@ def test_a_feature_that_never_fired_has_no_relative_strength_and_comes_last(labe
     found = Firings(feature, value, np.array([0, 1]), value, np.array([1, 1]), (feature, np.array([0, 1]), value), 0.0, 1.0)
     assert labelled.relative(found, found.pooled).tolist() == [1.0, 0.0]
     assert [hit.index for hit in hits_of(labelled, found, ["a", "b"], Options())] == feature.tolist()
+
+
+@pytest.mark.parametrize("kind", ["atlas", "nothing known", "ordinary text"])
+def test_texts_ranked_together_are_ranked_as_each_alone(kind, known, acts, monkeypatch):
+    if kind != "atlas":
+        monkeypatch.setattr("hooke.analysis.labelled_sae.atlas_file", lambda name: None)
+    labelled = LabelledSae(known[0])
+    if kind == "ordinary text":
+        sentence = torch.repeat_interleave(torch.arange(len(LENGTHS)), torch.tensor(LENGTHS))
+        labelled.background = Background(labelled.sae.encode(acts / 2), sentence, len(LENGTHS), acts.mean(0))
+    found = look(labelled, acts, "mean")
+    tokens = [[f"{n}{at}" for at in range(length)] for n, length in enumerate(LENGTHS)]
+    topics = np.random.default_rng(0).dirichlet(np.ones(labelled.table.topics.shape[1] - 1), len(LENGTHS)) if labelled.table else None
+    together = labelled.rank(found, tokens, Options(top=3), topics)
+    assert any(one.features for one in together)
+    for n, one in enumerate(together):
+        (alone,) = labelled.rank([found[n]], [tokens[n]], Options(top=3), topics if topics is None else topics[n : n + 1])
+        for name in ("features", "about", "words"):
+            ours, theirs = getattr(one, name), getattr(alone, name)
+            assert [hit for _, hit in ours] == [hit for _, hit in theirs]
+            np.testing.assert_allclose([rank for rank, _ in ours], [rank for rank, _ in theirs], rtol=1e-6)
+
+
+def test_the_evidence_for_topics_is_that_of_topic_vectors(labelled, acts):
+    found = look(labelled, acts)
+    table = labelled.table
+    assert table is not None
+    evidence = topic_evidence(labelled, found)
+    assert evidence is not None
+    for one, own in zip(found, evidence, strict=True):
+        relative = torch.from_numpy(one.peak / table.max[one.feature])
+        expected = topic_vectors(relative[None])[0].numpy()[:, None] * table.topics[one.feature]
+        np.testing.assert_allclose(own, expected, rtol=1e-5)
 
 
 def test_hits_carry_what_the_atlas_knows(labelled, acts):

@@ -65,6 +65,7 @@ def test_a_feature_comes_back_with_texts_for_ids(path):
     assert tuple(found.purity) == wanted.purity
     assert [(t.text, t.count, t.share, t.enrichment) for t in found.tokens] == [(" rocket", 40, 0.4, 3.5), (" space", 20, 0.2, -0.5)]
     assert [(t.text, t.weight) for t in found.promoted] == [(" rocket", 1.5), (" oil", 0.5)]
+    assert Atlas(path).promoted(found.name) == found.promoted
     assert [(t.text, t.weight) for t in found.suppressed] == [(" wind", -2.0)]
     assert [(r.name, r.label, r.value) for r in found.neighbours] == [
         (f"{FIRST}/2", "no consistent meaning found", 0.75),

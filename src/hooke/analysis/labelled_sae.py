@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hooke.analysis.ranking import Group, about_standing, diverse, groups_of, persists, standing, topicality
+from hooke.analysis.ranking import Group, about_standing, diverse, groups_of, persists, speaks, standing, topicality
 from hooke.analysis.result import Hit
 from hooke.atlas import BACKGROUND_STEPS, Atlas, FeatureTable, SaeEntry, relative_to
 from hooke.atlas.notes import Notes
@@ -23,6 +23,7 @@ from hooke.sae.packs import atlas_file
 
 # A feature that fires on so many tokens, or in so many background texts, says nothing about this text (methods: 6.2).
 _MAX_DENSITY, _MAX_BACKGROUND = 0.10, 0.5
+_COLUMNS = ("feature", "peak", "pooled", "count")
 _PROMOTED = 2
 """Promoted tokens that tell features of one name apart."""
 
@@ -201,29 +202,35 @@ class LabelledSae:
 
         Without an atlas: over the strongest in this text.
         """
+        return self._relative(fired.feature, strength, np.zeros(len(strength), np.int64))
+
+    def _relative(self, feature: np.ndarray, strength: np.ndarray, text: np.ndarray) -> np.ndarray:
         if self.table is None:
-            return strength / strength.max(initial=1e-12)
-        return relative_to(strength, self.table.max[fired.feature])
+            return _of_largest(strength, text, np.ones(len(strength), bool))
+        return relative_to(strength, self.table.max[feature])
 
     def specificity(self, feature: np.ndarray, relative: np.ndarray) -> np.ndarray:
         """``ln((N + 1) / (n + 1))``, n of N background texts driving the feature at least this far; 0 where there are none."""
         if self.table is None or self.entry is None:
             return np.zeros(len(feature), np.float32)
-        texts = self.entry.facts["background_texts"]
-        # Interpolate log counts between the steps kept; past the last step the count goes to that of a new maximum, zero.
-        logs = np.log1p(np.pad(self.table.background[feature], ((0, 0), (0, 1))))
         at = np.clip(relative, 0, 1) * BACKGROUND_STEPS
         low = np.minimum(at.astype(np.int64), BACKGROUND_STEPS - 1)
-        rows = np.arange(len(feature))
         part = at - low
-        return np.log1p(texts) - (logs[rows, low] * (1 - part) + logs[rows, low + 1] * part)
+        logs = self._log_background
+        return np.log1p(self.entry.facts["background_texts"]) - (logs[feature, low] * (1 - part) + logs[feature, low + 1] * part)
 
-    def _unusual(self, fired: Firings, relative: np.ndarray) -> np.ndarray:
+    @cached_property
+    def _log_background(self) -> np.ndarray:
+        """``[d_sae, BACKGROUND_STEPS + 1]``: log counts at the steps kept, to lie between; at a new maximum the count is zero."""
+        assert self.table is not None
+        return np.log1p(np.pad(self.table.background, ((0, 0), (0, 1))))
+
+    def _unusual(self, feature: np.ndarray, peak: np.ndarray, relative: np.ndarray) -> np.ndarray:
         """`specificity`, taken against ordinary sentences where no atlas knows the feature."""
         if self.table is None and self.background is not None:
-            reached = self.background.reached(fired.feature, fired.peak)
+            reached = self.background.reached(feature, peak)
             return np.log((self.background.texts + 1) / (reached + 1)).astype(np.float32)
-        return self.specificity(fired.feature, relative)
+        return self.specificity(feature, relative)
 
     def telling(self, feature: np.ndarray) -> np.ndarray:
         """Which features are rare enough to tell texts apart."""
@@ -235,10 +242,20 @@ class LabelledSae:
         return ~common & (self.table.density[feature] <= _MAX_DENSITY)
 
     @cached_property
+    def _label_score(self) -> np.ndarray:
+        """``[d_sae]``: the score of each feature's label, 0 where it has none."""
+        return np.array([score or 0.0 for score in self.table.score] if self.table else [0.0] * self.sae.d_sae, np.float32)
+
+    @cached_property
+    def _speaks(self) -> np.ndarray:
+        """``[d_sae]``: how much each feature speaks of topics at all."""
+        assert self.table is not None
+        return speaks(self.table.topics[:, :-1])
+
+    @cached_property
     def _trust(self) -> np.ndarray:
         """``[d_sae]``: the score of each feature's label, or of its name where that is better; 0 where neither is scored."""
-        assert self.table is not None
-        score = np.array([score or 0.0 for score in self.table.score], np.float32)
+        score = self._label_score.copy()
         for index, name in self.names.items():
             score[index] = max(score[index], name.score or 0.0)
         return score
@@ -251,41 +268,60 @@ class LabelledSae:
         """Whether a feature tells what a text is about; False where nothing is known of any."""
         return self._about is not None and bool(self._about[index])
 
-    def rank(self, fired: Firings, tokens: Sequence[str], options: Any, topics: np.ndarray | None = None) -> "Ranked":
-        """The features that stand out most, together and by group; `topics` is the share of each of the atlas' topics in the text."""
-        peak, pooled = (self.relative(fired, strength) for strength in (fired.peak, fired.pooled))
-        specificity = self._unusual(fired, peak)
-        keep = self.telling(fired.feature)
-        labelled = np.array([(self.table.score[i] if self.table else None) or 0.0 for i in fired.feature], np.float32)
+    def rank(
+        self, fired: Sequence[Firings], tokens: Sequence[Sequence[str]], options: Any, topics: np.ndarray | None = None
+    ) -> "list[Ranked]":
+        """For each text the features that stand out most, together and by group.
+
+        `topics` is the share of each of the atlas' topics in each text, ``[text, topic]``. All texts are worked out at once; each
+        result depends on its own text alone.
+        """
+        sizes = [len(one.feature) for one in fired]
+        text = np.repeat(np.arange(len(fired)), sizes)
+        feature, peaks, pools, count = (np.concatenate([getattr(one, name) for one in fired]) for name in _COLUMNS)
+        peak, pooled = (self._relative(feature, strength, text) for strength in (peaks, pools))
+        specificity = self._unusual(feature, peaks, peak)
+        keep = self.telling(feature)
         if options.min_label_score > 0:
-            keep &= labelled >= options.min_label_score
+            keep &= self._label_score[feature] >= options.min_label_score
         if self.table is None and self.background is not None:
             # Of those that may be shown: what always fires would dwarf them.
-            peak, pooled = (strength / strength[keep].max(initial=1e-12) for strength in (peak, pooled))
-        share = fired.count / max(1, len(tokens))
-        about = persists(share) if self._about is None else self._about[fired.feature]
+            peak, pooled = (_of_largest(strength, text, keep) for strength in (peak, pooled))
+        share = count / np.maximum(1, [len(own) for own in tokens])[text]
+        about = persists(share) if self._about is None else self._about[feature]
         if self.table is None and self.background is None:
             ranks = (pooled, pooled * share, peak)
         else:
-            score = labelled if self.table is None else self._trust[fired.feature]
-            topical = 1.0 if self.table is None or topics is None else topicality(self.table.topics[fired.feature, :-1], topics)
+            topical = 1.0
+            if self.table is not None and topics is not None:
+                topical = topicality(self.table.topics[feature, :-1], topics[text], self._speaks[feature])
+            score = self._trust[feature]
             ranks = (
                 standing(specificity, pooled, score),
                 about_standing(specificity, pooled, share, score, topical),
                 standing(specificity, peak, score),
             )
-        known: dict[int, Hit] = {}
+        ranks = [np.where(of, rank, -np.inf) for rank, of in zip(ranks, (keep, keep & about, keep & ~about), strict=True)]
+        bounds = np.concatenate([[0], np.cumsum(sizes)])
+        return [
+            self._chosen(one, own, options.top, *(column[a:b] for column in (*ranks, peak, specificity, about)))
+            for one, own, a, b in zip(fired, tokens, bounds, bounds[1:], strict=False)
+        ]
 
-        def chosen(rank: np.ndarray, of: np.ndarray) -> list[tuple[float, Hit]]:
-            rank = np.where(of, rank, -1.0)
-            order = [i for i in np.argsort(-rank, kind="stable")[: 4 * options.top].tolist() if of[i]]
-            order = diverse([(float(rank[i]), int(fired.pos[i]), i) for i in order], options.top)
+    def _chosen(self, fired: Firings, tokens: Sequence[str], top: int, *columns: np.ndarray) -> "Ranked":
+        """The hits of one text, by its part of `rank`'s columns."""
+        *ranks, peak, specificity, about = columns
+        known: dict[int, Hit] = {}
+        lists = []
+        for rank in ranks:
+            order = np.argsort(-rank, kind="stable")[: 4 * top].tolist()
+            pairs = [(float(rank[i]), int(fired.pos[i]), i) for i in order if rank[i] > -np.inf]
+            order = diverse(pairs, top)
             for i in order:
                 if i not in known:
                     known[i] = self._hit(fired, i, float(peak[i]), float(specificity[i]), tokens, "about" if about[i] else "words")
-            return [(float(rank[i]), known[i]) for i in order]
-
-        return Ranked(*(chosen(rank, of) for rank, of in zip(ranks, (keep, keep & about, keep & ~about), strict=True)))
+            lists.append([(float(rank[i]), known[i]) for i in order])
+        return Ranked(*lists)
 
     def _hit(self, fired: Firings, at: int, relative: float, specificity: float, tokens: Sequence[str], group: Group) -> Hit:
         index, pos = int(fired.feature[at]), int(fired.pos[at])
@@ -302,6 +338,7 @@ class LabelledSae:
             **self.named(index),
         )
 
+    @lru_cache(1 << 16)  # noqa: B019 (it lives as long as the program)
     def named(self, index: int) -> dict[str, Any]:
         """Who a feature is and what it is called, as the fields of a `Hit`."""
         table, read = self.table, self.names.get(index)
@@ -326,6 +363,13 @@ class LabelledSae:
         """The first tokens whose logits a feature raises, in words; empty where no atlas knows them."""
         if self.atlas is None:
             return ""
-        texts = [token.text.strip() for token in self.atlas.feature(f"{self.sae.name}/{index}").promoted]
+        texts = [token.text.strip() for token in self.atlas.promoted(f"{self.sae.name}/{index}")]
         words = {text.casefold(): text for text in reversed(texts) if text.isascii() and text.isalpha()}
         return ", ".join(list(reversed(words.values()))[:_PROMOTED])
+
+
+def _of_largest(strength: np.ndarray, text: np.ndarray, of: np.ndarray) -> np.ndarray:
+    """Each `strength` over the largest of its `text`, of those that count (`of`)."""
+    largest = np.full(text.max(initial=-1) + 1, 1e-12, strength.dtype)
+    np.maximum.at(largest, text[of], strength[of])
+    return strength / largest[text]

@@ -45,14 +45,16 @@ def about_standing(specificity: Any, relative: Any, share: Any, score: Any, topi
     return np.maximum(specificity - _ABOUT_USUAL, 0) * np.sqrt(relative) * share * _trust(score) * topical
 
 
-def topicality(affinity: np.ndarray, text: np.ndarray) -> np.ndarray:
+def topicality(affinity: np.ndarray, text: np.ndarray, spoken: np.ndarray | None = None) -> np.ndarray:
     """How much each feature speaks of topics at all and of those of this text: the root of the product of two evidences, in nats.
 
-    `affinity` is ``[feature, topic]``, the evidence of each fully active feature for each topic, `text` ``[topic]`` the share of each
-    topic in the text. The first evidence is the largest above the feature's median, the second the mean by `text` above its mean.
+    `affinity` is ``[feature, topic]``, the evidence of each fully active feature for each topic, `text` ``[topic]`` (or a row for each
+    feature) the share of each topic in the text. The first evidence is the largest above the feature's median (`spoken`, where it is known
+    already), the second the mean by `text` above its mean.
     """
-    agreement = (affinity - affinity.mean(1, keepdims=True)) @ text
-    return np.sqrt(np.maximum(speaks(affinity), _LEAST_TOPICAL) * np.maximum(agreement, _LEAST_AGREEMENT))
+    agreement = np.einsum("...t,...t->...", affinity, text - text.mean(-1, keepdims=True))
+    spoken = speaks(affinity) if spoken is None else spoken
+    return np.sqrt(np.maximum(spoken, _LEAST_TOPICAL) * np.maximum(agreement, _LEAST_AGREEMENT))
 
 
 def speaks(affinity: np.ndarray) -> np.ndarray:

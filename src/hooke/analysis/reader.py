@@ -8,11 +8,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hooke import sanity as gate
-from hooke.analysis.labelled_sae import Background, Firings, LabelledSae
+from hooke.analysis.labelled_sae import Background, Firings, LabelledSae, Ranked
 from hooke.analysis.ranking import diverse
 from hooke.analysis.result import Hit, TextResult
 from hooke.analysis.summary import weigh_topics
@@ -31,6 +31,8 @@ from hooke.text.intake import Record
 _DEFAULT_SITE = "resid_post.12"
 # Long texts are read in windows, each with the beginning-of-sequence token in front; what is beyond the cap is counted, not read.
 _WINDOW, _MAX_TOKENS = 1024, 16_384
+# Tokens that are encoded, and texts that are ranked, at once at least: small pieces would mostly be calls.
+_ENCODED, _RANKED = 4096, 64
 # Below this share of what an SAE explains on its own held-out text, after so many tokens, it is tried on ordinary text.
 _SUSPECT, _SUSPECT_TOKENS = 0.6, 16
 
@@ -155,12 +157,15 @@ class Reader:
         for chunk in _chunks(texts, self.options.chunk):
             for parts, _ in self._passages([str(text) for text in chunk]):
                 tokens, merged = sum(len(part.ids) for part in parts), self._merged(parts) if parts else []
-                topic = weigh_topics(self.labelled_saes, merged)[0] if tokens else None
+                topic = weigh_topics(self.labelled_saes, [merged])[0][0] if tokens else None
                 acts = sum((part.acts for part in parts), torch.zeros(self.labelled_saes[0].sae.d_in)) / max(1, tokens)
                 yield Glance(tokens, merged, topic, acts.numpy())
 
     def _read_chunk(self, texts: Sequence[str]) -> list[TextResult]:
-        return [self._result(text, parts, lost) for text, (parts, lost) in zip(texts, self._passages(texts), strict=True)]
+        passages = self._passages(texts)
+        # Ranked some at a time: the work for a single text would mostly be calls.
+        some = range(0, len(texts), _RANKED)
+        return [one for at in some for one in self._results(texts[at : at + _RANKED], passages[at : at + _RANKED])]
 
     def _passages(self, texts: Sequence[str]) -> "list[tuple[list[_Part], int]]":
         """For each text what was found in its windows, and how many tokens were too many."""
@@ -170,8 +175,13 @@ class Reader:
         encoded = self.model.tokenizer.encode(texts)
         windows, owner, lost = self._windows(encoded)
         read: dict[int, _Part] = {}
-        for batch in length_batches([len(window) for window in windows], self.options.batch_tokens):
-            read.update(zip(batch, self._read_batch([windows[i] for i in batch]), strict=True))
+        waiting: list[_Caught] = []
+        batches = list(length_batches([len(window) for window in windows], self.options.batch_tokens))
+        for batch in batches:
+            waiting.append(self._capture(batch, [windows[i] for i in batch]))
+            if batch is batches[-1] or sum(len(caught.ids) for caught in waiting) >= _ENCODED:
+                read.update(self._look(waiting))
+                waiting = []
         parts: list[list[_Part]] = [[] for _ in texts]
         for i, text in enumerate(owner):
             parts[text].append(read[i])
@@ -195,8 +205,8 @@ class Reader:
         return windows, owner, lost
 
     @torch.inference_mode()
-    def _read_batch(self, windows: Sequence[Sequence[int]]) -> "list[_Part]":
-        """What was found in each window."""
+    def _capture(self, numbers: Sequence[int], windows: Sequence[Sequence[int]]) -> "_Caught":
+        """The activations of some windows, by their numbers, special tokens left out."""
         ids, real = pad(windows)
         keep = real & ~torch.isin(ids, self._special)
         captured = self.model.capture(ids, _sites([labelled.sae for labelled in self.labelled_saes]))
@@ -205,27 +215,35 @@ class Reader:
         for site, value in acts.items():
             if len(value) and not all(bound.isfinite() for bound in value.aminmax()):
                 raise not_finite(self.model, site, repr(self.model.tokenizer.decode(ids[keep].tolist())[:40]))
-        counts, sinks = keep.sum(1), (keep & ~calm).sum(1).tolist()
-        text = torch.repeat_interleave(torch.arange(len(windows)), counts)
+        return _Caught(numbers, acts, ids[keep], ~calm[keep], keep.sum(1))
+
+    @torch.inference_mode()
+    def _look(self, caught: "Sequence[_Caught]") -> "dict[int, _Part]":
+        """What was found in each window, by its number."""
+        acts = {site: torch.cat([one.acts[site] for one in caught]) for site in caught[0].acts}
+        ids, sink, counts = (torch.cat([getattr(one, name) for one in caught]) for name in ("ids", "sink", "counts"))
+        text = torch.repeat_interleave(torch.arange(len(counts)), counts)
         by_sae = [
             labelled.look(
                 _side_by_side(acts, labelled.sae.facts.input_sites),
                 text,
-                len(windows),
+                len(counts),
                 self.options.pool,
                 _side_by_side(acts, labelled.sae.facts.output_sites),
-                ~calm[keep],
+                sink,
             )
             for labelled in self.labelled_saes
         ]
-        self._tokens += int(counts.sum())
+        self._tokens += len(ids)
         self._sums += [[sum(f.error for f in fired), sum(f.variance for f in fired)] for fired in by_sae]
         if not self._checked and self._tokens >= _SUSPECT_TOKENS:
             self._check_fit()
         first = _side_by_side(acts, self.labelled_saes[0].sae.facts.input_sites)
-        sums = torch.zeros(len(windows), first.shape[1]).index_add_(0, text, first)
-        rows = ids[keep].split(counts.tolist())
-        return [_Part(row, [fired[i] for fired in by_sae], sinks[i], sums[i]) for i, row in enumerate(rows)]
+        sums = torch.zeros(len(counts), first.shape[1]).index_add_(0, text, first)
+        sinks = torch.zeros(len(counts), dtype=torch.int64).index_add_(0, text, sink.long()).tolist()
+        numbers = [number for one in caught for number in one.numbers]
+        rows = zip(numbers, ids.split(counts.tolist()), *by_sae, sinks, sums, strict=True)
+        return {number: _Part(row, list(fired), some, total) for number, row, *fired, some, total in rows}
 
     def _check_fit(self) -> None:
         """Try the SAEs that did badly on the first texts on ordinary text: unusual texts are no fault, weights of another place are."""
@@ -236,21 +254,36 @@ class Reader:
             if explained < _SUSPECT * labelled.expected:
                 self._try(labelled.sae)
 
-    def _result(self, text: str, parts: "Sequence[_Part]", lost: int) -> TextResult:
-        ids = [token for part in parts for token in part.ids.tolist()]
-        tokens = self.model.tokenizer.pieces(ids, begins=True)
-        if not tokens:
-            return TextResult(text, [], [], None, [], None, lost)
-        merged = self._merged(parts)
-        topic, topics, shares = weigh_topics(self.labelled_saes, merged)
-        ranked = [labelled.rank(fired, tokens, self.options, shares) for labelled, fired in zip(self.labelled_saes, merged, strict=True)]
-        lists = []
-        for kind in ("features", "about", "words"):
-            pairs = [(rank, hit.pos, hit) for one in ranked for rank, hit in getattr(one, kind)]
-            lists.append(diverse(pairs, self.options.top))
-        features, about, words = self._told_apart(lists)
-        explained = float(np.mean([fired.explained for fired in merged]))
-        return TextResult(text, tokens, features, topic, topics, explained, lost, about, words, sinks=sum(part.sinks for part in parts))
+    def _results(self, texts: Sequence[str], passages: "Sequence[tuple[list[_Part], int]]") -> list[TextResult]:
+        ids = [[token for part in parts for token in part.ids.tolist()] for parts, _ in passages]
+        tokens = [self.model.tokenizer.pieces(own, begins=True) for own in ids]
+        results = [TextResult(text, [], [], None, [], None, lost) for text, (_, lost) in zip(texts, passages, strict=True)]
+        if not (some := [n for n, own in enumerate(tokens) if own]):
+            return results
+        merged = [self._merged(passages[n][0]) for n in some]
+        topical = weigh_topics(self.labelled_saes, merged)
+        shares = [share for *_, share in topical if share is not None]
+        ranked = [
+            labelled.rank([own[k] for own in merged], [tokens[n] for n in some], self.options, np.stack(shares) if shares else None)
+            for k, labelled in enumerate(self.labelled_saes)
+        ]
+        for n, fired, (topic, topics, _), *by_sae in zip(some, merged, topical, *ranked, strict=True):
+            results[n] = replace(
+                results[n],
+                tokens=tokens[n],
+                topic=topic,
+                topics=topics,
+                explained=float(np.mean([one.explained for one in fired])),
+                sinks=sum(part.sinks for part in passages[n][0]),
+                **self._lists(by_sae),
+            )
+        return results
+
+    def _lists(self, ranked: "Sequence[Ranked]") -> dict[str, list[Hit]]:
+        """The lists of a text: of what each SAE ranks, the first of all."""
+        kinds = ("features", "about", "words")
+        pairs = [[(rank, hit.pos, hit) for one in ranked for rank, hit in getattr(one, kind)] for kind in kinds]
+        return dict(zip(kinds, self._told_apart([diverse(own, self.options.top) for own in pairs]), strict=True))
 
     def known(self, texts: Sequence[TextResult], most: int = 4000) -> dict[str, Feature]:
         """What the atlases know, by address, of the features that these texts show; of at most so many, those of *about* first."""
@@ -274,6 +307,20 @@ class Reader:
             return replace(hit, name=f"{'unclear' if vague else hit.name} · {promoted}") if promoted else hit
 
         return [[told(hit) for hit in hits] for hits in lists]
+
+
+@dataclass(frozen=True)
+class _Caught:
+    """The activations of a batch of windows, special tokens left out."""
+
+    numbers: Sequence[int]
+    """The windows' numbers."""
+    acts: dict[Site, Float[Tensor, "token d_site"]]
+    ids: Int[Tensor, " token"]
+    sink: Bool[Tensor, " token"]
+    """Which are attention sinks."""
+    counts: Int[Tensor, " window"]
+    """Tokens of each window."""
 
 
 @dataclass(frozen=True)

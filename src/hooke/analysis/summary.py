@@ -5,12 +5,10 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 
 from hooke.analysis.labelled_sae import Firings, LabelledSae
 from hooke.analysis.result import Analysis, TextResult, TopicResult, TopicScore
 from hooke.atlas import relative_to
-from hooke.topics import topic_vectors
 
 if TYPE_CHECKING:
     from hooke.analysis.reader import Reader
@@ -20,26 +18,39 @@ _ASSIGN, _MENTION = 0.4, 0.05
 _FEATURES = 5
 
 
-def topic_evidence(labelled: LabelledSae, fired: Firings) -> np.ndarray | None:
-    """``[features that fired, topics]``: what each feature adds to the log-odds of each topic, "none" last; None without an atlas."""
+def topic_evidence(labelled: LabelledSae, fired: Sequence[Firings]) -> list[np.ndarray] | None:
+    """For each text ``[features that fired, topics]``: what each feature adds to the log-odds of each topic, "none" last.
+
+    None without an atlas. The vectors are those of `hooke.topics.topic_vectors`.
+    """
     if labelled.table is None or labelled.entry is None or labelled.atlas is None or not labelled.atlas.topics:
         return None
-    vector = topic_vectors(torch.from_numpy(relative_to(fired.peak, labelled.table.max[fired.feature]))[None])[0].numpy()
-    return vector[:, None] * labelled.table.topics[fired.feature]
+    sizes = [len(one.feature) for one in fired]
+    text, feature = np.repeat(np.arange(len(fired)), sizes), np.concatenate([one.feature for one in fired])
+    relative = relative_to(np.concatenate([one.peak for one in fired]), labelled.table.max[feature])
+    weight = np.sqrt(np.clip(relative, 0, 1))
+    weight /= np.maximum(np.sqrt(np.bincount(text, weight**2, len(fired))), 1e-12)[text]
+    return np.split(weight[:, None].astype(np.float32) * labelled.table.topics[feature], np.cumsum(sizes)[:-1])
 
 
-def weigh_topics(labelled_saes: Sequence[LabelledSae], fired: Sequence[Firings]) -> tuple[str | None, list[TopicScore], np.ndarray | None]:
-    """The topic of a text (None: it fits none), every topic worth a mention with the features that say so, and the share of each topic.
+Topical = tuple[str | None, list[TopicScore], np.ndarray | None]
+"""The topic of a text (None: it fits none), every topic worth a mention with the features that say so, and the share of each topic in the
+order of the atlas' topics, "none" left out; None without an atlas."""
 
-    The shares are in the order of the atlas' topics, "none" left out; None without an atlas.
-    """
-    evidence = [
-        (labelled, f, e) for labelled, f in zip(labelled_saes, fired, strict=True) if (e := topic_evidence(labelled, f)) is not None
-    ]
-    if not evidence:
-        return None, [], None
-    assert evidence[0][0].atlas is not None
-    names = evidence[0][0].atlas.topics
+
+def weigh_topics(labelled_saes: Sequence[LabelledSae], fired: Sequence[Sequence[Firings]]) -> list[Topical]:
+    """What each text is on; `fired` is what each SAE found in each text."""
+    by_sae = [(labelled, topic_evidence(labelled, [own[k] for own in fired])) for k, labelled in enumerate(labelled_saes)]
+    known = [(k, labelled, evidence) for k, (labelled, evidence) in enumerate(by_sae) if evidence is not None]
+    if not known:
+        return [(None, [], None)] * len(fired)
+    assert known[0][1].atlas is not None
+    names = known[0][1].atlas.topics
+    return [_weighed(names, [(labelled, own[k], evidence[n]) for k, labelled, evidence in known]) for n, own in enumerate(fired)]
+
+
+def _weighed(names: list[str], evidence: Sequence[tuple[LabelledSae, Firings, np.ndarray]]) -> Topical:
+    """What one text is on, by what was found in it."""
     logits = np.mean([e.sum(0) for _, _, e in evidence], axis=0)
     share = np.exp(logits - logits.max())
     share /= share.sum()

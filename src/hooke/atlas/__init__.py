@@ -180,6 +180,19 @@ class Atlas:
 
     def feature(self, name: str | FeatureName, *, around: int = AROUND) -> Feature:
         """Everything about one feature, its examples with at most `around` tokens on each side of the peak."""
+        entry, index, row = self._row(name)
+        with damage(self.path):
+            written = self.notes.get(entry, index) if self.notes else Written()
+            return self._feature(entry, index, row, around, written)
+
+    def promoted(self, name: str | FeatureName) -> list[OutputToken]:
+        """The tokens whose logits one feature raises, strongest first: what `feature` says of them, without looking up all else."""
+        *_, row = self._row(name)
+        with damage(self.path):
+            return self._outputs(unpack(row[-1], plain=row[-2] == schema.PLAIN_FORM)["promoted"])
+
+    def _row(self, name: str | FeatureName) -> tuple[SaeEntry, int, tuple[Any, ...]]:
+        """The SAE of a feature, its index there, and what the file says of it."""
         name = FeatureName.parse(name)
         entry = self._entry(str(name.sae))
         with damage(self.path):
@@ -190,9 +203,7 @@ class Atlas:
             )
         if row is None:
             raise UnknownName(f"unknown feature {name.index} of {name.sae}: the atlas knows {entry.d_sae:,}, counted from 0.")
-        with damage(self.path):
-            written = self.notes.get(entry, name.index) if self.notes else Written()
-            return self._feature(entry, name.index, row, around, written)
+        return entry, name.index, row
 
     def search(
         self,
@@ -267,8 +278,7 @@ class Atlas:
         lists = [detail["top"], detail["misses"], *detail["intervals"]]
         contexts = iter(self._contexts([example for examples in lists for example in examples], around))
         top, misses, *intervals = ([next(contexts) for _ in examples] for examples in lists)
-        pairs = {key: detail[key] for key in ("promoted", "suppressed")}
-        self._pieces.learn({t.token for t in detail["tokens"]} | {token for own in pairs.values() for token, _ in own})
+        self._pieces.learn({t.token for t in detail["tokens"]})
         return detail | {
             "label": detail["label"] if detail["label"].text else None,
             "quantiles": detail["quantiles"].tolist(),
@@ -278,9 +288,13 @@ class Atlas:
             "top": top,
             "intervals": intervals,
             "misses": misses,
-            **{key: [OutputToken(self._pieces.text(token), weight) for token, weight in own] for key, own in pairs.items()},
+            **{key: self._outputs(detail[key]) for key in ("promoted", "suppressed")},
             **{key: self._relatives(entry, detail[key]) for key in ("neighbours", "together")},
         }
+
+    def _outputs(self, pairs: Sequence[tuple[int, float]]) -> list[OutputToken]:
+        self._pieces.learn({token for token, _ in pairs})
+        return [OutputToken(self._pieces.text(token), weight) for token, weight in pairs]
 
     def _contexts(self, examples: Sequence[Example], around: int) -> Iterator[Context]:
         """The text around each example. Everything is looked up at one go: a page has some forty examples and two thousand tokens."""
