@@ -14,6 +14,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hooke.errors import BadFile
+from hooke.sae import digest
 from hooke.sae.formats import inspect, open_sae
 
 
@@ -153,20 +154,40 @@ def test_yaml_that_grows_when_read_is_refused(trick: str, tmp_path: Path) -> Non
     assert len(str(caught.value)) < 1500
 
 
-@pytest.mark.parametrize("case", published.CASES)
-def test_a_tensor_that_no_reader_knows_is_named(case: str, tmp_path: Path) -> None:
-    made = published.CASES[case](tmp_path)
-    strange = torch.linspace(1, 2, 20)
-    for path in tmp_path.rglob("*"):
+def put_in(folder: Path, extra: dict[str, torch.Tensor]) -> None:
+    """Add tensors to every file of weights in `folder`."""
+    for path in folder.rglob("*"):
         if path.suffix == ".safetensors":
-            save_file({**load_file(path), "mystery": strange}, path)
+            save_file({**load_file(path), **extra}, path)
         elif path.suffix == ".npz":
-            np.savez(path, **dict(np.load(path)), mystery=strange.numpy())
+            np.savez(path, **(dict(np.load(path)) | {name: tensor.numpy() for name, tensor in extra.items()}))
         elif path.suffix in (".pt", ".pth"):
             content = torch.load(path)
             inner = content["ae"] if isinstance(content.get("ae"), dict) else content
-            inner["mystery"] = strange
+            inner |= extra
             torch.save(content, path)
+
+
+@pytest.mark.parametrize("case", [case for case in published.CASES if case != "qresearch"])  # which is told by its four names
+def test_what_training_counted_is_passed_over_and_named(case: str, tmp_path: Path) -> None:
+    """One number a feature changes nothing; of another shape it may be anything."""
+    made = published.CASES[case](tmp_path)
+    before = open_sae(made.path, member=made.member)
+    put_in(tmp_path, {"act_freq_scores": torch.rand(before.d_sae), "steps": torch.tensor([3, 4])})
+    assert digest(open_sae(made.path, member=made.member)) == digest(before)
+    said = [line for line in inspect(made.path, member=made.member).warnings if line.startswith("passed over")]
+    assert len(said) == 1
+    assert "act_freq_scores" in said[0]
+    assert "steps" in said[0]
+    put_in(tmp_path, {"act_freq_scores": torch.rand(before.d_sae + 1)})
+    with pytest.raises(BadFile, match="not known to have: 'act_freq_scores'"):
+        open_sae(made.path, member=made.member)
+
+
+@pytest.mark.parametrize("case", published.CASES)
+def test_a_tensor_that_no_reader_knows_is_named(case: str, tmp_path: Path) -> None:
+    made = published.CASES[case](tmp_path)
+    put_in(tmp_path, {"mystery": torch.linspace(1, 2, 20)})
     said = (
         "is no SAE in a form" if case == "qresearch" else r"tensors that this format is not known to have: 'mystery' \[20\]"
     )  # told by its four names

@@ -46,7 +46,8 @@ def read_llama_scope(source: Source) -> Sae:
     config = source.json(LLAMA_CONFIG)
     checkpoints = Source(source.folder / "checkpoints", meta=source.meta)
     found = checkpoints.tensors(LLAMA_FILE)
-    source.held, source.dtypes, source.shapes = checkpoints.held, checkpoints.dtypes, checkpoints.shapes
+    source.held, source.dtypes = checkpoints.held, checkpoints.dtypes
+    source.shapes, source.others = checkpoints.shapes, checkpoints.others
     source.used.add(f"checkpoints/{LLAMA_FILE}")
     parts = _linear(source, found)
     norms = config.get("dataset_average_activation_norm")

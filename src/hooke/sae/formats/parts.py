@@ -142,7 +142,7 @@ def finish(
     k = facts.get("k")
     if k is not None and not (1 <= k <= d_sae and (facts["activation"] != "groupmax" or d_sae % k == 0)):
         raise BadFile(f"{source.where}: k={k} cannot be with {d_sae} features.")
-    source.check_all_asked()
+    source.check_all_asked(d_sae)
     if places[0].normalize != "none":
         facts |= {"normalize": places[0].normalize, "norm_eps": places[0].eps}
     name = str(SaeName(_slug(collection), Site.parse(sites[0]), _slug(variant) if variant else _width(d_sae)))

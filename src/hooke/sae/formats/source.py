@@ -9,12 +9,28 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hooke.errors import BadFile, Missing
+from hooke.errors import BadFile, Missing, listed
 from hooke.files import parse_json, read_safetensors, safetensors_header
 from hooke.sae.formats.pickled import PtFile, Stored, read_pt
 from hooke.sae.formats.zipped import npz_tensors
 from hooke.sae.native import finite
 
+# What training keeps of each feature beside the weights: how often, or how long ago, it was active.
+_COUNTS = {
+    "act_freq_scores",
+    "feature_density",
+    "feature_frequency",
+    "feature_sparsity",
+    "firing_rate",
+    "log_feature_sparsity",
+    "n_forward_passes_since_fired",
+    "num_batches_not_active",
+    "num_tokens_since_fired",
+    "sparsity",
+    "stats_last_nonzero",
+    "steps_since_active",
+    "tokens_since_fired",
+}
 _MAX_TEXT = 4 << 20
 _MAX_YAML, _MAX_DEPTH = 64 << 10, 20
 _SAFETENSORS_TYPES = {
@@ -55,6 +71,8 @@ class Source:
     """Types of the weights that were read."""
     shapes: dict[str, list[int]] = field(default_factory=dict)
     """Shapes of the tensors in the files that were read, those that hold several numbers with a fraction."""
+    others: set[str] = field(default_factory=set)
+    """Names of the other tensors in them."""
     asked: set[str] = field(default_factory=set)
     """Names of those that a reader asked for."""
 
@@ -127,15 +145,23 @@ class Source:
         self.dtypes |= {str(tensor.dtype).removeprefix("torch.") for tensor in found.values() if tensor.ndim >= 2}
         self.held += found.values()
         self.shapes |= {key: list(tensor.shape) for key, tensor in found.items() if tensor.is_floating_point() and tensor.numel() > 1}
+        self.others |= found.keys() - self.shapes.keys()
         return found
 
-    def check_all_asked(self) -> None:
-        """Raise `BadFile` where the files hold a tensor that no reader asked for: what it would have changed, nobody knows."""
+    def check_all_asked(self, d_sae: int) -> None:
+        """Raise `BadFile` where the files hold a tensor that no reader asked for: what it would have changed, nobody knows.
+
+        What training counts of each feature changes nothing; that, and integers and single numbers, are passed over with a warning.
+        """
         asked = {name.lower() for name in self.asked}  # Gemma Scope writes w_enc and W_enc
-        if unknown := [name for name in self.shapes if name.lower() not in asked]:
-            said = ", ".join(f"{name[:80]!r} {self.shapes[name]}" for name in sorted(unknown)[:5])
+        left = {name: shape for name, shape in self.shapes.items() if name.lower() not in asked}
+        counts = {name for name, shape in left.items() if name.rpartition(".")[2].lower() in _COUNTS and shape == [d_sae]}
+        if unknown := sorted(left.keys() - counts):
+            said = ", ".join(f"{name[:80]!r} {left[name]}" for name in unknown[:5])
             more = f" and {len(unknown) - 5} more" if len(unknown) > 5 else ""
             raise BadFile(f"{self.where} holds tensors that this format is not known to have: {said}{more}. Without them it may be wrong.")
+        if passed := counts | {name for name in self.others if name.lower() not in asked}:
+            self.warn(f"passed over, for no formula reads it: {listed(passed, 5)}.")
 
     def content(self, name: str, under: str = "") -> dict[str, Any]:
         """The dictionary in a `.pt` file, or its entry `under`; its tensors are `Stored`."""
