@@ -12,7 +12,7 @@ from hooke.errors import BadConfig, LimitReached, ShapeMismatch
 from hooke.intervene import intervene
 from hooke.model import Model
 from hooke.sae import Sae
-from hooke.steer import Dial, dose_of_kl, steer
+from hooke.steer import MOST_KL, Dial, capped_dose, dose_of_kl, steer
 
 SPORT = list(tiny.concepts).index("sport")
 PROMPT = "the mayor says that the"
@@ -183,3 +183,16 @@ def cannot(model: Model, sae: Sae, dial: Dial, what: str) -> None:
 def test_what_cannot_be_is_refused_in_a_sentence(model, sae, dial, what, error, said):
     with pytest.raises(error, match=said):
         cannot(model, sae, dial, what)
+
+
+def test_a_dose_that_nobody_asked_for_is_capped(model: Model, dial: Dial, sae: Sae):
+    assert capped_dose(model, [dial], PROMPT, tokens=8) == 1.0
+    loud = dataclasses.replace(dial, maximum=800.0)
+    dose = capped_dose(model, [loud], PROMPT, tokens=8)
+    assert 0 < dose < 1
+    assert dose == pytest.approx(dose_of_kl(model, [loud], PROMPT, MOST_KL, tokens=8))
+
+
+def test_a_prompt_longer_than_the_context_is_refused(model: Model, dial: Dial):
+    with pytest.raises(LimitReached, match="reads at most 128"):
+        steer(model, [dial], "the team " * 80, tokens=8)

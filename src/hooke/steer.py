@@ -18,10 +18,12 @@ from hooke.names import Site
 from hooke.sae import Sae
 from hooke.sae.edits import Edit
 
-__all__ = ["MOST_DOSE", "Arm", "Dial", "Steering", "dose_of_kl", "steer"]
+__all__ = ["MOST_DOSE", "MOST_KL", "Arm", "Dial", "Steering", "capped_dose", "dose_of_kl", "steer"]
 
 MOST_DOSE = 16.0
 """Past this many times a feature's own maximum no model writes text any more."""
+MOST_KL = 2.0
+"""Nats a token by which expectations move at most where nobody asked for a dose; beyond, small models write no text."""
 _MOST_TOKENS, _MOST_ARMS, _MOST_DIALS = 512, 32, 8
 # A dose is looked for from here on, doubling.
 _LEAST_DOSE = 2.0**-6
@@ -135,7 +137,7 @@ def steer(
     lot that fires as often, its step as long. With `asked`, an arm of the unaltered model is told in words what to write about.
     """
     _check(dials, doses, tokens)
-    ids = torch.tensor(model.tokenizer.encode([prompt]))
+    ids = _prompt_ids(model, prompt, tokens)
     draw = np.random.default_rng(seed)
     kinds: tuple[Kind, Kind] = ("steered", "random")
     plan: list[tuple[Kind, float]] = [("clean", 0.0), *((kind, dose) for dose in doses for kind in kinds)]
@@ -155,10 +157,21 @@ def dose_of_kl(model: Model, dials: Sequence[Dial], prompt: str, kl: float, *, t
 
     Raises `LimitReached` where no dose up to `MOST_DOSE` moves them so far.
     """
-    _check(dials, [1.0], tokens)
     if not 0 < kl < math.inf:
         raise BadConfig(f"kl={kl} must be a number of nats above 0; 0.5 is a clear change that leaves text readable.")
-    ids = torch.tensor(model.tokenizer.encode([prompt]))
+    return _dose_of(kl, _cost_of_dose(model, dials, prompt, tokens, seed))
+
+
+def capped_dose(model: Model, dials: Sequence[Dial], prompt: str, *, tokens: int = 32, seed: int = 0) -> float:
+    """1, or the dose below it that moves expectations along the model's own continuation of `prompt` by `MOST_KL` nats a token."""
+    cost = _cost_of_dose(model, dials, prompt, tokens, seed)
+    return 1.0 if cost(1.0) <= MOST_KL else _dose_of(MOST_KL, cost)
+
+
+def _cost_of_dose(model: Model, dials: Sequence[Dial], prompt: str, tokens: int, seed: int) -> Callable[[float], float]:
+    """By how much a dose moves expectations along the model's own continuation of `prompt`, in nats a token."""
+    _check(dials, [1.0], tokens)
+    ids = _prompt_ids(model, prompt, tokens)
     written, start = model.generate(ids, tokens, seed=seed), ids.shape[1]
     clean = _read(model, written, start)
 
@@ -166,6 +179,11 @@ def dose_of_kl(model: Model, dials: Sequence[Dial], prompt: str, kl: float, *, t
         edits = [dial.sae.add(dial.index, dose * dial.maximum) for dial in dials]
         return float(np.mean(_costs(model, written, start, clean, edits)[0].kl or [0.0]))
 
+    return cost
+
+
+def _dose_of(kl: float, cost: Callable[[float], float]) -> float:
+    """The least dose that costs `kl`."""
     high = _LEAST_DOSE
     while cost(high) < kl:
         high *= 2
@@ -238,6 +256,12 @@ def _costs(
     by_text = found.view(3, len(ids), -1)
     lengths = [_length(model, row[start:]) for row in ids]
     return [_Cost(*by_text[:, i, :length].tolist()) for i, length in enumerate(lengths)]
+
+
+def _prompt_ids(model: Model, prompt: str, tokens: int) -> Int[Tensor, "1 pos"]:
+    ids = torch.tensor(model.tokenizer.encode([prompt]))
+    model.check_length(ids.shape[1] + tokens)
+    return ids
 
 
 def _length(model: Model, row: Int[Tensor, " n"]) -> int:

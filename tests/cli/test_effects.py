@@ -71,3 +71,32 @@ def test_another_sae_than_the_atlas_knows_is_refused(hooke, tmp_path, monkeypatc
     code, _, said = hooke("atlas", "effects", handmade.FIRST, "--atlas", "other.sqlite", *FEW, "--model", str(tmp_path / "model"))
     assert code == DigestMismatch.exit_code
     assert "describes another" in said
+
+
+def test_steer_proposes_features_for_words_and_turns_the_best(hooke, tmp_path):
+    asked = ("steer", "--for", "goal, match", "--sae", NAME, "--model", str(tmp_path / "model"))
+    code, out, _ = hooke(*asked)
+    assert code == 0
+    assert out.splitlines()[2].split()[:2] == ["1", "sport"]
+    best = json.loads(hooke(*asked, "--json")[1])["proposals"][0]
+    assert (best["feature"], best["title"], best["p"]) == (f"{NAME}/1", "sport", 0.05)
+    code, out, _ = hooke(*asked, "--prompt", "the mayor", "--tokens", "4", "--json")
+    found = json.loads(out)
+    assert (code, found["features"]) == (0, [f"{NAME}/1"])
+    assert {arm["dose"] for arm in found["arms"][1:3]} == {1.0}
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--for", "goal", f"{NAME}/1", "--prompt", "x"), "one of the two"),
+        (("--for", "zzzz", "--sae", NAME), "no single token"),
+        (("--for", ",", "--sae", NAME), "takes 1 to 20 words"),
+        ((f"{NAME}/1",), "no text to go on from"),
+        ((), "no feature to turn"),
+    ],
+)
+def test_what_cannot_be_proposed_is_said(hooke, tmp_path, options, said):
+    code, _, err = hooke("steer", *options, "--model", str(tmp_path / "model"))
+    assert code == 2
+    assert said in err

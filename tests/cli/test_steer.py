@@ -34,7 +34,7 @@ def test_texts_stand_side_by_side_and_say_that_they_were_altered(hooke, tmp_path
     asked = ("steer", f"{handmade.FIRST}/1", "--prompt", "the mayor", "--tokens", "4", "--model", str(tmp_path / "model"))
     code, out, _ = hooke(*asked)
     assert code == 0
-    for said in ("The model by itself", "With the feature turned, dose 1", "Control", "altered: not what the model says"):
+    for said in ("The model by itself", "With the feature turned, dose ", "Control", "altered: not what the model says"):
         assert said in " ".join(out.split())
     code, out, err = hooke(*asked, "--doses", "0.5..2", "--json", "--html", "page.html")
     found = json.loads(out)

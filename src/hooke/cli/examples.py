@@ -70,6 +70,7 @@ hooke search --starred""",
 hooke serve""",
     "steer": """
 hooke steer 12/2703 --prompt "Yesterday in the city" --dose 0.5 --dose 1
+hooke steer --for "goal, match, striker"
 hooke steer 12/17 12/99 --prompt "The match" --kl 0.5 --html steered.html""",
     "topics": """
 hooke topics headlines.txt --topics 20

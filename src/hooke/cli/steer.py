@@ -24,10 +24,16 @@ _SCHEMA = 1
 
 def steer(
     *features: Annotated[str, Parameter(help="Features to turn, such as 12/2703; several are turned together.")],
-    prompt: Annotated[str, Parameter(help="The text to go on from.")],
+    prompt: Annotated[str | None, Parameter(help="The text to go on from.")] = None,
+    wanted: Annotated[
+        str | None, Parameter(name="--for", help='Words to be written about, as "goal, match": propose features by what each does to them.')
+    ] = None,
+    sae: Annotated[str | None, Parameter(help="With --for, whose features: a name, or a layer such as 12.")] = None,
     dose: Annotated[
-        tuple[float, ...], share(-16, 16), Parameter(help="How far, in units of each feature's own maximum; may be repeated.")
-    ] = (1.0,),
+        tuple[float, ...],
+        share(-16, 16),
+        Parameter(help="How far, in units of each feature's own maximum; may be repeated. By default 1, or less where that is too much."),
+    ] = (),
     doses: Annotated[str | None, Parameter(help="Doses from one to another, doubling: 0.25..8.")] = None,
     kl: Annotated[
         float | None, share(0, 100), Parameter(help="Instead of a dose: the least that moves the model's expectations by so many nats.")
@@ -40,34 +46,58 @@ def steer(
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
     html: Annotated[Path | None, Parameter(help="Also write a page to this file.")] = None,
 ) -> None:
-    """Write text with features turned up or down, beside the model's own and random controls."""
-    from hooke.cli.atlases import find_feature, open_atlases
+    """Write text with features turned up or down, beside the model's own and random controls; or propose features to turn."""
+    from hooke.cli.atlases import default_sae, find_feature, open_atlases
 
     levels = _levels(doses) if doses else dose
     if html is not None and not html.parent.is_dir():
         raise BadConfig(f"cannot write {html}: there is no folder {html.parent}.")
-    if not features:
-        raise BadConfig("no feature to turn. Give one, for example 12/17; `hooke search WORDS` finds some.")
-    opened = open_atlases(atlas)
-    found = [find_feature(name, opened) for name in features]
-    known = [one.feature(name) for one, name in found]
-    console = console_for(stderr=True)
+    _check_asked(features, prompt, wanted)
+    opened, console = open_atlases(atlas), console_for(stderr=True)
+    if wanted is not None:
+        home, name = find_feature(f"{sae or default_sae()}/0", opened)
+        features = _proposed(home, name.rpartition("/")[0], wanted, model, show=prompt is None, as_json=json)
+    if prompt is None:
+        return
+    homes = [find_feature(name, opened) for name in features]
+    known = [one.feature(name) for one, name in homes]
     with console.status("Loading") as status:
         from hooke.model import Model
         from hooke.sae import Sae
-        from hooke.steer import dose_of_kl
+        from hooke.steer import capped_dose, dose_of_kl
         from hooke.steer import steer as run
 
         saes = {name: Sae.from_pretrained(name) for name in dict.fromkeys(feature.name.rpartition("/")[0] for feature in known)}
         loaded = Model.load(model or next(iter(saes.values())).facts.model, progress=lambda text: say(console, status, text))
-        dials = [_dial(loaded, saes, one, feature) for (one, _), feature in zip(found, known, strict=True)]
-        if kl is not None:
+        dials = [_dial(loaded, saes, one, feature) for (one, _), feature in zip(homes, known, strict=True)]
+        if kl is not None or not levels:
             say(console, status, "Looking for the dose")
-            levels = (dose_of_kl(loaded, dials, prompt, kl, seed=seed),)
+            levels = (capped_dose(loaded, dials, prompt, seed=seed) if kl is None else dose_of_kl(loaded, dials, prompt, kl, seed=seed),)
         asked = " and ".join(feature.title for feature in known if feature.title) or None
         told = lambda done: status.update(f"Writing: token {done} of {tokens}")  # noqa: E731
         result = run(loaded, dials, prompt, levels, tokens=tokens, temperature=temperature, seed=seed, asked=asked, progress=told)
     _show(result, {feature.name: feature.title for feature in known}, as_json=json, html=html)
+
+
+def _proposed(atlas: "Atlas", sae: str, wanted: str, model: str | None, *, show: bool, as_json: bool) -> tuple[str, ...]:
+    """The feature to turn for the words `wanted`; or none, when those that were looked at are to be shown."""
+    from hooke.cli.steer_for import proposals
+    from hooke.cli.steer_for import show as shown
+
+    found = proposals(atlas, sae, wanted, model, console_for(stderr=True))
+    if not show:
+        return (found.best,)
+    shown(atlas, found, as_json=as_json)
+    return ()
+
+
+def _check_asked(features: tuple[str, ...], prompt: str | None, wanted: str | None) -> None:
+    if not features and wanted is None:
+        raise BadConfig("no feature to turn. Give one, for example 12/17; `hooke steer --for WORDS` proposes some by what they do.")
+    if features and wanted is not None:
+        raise BadConfig("features are given and --for would propose others; give one of the two.")
+    if features and prompt is None:
+        raise BadConfig('no text to go on from: give one with --prompt "Yesterday in the city".')
 
 
 def _levels(text: str) -> tuple[float, ...]:

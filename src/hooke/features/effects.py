@@ -87,11 +87,7 @@ class Meter:
     @classmethod
     def neutral(cls, model: Model, sae: Sae, settings: EffectSettings) -> "Meter":
         """For the site that `sae` writes."""
-        if len(sae.facts.output_sites) > 1:
-            raise BadConfig(f"{sae.name} writes several sites; only effects of features that write one can be measured.")
-        ids = [own for own in model.tokenizer.encode(_sentences()) if len(own) > settings.length][: settings.contexts]
-        rows = torch.tensor([own[: settings.length + 1] for own in ids])
-        return cls(model, LastToken.read(model, rows, sae.facts.output_sites[0]))
+        return cls(model, neutral_contexts(model, sae, settings))
 
     @torch.no_grad()
     def measure(self, steps: Float[Tensor, "row d_site"]) -> Iterator[Measured]:
@@ -103,6 +99,14 @@ class Meter:
                 if row % self.count == self.count - 1:
                     yield tally.measured()
                     tally = _Tally(self._log_p)
+
+
+def neutral_contexts(model: Model, sae: Sae, settings: EffectSettings) -> LastToken:
+    """The beginnings of neutral sentences, read, at the site that `sae` writes. Raises `BadConfig` where that is more than one."""
+    if len(sae.facts.output_sites) > 1:
+        raise BadConfig(f"{sae.name} writes several sites; only effects of features that write one can be measured.")
+    ids = [own for own in model.tokenizer.encode(_sentences()) if len(own) > settings.length][: settings.contexts]
+    return LastToken.read(model, torch.tensor([own[: settings.length + 1] for own in ids]), sae.facts.output_sites[0])
 
 
 class _Tally:

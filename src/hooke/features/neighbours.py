@@ -116,6 +116,12 @@ class LogitLens:
                     found.append((token[own.gather(1, best.indices)].cpu(), sign * best.values.cpu()))
         return Nearest.cat(ends[0]), Nearest.cat(ends[1])
 
+    @torch.inference_mode()
+    def along(self, W_dec: Float[Tensor, "d_sae d"], tokens: Sequence[int]) -> Float[Tensor, " d_sae"]:
+        """By how much each decoder row raises the mean logit of `tokens` above the mean of all."""
+        rows = W_dec.float() - W_dec.float().mean(1, keepdim=True) if self.centred else W_dec.float()
+        return rows @ (self.gain.float() * (self.unembedding[list(tokens)].float().mean(0) - self._mean))
+
     @cached_property
     def _mean(self) -> Float[Tensor, " d"]:
         """Mean unembedding of the tokens that count."""

@@ -1,0 +1,117 @@
+"""Propose: features to steer with for some words, by what each was measured to do to those words and to nothing else."""
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from hooke.atlas.records import Estimate
+from hooke.errors import BadConfig
+from hooke.features.effects import EffectSettings, estimate, neutral_contexts, share_above
+from hooke.features.neighbours import logit_lens
+from hooke.model import Model
+from hooke.model.last import LastToken
+from hooke.sae import Sae
+
+__all__ = ["Proposal", "candidates", "propose", "tokens_for"]
+
+_CONTEXTS, _CONTROLS, _AT_ONCE = 16, 19, 8
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """A feature, and what one dose of it does to the words in neutral contexts."""
+
+    feature: int
+    """Which of the SAE's features."""
+    rise: Estimate
+    """By how much the log odds of the words, all together, rise, in nats."""
+    probability: tuple[float, float]
+    """Mean probability of the words without and with it."""
+    kl: Estimate
+    """By how much all expectations move, in nats: what the rise costs."""
+    p: float
+    """Share of random steps as long that raise the words as much, (1 + those) / (1 + all)."""
+
+
+def tokens_for(model: Model, words: Sequence[str]) -> list[int]:
+    """The tokens that `words` are, small and capital, with a space in front and without. Raises `BadConfig` for a word that is none."""
+    begins, found = int(model.tokenizer.bos is not None), dict[int, None]()
+    for word in words:
+        forms = [f"{space}{form}" for space in (" ", "") for form in dict.fromkeys((word, word.lower(), word.capitalize()))]
+        own = [ids[begins] for ids in model.tokenizer.encode(forms) if len(ids) == begins + 1]
+        if not own:
+            raise BadConfig(f"{word!r} is no single token of {model.name}, so that its odds cannot be measured. Give a shorter word.")
+        found.update(dict.fromkeys(own))
+    return list(found)
+
+
+def candidates(model: Model, sae: Sae, maximum: Float[np.ndarray, " d_sae"], tokens: Sequence[int], most: int) -> list[int]:
+    """The features a dose of which points furthest towards `tokens`: where measuring is likeliest to find something."""
+    along = logit_lens(model).along(sae.W_dec, tokens).cpu().numpy() * maximum
+    return [int(i) for i in np.argsort(-along, kind="stable")[:most] if maximum[i] > 0]
+
+
+@torch.no_grad()
+def propose(
+    model: Model,
+    sae: Sae,
+    maximum: Float[np.ndarray, " d_sae"],
+    tokens: Sequence[int],
+    features: Sequence[int],
+    *,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+) -> list[Proposal]:
+    """What one dose of each of `features` does to `tokens` after 16 neutral contexts, those that raise them most first.
+
+    Beside each stand 19 random steps as long. A feature that never fired has no dose and is left out.
+    """
+    contexts = neutral_contexts(model, sae, EffectSettings(contexts=_CONTEXTS))
+    clean = torch.cat([log_p for _, log_p in model.head.log_probs(contexts.hidden)])
+    features = [i for i in dict.fromkeys(features) if maximum[i] > 0]
+    rows = sae.W_dec.float()
+    steps = [rows[i] * float(maximum[i]) for i in features]
+    draw = torch.Generator().manual_seed(0)
+    random = torch.nn.functional.normalize(torch.randn(_CONTROLS, rows.shape[1], generator=draw), dim=1).to(rows)
+    norms = _norms([float(step.norm()) for step in steps])
+    controls = [direction * norm for norm in norms for direction in random]
+    found = []
+    for low in range(0, len(steps) + len(controls), _AT_ONCE):
+        found += _measured(model, contexts, clean, torch.stack([*steps, *controls][low : low + _AT_ONCE]), tokens)
+        progress(min(low + _AT_ONCE, len(steps) + len(controls)), len(steps) + len(controls))
+    by_norm = np.array([rise.mean() for rise, _, _ in found[len(steps) :]]).reshape(len(norms), _CONTROLS)
+    before = float(_odds(clean, tokens)[1].mean())
+    out = []
+    for index, step, (rise, after, kl) in zip(features, steps, found, strict=False):
+        near = by_norm[int(np.argmin(np.abs(np.log(norms) - math.log(float(step.norm())))))]
+        out.append(Proposal(index, estimate(rise), (before, float(after.mean())), estimate(kl), share_above(float(rise.mean()), near)))
+    return sorted(out, key=lambda one: -one.rise.mean)
+
+
+def _norms(lengths: Sequence[float]) -> np.ndarray:
+    """Three lengths that the steps' lie near."""
+    return np.unique(np.quantile(lengths, (0.1, 0.5, 0.9))) if lengths else np.ones(0)
+
+
+def _measured(
+    model: Model, contexts: LastToken, clean: Float[Tensor, "batch vocab"], steps: Float[Tensor, "row d_site"], tokens: Sequence[int]
+) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """For each step, by context: rise of the log odds, probability, and KL."""
+    hidden, odds = contexts.hidden_with(steps), _odds(clean, tokens)[0]
+    out = []
+    for own in hidden:
+        log_q = torch.cat([rows for _, rows in model.head.log_probs(own)])
+        after, probability = _odds(log_q, tokens)
+        kl = (clean.exp() * (clean - log_q)).sum(1).clamp_min(0)
+        out.append(tuple(one.double().numpy(force=True) for one in (after - odds, probability, kl)))
+    return out
+
+
+def _odds(log_p: Float[Tensor, "batch vocab"], tokens: Sequence[int]) -> tuple[Float[Tensor, " batch"], Float[Tensor, " batch"]]:
+    """Log odds of the words all together, and their probability."""
+    inside = log_p[:, list(tokens)].logsumexp(1)
+    return inside - torch.log1p(-inside.exp().clamp_max(1 - 1e-6)), inside.exp()

@@ -1,0 +1,60 @@
+"""Features proposed for words on a planted model: the concept's own feature is found, by figures that are their definitions."""
+
+import numpy as np
+import pytest
+import torch
+
+from hooke import tiny
+from hooke.errors import BadConfig
+from hooke.features.effects import EffectSettings, neutral_contexts
+from hooke.propose import candidates, propose, tokens_for
+
+SPORT = list(tiny.concepts).index("sport")
+
+
+@pytest.fixture(scope="module")
+def model():
+    return tiny.model()
+
+
+@pytest.fixture(scope="module")
+def sae():
+    return tiny.sae()
+
+
+@pytest.fixture(scope="module")
+def maximum(sae):
+    out = np.full(sae.d_sae, 3.0, np.float32)
+    out[:8], out[55:] = 8.0, 0.0
+    return out
+
+
+def test_the_concept_of_the_words_is_proposed_first(model, sae, maximum):
+    tokens = tokens_for(model, ["goal", "match"])
+    assert {model.tokenizer.piece(token).strip().lower() for token in tokens} == {"goal", "match"}
+    assert candidates(model, sae, maximum, tokens, 3)[0] == SPORT
+    found = propose(model, sae, maximum, tokens, [*range(12), SPORT, 60])
+    assert found[0].feature == SPORT
+    assert sorted(one.feature for one in found) == list(range(12))  # each once, none that never fired
+    assert found[0].rise.low > 0
+    assert found[0].p == 1 / 20
+    assert found[0].probability[1] > found[0].probability[0]
+
+
+def test_the_figures_are_their_definitions(model, sae, maximum):
+    tokens = tokens_for(model, ["goal"])
+    (found,) = propose(model, sae, maximum, tokens, [SPORT])
+    ids = neutral_contexts(model, sae, EffectSettings(contexts=16)).ids
+    p = model.logits(ids)[:, -1].softmax(-1)
+    with model.edit(sae.site, lambda acts: torch.cat([acts[:, :-1], acts[:, -1:] + 8 * sae.W_dec[SPORT]], 1)):
+        q = model.logits(ids)[:, -1].softmax(-1)
+    inside, after = p[:, tokens].sum(1), q[:, tokens].sum(1)
+    rise = (after / (1 - after)).log() - (inside / (1 - inside)).log()
+    assert found.rise.mean == pytest.approx(float(rise.mean()), abs=1e-3)
+    assert found.probability == pytest.approx((float(inside.mean()), float(after.mean())), abs=1e-5)
+    assert found.kl.mean == pytest.approx(float((p * (p.log() - q.log())).sum(1).mean()), abs=1e-3)
+
+
+def test_words_that_are_no_token_are_refused(model):
+    with pytest.raises(BadConfig, match="'zzzz' is no single token"):
+        tokens_for(model, ["goal", "zzzz"])
