@@ -7,6 +7,11 @@ The folder given as --corpora holds the JSON Lines files of MIX (those that are 
 Each stage writes its result under --work, goes on where it was stopped, and is skipped where its result is there; delete a stage's file
 to make it again; training goes on from its last checkpoint. With --device cuda the model and the training run on a GPU. On a CPU the model
 reads 20 M tokens four layers deep, some hours on eight cores and days on two: let it run in the background at the lowest priority.
+
+    hooke harvest --site resid_post.12 --corpus ... --tokens 20M --out acts      # and what it has so far
+    python packs/gemma-3-270m/build.py --corpora ../shared/corpora --work runs/pack --acts acts
+
+trains the sites of a harvest alone, finished or not, from disk; the SAEs of the other sites stay as they are in the package.
 """
 
 import argparse
@@ -15,7 +20,7 @@ import math
 import platform
 import sysconfig
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,7 +34,7 @@ from hooke.builder import AtlasSettings, build_atlas
 from hooke.evals import EvalConfig, evaluate
 from hooke.files import atomic_write
 from hooke.harvest.saving import HarvestConfig, save
-from hooke.harvest.stream import LiveStream
+from hooke.harvest.stream import LiveStream, ShardStream, Stream
 from hooke.model import Model
 from hooke.names import SaeName, Site
 from hooke.sae import Sae
@@ -139,26 +144,27 @@ def corpora(folder: Path, work: Path) -> list[Corpus]:
     return found
 
 
-def held_out(model: Model, mix: list[Corpus], work: Path) -> dict[Site, torch.Tensor]:
-    """Activations of held-out documents at all sites, kept as shards under `work`."""
+def held_out(model: Model, mix: list[Corpus], sites: Sequence[Site], work: Path) -> dict[Site, torch.Tensor]:
+    """Activations of held-out documents at `sites`, kept as shards under `work`."""
     config = HarvestConfig(HELD_OUT_TOKENS, CONTEXT, epochs=8, held_out=True)
-    for shard in save(model, mix, SITES, work / "held", config):
+    for shard in save(model, mix, sites, work / "held", config):
         say(f"held: {shard.file}")
     shards = Shards.open(work / "held")
     parts = [shards.read(i) for i in range(len(shards))]
-    return {site: torch.cat([part[acts_column(site)] for part in parts]) for site in SITES}
+    return {site: torch.cat([part[acts_column(site)] for part in parts]) for site in sites}
 
 
-def recipes() -> dict[str, TrainConfig]:
+def recipes(sites: Sequence[Site], tokens: int) -> dict[str, TrainConfig]:
     """How each SAE is trained. Some tokens have no partner in their document: the steps leave a twentieth for them."""
-    steps = int(0.95 * FRESH_TOKENS) * REUSE // BATCH
+    steps = int(0.95 * tokens) * REUSE // BATCH
     same: dict[str, Any] = {"about": ABOUT, "contrast": CONTRAST, "densest": DENSEST, "steps": steps}
-    return {NAMES[site]: TrainConfig(d_sae=d_sae, l0=L0[site], lr=LR * math.sqrt(4096 / d_sae), **same) for site, d_sae in D_SAE.items()}
+    return {NAMES[site]: TrainConfig(d_sae=D_SAE[site], l0=L0[site], lr=LR * math.sqrt(4096 / D_SAE[site]), **same) for site in sites}
 
 
-def training(model: Model, mix: list[Corpus], work: Path, device: str) -> None:
-    """All SAEs side by side, live from the model, written to `work` in float32. A killed run goes on from its last checkpoint."""
-    configs = recipes()
+def training(model: Model, mix: list[Corpus], sites: Sequence[Site], acts: Shards | None, work: Path, device: str) -> None:
+    """The SAEs of `sites` side by side, live from the model or from `acts`, written to `work` in float32. A killed run goes on where its
+    last checkpoint left it."""
+    configs = recipes(sites, FRESH_TOKENS if acts is None else acts.tokens)
     run = RunFolder(work / "run", {"model": MODEL, "batch": BATCH, "saes": {name: asdict(config) for name, config in configs.items()}})
 
     def text() -> Iterator[Window]:
@@ -170,22 +176,29 @@ def training(model: Model, mix: list[Corpus], work: Path, device: str) -> None:
         return ()
 
     with run.opened():
-        stream = LiveStream(model, text, SITES, capacity=POOL, batch=BATCH, reuse=REUSE, pairs=PAIRS, device=device)
-        held = {site: acts.to(device) for site, acts in held_out(model, mix, work).items()}
+        draws: dict[str, Any] = {"capacity": POOL, "batch": BATCH, "pairs": PAIRS, "device": device}
+        if acts is None:
+            stream: Stream = LiveStream(model, text, sites, reuse=REUSE, **draws)
+        else:
+            stream = ShardStream(acts, sites, epochs=REUSE, **draws)
+        held = {site: found.to(device) for site, found in held_out(model, mix, sites, work).items()}
         saes = train(configs, stream, held, model=MODEL, context=CONTEXT, hooks=Hooks(report), folder=run)
         kept = run.restore(configs)
     assert kept is not None
     assert kept[1] is not None
-    read, left_out = kept[1]["tokens"], sum(kept[1]["left_out"].values())
-    for site, name in NAMES.items():
-        saes[name].facts.training.update({"tokens": read, "left_out": left_out, "epochs": REUSE, "batch": BATCH, "context": CONTEXT})
+    read, left_out = (kept[1]["tokens"], kept[1]["left_out"]) if acts is None else (acts.corpora, acts.left_out)
+    for site in sites:
+        name = NAMES[site]
+        saes[name].facts.training.update(
+            {"tokens": read, "left_out": sum(left_out.values()), "epochs": REUSE, "batch": BATCH, "context": CONTEXT}
+        )
         saes[name].save(work / f"{site}.safetensors")
 
 
 def pack_weights(held: dict[Site, torch.Tensor], work: Path) -> None:
     """Weights as int8 into the package, each with what that costs on the half of the held-out text that set no threshold."""
-    for site in SITES:
-        sae, acts = Sae.load(work / f"{site}.safetensors"), held[site]
+    for site, acts in held.items():
+        sae = Sae.load(work / f"{site}.safetensors")
         acts = acts[len(acts) // 2 :]
         sae.save(PACKAGE / f"{site}.safetensors", weights="int8")
         exact, small = measure(sae, acts), measure(Sae.load(PACKAGE / f"{site}.safetensors"), acts)
@@ -243,6 +256,8 @@ def published(folder: Path, work: Path) -> None:
     """Every SAE in the layouts that hubs and other tools read, one folder each: native with a card, SAELens, Gemma Scope 2."""
     card = {"licence": "gemma", "intended_use": "Reading what Gemma 3 270M computes.", "versions": f"torch {torch.__version__}"}
     for site, name in NAMES.items():
+        if not (work / f"{site}.safetensors").is_file():
+            continue
         sae = Sae.load(work / f"{site}.safetensors")
         sae.facts.metrics.update(Sae.load(PACKAGE / f"{site}.safetensors").facts.metrics)
         save_pretrained(sae, folder / "native" / str(site), card=card)
@@ -254,6 +269,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpora", type=Path)
     parser.add_argument("--work", type=Path, default=Path("runs/pack"))
+    parser.add_argument("--acts", type=Path, help="a harvest to train on, of one or more of the sites")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--publish", type=Path)
     options = parser.parse_args()
@@ -270,9 +286,11 @@ def main() -> None:
     if not (work / "python.jsonl").is_file():
         standard_library(work / "python.jsonl")
     mix = corpora(options.corpora, work)
-    if not all((work / f"{site}.safetensors").is_file() for site in SITES):
-        training(model, mix, work, options.device)
-    pack_weights(held_out(model, mix, work), work)
+    acts = Shards.open(options.acts) if options.acts else None
+    sites = SITES if acts is None else [site for site in SITES if site in acts.sites]
+    if not all((work / f"{site}.safetensors").is_file() for site in sites):
+        training(model, mix, sites, acts, work, options.device)
+    pack_weights(held_out(model, mix, sites, work), work)
     figures, elsewhere = quality(model, mix, options.corpora, work)
     if not (work / "atlas.sqlite").is_file():
         atlas(model, mix, work)
