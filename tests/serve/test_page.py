@@ -35,6 +35,7 @@ STATES = (
     f"/f/{SAE}/0",
     f"/f/{handmade.FIRST}/1",
     f"/f/{handmade.FIRST}/3",
+    f"/f/{SAE}/0?with={SAE}/2",
     "/features",
     f"/features?sort=density&up=1&sae={SAE}",
     "/features?q=nothing+has+this",
@@ -46,7 +47,7 @@ STATES = (
     "/f/no/resid_post.0/where/1",
 )
 
-LOOKED_INTO = [STATES[i] for i in (1, 4, 7, 9)]
+LOOKED_INTO = [STATES[i] for i in (1, 4, 6, 8, 10)]
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +212,36 @@ def test_by_keyboard_alone(seen):
     page.get_by_label("Text to read").fill("")
 
 
+def test_the_palette_goes_anywhere_by_keyboard(seen):
+    page = seen.open("/lists")
+    page.keyboard.press("Control+k")
+    box = page.get_by_role("combobox", name="Page, feature or words")
+    expect(box).to_be_focused()
+    box.fill("0/12")
+    expect(page.get_by_role("option", name=f"{SAE}/12")).to_be_visible()
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{seen._base}/f/{SAE}/12")
+    page.keyboard.press("Control+k")
+    box.fill("sport")
+    expect(page.get_by_role("option").first).to_contain_text("sport")
+    expect(page.get_by_role("option", name="layer 0")).to_have_count(1)
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{seen._base}/search?q=sport")
+    page.keyboard.press("Control+k")
+    page.keyboard.press("Escape")
+    expect(box).to_have_count(0)
+
+
+def test_two_features_side_by_side(seen):
+    page = seen.open(f"/f/{SAE}/0?with={SAE}/1")
+    expect(page.locator(".side .title")).to_have_text(["the word “finance”", "the word “sport”"])
+    page.get_by_role("link", name="swap").click()
+    expect(page.locator(".side .title")).to_have_text(["the word “sport”", "the word “finance”"])
+    seen.open(f"/f/{SAE}/0?with={SAE}/999")
+    expect(page.get_by_role("alert")).to_contain_text("999")
+
+
 def test_a_sentence_of_ones_own_on_a_feature(seen):
     page = seen.open(f"/f/{SAE}/0")
     page.get_by_label("Try it on your own sentence").fill("the profit of the storm")
@@ -259,7 +290,7 @@ def shown(page: Page) -> list[str]:
     return [line for line in page.locator("main").inner_text().splitlines() if " ms" not in line]
 
 
-@pytest.mark.parametrize("path", STATES[:13])
+@pytest.mark.parametrize("path", STATES[:14])
 def test_an_address_brings_back_what_was_seen(seen, path):
     page = seen.open(path)
     page.wait_for_load_state("networkidle")

@@ -1,6 +1,7 @@
 """`hooke open`: a feature in the page of a running `hooke serve`."""
 
 import sys
+from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
@@ -9,6 +10,7 @@ from cyclopts import Parameter
 def open(  # noqa: A001
     name: Annotated[str, Parameter(help="The feature, as for `hooke feature`: 12/2703, or its whole name.")],
     *,
+    atlas: Annotated[Path | None, Parameter(help="The atlas that knows it; by default those at hand.")] = None,
     show: Annotated[bool, Parameter(name="--browser", help="Open it in the browser; the address is printed in any case.")] = True,
 ) -> None:
     """Open a feature in the page of the running `hooke serve`."""
@@ -18,7 +20,7 @@ def open(  # noqa: A001
     from hooke.serve.session import running
 
     session = running()
-    _, whole = find_feature(name, open_atlases(None))
+    _, whole = find_feature(name, open_atlases(atlas))
     link = session.link(f"f/{whole}")
     sys.stdout.write(f"{link}\n")
     if show:

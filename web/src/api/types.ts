@@ -10,6 +10,7 @@ export type FeatureHead = S["FeatureHead"];
 export type Context = S["Context"];
 export type Stretch = S["Stretch"];
 export type Relative = S["Relative"];
+export type DoseEffect = S["DoseEffect"];
 export type Written = S["Written"];
 export type SearchPage = S["SearchPage"];
 export type SearchHit = S["SearchHit"];

@@ -2,18 +2,26 @@
 import { useEffect, useState } from "preact/hooks";
 import { api } from "../api/client";
 import type { FeatureHead } from "../api/types";
+import { Side } from "../parts/Side";
 import { Elsewhere, Empty, Failed } from "../parts/Bits";
 import { Contexts } from "../parts/Contexts";
+import { Figures } from "../parts/Figures";
 import { Histogram } from "../parts/Histogram";
 import { Label } from "../parts/Text";
 import { TryIt } from "../parts/TryIt";
+import { Writes } from "../parts/Writes";
 import { Yours } from "../parts/Yours";
 import { random } from "../state/keys";
 import { useLoaded } from "../state/load";
 import { params } from "../state/router";
-import { clean, number, percent, place, rarity, trust } from "../state/words";
+import { clean, number, place, rarity, trust } from "../state/words";
 
 export function FeaturePage({ name }: { name: string }) {
+  const other = params.value.get("with");
+  return other ? <Side name={name} other={other} /> : <One name={name} />;
+}
+
+function One({ name }: { name: string }) {
   const { value: head, error, again } = useLoaded(name, (signal) => api.feature(name, signal));
   const [marker, mark] = useState<number | null>(null);
   useEffect(() => mark(null), [name]);
@@ -90,66 +98,13 @@ function Head({ head, changed }: { head: FeatureHead; changed: () => void }) {
   );
 }
 
-function Writes({ head }: { head: FeatureHead }) {
-  const { promoted = [], suppressed = [] } = head.feature;
-  if (!promoted.length && !suppressed.length) return null;
-  const list = (title: string, tokens: typeof promoted) => tokens.length > 0 && (
-    <>
-      <h3>{title}</h3>
-      <p class="chips">{tokens.slice(0, 12).map((token, i) => <bdi key={i} class="word" title={token.weight === null ? "" : number(token.weight)}>{clean(token.text) || "␣"}</bdi>)}</p>
-    </>
-  );
-  return (
-    <section>
-      <h2>What it makes the model say next</h2>
-      {list("likelier", promoted)}
-      {list("less likely", suppressed)}
-      <p class="small soft">Direct effect only; later layers can undo it.</p>
-    </section>
-  );
-}
-
-function Figures({ head }: { head: FeatureHead }) {
-  const one = head.feature;
-  const label = one.label;
-  const score = label?.token ?? label?.document;
-  const topics = Object.entries(one.topics ?? {}).filter(([topic, nats]) => nats > 0.5 && topic !== "none").sort((a, b) => b[1] - a[1]).slice(0, 3);
-  const rows: [string, string][] = [
-    ["fires on", `${percent(one.density)} of tokens${one.count ? `, ${number(one.count)} of ${number(head.tokens_read)} read` : ""}`],
-    ["strongest", number(one.max)],
-    ...(one.mean ? [["usual", number(one.mean)] as [string, string]] : []),
-    ...(one.commonest ? [["one token", `${percent(one.commonest)} of the places are the same token`] as [string, string]] : []),
-    ...(score ? [["rule, token by token", `${score.value.toFixed(2)} [${score.low?.toFixed(2) ?? "?"}, ${score.high?.toFixed(2) ?? "?"}]`] as [string, string]] : []),
-    ...(label?.near != null ? [["rule, near misses", label.near.toFixed(2)] as [string, string]] : []),
-    ...(label?.control != null ? [["same search, shuffled", `${label.control.toFixed(2)} (chance is 0.5)`] as [string, string]] : []),
-    ...(topics.length ? [["speaks for", topics.map(([topic]) => topic).join("; ")] as [string, string]] : []),
-    ["kind of rule", label?.kind ?? "none"],
-    ["weights", head.digest.slice(0, 12) || "not recorded"],
-  ];
-  return (
-    <section>
-      <h2>Figures</h2>
-      <dl class="figures small">{rows.map(([name, value]) => <div key={name}><dt>{name}</dt><dd><bdi>{clean(value)}</bdi></dd></div>)}</dl>
-      {!!one.tokens?.length && (
-        <>
-          <h3>Tokens it spends most on</h3>
-          <table class="small">
-            <thead><tr><th scope="col">token</th><th scope="col">times</th><th scope="col">share</th></tr></thead>
-            <tbody>{one.tokens.slice(0, 8).map((token, i) => <tr key={i}><td><bdi>{clean(token.text)}</bdi></td><td>{number(token.count)}</td><td>{percent(token.share)}</td></tr>)}</tbody>
-          </table>
-        </>
-      )}
-    </section>
-  );
-}
-
 function Related({ name }: { name: string }) {
   const { value } = useLoaded(`near ${name}`, () => api.neighbours(name));
   if (!value) return null;
   const list = (title: string, said: string, rows: typeof value.alike) => rows.length > 0 && (
     <section>
       <h2>{title}</h2>
-      <ul class="related">{rows.slice(0, 8).map((row) => <li key={row.name}><a href={`/f/${row.name}`}><Label text={row.label} /></a><span class="soft small">{said} {row.value.toFixed(2)}</span></li>)}</ul>
+      <ul class="related">{rows.slice(0, 8).map((row) => <li key={row.name}><a href={`/f/${row.name}`}><Label text={row.label} /></a><span class="soft small">{said} {row.value.toFixed(2)} <a class="beside" href={`/f/${name}?with=${row.name}`} aria-label={`Beside ${clean(row.label) || row.name}`}>compare</a></span></li>)}</ul>
     </section>
   );
   return <div class="halves">{list("Writes much the same", "cosine", value.alike)}{list("Fires on the same tokens", "overlap", value.together)}</div>;

@@ -4,6 +4,7 @@ import type { ComponentChildren } from "preact";
 import { useEffect, useRef } from "preact/hooks";
 import { about, singleKeys, theme, trouble } from "../state/session";
 import { path } from "../state/router";
+import { Palette, paletteOpen } from "./Palette";
 
 export const helpOpen = signal(false);
 
@@ -14,9 +15,14 @@ const NAV = [
   ["saes", "/saes", "SAEs"], ["runs", "/runs", "Runs"],
 ] as const;
 
+/** The pages that this server has, each with its address and name. */
+export function pagesHere(): readonly (readonly [string, string, string])[] {
+  const pages: Record<string, boolean> = about.value?.pages ?? { read: true, features: true, search: true, lists: true, saes: true, runs: true };
+  return NAV.filter(([key]) => pages[key]);
+}
+
 export function Frame({ children }: { children: ComponentChildren }) {
   const here = path.value.startsWith("/f/") ? "/features" : path.value;
-  const pages: Record<string, boolean> = about.value?.pages ?? { read: true, features: true, search: true, lists: true, saes: true, runs: true };
   return (
     <>
       <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); document.getElementById("main")!.focus(); }}>Skip to the page</a>
@@ -25,12 +31,13 @@ export function Frame({ children }: { children: ComponentChildren }) {
           <svg viewBox="0 0 20 20" aria-hidden="true"><circle cx="10" cy="10" r="7" /><circle class="dot" cx="10" cy="10" r="2.2" /></svg>Hooke
         </a>
         <nav aria-label="Pages">
-          {NAV.filter(([key]) => pages[key]).map(([key, to, name]) => (
+          {pagesHere().map(([key, to, name]) => (
             <a key={key} href={to} aria-current={to === here ? "page" : undefined}>{name}</a>
           ))}
         </nav>
         <div class="tools">
           <ModelState />
+          <button type="button" class="quiet go" aria-label="Go to a page or feature" title="Ctrl K" onClick={() => (paletteOpen.value = true)}>⌕</button>
           <button type="button" class="quiet" onClick={() => (theme.value = { auto: "light", light: "dark" }[theme.value] ?? "auto")}
             aria-label={`Colours: ${theme.value}. Change`}>{{ light: "☀", dark: "☾" }[theme.value] ?? "◐"}</button>
           <button type="button" class="quiet" aria-label="Keys and help" onClick={() => (helpOpen.value = true)}>?</button>
@@ -40,6 +47,7 @@ export function Frame({ children }: { children: ComponentChildren }) {
         {trouble.value ? <Locked why={trouble.value} /> : children}
       </main>
       <Help />
+      <Palette />
     </>
   );
 }
@@ -65,6 +73,7 @@ function Locked({ why }: { why: string }) {
 }
 
 const KEYS = [
+  ["Ctrl K", "go to a page, a feature by number or name, a search"],
   ["/", "search"], ["g then r f s l e u", "Read, Features, Search, Lists, SAEs, Runs"], ["[ and ]", "the feature before, the next"], [".", "any feature"],
   ["← →", "walk the tokens of a text"], ["Enter", "hold a token or feature, let it go"], ["↑ ↓", "walk the rows of a list"],
   ["t", "light, dark, as the system"], ["Esc", "stop reading; let go; close"], ["?", "this"],

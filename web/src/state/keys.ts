@@ -1,6 +1,7 @@
 // Keys that work on every page. They leave text fields alone, and single letters can be turned off.
 import { api } from "../api/client";
 import { helpOpen } from "../parts/Frame";
+import { paletteOpen } from "../parts/Palette";
 import { go, path } from "./router";
 import { about, singleKeys, theme } from "./session";
 
@@ -25,6 +26,11 @@ export async function random(): Promise<void> {
 
 addEventListener("keydown", (event) => {
   const at = event.target as HTMLElement;
+  if ((event.ctrlKey || event.metaKey) && event.key.toLowerCase() === "k" && !at.closest("dialog")) {
+    paletteOpen.value = true;
+    event.preventDefault();
+    return;
+  }
   if (event.ctrlKey || event.metaKey || event.altKey || !singleKeys.value) return;
   if (at.closest("input, textarea, select, dialog, [contenteditable]")) return;
   const second = Date.now() - prefix < 1500;

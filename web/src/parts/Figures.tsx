@@ -1,0 +1,37 @@
+// The figures of a feature, one a line, and the tokens it spends most on.
+import type { FeatureHead } from "../api/types";
+import { clean, number, percent } from "../state/words";
+
+export function Figures({ head }: { head: FeatureHead }) {
+  const one = head.feature;
+  const label = one.label;
+  const score = label?.token ?? label?.document;
+  const topics = Object.entries(one.topics ?? {}).filter(([topic, nats]) => nats > 0.5 && topic !== "none").sort((a, b) => b[1] - a[1]).slice(0, 3);
+  const rows: [string, string][] = [
+    ["fires on", `${percent(one.density)} of tokens${one.count ? `, ${number(one.count)} of ${number(head.tokens_read)} read` : ""}`],
+    ["strongest", number(one.max)],
+    ...(one.mean ? [["usual", number(one.mean)] as [string, string]] : []),
+    ...(one.commonest ? [["one token", `${percent(one.commonest)} of the places are the same token`] as [string, string]] : []),
+    ...(score ? [["rule, token by token", `${score.value.toFixed(2)} [${score.low?.toFixed(2) ?? "?"}, ${score.high?.toFixed(2) ?? "?"}]`] as [string, string]] : []),
+    ...(label?.near != null ? [["rule, near misses", label.near.toFixed(2)] as [string, string]] : []),
+    ...(label?.control != null ? [["same search, shuffled", `${label.control.toFixed(2)} (chance is 0.5)`] as [string, string]] : []),
+    ...(topics.length ? [["speaks for", topics.map(([topic]) => topic).join("; ")] as [string, string]] : []),
+    ["kind of rule", label?.kind ?? "none"],
+    ["weights", head.digest.slice(0, 12) || "not recorded"],
+  ];
+  return (
+    <section>
+      <h2>Figures</h2>
+      <dl class="figures small">{rows.map(([name, value]) => <div key={name}><dt>{name}</dt><dd><bdi>{clean(value)}</bdi></dd></div>)}</dl>
+      {!!one.tokens?.length && (
+        <>
+          <h3>Tokens it spends most on</h3>
+          <table class="small">
+            <thead><tr><th scope="col">token</th><th scope="col">times</th><th scope="col">share</th></tr></thead>
+            <tbody>{one.tokens.slice(0, 8).map((token, i) => <tr key={i}><td><bdi>{clean(token.text)}</bdi></td><td>{number(token.count)}</td><td>{percent(token.share)}</td></tr>)}</tbody>
+          </table>
+        </>
+      )}
+    </section>
+  );
+}

@@ -1,0 +1,70 @@
+// What a feature makes the model say: measured where it was, and by the direct way to the logits.
+import type { DoseEffect, FeatureHead } from "../api/types";
+import { clean, number, percent } from "../state/words";
+
+const KINDS: Record<string, string> = {
+  reads: "Its name tells where it fires; it puts no words of its own in.", writes: "It puts words of its own in, whatever makes it fire.",
+  both: "Its name tells where it fires, and it puts words of its own in.", unclear: "No name tells where it fires, and it puts no words of its own in.",
+};
+
+export function Writes({ head }: { head: FeatureHead }) {
+  const { promoted = [], suppressed = [], effect } = head.feature;
+  if (!effect && !promoted.length && !suppressed.length) return null;
+  const lists = <><Tokens title="likelier" of={promoted} /><Tokens title="less likely" of={suppressed} /><p class="small soft">Direct effect only; later layers can undo it.</p></>;
+  return (
+    <section>
+      <h2>What it makes the model say next</h2>
+      {effect ? <Measured doses={effect.doses} kind={head.kind} /> : lists}
+      {effect && promoted.length > 0 && <details><summary class="small soft">by the direct way to the output (logit lens)</summary>{lists}</details>}
+    </section>
+  );
+}
+
+function Tokens({ title, of }: { title: string; of: { text: string; weight: number | null }[] }) {
+  if (!of.length) return null;
+  return (
+    <>
+      <h3>{title}</h3>
+      <p class="chips">{of.slice(0, 12).map((token, i) => <bdi key={i} class="word" title={token.weight === null ? "" : number(token.weight)}>{clean(token.text) || "␣"}</bdi>)}</p>
+    </>
+  );
+}
+
+/** The measured effect at the feature's own maximum, and how it grows with the dose. */
+function Measured({ doses, kind }: { doses: DoseEffect[]; kind: string | null }) {
+  const full = doses.reduce((best, one) => (Math.abs(one.dose - 1) < Math.abs(best.dose - 1) ? one : best));
+  const rows = [...(full.raised ?? []).slice(0, 8), ...(full.lowered ?? []).slice(0, 4)];
+  return (
+    <>
+      {kind && <p class="small">{KINDS[kind] ?? kind}</p>}
+      {rows.length > 0 && (
+        <table class="small effect">
+          <thead><tr><th scope="col">next word</th><th scope="col">without</th><th scope="col">with it</th></tr></thead>
+          <tbody>{rows.map((one, i) => <tr key={i} class={one.after < one.before ? "soft" : ""}><td><bdi>{clean(one.text) || "␣"}</bdi></td><td>{percent(one.before)}</td><td>{percent(one.after)}</td></tr>)}</tbody>
+        </table>
+      )}
+      <p class="small soft">Measured: added {full.dose === 1 ? "at its strongest" : `at ${number(full.dose)} times its strongest`} to the last word of neutral texts, it moves what comes next by {number(full.kl.mean)} nats
+        [{number(full.kl.low)}, {number(full.kl.high)}]. A random step as long moves it by {number(full.kl_random[0])}, one in twenty by {number(full.kl_random[1])}.</p>
+      {doses.length > 1 && <Doses doses={doses} />}
+    </>
+  );
+}
+
+function Doses({ doses }: { doses: DoseEffect[] }) {
+  const right = doses.at(-1)!.dose || 1;
+  const top = Math.max(...doses.flatMap((one) => [one.kl.high, one.kl_random[1]]), 1e-9);
+  const at = (x: number, y: number) => `${((100 * x) / right).toFixed(1)},${(39 - (37 * Math.max(0, y)) / top).toFixed(1)}`;
+  const line = (of: (one: DoseEffect) => number) => ["0,39", ...doses.map((one) => at(one.dose, of(one)))].join(" ");
+  return (
+    <figure class="plot">
+      <svg viewBox="0 0 100 40" preserveAspectRatio="none" role="img" aria-label="How far it moves what comes next, by dose, above what random steps do; the table below has the numbers">
+        <polygon points={`${line((one) => one.kl_random[1])} ${at(right, 0)}`} /><polyline points={line((one) => one.kl.mean)} />
+      </svg>
+      <figcaption class="small soft ends"><span>0</span><span>dose; grey: one random step in twenty</span><span>{number(right)}×</span></figcaption>
+      <details><summary class="small soft">as a table</summary>
+        <table><thead><tr><th scope="col">dose</th><th scope="col">nats</th><th scope="col">random, half</th><th scope="col">one in twenty</th></tr></thead>
+          <tbody>{doses.map((one) => <tr key={one.dose}><td>{number(one.dose)}</td><td>{number(one.kl.mean)}</td><td>{number(one.kl_random[0])}</td><td>{number(one.kl_random[1])}</td></tr>)}</tbody></table>
+      </details>
+    </figure>
+  );
+}
