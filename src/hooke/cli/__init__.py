@@ -25,6 +25,7 @@ _COMMANDS = {
     "analyze": "Show the features a model used on each text, and the broader topics they make up.",
     "atlas": "Build, check and export atlases: files that hold what is known of every feature.",
     "attribute": "Show which features push what a model expects next, and how far that can be trusted.",
+    "audit": "Try whether a model treats two groups differently in the same sentence.",
     "convert": "Write an SAE in another format.",
     "diff": "Show what differs between groups of texts: features, topics and words, with error control.",
     "eval": "Judge SAEs: what they keep of the model, how sparse they are, what their features are good for, beside baselines.",

@@ -24,6 +24,8 @@ hooke atlas export folder --to neuronpedia""",
     "attribute": """
 hooke attribute "The central bank raised interest" --token " rates"
 hooke attribute "The match ended in a" --token " draw" --against " win" --method integrated --json""",
+    "audit": """
+hooke audit plan.toml --html audit.html""",
     "convert": """
 hooke convert 12 folder --to saelens
 hooke convert gemma-scope-2b-pt-res/layer_20/width_16k/canonical sae.safetensors""",

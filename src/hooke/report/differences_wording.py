@@ -76,12 +76,7 @@ def summary(result: Differences) -> list[str]:
 
 
 def effect(finding: Finding) -> str:
-    """The difference with its interval, in points of a hundred.
-
-    >>> from types import SimpleNamespace
-    >>> effect(SimpleNamespace(effect=-0.123, low=-0.2, high=-0.05))
-    '−12 [−20, −5]'
-    """
+    """The difference with its interval, in hundredths: ``+49 [+41, +55]``."""
     return f"{points(finding.effect)} [{points(finding.low)}, {points(finding.high)}]"
 
 

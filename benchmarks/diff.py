@@ -1,0 +1,211 @@
+"""Whether `hooke diff` keeps what it promises: null splits, coverage, a planted phrase, replication, time and memory.
+
+    python benchmarks/diff.py FILE.jsonl.zst --by FIELD [--group A --group B] [--text title] [--n 500] [--family FIELD] [--runs 200]
+    python benchmarks/diff.py                      # the coverage of intervals alone, which needs no texts
+
+FILE has labelled texts; at most N of each group are read, once. Then, from what was read: how many differences one half of the texts
+chooses and how many of these hold on the other (by the file's own groups); in how many of RUNS random splits of all texts, by texts and by
+families, anything is found at all; and in how many of RUNS splits a phrase that was written into 5 % of one side is found, and stands
+first or second. `--speed` runs the whole command on all texts instead and says what it took.
+"""
+
+import argparse
+import io
+import json
+import resource
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import zstandard
+from scipy import sparse
+
+from hooke.analysis import Options, Reader
+from hooke.differences import compare
+from hooke.differences.grouping import Grouped, group
+from hooke.differences.items import items_of
+from hooke.differences.reading import Pile, read_pile
+from hooke.differences.statistics import LEVEL, clustered_difference, difference, paired_difference
+from hooke.differences.testing import adjusted, compare_items, halves, replicate
+from hooke.differences.words import count_words
+from hooke.text.intake import Record
+
+PHRASE = "said the lighthouse keeper"
+SHARE = 0.05
+
+
+def interval(hits: int, n: int) -> str:
+    from hooke.differences.statistics import wilson
+
+    found = wilson(np.array([hits]), n)
+    return f"{hits}/{n} = {hits / n:.3f} [{found.low[0]:.3f}, {found.high[0]:.3f}]"
+
+
+def load(options: argparse.Namespace) -> list[Record]:
+    """At most N different texts of each group, in the file's order."""
+    kept: dict[str, dict[str, Record]] = defaultdict(dict)
+    with zstandard.open(options.file, "rb") as raw:
+        for line in io.TextIOWrapper(raw, "utf-8"):
+            row = json.loads(line)
+            label, text = row.get(options.by), (row.get(options.text) or "").strip()
+            label = label[0] if isinstance(label, list) and len(label) == 1 else label
+            wanted = isinstance(label, str) and text and (not options.group or label in options.group)
+            if wanted and len(kept[label]) < options.n:
+                kept[label].setdefault(text, Record.of(text, {**row, options.by: label}))
+    return [text for own in kept.values() for text in own.values()]
+
+
+def findings(pile: Pile, grouped: Grouped, seed: int) -> tuple[list[np.ndarray], list]:
+    """q values of every item, and the items."""
+    counts, vocabulary = count_words(grouped.texts, 5)
+    smallest = int(min(min(one.in_a.sum(), one.in_b.sum()) for one in grouped.comparisons))
+    items = items_of(pile, counts, vocabulary, smallest)
+    tested = compare_items(items.present, grouped, np.ones(len(grouped.texts), bool), seed=seed)
+    return adjusted(tested), [items, tested]
+
+
+def replication(pile: Pile, grouped: Grouped) -> None:
+    counts, vocabulary = count_words(grouped.texts, 5)
+    smallest = int(min(min(one.in_a.sum(), one.in_b.sum()) for one in grouped.comparisons))
+    items = items_of(pile, counts, vocabulary, smallest)
+    chosen, held = 0, 0
+    for seed in range(10):
+        found, _ = replicate(items.present, grouped, halves(grouped, seed), seed=seed)
+        chosen, held = chosen + found.chosen, held + found.held
+    names = ", ".join(f"{name} {int((grouped.group == i).sum())}" for i, name in enumerate(grouped.names))
+    print(f"replication, 10 ways to halve ({names}): {held} of {chosen} chosen held: {held / max(1, chosen):.3f}")
+
+
+def null_splits(pile: Pile, texts: list[Record], runs: int, family: str | None) -> None:
+    """Random halves of one group: texts, or whole families."""
+    units = [str(text.fields.get(family)) if family else str(n) for n, text in enumerate(texts)]
+    names = sorted(set(units))
+    wrong = 0
+    for seed in range(runs):
+        side = dict(zip(names, np.random.default_rng(seed).permutation(len(names)) % 2, strict=True))
+        rows = [Record.of(text, {"side": f"s{side[unit]}", "family": unit}) for text, unit in zip(texts, units, strict=True)]
+        grouped = group(rows, "side", family="family" if family else None)
+        place = {text: n for n, text in enumerate(texts)}
+        q, _ = findings(pile.take(np.array([place[text] for text in grouped.texts])), grouped, seed)
+        wrong += any((own < LEVEL).any() for own in q)
+    what = f"{len(names)} families ({family})" if family else f"{len(texts)} texts"
+    print(f"null splits of {what} with any finding: {interval(wrong, runs)}", flush=True)
+
+
+def planted(reader: Reader, pile: Pile, texts: list[Record], runs: int) -> None:
+    """A phrase at the end of 5 % of one side's texts; the other side's stay as they are."""
+    altered = [f"{text} {PHRASE}" for text in texts]
+    both = stacked(pile, read_pile(reader, altered))
+    half, found, first = len(texts) // 2, 0, 0
+    for seed in range(runs):
+        order = np.random.default_rng(seed).permutation(len(texts))[: 2 * half]
+        with_phrase = order[: round(SHARE * half)]
+        rows = [Record.of(altered[n], {"side": "with"}) for n in with_phrase]
+        rows += [Record.of(texts[n], {"side": "with" if i < half else "without"}) for i, n in enumerate(order) if i >= len(with_phrase)]
+        own = both.take(np.concatenate([with_phrase + len(texts), order[len(with_phrase) :]]))
+        grouped = group(rows, "side", groups=["with", "without"])
+        (q,), (items, (tested,)) = findings(own, grouped, seed)
+        # The best by the end of the interval nearer to zero, as the command lists them.
+        gap = difference(tested.a, tested.n_a, tested.b, tested.n_b)
+        clear = np.where(q < LEVEL, np.maximum(gap.low, -gap.high), -1.0)
+        best = [column for column in np.argsort(-clear, kind="stable")[:2].tolist() if clear[column] > -1]
+        words = set(PHRASE.split())
+        share = [np.isin(np.arange(len(with_phrase)), items.texts(column)).mean() for column in best]
+        stands = [items.key[column] in words if items.kind[column] == "word" else s > 0.8 for column, s in zip(best, share, strict=True)]
+        found += bool((q[[items.kind.index("word") + i for i, key in enumerate(_words(items)) if key in words]] < LEVEL).any())
+        first += any(stands)
+    print(
+        f"{PHRASE!r} in {SHARE:.0%} of {half} against {half}: found {interval(found, runs)}, first or second {interval(first, runs)}",
+        flush=True,
+    )
+
+
+def _words(items) -> list[str]:
+    return [key for key, kind in zip(items.key, items.kind, strict=True) if kind == "word"]
+
+
+def stacked(one: Pile, other: Pile) -> Pile:
+    """Both, one after the other."""
+    return Pile(
+        sparse.vstack([one.value, other.value], format="csr"),
+        np.concatenate([one.peak, other.peak]),
+        sparse.vstack([one.inside, other.inside], format="csr"),
+        [*one.topic, *other.topic],
+        np.concatenate([one.tokens, other.tokens]),
+        np.concatenate([one.acts, other.acts]),
+        one.offsets,
+    )
+
+
+def coverage(runs: int = 4000) -> None:
+    """How often the three intervals hold the truth; families of 2 to 11 texts that agree more than chance (beta-binomial)."""
+    rng = np.random.default_rng(0)
+    for n_a, n_b, p_a, p_b in ((500, 500, 0.3, 0.2), (250, 60, 0.05, 0.15), (40, 40, 0.5, 0.1)):
+        found = difference(rng.binomial(n_a, p_a, runs), n_a, rng.binomial(n_b, p_b, runs), n_b)
+        inside = int(((found.low <= p_a - p_b) & (p_a - p_b <= found.high)).sum())
+        print(f"coverage, {n_a} and {n_b} texts, shares {p_a} and {p_b}: {interval(inside, runs)}")
+    for families in (12, 40):
+        inside = 0
+        for _ in range(runs // 4):
+            sizes = [rng.integers(2, 12, families) for _ in range(2)]
+            a, b = (rng.binomial(n, rng.beta(3 * p, 3 * (1 - p), families))[:, None] for n, p in zip(sizes, (0.4, 0.2), strict=True))
+            found = clustered_difference(a, sizes[0], b, sizes[1])
+            inside += bool(found.low[0] <= 0.2 <= found.high[0])
+        print(f"coverage, {families} families a group, shares 0.4 and 0.2: {interval(inside, runs // 4)}")
+    inside = 0
+    for _ in range(runs // 4):
+        up, down, _ = rng.multinomial(150, [0.2, 0.1, 0.7])
+        found = paired_difference(np.array([up]), np.array([down]), 150)
+        inside += bool(found.low[0] <= 0.1 <= found.high[0])
+    print(f"coverage, 150 pairs, 20 % and 10 % differ either way: {interval(inside, runs // 4)}", flush=True)
+
+
+def speed(reader: Reader, texts: list[Record], by: str) -> None:
+    from hooke.report.differences import page
+
+    start, used = time.perf_counter(), time.process_time()
+    found = compare(reader, group(texts, by))
+    size = len(page(found))
+    wall, cpu = time.perf_counter() - start, time.process_time() - used
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    print(f"{len(texts)} texts, {len(found.findings)} findings, page of {size / 1e6:.1f} MB")
+    print(f"{wall:.0f} s, {cpu:.0f} s of processor, peak {peak:.2f} GiB")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("file", type=Path, nargs="?")
+    parser.add_argument("--by", default="category")
+    parser.add_argument("--group", action="append", default=[])
+    parser.add_argument("--text", default="text")
+    parser.add_argument("--family")
+    parser.add_argument("--n", type=int, default=500)
+    parser.add_argument("--runs", type=int, default=200)
+    parser.add_argument("--speed", action="store_true")
+    parser.add_argument("--only", choices=("replication", "null", "planted"), action="append", default=[])
+    options = parser.parse_args()
+    if options.file is None:
+        coverage()
+        return
+    texts, wanted = load(options), options.only or ["replication", "null", "planted"]
+    reader = Reader.load("gemma-3-270m", [], Options(chunk=512))
+    if options.speed:
+        speed(reader, texts, options.by)
+        return
+    grouped = group(texts, options.by)
+    pile = read_pile(reader, grouped.texts)
+    if "replication" in wanted:
+        replication(pile, grouped)
+    of = {str(text): text for text in texts}
+    everyone = [of[text] for text in grouped.texts]
+    if "null" in wanted:
+        null_splits(pile, everyone, options.runs, None)
+        if options.family:
+            null_splits(pile, everyone, options.runs, options.family)
+    if "planted" in wanted:
+        planted(reader, pile, everyone, options.runs)
+
+
+if __name__ == "__main__":
+    main()

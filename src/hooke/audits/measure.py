@@ -1,0 +1,154 @@
+"""Measuring: what a model makes of an audit's texts, and what differs between its two groups."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from scipy import stats
+
+from hooke.analysis.reader import Options, Reader
+from hooke.audits.plan import AuditPlan, Case, Target
+from hooke.differences.statistics import LEVEL, q_values
+from hooke.errors import BadConfig, UnknownName, unknown
+from hooke.model import Model, length_batches
+
+DEALT = 20_000
+"""How often groups are dealt out anew for a p value."""
+_AGREE = 0.75
+_BATCH = 2048
+
+
+@dataclass(frozen=True)
+class AuditRow:
+    """One target of one model."""
+
+    model: str
+    """Which model."""
+    target: str
+    """What was measured."""
+    means: dict[str, float]
+    """Its mean in each group."""
+    effect: float
+    """The first group's mean minus the other's, within the same wording or pair."""
+    low: float
+    """Lower end of its 95 % interval."""
+    high: float
+    """Upper end."""
+    size: float
+    """The effect over the spread of fillers or pairs (Cohen's d)."""
+    p: float
+    """How often chance parts the groups so far."""
+    q: float
+    """Of all targets and models together (Benjamini and Hochberg)."""
+    wordings: dict[str, float]
+    """The effect in each wording alone."""
+    verdict: str
+    """What may be said."""
+
+
+def values_of(model: Model, reader: Reader | None, target: Target, cases: tuple[Case, ...]) -> Float[np.ndarray, " text"]:
+    """A target's value in every text."""
+    texts = [case.text for case in cases]
+    if target.kind in ("loss", "next"):
+        return _log_probs(model, texts, target.what)
+    if reader is None:
+        raise BadConfig(f"the target {target.name!r} needs SAEs for the model {model.name}, and no pack has any; loss and next need none.")
+    glances = reader.glance(texts)
+    if target.kind == "topic":
+        known = {topic for one in reader.labelled_saes if one.atlas for topic in one.atlas.topics}
+        if target.what not in known:
+            raise unknown("topic", target.what, known)
+        return np.array([float(one.topic == target.what) for one in glances])
+    sae, _, index = target.what.rpartition("/")
+    places = {one.sae.name: n for n, one in enumerate(reader.labelled_saes)}
+    named = [name for name in places if name == sae or f"{name}/".partition(".")[2].startswith(f"{sae}/")]
+    if len(named) != 1 or not index.isdecimal() or int(index) >= reader.labelled_saes[places[named[0]]].sae.d_sae:
+        raise unknown("feature", target.what, [f"{name}/0" for name in places], "Features of these SAEs can be measured.")
+    out = []
+    for one in glances:
+        fired = one.fired[places[named[0]]]
+        at = np.flatnonzero(fired.feature == int(index))
+        out.append(float(fired.pooled[at[0]]) if len(at) else 0.0)
+    return np.array(out)
+
+
+def _log_probs(model: Model, texts: list[str], following: str) -> np.ndarray:
+    """Mean loss of each text; or ln p of `following` after it."""
+    whole = model.tokenizer.encode([text + following for text in texts])
+    begun = [len(ids) for ids in model.tokenizer.encode(texts)] if following else [1] * len(texts)
+    out = np.zeros(len(texts))
+    for batch in length_batches([len(ids) for ids in whole], _BATCH):
+        loss = model.loss([texts[i] + following for i in batch]).double()
+        for i, row in zip(batch, loss, strict=True):
+            own = row[: len(whole[i]) - 1]
+            out[i] = -float(own[begun[i] - 1 :].sum()) if following else float(own.mean())
+    return out
+
+
+def measure(plan: AuditPlan, model: str, target: Target, values: np.ndarray, seed: int) -> AuditRow:
+    """What differs in a target; q and verdict are left open until all are known."""
+    group, unit, context = (np.array([getattr(case, name) for case in plan.cases]) for name in ("group", "unit", "context"))
+    wording = np.array([case.wording for case in plan.cases])
+    # Within what the texts share, so that only the filler differs.
+    level = np.bincount(context, weights=values) / np.bincount(context)
+    centred = values - level[context]
+    rng = np.random.default_rng(seed)
+    means = {name: float(values[group == i].mean()) for i, name in enumerate(plan.groups)}
+    if plan.paired:
+        gaps = np.bincount(unit, weights=np.where(group == 0, values, -values))
+        effect, spread = float(gaps.mean()), float(gaps.std(ddof=1))
+        half = float(stats.t.isf(LEVEL / 2, len(gaps) - 1)) * spread / np.sqrt(len(gaps))
+        dealt = np.abs(rng.choice([-1.0, 1.0], (DEALT, len(gaps))) @ gaps) / len(gaps)
+    else:
+        side = np.zeros(unit.max() + 1, int)
+        side[unit] = group
+        own = np.bincount(unit, weights=centred) / np.bincount(unit)
+        a, b = own[side == 0], own[side == 1]
+        effect = float(a.mean() - b.mean())
+        spread = float(np.sqrt((a.var(ddof=1) + b.var(ddof=1)) / 2))
+        half = _welch(a, b)
+        order = rng.permuted(np.tile(own, (DEALT, 1)), axis=1)
+        dealt = np.abs(order[:, : len(a)].mean(1) - order[:, len(a) :].mean(1))
+    p = float((1 + (dealt >= abs(effect) * (1 - 1e-9)).sum()) / (1 + DEALT)) if spread > 0 or effect else 1.0
+    alone = {
+        name: float(centred[(wording == name) & (group == 0)].mean() - centred[(wording == name) & (group == 1)].mean())
+        for name in dict.fromkeys(wording.tolist())
+    }
+    return AuditRow(model, target.name, means, effect, effect - half, effect + half, effect / spread if spread else 0.0, p, p, alone, "")
+
+
+def _welch(a: np.ndarray, b: np.ndarray) -> float:
+    """Half of the 95 % interval of a difference of means, variances unequal (Welch 1947); 0 where nothing varies."""
+    parts = np.array([a.var(ddof=1) / len(a), b.var(ddof=1) / len(b)])
+    if not parts.sum() > 0:
+        return 0.0
+    freedom = parts.sum() ** 2 / (parts**2 / np.array([len(a) - 1, len(b) - 1])).sum()
+    return float(stats.t.isf(LEVEL / 2, freedom) * np.sqrt(parts.sum()))
+
+
+def judged(rows: list[AuditRow], groups: tuple[str, str]) -> list[AuditRow]:
+    """The same with q values over all, and what may be said of each."""
+    q = q_values(np.array([row.p for row in rows]))
+    return [replace(row, q=float(own), verdict=_verdict(replace(row, q=float(own)), groups)) for row, own in zip(rows, q, strict=True)]
+
+
+def _verdict(row: AuditRow, groups: tuple[str, str]) -> str:
+    if row.q >= LEVEL or row.low <= 0 <= row.high:
+        return "no difference shown"
+    agree = np.mean([np.sign(effect) == np.sign(row.effect) for effect in row.wordings.values()])
+    more = groups[0] if row.effect > 0 else groups[1]
+    return f"higher for {more}" if agree >= _AGREE else f"higher for {more} on the whole, but it depends on the wording"
+
+
+def reader_for(model: Model, plan: AuditPlan, progress: Any) -> Reader | None:
+    """A reader of the model's SAEs where a target needs one and there are any."""
+    if not any(target.kind in ("feature", "topic") for target in plan.targets):
+        return None
+    saes = sorted({target.what.rpartition("/")[0] for target in plan.targets if target.kind == "feature"})
+    try:
+        return Reader.load(model, saes, Options(), progress=progress)
+    except UnknownName:
+        if saes:
+            raise
+        return None
