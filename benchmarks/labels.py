@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from hooke.atlas.records import TOO_RARE, Label, Score
-from hooke.builder.cache import Portions, read_codes, side_by_side, sites_of
+from hooke.builder.cache import Portions, read_codes
 from hooke.errors import BadConfig
 from hooke.evals.randomised import random_dictionary, randomised_model
 from hooke.evals.run import check
@@ -29,11 +29,13 @@ from hooke.explain.rules.labeller import Labeller, label_features
 from hooke.features.cache import ActivationCache
 from hooke.features.events import Events
 from hooke.features.examples import choose
-from hooke.features.near_misses import NearMisses
+from hooke.features.near_misses import NearMissFinder
 from hooke.features.statistics import statistics
 from hooke.harvest import harvest
+from hooke.metrics import concat_sites
 from hooke.model import Model
 from hooke.sae import Sae
+from hooke.sae.facts import sites_of
 from hooke.sae.packs import installed_saes
 from hooke.text.corpus import Corpus, windows
 
@@ -112,7 +114,7 @@ def sample_labels(
         if not cache.tokens:
             raise BadConfig("the corpora hold no text to label features on.")
         text = cache.text()
-        near, reading = NearMisses(text), TokenIndex()
+        near, reading = NearMissFinder(text), TokenIndex()
         for window in range(text.windows):
             reading.add(model.tokenizer.pieces(text.tokens_of(window).tolist()), text.key(window))
         reading.close()
@@ -138,12 +140,12 @@ def of_random_weights(
     """
     fresh = randomised_model(model, seed=seed)
     texts = itertools.islice(windows(corpora, model.tokenizer, length=_CONTEXT, seed=seed), _CALIBRATED)
-    parts = list(harvest(fresh, texts, sites_of(saes), drop_sinks=False))
+    parts = list(harvest(fresh, texts, sites_of(sae.facts for sae in saes), drop_sinks=False))
     if not parts:
         raise BadConfig("the corpora hold no text to label features on.")
     made = []
     for number, (sae, wanted) in enumerate(zip(saes, l0, strict=True)):
-        acts = torch.cat([side_by_side(part, sae.facts.input_sites) for part in parts])
+        acts = torch.cat([concat_sites(part.acts, sae.facts.input_sites).float() for part in parts])
         found = random_dictionary(acts, sae, l0=wanted, seed=seed + number)
         made.append(replace(found, facts=replace(found.facts, model=fresh.name)))
     return fresh, made

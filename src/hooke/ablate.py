@@ -9,6 +9,7 @@ from torch import Tensor
 
 from hooke.errors import BadConfig
 from hooke.intervene import intervene
+from hooke.metrics import concat_sites
 from hooke.model import Model
 from hooke.model.partial import losses
 from hooke.sae import Sae
@@ -71,7 +72,7 @@ def ablate(model: Model, features: Sequence[tuple[Sae, int]], text: str, *, seed
         raise BadConfig(f"ablation takes 1 to {_MOST} different features; these are {', '.join(names) or 'none'}.")
     ids = torch.tensor(model.tokenizer.encode([text]))
     model.check_length(ids.shape[1])
-    shown = ~torch.isin(ids[0], torch.tensor(sorted(model.tokenizer.special)))
+    shown = ~model.is_special(ids[0])
     if not bool(shown.any()):
         raise BadConfig("there is nothing to read: the text has no token.")
     draw = torch.Generator().manual_seed(seed)
@@ -119,7 +120,7 @@ def _active(model: Model, features: Sequence[tuple[Sae, int]], ids: Int[Tensor, 
     found = model.capture(ids, sites)
     out = {}
     for sae, index in features:
-        read = torch.cat([found[site][0].float() for site in sae.facts.input_sites], -1)
+        read = concat_sites(found, sae.facts.input_sites)[0].float()
         out[f"{sae.name}/{index}"] = sae.activations(read, torch.tensor([index], device=read.device))[:, 0].cpu()
     return out
 

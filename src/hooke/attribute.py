@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hooke.errors import BadConfig
+from hooke.metrics import concat_sites
 from hooke.model import Model
 from hooke.sae import Sae
 
@@ -180,7 +181,7 @@ class _Place:
     def read(cls, model: Model, sae: Sae, text: str, baseline: str | None) -> "_Place":
         ids = torch.tensor(model.tokenizer.encode([text]))
         model.check_length(ids.shape[1])
-        counted = ~torch.isin(ids[0], torch.tensor(sorted(model.tokenizer.special)))
+        counted = ~model.is_special(ids[0])
         if not bool(counted.any()):
             raise BadConfig("there is nothing to read: the text has no token.")
         read, written = _acts(model, sae, ids)
@@ -240,7 +241,7 @@ def _acts(model: Model, sae: Sae, ids: Int[Tensor, "1 pos"]) -> tuple[Float[Tens
     """What `sae` reads, and what stands where it writes, in float32."""
     reads, (write,) = sae.facts.input_sites, sae.facts.output_sites
     found = model.capture(ids, list(dict.fromkeys([*reads, write])))
-    return torch.cat([found[site][0].float().clone() for site in reads], -1), found[write][0].float().clone()
+    return concat_sites(found, reads)[0].float().clone(), found[write][0].float().clone()
 
 
 def one_token(model: Model, text: str) -> int:

@@ -10,6 +10,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from hooke.errors import BadConfig, ShapeMismatch
+from hooke.metrics import concat_sites
 from hooke.model import Model
 from hooke.model.hooks import capturing, inputs_of
 from hooke.names import Site
@@ -36,7 +37,7 @@ def intervene(model: Model, *edits: Edit, where: int | Bool[Tensor, "batch total
 
         def put(site: Site, acts: Tensor) -> Tensor:
             # A site that is both read and written is captured before it is edited.
-            shifts = [one.shift(torch.cat([read[s] for s in one.sae.facts.input_sites], -1), acts) for one in by_site[site]]
+            shifts = [one.shift(concat_sites(read, one.sae.facts.input_sites), acts) for one in by_site[site]]
             total = torch.stack(shifts).sum(0) if len(shifts) > 1 else shifts[0]
             return shifted(acts, total if where is None else total * _wanted(where, acts, inputs["start"])[..., None])
 

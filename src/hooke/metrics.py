@@ -1,10 +1,12 @@
 """Metrics: pure functions on tensors, and streamed sums."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
+
+from hooke.names import Site
 
 # A position whose norm is this many times the median of its text is an attention sink, not a thought (methods: 1.2).
 _SINK_NORM = 10.0
@@ -25,6 +27,17 @@ def not_sinks(acts: Iterable[Float[Tensor, "batch pos d_site"]], counted: Bool[T
         norm = torch.linalg.vector_norm(value, dim=-1, dtype=torch.float32).to(counted.device)
         good &= ~(norm > _SINK_NORM * norm.masked_fill(~counted, torch.nan).nanmedian(1, keepdim=True).values)  # NaN is no sink
     return good
+
+
+def concat_sites(acts: Mapping[Site, Float[Tensor, "*batch d_site"]], sites: Sequence[Site]) -> Float[Tensor, "*batch d"]:
+    """Activations at several sites side by side, as SAEs read and write them; at one site, the very tensor.
+
+    >>> import torch
+    >>> here, there = Site.parse("mlp_out.0"), Site.parse("mlp_out.1")
+    >>> concat_sites({here: torch.tensor([[1.0]]), there: torch.tensor([[2.0, 3.0]])}, [there, here]).tolist()
+    [[2.0, 3.0, 1.0]]
+    """
+    return acts[sites[0]] if len(sites) == 1 else torch.cat([acts[site] for site in sites], -1)
 
 
 class VarianceSum:

@@ -11,8 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hooke.errors import ShapeMismatch
-from hooke.harvest import pad
-from hooke.metrics import not_sinks
+from hooke.metrics import concat_sites, not_sinks
 from hooke.model import Model
 from hooke.names import Site
 from hooke.sae import Sae
@@ -150,7 +149,7 @@ def _in_and_out(sae: Sae, acts: Activations) -> tuple[Float[Tensor, "token d_in"
     """What `sae` reads and what it should give, attention sinks left out."""
     reads, writes = sae.facts.input_sites, sae.facts.output_sites
     found = acts(list(dict.fromkeys([*reads, *writes])))
-    inputs, outputs = (torch.cat([found[site].float() for site in sites], 1) for sites in (reads, writes))
+    inputs, outputs = (concat_sites(found, sites) for sites in (reads, writes))
     keep = _calm(inputs, outputs)
     return inputs[keep], outputs[keep]
 
@@ -231,9 +230,7 @@ class Neutral:
 
     def __init__(self, model: Model) -> None:
         self._model = model
-        special = torch.tensor(sorted(model.tokenizer.special))
-        self._ids, real = pad(model.tokenizer.encode(_sentences()))
-        self._keep: Bool[Tensor, "batch pos"] = real & ~torch.isin(self._ids, special)
+        self._ids, self._keep = model.padded(model.tokenizer.encode(_sentences()))
         self.texts = len(self._ids)
         """How many sentences."""
 

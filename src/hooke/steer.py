@@ -266,7 +266,7 @@ def _prompt_ids(model: Model, prompt: str, tokens: int) -> Int[Tensor, "1 pos"]:
 
 def _length(model: Model, row: Int[Tensor, " n"]) -> int:
     """Tokens of a continuation before it ends."""
-    ends = torch.isin(row.cpu(), torch.tensor(sorted(model.tokenizer.special)))
+    ends = model.is_special(row)
     return int(ends.nonzero()[0, 0]) if bool(ends.any()) else len(row)
 
 

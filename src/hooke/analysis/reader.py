@@ -1,6 +1,6 @@
 """Reader: a model, SAEs and what their atlas knows, turning texts into the features that stand out in them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,11 +19,12 @@ from hooke.analysis.summary import weigh_topics
 from hooke.atlas import NO_MEANING, Feature
 from hooke.atlas.notes import Notes
 from hooke.errors import BadConfig, BadFile, unknown
-from hooke.harvest import not_finite, pad
-from hooke.metrics import not_sinks
+from hooke.harvest import not_finite
+from hooke.metrics import concat_sites, not_sinks
 from hooke.model import Model, length_batches
 from hooke.names import Site
 from hooke.sae import Sae
+from hooke.sae.facts import sites_of
 from hooke.sae.fits import check_fits, other_model
 from hooke.sae.packs import installed_saes
 from hooke.text.intake import Record
@@ -82,7 +83,6 @@ class Reader:
             check_fits(sae, model.name, model.width)
         self.model, self.options, self._progress = model, options, progress
         self.labelled_saes = [LabelledSae(sae, notes, atlas) for sae in saes]
-        self._special = torch.tensor(sorted(model.tokenizer.special))
         for labelled in self.labelled_saes:
             if labelled.table is None:
                 progress(f"No atlas knows {labelled.sae.name}: reading ordinary text to know what is usual")
@@ -110,11 +110,11 @@ class Reader:
             self._progress(f"Warning: {other} On ordinary text it {gate.measure(sae, self._neutral.acts)}.")
 
     def _background(self, sae: Sae) -> Background:
-        acts = self._neutral.acts(_sites([sae]))
+        acts = self._neutral.acts(sites_of([sae.facts]))
         everyone = torch.ones(1, len(self._neutral.sentence), dtype=torch.bool)
         calm = not_sinks([own[None] for own in acts.values()], everyone)[0]
-        codes = sae.encode(_side_by_side(acts, sae.facts.input_sites)).silenced(~calm)
-        mean = _side_by_side(acts, sae.facts.output_sites)[calm].mean(0)
+        codes = sae.encode(concat_sites(acts, sae.facts.input_sites)).silenced(~calm)
+        mean = concat_sites(acts, sae.facts.output_sites)[calm].mean(0)
         return Background(codes, self._neutral.sentence, self._neutral.texts, mean)
 
     def _clear(self) -> None:
@@ -207,9 +207,8 @@ class Reader:
     @torch.inference_mode()
     def _capture(self, numbers: Sequence[int], windows: Sequence[Sequence[int]]) -> "_Caught":
         """The activations of some windows, by their numbers, special tokens left out."""
-        ids, real = pad(windows)
-        keep = real & ~torch.isin(ids, self._special)
-        captured = self.model.capture(ids, _sites([labelled.sae for labelled in self.labelled_saes]))
+        ids, keep = self.model.padded(windows)
+        captured = self.model.capture(ids, sites_of(labelled.sae.facts for labelled in self.labelled_saes))
         calm = not_sinks(captured.values(), keep)
         acts = {site: value[keep].float() for site, value in captured.items()}
         for site, value in acts.items():
@@ -225,11 +224,11 @@ class Reader:
         text = torch.repeat_interleave(torch.arange(len(counts)), counts)
         by_sae = [
             labelled.look(
-                _side_by_side(acts, labelled.sae.facts.input_sites),
+                concat_sites(acts, labelled.sae.facts.input_sites),
                 text,
                 len(counts),
                 self.options.pool,
-                _side_by_side(acts, labelled.sae.facts.output_sites),
+                concat_sites(acts, labelled.sae.facts.output_sites),
                 sink,
             )
             for labelled in self.labelled_saes
@@ -238,7 +237,7 @@ class Reader:
         self._sums += [[sum(f.error for f in fired), sum(f.variance for f in fired)] for fired in by_sae]
         if not self._checked and self._tokens >= _SUSPECT_TOKENS:
             self._check_fit()
-        first = _side_by_side(acts, self.labelled_saes[0].sae.facts.input_sites)
+        first = concat_sites(acts, self.labelled_saes[0].sae.facts.input_sites)
         sums = torch.zeros(len(counts), first.shape[1]).index_add_(0, text, first)
         sinks = torch.zeros(len(counts), dtype=torch.int64).index_add_(0, text, sink.long()).tolist()
         numbers = [number for one in caught for number in one.numbers]
@@ -349,15 +348,6 @@ class Glance:
     """The topic it belongs to, if any."""
     acts: Float[np.ndarray, " d_in"]
     """Mean over its tokens of what the first SAE reads."""
-
-
-def _sites(saes: Iterable[Sae]) -> list[Site]:
-    """Every site that these SAEs read or rebuild, once."""
-    return list(dict.fromkeys(site for sae in saes for site in (*sae.facts.input_sites, *sae.facts.output_sites)))
-
-
-def _side_by_side(acts: Mapping[Site, Float[Tensor, "token d_site"]], sites: Sequence[Site]) -> Float[Tensor, "token d"]:
-    return acts[sites[0]] if len(sites) == 1 else torch.cat([acts[site] for site in sites], 1)
 
 
 def _chunks(texts: Iterable[str], size: int) -> Iterator[Sequence[str]]:

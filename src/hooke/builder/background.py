@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from hooke.atlas.records import Label, Score
-from hooke.builder.cache import on_cpu, side_by_side, sites_of
+from hooke.builder.cache import on_cpu
 from hooke.codes import Codes
 from hooke.explain.rules.labeller import MIN_EVIDENCE, MIN_SCORE, STRONG
 from hooke.explain.rules.search import POSITIVE, RANDOM
@@ -18,9 +18,10 @@ from hooke.explain.score import balanced
 from hooke.features.background import background_counts, columns, pooled, relative
 from hooke.features.corpus_tokens import CorpusTokens
 from hooke.harvest import harvest
-from hooke.metrics import VarianceSum
+from hooke.metrics import VarianceSum, concat_sites
 from hooke.model import Model
 from hooke.sae import Sae
+from hooke.sae.facts import sites_of
 from hooke.text.corpus import Corpus, Window, windows
 from hooke.text.tokens import Tokenizer
 from hooke.topics import NONE, TopicRule, fit, load_topics, topic_rules, topic_vectors
@@ -103,13 +104,13 @@ def driven_by(model: Model, saes: Sequence[Sae], texts: Sequence[Window], batch_
     found: dict[str, list[Codes]] = {sae.name: [] for sae in saes}
     sums = {sae.name: VarianceSum() for sae in saes}
     order: list[int] = []
-    for part in harvest(model, texts, sites_of(saes), batch_tokens=batch_tokens):
+    for part in harvest(model, texts, sites_of(sae.facts for sae in saes), batch_tokens=batch_tokens):
         order += [place[id(own)] for own in part.windows]
         for sae in saes:
-            acts = side_by_side(part, sae.facts.input_sites)
+            acts = concat_sites(part.acts, sae.facts.input_sites).float()
             codes = sae.encode(acts)
             found[sae.name].append(pooled(on_cpu(codes), part.window.numpy(), len(part.windows)))
-            sums[sae.name].add(side_by_side(part, sae.facts.output_sites), sae.decode(codes, acts))
+            sums[sae.name].add(concat_sites(part.acts, sae.facts.output_sites).float(), sae.decode(codes, acts))
     back = torch.tensor(order).argsort()
     return {name: Driven(Codes.cat(codes).take(back), sums[name].mean.cpu(), 1 - sums[name].fvu) for name, codes in found.items()}
 

@@ -6,16 +6,14 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from hooke.codes import Codes
 from hooke.features.cache import ActivationCache, Chunk
-from hooke.harvest import Harvested, harvest
-from hooke.metrics import VarianceSum
+from hooke.harvest import harvest
+from hooke.metrics import VarianceSum, concat_sites
 from hooke.model import Model
-from hooke.names import Site
 from hooke.sae import Sae
+from hooke.sae.facts import sites_of
 from hooke.text.corpus import Window
 
 # What an SAE explains is measured on one window in so many; decoding every token takes longer than that figure is worth.
@@ -32,16 +30,6 @@ class Portions:
     """Tokens in a chunk; what a stop can lose."""
     batch_tokens: int = 4096
     """Tokens of a forward pass."""
-
-
-def sites_of(saes: Sequence[Sae]) -> list[Site]:
-    """All sites that `saes` read or write."""
-    return list(dict.fromkeys(site for sae in saes for site in (*sae.facts.input_sites, *sae.facts.output_sites)))
-
-
-def side_by_side(part: Harvested, sites: Sequence[Site]) -> Float[Tensor, "token d"]:
-    """Activations at several sites as one row a token, float32."""
-    return torch.cat([part.acts[site].float() for site in sites], 1)
 
 
 def read_codes(
@@ -86,19 +74,18 @@ def _chunk(
     window, ids, n, sinks, special = [], [], 0, 0, 0
     codes: dict[str, list[Codes]] = {sae.name: [] for sae in saes}
     sums = {sae.name: VarianceSum() for sae in saes}
-    sites = sites_of(saes)
+    sites = sites_of(sae.facts for sae in saes)
     for part in harvest(model, group, sites, batch_tokens=portions.batch_tokens, drop_sinks=False):
         owner = np.array([place[id(own)] for own in part.windows])[part.window.numpy()]
         measured = torch.from_numpy(np.flatnonzero((owner % _MEASURED == 0) & ~part.sink.numpy())).to(part.acts[sites[0]].device)
         window.append(owner)
         ids.append(part.ids.numpy())
         for sae in saes:
-            acts = side_by_side(part, sae.facts.input_sites)
+            acts = concat_sites(part.acts, sae.facts.input_sites).float()
             found = sae.encode(acts)
             codes[sae.name].append(on_cpu(found.silenced(part.sink)))  # they are text, but nothing an SAE can take apart
-            given = acts[measured]
-            target = given if sae.facts.output_sites == sae.facts.input_sites else side_by_side(part, sae.facts.output_sites)[measured]
-            sums[sae.name].add(target, sae.decode(found.take(measured), given))
+            target = concat_sites(part.acts, sae.facts.output_sites)[measured].float()
+            sums[sae.name].add(target, sae.decode(found.take(measured), acts[measured]))
         n, sinks, special = n + len(part.ids), sinks + int(part.sink.sum()), special + part.special
         report(n)
     owner = np.concatenate(window)

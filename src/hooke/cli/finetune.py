@@ -98,16 +98,12 @@ def _check(corpus: tuple[str, ...], out: Path, counts: dict[str, int]) -> None:
 
 def _batches(model: "Model", text: "Iterator[Window]", size: int) -> "Iterator[TextBatch]":
     """The windows of `text`, so many at a time."""
-    import torch
-
     from hooke.finetune import TextBatch
-    from hooke.harvest import pad
 
-    special = torch.tensor(sorted(model.tokenizer.special))
     while chosen := list(itertools.islice(text, size)):
-        ids, real = pad([window.ids for window in chosen])
-        keep = real & ~torch.isin(ids, special)
-        yield TextBatch(ids, keep, int(real.sum() - keep.sum()))
+        rows = [window.ids for window in chosen]
+        ids, keep = model.padded(rows)
+        yield TextBatch(ids, keep, sum(map(len, rows)) - int(keep.sum()))
 
 
 def _first(batches: "Iterator[TextBatch]", tokens: int) -> "list[TextBatch]":

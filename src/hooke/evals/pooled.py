@@ -14,6 +14,7 @@ from hooke.evals.probes import Vectors, require_sklearn
 from hooke.evals.randomised import random_dictionary
 from hooke.evals.run import check
 from hooke.harvest import harvest
+from hooke.metrics import concat_sites
 from hooke.model import Model
 from hooke.names import Site
 from hooke.sae import Sae
@@ -90,7 +91,7 @@ def pool_texts(
     tokens = 0
     sites = list(dict.fromkeys(site for group in gathered for site in group))
     for part in harvest(model, windows, sites, batch_tokens=_BATCH_TOKENS):
-        acts = {group: torch.cat([part.acts[site] for site in group], 1).float() for group in gathered}
+        acts = {group: concat_sites(part.acts, group).float() for group in gathered}
         if not len(part.pos):
             continue
         if not chosen:

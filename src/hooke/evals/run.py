@@ -18,12 +18,12 @@ from hooke.evals.geometry import geometry
 from hooke.evals.sums import RESAMPLES, plain
 from hooke.evals.uniformity import uniformity
 from hooke.files import parse_json, read_safetensors, write_safetensors
-from hooke.harvest import pad
-from hooke.metrics import not_sinks
+from hooke.metrics import concat_sites, not_sinks
 from hooke.model import Model, length_batches
 from hooke.model.partial import Passes
 from hooke.names import Site
 from hooke.sae import Sae
+from hooke.sae.facts import sites_of
 from hooke.sae.fits import check_fits
 from hooke.text.corpus import Window
 
@@ -138,7 +138,7 @@ def check(model: Model, saes: Sequence[Sae]) -> None:
 
 
 def _sites(model: Model, saes: Sequence[Sae]) -> list[Site]:
-    return sorted({s for sae in saes for s in (*sae.facts.input_sites, *sae.facts.output_sites)}, key=model.architecture.order)
+    return sorted(sites_of(sae.facts for sae in saes), key=model.architecture.order)
 
 
 def _take(model: Model, stream: Iterator[Window], tokens: int, config: EvalConfig) -> list[Window]:
@@ -172,7 +172,7 @@ def _evaluator(
     acts = {site: torch.cat(found) for site, found in parts.items()}
     calibrations, baselines = [], []
     for sae in saes:
-        x, y = (torch.cat([acts[site] for site in at], 1) for at in (sae.facts.input_sites, sae.facts.output_sites))
+        x, y = (concat_sites(acts, at) for at in (sae.facts.input_sites, sae.facts.output_sites))
         calibrations.append(Calibration.of(y))
         l0 = mean_l0(sae, x.to(sae.W_enc.device))
         baselines.append(baselines_for(calibrations[-1], sae, l0, config.seed))
@@ -181,8 +181,7 @@ def _evaluator(
 
 def padded(model: Model, windows: Sequence[Window]) -> tuple[Tensor, Tensor]:
     """Token ids of `windows` as one matrix, and which of its places are counted."""
-    ids, real = pad([window.ids for window in windows])
-    keep = real & ~torch.isin(ids, torch.tensor(sorted(model.tokenizer.special)))
+    ids, keep = model.padded([window.ids for window in windows])
     return ids.to(model.device), keep.to(model.hf.device)
 
 

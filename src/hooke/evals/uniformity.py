@@ -11,11 +11,12 @@ from hooke.codes import Codes
 from hooke.errors import HookeError
 from hooke.evals.sums import Figure, resampling
 from hooke.harvest import pad
-from hooke.metrics import not_sinks
+from hooke.metrics import concat_sites, not_sinks
 from hooke.model import Model
 from hooke.model.hooks import capturing, editing
 from hooke.names import Site
 from hooke.sae import Sae
+from hooke.sae.facts import sites_of
 from hooke.text.corpus import Window
 
 
@@ -58,7 +59,7 @@ def _batch(model: Model, saes: Sequence[Sae], rows: Sequence[Sequence[int]], tar
     ids = pad(rows)[0].to(model.device)
     last = torch.tensor([len(row) - 1 for row in rows], device=ids.device)
     at = torch.arange(len(rows), device=ids.device)
-    sites = sorted({site for sae in saes for site in (*sae.facts.input_sites, *sae.facts.output_sites)}, key=model.architecture.order)
+    sites = sorted(sites_of(sae.facts for sae in saes), key=model.architecture.order)
     acts, hidden = _graph(model, ids, sites)
     logits = model.head.logits(hidden[at, last])
     centred = logits.gather(1, targets[:, None])[:, 0] - logits.mean(1)
@@ -68,8 +69,8 @@ def _batch(model: Model, saes: Sequence[Sae], rows: Sequence[Sequence[int]], tar
         before = torch.arange(ids.shape[1], device=ids.device) <= last[:, None]
         sink = ~not_sinks(acts.values(), before)[at, last]
         for sae in saes:
-            codes = sae.encode(torch.cat([acts[site][at, last].float() for site in sae.facts.input_sites], 1))
-            gradient = torch.cat([gradients[site][at, last].float() for site in sae.facts.output_sites], 1)
+            codes = sae.encode(concat_sites(acts, sae.facts.input_sites)[at, last].float())
+            gradient = concat_sites(gradients, sae.facts.output_sites)[at, last].float()
             out.append(shares(codes.silenced(sink), sae.W_dec, gradient))
     return out
 

@@ -68,15 +68,13 @@ def harvest(
     `skip` batches are passed over without running the model; those after them are what they would have been.
     Raises `HookeError` naming the site and document where an activation is not finite.
     """
-    special = torch.tensor(sorted(model.tokenizer.special))
     for chosen in itertools.islice(_batches(windows, batch_tokens), skip, None):
-        yield _read(model, chosen, sites, special, drop_sinks)
+        yield _read(model, chosen, sites, drop_sinks)
 
 
-def _read(model: Model, chosen: list[Window], sites: Sequence[Site], special: Tensor, drop_sinks: bool) -> Harvested:
+def _read(model: Model, chosen: list[Window], sites: Sequence[Site], drop_sinks: bool) -> Harvested:
     # A function of its own, so that no suspended generator keeps the model's tensors alive beside the rows that were taken from them.
-    ids, real = pad([window.ids for window in chosen])
-    wanted = real & ~torch.isin(ids, special)
+    ids, wanted = model.padded([window.ids for window in chosen])
     acts = model.capture(ids, sites)
     for site, value in acts.items():
         norm = torch.linalg.vector_norm(value, dim=-1, dtype=torch.float32).cpu()
@@ -95,7 +93,7 @@ def _read(model: Model, chosen: list[Window], sites: Sequence[Site], special: Te
         ids[good],
         chosen,
         ~calm[good],
-        int(real.sum()) - int(wanted.sum()),
+        sum(len(window.ids) for window in chosen) - int(wanted.sum()),
         int(wanted.sum()) - len(rows),
     )
 

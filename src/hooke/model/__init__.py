@@ -15,7 +15,7 @@ from torch import Tensor
 
 from hooke.devices import fast_dtype, usable_device
 from hooke.errors import BadConfig, LimitReached, unknown
-from hooke.metrics import not_sinks
+from hooke.metrics import concat_sites, not_sinks
 from hooke.model.architectures import Architecture, architecture_of, verify
 from hooke.model.carried import CARRIED, carried_folder
 from hooke.model.faster import bound_products, hasten
@@ -179,7 +179,7 @@ class Model:
         with torch.inference_mode():
             base = self.architecture.base(self._running)
             found = run_until(base, located, highest, input_ids=ids.to(self.device), use_cache=False)
-        return Activations(found, ids, real & ~self._special(ids))
+        return Activations(found, ids, real & ~self.is_special(ids))
 
     @contextlib.contextmanager
     def edit(self, site: Site | str, fn: Callable[[Tensor], Tensor], *, special: bool = True) -> Iterator[None]:
@@ -195,7 +195,7 @@ class Model:
         with inputs_of(self._base) as inputs:
 
             def put(acts: Tensor) -> Tensor:
-                return torch.where(self._special(inputs["input_ids"])[..., None], acts, fn(acts).to(acts))
+                return torch.where(self.is_special(inputs["input_ids"])[..., None], acts, fn(acts).to(acts))
 
             with editing(located, put):
                 yield
@@ -218,9 +218,9 @@ class Model:
             if site == first:
                 everyone = torch.ones(read[last].shape[:2], dtype=torch.bool, device=read[last].device)
                 calm = not_sinks([read[site] for site in reads], everyone)
-                counts.add(calm, self._special(inputs["input_ids"]))
+                counts.add(calm, self.is_special(inputs["input_ids"]))
                 calm = calm[..., None]
-                parts = sae.reconstruct(torch.cat([read[site] for site in reads], -1)).split(widths, -1)
+                parts = sae.reconstruct(concat_sites(read, reads)).split(widths, -1)
                 rebuilt.update(zip(writes, parts, strict=True))
             return torch.where(calm, rebuilt[site], acts)
 
@@ -253,8 +253,14 @@ class Model:
         """What the LM head reads, at every position."""
         return self._base(input_ids=ids.to(self.device), use_cache=False).last_hidden_state
 
-    def _special(self, ids: Int[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos"]:
+    def is_special(self, ids: Int[Tensor, "*batch"]) -> Bool[Tensor, "*batch"]:
+        """Which of `ids` are special tokens, as the beginning-of-sequence token is."""
         return torch.isin(ids, torch.tensor(sorted(self.tokenizer.special), device=ids.device))
+
+    def padded(self, rows: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "batch pos"], Bool[Tensor, "batch pos"]]:
+        """Token ids as one matrix, padded on the right, and which of its positions hold text: neither padding nor special tokens."""
+        ids, real = pad(rows)
+        return ids, real & ~self.is_special(ids)
 
     @property
     def _base(self) -> torch.nn.Module:

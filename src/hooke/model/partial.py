@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
-from hooke.metrics import not_sinks
+from hooke.metrics import concat_sites, not_sinks
 from hooke.model import Model
 from hooke.model.hooks import capturing, editing
 from hooke.names import Site
@@ -57,7 +57,7 @@ class Passes:
 
     def at(self, sites: Sequence[Site]) -> Float[Tensor, "token d"]:
         """The clean activations of the counted positions, several sites side by side, in float32."""
-        return torch.cat([self.acts[site][self.keep].float() for site in sites], 1)
+        return concat_sites({site: self.acts[site][self.keep] for site in sites}, sites).float()
 
     @torch.no_grad()
     def hidden_with(self, edits: Mapping[Site, Edit], *, everywhere: bool = False) -> Float[Tensor, "token d_model"]:

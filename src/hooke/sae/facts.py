@@ -1,7 +1,7 @@
 """SaeFacts: what is true of an SAE besides its weights; kept in its file's header, which is read without torch."""
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -166,3 +166,8 @@ def _check_choices(found: dict[str, Any], where: Path) -> None:
     if normalize not in _CHOICES["normalize"] or not 0 <= eps < 1:
         known = ", ".join(_CHOICES["normalize"])
         raise BadFile(f"{where}: normalize {quoted(normalize)} with norm_eps={quoted(eps)}; known are {known}, norm_eps from 0 to 1.")
+
+
+def sites_of(several: Iterable[SaeFacts]) -> list[Site]:
+    """Every site that one of several SAEs reads or writes, once."""
+    return list(dict.fromkeys(site for facts in several for site in (*facts.input_sites, *facts.output_sites)))

@@ -100,6 +100,8 @@ class Microscope:
         """What one feature does on every token of each text: ``meta``, ``trace`` by text, ``done``."""
         import torch
 
+        from hooke.metrics import concat_sites
+
         name = FeatureName.parse(feature)
         sae = self._sae(str(name.sae))
         if not 0 <= name.index < sae.d_sae:
@@ -107,10 +109,10 @@ class Microscope:
         yield "meta", {"model": self.model.name, "saes": [sae.name], "texts": len(texts)}
         for at, text in enumerate(texts):
             ids = torch.tensor(self.model.tokenizer.encode([text]))[:, : self.model.context]
-            special = torch.isin(ids[0], torch.tensor(sorted(self.model.tokenizer.special)))
+            special = self.model.is_special(ids)[0]
             with torch.inference_mode():
                 acts = self.model.capture(ids, sae.facts.input_sites)
-                rows = torch.cat([acts[site][0].float() for site in sae.facts.input_sites], 1)[~special]
+                rows = concat_sites(acts, sae.facts.input_sites)[0][~special].float()
                 codes = sae.encode(rows)
             mine = codes.feature == name.index
             values = torch.zeros(len(rows)).index_put((codes.row[mine],), codes.value[mine].float())

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from hooke.metrics import VarianceSum
+from hooke.metrics import VarianceSum, concat_sites
 from hooke.names import Site
 from hooke.sae import Sae, SaeFacts
 
@@ -27,8 +27,8 @@ def export(trainer: "SaeTrainer", held_out: Mapping[Site, Float[Tensor, "token d
     Half of `held_out` sets the thresholds so that the mean L0 there is the wanted one; the other half gives the metrics it carries.
     """
     sae, units = _folded(trainer, model=model, context=context)
-    acts = torch.cat([held_out[site].cpu() for site in trainer.reads], dim=1)
-    target = torch.cat([held_out[site].cpu() for site in trainer.writes], dim=1)
+    acts = concat_sites(held_out, trainer.reads).cpu()
+    target = concat_sites(held_out, trainer.writes).cpu()
     middle = len(acts) // 2
     if sae.facts.activation == "jumprelu" and (trainer.config.sparsity is None or trainer.config.architecture not in _WEIGHED):
         offset = _offset(sae, units, acts[:middle], trainer.config.l0)
