@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hooke.errors import BadConfig
+from hooke.features.effects import random_directions
 from hooke.intervene import intervene
 from hooke.metrics import concat_sites
 from hooke.model import Model
@@ -64,8 +65,8 @@ def ablate(model: Model, features: Sequence[tuple[Sae, int]], text: str, *, seed
 
         x' = x − f_i W_dec_i       at every token but special ones; what the SAE does not explain of x stays (methods: 5.1)
 
-    The control takes as much away at the same tokens, f_i ‖W_dec_i‖, in a direction drawn by lot. Raises `BadConfig` for no feature, one
-    given twice or a text without a token, `LimitReached` for a text longer than the model's context.
+    The control takes as much away at the same tokens, f_i ‖W_dec_i‖, along a random sum of the SAE's own directions. Raises `BadConfig` for
+    no feature, one given twice or a text without a token, `LimitReached` for a text longer than the model's context.
     """
     names = [f"{sae.name}/{index}" for sae, index in features]
     if not 1 <= len(names) <= _MOST or len(set(names)) < len(names):
@@ -109,8 +110,7 @@ def _silent(model: Model, group: Sequence[tuple[Sae, int]], ids: Int[Tensor, "1 
 def _turned(sae: Sae, index: int, draw: torch.Generator) -> tuple[Sae, int]:
     """The feature with a random direction of the same length in place of its own: active where it is, and writing something else."""
     rows = sae.W_dec.clone()
-    random = torch.randn(rows.shape[1], generator=draw).to(rows)
-    rows[index] = random * (rows[index].norm() / random.norm())
+    rows[index] = random_directions(sae, 1, draw)[0].to(rows) * rows[index].norm()
     return replace(sae, W_dec=rows), index
 
 

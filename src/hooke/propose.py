@@ -11,7 +11,7 @@ from torch import Tensor
 
 from hooke.atlas.records import Estimate
 from hooke.errors import BadConfig
-from hooke.features.effects import EffectSettings, estimate, neutral_contexts, share_above
+from hooke.features.effects import EffectSettings, estimate, neutral_contexts, random_directions, share_above
 from hooke.features.neighbours import logit_lens
 from hooke.model import Model
 from hooke.model.last import LastToken
@@ -75,8 +75,7 @@ def propose(
     features = [i for i in dict.fromkeys(features) if maximum[i] > 0]
     rows = sae.W_dec.float()
     steps = [rows[i] * float(maximum[i]) for i in features]
-    draw = torch.Generator().manual_seed(0)
-    random = torch.nn.functional.normalize(torch.randn(_CONTROLS, rows.shape[1], generator=draw), dim=1).to(rows)
+    random = random_directions(sae, _CONTROLS, torch.Generator().manual_seed(0)).to(rows)
     norms = _norms([float(step.norm()) for step in steps])
     controls = [direction * norm for norm in norms for direction in random]
     found = []

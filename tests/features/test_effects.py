@@ -9,7 +9,7 @@ from scipy.stats import kstest
 
 from hooke import tiny
 from hooke.errors import BadConfig
-from hooke.features.effects import EffectLog, EffectRun, EffectSettings, Meter, estimate, share_above
+from hooke.features.effects import EffectLog, EffectRun, EffectSettings, Meter, estimate, random_directions, share_above
 from hooke.model.last import LastToken
 from hooke.names import Site
 
@@ -97,7 +97,7 @@ def test_random_directions_have_uniform_p_values(model, sae, maximum, tmp_path):
     run = EffectRun(model, sae, maximum, EffectSettings(contexts=4, length=3, controls=99))
     meter = Meter.neutral(model, sae, EffectSettings(contexts=4, length=3))
     draw = torch.Generator().manual_seed(5)
-    unit = torch.nn.functional.normalize(torch.randn(300, sae.d_in, generator=draw), dim=1)
+    unit = random_directions(sae, 300, draw)
     norms = np.exp(np.random.default_rng(1).uniform(np.log(2), np.log(12), 300))
     values = [found.kl.mean() for found in meter.measure(unit * torch.tensor(norms, dtype=torch.float32)[:, None])]
     with EffectLog(tmp_path, run.about) as log:

@@ -2,8 +2,10 @@
 
     x' = x + dose · maximum_i · W_dec_i        at the last token of each context        (methods: 5.1, 5.2)
 
-Which tokens a step raises and lowers most is decided on one half of the contexts, and by how much on the other half. A measurement is a
-line of a log and safe once it is written, so that a run that was stopped goes on.
+Random steps go along random sums of the SAE's own directions, so that they lie in the residual stream as those do: along a direction drawn
+evenly a step as long does many times as much (docs/atlas.md). Which tokens a step raises and lowers most is decided on one half of the
+contexts, and by how much on the other half. A measurement is a line of a log and safe once it is written, so that a run that was stopped
+goes on.
 """
 
 import json
@@ -30,7 +32,7 @@ from hooke.sae import Sae, digest
 
 SHOWN = 6
 """Tokens kept of those raised and of those lowered."""
-_NORMS, _RESAMPLES, _TINY = 8, 1000, 1e-12
+_NORMS, _RESAMPLES, _TINY = 6, 1000, 1e-12
 # Steps measured in one pass: with 32 contexts 256 rows, for which the LM head's weights are read once.
 _ROWS = 256
 _LOG = "effects.jsonl"
@@ -47,7 +49,7 @@ class EffectSettings:
     length: int = 8
     """Tokens of a context."""
     controls: int = 64
-    """Random directions, each measured at lengths from the shortest step of a feature to the longest."""
+    """Random directions (`random_directions`), each measured at lengths from the shortest step of a feature to the longest."""
     seed: int = 0
     """Decides the random directions."""
 
@@ -138,6 +140,12 @@ class _Tally:
 def _moved(tokens: Int[Tensor, " n"], before: Float[Tensor, "batch n"], after: Float[Tensor, "batch n"]) -> tuple[Moved, ...]:
     rise, means = (after - before).double().numpy(force=True), [one.exp().mean(0).tolist() for one in (before, after)]
     return tuple(Moved(token, p, q, estimate(own)) for token, p, q, own in zip(tokens.tolist(), *means, rise.T, strict=True))
+
+
+def random_directions(sae: Sae, count: int, draw: torch.Generator) -> Float[Tensor, "row d_out"]:
+    """`count` directions of length 1 to compare features with: random sums of the SAE's own, which have their second moments."""
+    rows = torch.nn.functional.normalize(sae.W_dec.float().cpu(), dim=1)
+    return torch.nn.functional.normalize(torch.randn(count, len(rows), generator=draw) @ rows, dim=1)
 
 
 def estimate(values: np.ndarray) -> Estimate:
@@ -251,23 +259,24 @@ class EffectRun:
         """All that decides what is measured but the doses, of which more can be measured later."""
         known = {key: value for key, value in asdict(self._settings).items() if key != "doses"}
         frozen = digest(self._frozen) if self._frozen else None
-        return {"format": 1, "sae": digest(self._sae), "model": self._model.name, **known, "frozen": frozen}
+        return {"format": 2, "sae": digest(self._sae), "model": self._model.name, **known, "frozen": frozen}
 
     @cached_property
     def _norms(self) -> np.ndarray:
-        """From the shortest step of any feature at half its maximum to the longest at twice; steps beyond are taken for those."""
-        own = self._length[self._live]
-        return np.geomspace(own.min() / 2, own.max() * 2, _NORMS)
+        """From half a dose of the weakest features to two of the strongest but one in 200; steps beyond are taken for those."""
+        low, high = np.quantile(self._length[self._live], (0.005, 0.995))
+        return np.geomspace(low / 2, high * 2, _NORMS)
 
     def _directions(self) -> dict[str, Float[Tensor, "row d_site"]]:
         """Directions of length 1 to compare with."""
         draw = torch.Generator().manual_seed(self._settings.seed)
-        out = {"random": torch.randn(self._settings.controls, self._sae.W_dec.shape[1], generator=draw)}
+        out = {"random": random_directions(self._sae, self._settings.controls, draw)}
         if self._frozen is not None:
             rows = self._frozen.W_dec.float().cpu()
             alive = (rows.norm(dim=1) > 0).nonzero()[:, 0]
-            out["frozen"] = rows[alive[torch.randperm(len(alive), generator=draw)[: self._settings.controls]]]
-        return {kind: torch.nn.functional.normalize(rows, dim=1) for kind, rows in out.items()}
+            some = rows[alive[torch.randperm(len(alive), generator=draw)[: self._settings.controls]]]
+            out["frozen"] = torch.nn.functional.normalize(some, dim=1)
+        return out
 
     def _work(self, log: EffectLog) -> list[tuple[dict[str, Any], Tensor]]:
         """What is left to measure, the controls first: what a line says beside the measurement, and the step."""
