@@ -23,6 +23,9 @@ import own_home
 import pytest
 from commands import Command
 
+from hooke.model import Model
+from hooke.model.carried import CARRIED
+
 ROOT = Path(__file__).resolve().parent.parent
 HISTORY = {"CHANGELOG.md", "decisions"}
 PAGES = [ROOT / "README.md", *sorted(p for p in (ROOT / "docs").rglob("*.md") if not HISTORY & set(p.relative_to(ROOT).parts))]
@@ -79,6 +82,21 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOOKE_HOME", own_home.another(tmp_path / "home"))
     return tmp_path
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _loaded_once() -> Iterator[None]:
+    """Pages ask for the same carried model again and again; loading it each time would take most of their time."""
+    load, kept = Model.load, dict[tuple[str, str, str], Model]()
+
+    def once(ref: str | Path = "gemma-3-270m", *, dtype: str = "auto", device: str = "cpu", **rest: object) -> Model:
+        key = (str(ref), dtype, device)
+        found = kept.get(key) or load(ref, dtype=dtype, device=device, **rest)
+        return kept.setdefault(key, found) if key[0] in CARRIED else found
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Model, "load", once)
+        yield
 
 
 @pytest.mark.parametrize("page", page_params())

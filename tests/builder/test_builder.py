@@ -126,8 +126,9 @@ def go_little(path: Path, corpus: Corpus, tokens: int = 400, progress=None) -> P
     return go(path, corpus, tokens, progress, [other()], chunk_tokens=80)
 
 
-def test_killed_at_random_moments_it_ends_with_the_same_bytes(corpus, tmp_path):
-    """Twenty times SIGKILL; after each one the atlas that was there before is whole, and in the end the new one is what it should be."""
+@pytest.mark.parametrize("times", [3, pytest.param(20, marks=pytest.mark.exhaustive)])
+def test_killed_at_random_moments_it_ends_with_the_same_bytes(corpus, tmp_path, times):
+    """SIGKILL; after each one the atlas that was there before is whole, and in the end the new one is what it should be."""
     path, after = tmp_path / "atlas.sqlite", tmp_path / "after"
     shutil.copy(go_little(path, corpus), after)
     shutil.copy(go_little(path, corpus, tokens=200), tmp_path / "before")
@@ -138,9 +139,9 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(corpus, tmp_path):
         "from builder import test_builder as t\n"
         "from hooke.text.corpus import Corpus\n"
         "draw, real, kills = random.Random(3), os.fsync, 0\n"
-        "path, text, old, new = map(pathlib.Path, sys.argv[2:])\n"
+        "times, (path, text, old, new) = int(sys.argv[2]), map(pathlib.Path, sys.argv[3:])\n"
         "t.go_little(text.with_name('warm'), Corpus('stories', text)).unlink()\n"  # the compiled code is loaded once for all forks
-        "while kills < 20:\n"
+        "while kills < times:\n"
         "    safe, left = draw.random() < 0.5, iter(range(draw.randrange(1, 14)))\n"
         "    if child := os.fork():\n"
         "        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])\n"
@@ -155,7 +156,7 @@ def test_killed_at_random_moments_it_ends_with_the_same_bytes(corpus, tmp_path):
         "    t.go_little(path, Corpus('stories', text), progress=None if safe else stop)\n"
         "    os._exit(0)\n"
     )
-    arguments = [str(Path(__file__).parent.parent), str(path), str(corpus.path), str(tmp_path / "before"), str(after)]
+    arguments = [str(Path(__file__).parent.parent), str(times), str(path), str(corpus.path), str(tmp_path / "before"), str(after)]
     subprocess.run([sys.executable, "-W", "ignore", "-c", code, *arguments], timeout=300, check=True)
     assert go_little(path, corpus).read_bytes() == after.read_bytes()
     with sqlite3.connect(path) as db:
