@@ -20,7 +20,7 @@ import numpy as np
 from hooke.analysis import Options, Reader
 from hooke.analysis.labelled_sae import Firings, LabelledSae
 from hooke.analysis.ranking import about_standing, diverse, standing, topicality
-from hooke.analysis.summary import weigh_topics
+from hooke.analysis.topics import weigh_topics
 
 JUDGED = Path(__file__).with_name("judged_headlines.jsonl")
 SAE = "gemma-3-270m/resid_post.12/4k"

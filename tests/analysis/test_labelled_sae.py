@@ -11,7 +11,7 @@ from hooke import tiny
 from hooke.analysis.labelled_sae import Background, Firings, LabelledSae
 from hooke.analysis.reader import Options
 from hooke.analysis.result import Hit
-from hooke.analysis.summary import topic_evidence
+from hooke.analysis.topics import topic_evidence
 from hooke.atlas.notes import Notes
 from hooke.topics import topic_vectors
 

@@ -15,7 +15,7 @@ from hooke import sanity as gate
 from hooke.analysis.labelled_sae import Background, Firings, LabelledSae, Ranked
 from hooke.analysis.ranking import diverse
 from hooke.analysis.result import Hit, TextResult
-from hooke.analysis.summary import weigh_topics
+from hooke.analysis.topics import weigh_topics
 from hooke.atlas import NO_MEANING, Feature
 from hooke.atlas.notes import Notes
 from hooke.errors import BadConfig, BadFile, unknown
