@@ -7,6 +7,8 @@ import time
 import numpy as np
 import planted
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from served import desk as make_desk
 from served import tiny_microscope
@@ -16,7 +18,9 @@ from hooke.atlas import Atlas, Name
 from hooke.explain.kinds import kind_of
 from hooke.explain.rules.phrasing import reworded
 from hooke.serve.library import SORTS, Library, Wanted
+from hooke.serve.microscope import PART, Microscope
 from hooke.serve.session import API
+from hooke.text.meaning import MiniLM
 
 SAE = "tiny/resid_post.0/64"
 
@@ -175,6 +179,82 @@ def test_one_feature_on_every_token(desk):
 )
 def test_too_much_or_the_wrong_thing(desk, body, status):
     assert desk.ask("POST", f"{API}/analyze", body)[0] == status
+
+
+def test_a_long_text_comes_in_parts_that_put_together_are_the_text(desk):
+    line = "the bank and the storm  of the judge"
+    text = "\n".join([line] * 400)
+    events = [told for name, told in desk.stream("/analyze", {"texts": ["the goal", text], "top": 3}) if name == "text"]
+    assert [(told["index"], told["part"], told["parts"]) for told in events] == [
+        (0, 0, 1),
+        *((1, i, len(events) - 1) for i in range(len(events) - 1)),
+    ]
+    parts = [told["result"] for told in events[1:]]
+    assert len(parts) > 2
+    assert "".join(part["text"] for part in parts) == text
+    assert all(len(part["tokens"]) <= PART and not part["truncated"] for part in parts)
+    assert all(part["text"].endswith("\n") for part in parts[:-1])
+    assert {hit["index"] for hit in parts[1]["features"]} & {list(tiny.concepts).index("finance")}
+
+
+@given(st.text(alphabet="ab \nbank", max_size=6000))
+@settings(max_examples=20, deadline=None)
+def test_parts_are_the_text(text):
+    microscope = Microscope(tiny.model(), [tiny.sae()], [SAE])
+    parts = microscope.parts(text)
+    assert "".join(parts) == text
+    assert len(parts) == 1 or all(len(microscope.tokenize([part])[0]) <= PART + 1 for part in parts)
+
+
+def test_two_tabs_do_not_overwrite_each_other(desk):
+    path = f"{API}/notes/{SAE}/11"
+    seen = desk.ask("GET", path)[1]["etag"]
+    assert desk.get(f"/features/{SAE}/11")["etag"] == seen
+    status, first, _ = desk.ask("PUT", path, {"note": "of the first tab"}, If_Match=f'"{seen}"')
+    assert status == 200
+    status, told, _ = desk.ask("PUT", path, {"note": "of the second"}, If_Match=f'"{seen}"')
+    assert (status, told["type"]) == (412, "urn:hooke:problem:changed")
+    assert desk.ask("GET", path)[1] == first
+    assert desk.ask("PUT", path, {"note": ""}, If_Match=first["etag"])[0] == 200
+
+
+def test_a_text_too_long_for_an_address_is_kept(desk):
+    text = "A long text. \u202e" * 60
+    status, kept, _ = desk.ask("POST", f"{API}/saved", {"text": text})
+    assert status == 200
+    assert desk.get(f"/saved/{kept['id']}")["text"] == text
+    assert desk.ask("POST", f"{API}/saved", {"text": text})[1] == kept
+    assert desk.ask("GET", f"{API}/saved/0123")[0] == 404
+    assert desk.ask("POST", f"{API}/saved", {"text": "a" * 200_001})[0] == 400
+    document = desk.get("/notes")
+    assert [row["id"] for row in document["saved"]] == [kept["id"]]
+    spoilt = document | {"saved": [{"text": 3, "changed": "now"}]}
+    assert desk.ask("POST", f"{API}/notes", spoilt)[0] == 422
+
+
+def test_finding_by_meaning_is_said_to_be_missing_or_waits_for_the_names(desk, monkeypatch):
+    status, told, _ = desk.ask("GET", f"{API}/search?q=money&in=meaning")
+    assert (status, "hooke[semantic]" in told["detail"]) == (404, True)
+    monkeypatch.setattr("hooke.serve.meaning.has_encoder", lambda: True)
+    monkeypatch.setattr("hooke.atlas.meaning.MiniLM", LettersEncoder)
+    deadline = time.monotonic() + 20
+    while (answer := desk.ask("GET", f"{API}/search?q=sport&in=meaning&limit=3"))[0] == 429:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    hits = answer[1]["hits"]
+    assert hits[0]["name"] == f"{SAE}/{list(tiny.concepts).index('sport')}"
+    assert [hit["found_in"] for hit in hits] == [["meaning"]] * len(hits)
+
+
+class LettersEncoder(MiniLM):
+    """Texts as counts of their letters."""
+
+    def __init__(self):
+        pass
+
+    def encode(self, texts):
+        counts = np.array([[text.count(chr(97 + i)) for i in range(26)] for text in texts], np.float32).reshape(-1, 26)
+        return counts / np.maximum(np.linalg.norm(counts, axis=1, keepdims=True), 1e-9)
 
 
 def test_a_mistake_inside_a_stream_is_an_event(desk):

@@ -5,6 +5,7 @@ Needs a Chromium; where there is none these are skipped.
 
 import itertools
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -170,6 +171,37 @@ def test_typing_reads_and_the_last_text_counts(seen):
     expect(page.locator(".hit").filter(has_text="finance")).to_be_visible()
     box.fill("")
     expect(page.locator(".tokens")).to_have_count(0)
+
+
+def test_a_long_text_has_a_short_address_and_comes_in_parts(seen):
+    page = seen.open("/")
+    text = "the bank and the storm of the judge\n" * 400
+    page.get_by_label("Text to read").fill(text)
+    page.get_by_role("button", name="one text").click()
+    expect(page.locator(".texts")).to_contain_text("parts, each by itself")
+    expect(page).to_have_url(re.compile(r"[?&]id=[0-9a-f]{16}"))
+    expect(page.locator(".controls .bar")).to_have_count(0)
+    kept = page.url.removeprefix(seen._base)
+    page.get_by_role("button", name="clear").click()
+    expect(page).not_to_have_url(re.compile("id="))
+    page = seen.open(kept)
+    expect(page.get_by_label("Text to read")).to_have_value(text)
+    seen.open("/?id=0123")
+    expect(page.get_by_role("alert")).to_contain_text("another machine")
+
+
+def test_a_second_tab_is_told_and_keeps_what_was_typed(seen, desk):
+    page = seen.open(f"/f/{SAE}/10")
+    page.get_by_label("A note").fill("typed here")
+    desk.ask("PUT", f"{API}/notes/{SAE}/10", {"label": "from elsewhere"})
+    page.get_by_role("button", name="keep").click()
+    expect(page.locator(".yours [role=status]")).to_contain_text("another tab")
+    expect(page.get_by_label("Your name for it")).to_have_value("from elsewhere")
+    expect(page.get_by_label("A note")).to_have_value("typed here")
+    page.get_by_role("button", name="keep").click()
+    expect(page.locator(".yours [role=status]")).to_have_text("kept")
+    assert desk.get(f"/notes/{SAE}/10")["written"] == {"star": False, "label": "from elsewhere", "note": "typed here"}
+    desk.ask("PUT", f"{API}/notes/{SAE}/10", {"label": "", "note": ""})
 
 
 def test_by_keyboard_alone(seen):

@@ -1,9 +1,10 @@
 """Notes: stars, notes, labels and lists of one's own, in a file apart from every atlas, so that they outlive a rebuild."""
 
 import contextlib
+import hashlib
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,14 @@ from typing import Any
 from hooke.atlas import notes_schema as schema
 from hooke.atlas.feature import Written
 from hooke.atlas.records import SaeEntry
-from hooke.errors import BadConfig, BadFile, Busy, LimitReached, quoted
+from hooke.errors import BadConfig, BadFile, Busy, LimitReached, UnknownName, quoted
 from hooke.files import data_dir, write_error
 from hooke.text.marks import stripped
 
-MAX_NOTE, MAX_LABEL, MAX_LIST = 20_000, 200, 80
-"""Characters of a note, of a label and of a list's name."""
+MAX_NOTE, MAX_LABEL, MAX_LIST, MAX_SAVED = 20_000, 200, 80, 200_000
+"""Characters of a note, of a label, of a list's name, and of a text that an address stands for."""
+MOST_SAVED = 200
+"""Such texts that are kept, the newest."""
 _WAIT = 5.0
 _FORMAT = "hooke notes"
 _IN_LIST = ("list", "digest", "sae", "index", "changed")
@@ -102,6 +105,30 @@ class Notes:
             with _transaction(db):
                 db.execute(schema.DELIST if out else schema.ENLIST, values)
 
+    def save(self, text: str) -> str:
+        """Keep a text that is too long for an address, and give the short name by which `saved` finds it; the newest `MOST_SAVED` stay."""
+        text = _checked(text, MAX_SAVED, "text")
+        row = {"id": _short(text), "text": text, "changed": _now()}
+        self._keep([row])
+        return row["id"]
+
+    def saved(self, name: str) -> str:
+        """The text that is kept under `name`. Raises `UnknownName`."""
+        with self._guard():
+            db = self._open(write=False)
+            row = None if db is None or self._version < schema.WITH_SAVED else db.execute(schema.SAVED, {"id": name}).fetchone()
+        if row is None:
+            raise UnknownName(f"no text is kept as {quoted(name)}: this address was made on another machine, or long ago.")
+        return row[0]
+
+    def _keep(self, rows: Sequence[dict[str, str]]) -> None:
+        with self._guard():
+            db = self._open(write=True)
+            assert db is not None
+            with _transaction(db):
+                db.executemany(schema.SAVE, rows)
+                db.execute(schema.FORGET, {"most": MOST_SAVED})
+
     def _listed(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
         with self._guard():
             db = self._open(write=False)
@@ -113,11 +140,13 @@ class Notes:
         with self._guard():
             db = self._open(write=False)
             rows = [] if db is None else db.execute(schema.EXPORT).fetchall()
+            kept = [] if db is None or self._version < schema.WITH_SAVED else db.execute(schema.EXPORT_SAVED).fetchall()
         return {
             "format": _FORMAT,
             "version": schema.VERSION,
             "notes": [dict(zip(names, row, strict=True)) | {"star": bool(row[3])} for row in rows],
             "lists": [dict(zip(_IN_LIST, row, strict=True)) for row in self._listed(schema.EXPORT_LISTS, {})],
+            "saved": [dict(zip(("id", "text", "changed"), row, strict=True)) for row in kept],
         }
 
     def load(self, document: Any) -> int:
@@ -128,6 +157,7 @@ class Notes:
             raise BadFile(f"these notes are of version {quoted(version)}; this version of Hooke reads {schema.VERSION} and older.")
         rows = [_row(row) for row in document["notes"]]
         listed = [_list_row(row) for row in document.get("lists", [])]
+        kept = [_saved_row(row) for row in document.get("saved", [])]
         taken = 0
         with self._guard():
             db = self._open(write=True)
@@ -140,6 +170,8 @@ class Notes:
                         taken += 1
                 for row in listed:
                     db.execute(schema.ENLIST, row)
+        if kept:
+            self._keep(kept)
         return taken
 
     def _open(self, *, write: bool) -> sqlite3.Connection | None:
@@ -242,6 +274,10 @@ def on_network(path: Path) -> bool:
     return bool(inside) and _NETWORK.fullmatch(max(inside)[1]) is not None
 
 
+def _short(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
 def _key(sae: SaeEntry) -> dict[str, Any]:
     return {"digest": sae.digest, "sae": sae.name}
 
@@ -270,8 +306,10 @@ def _fields(found: Any, wanted: Mapping[str, type], what: str) -> None:
         raise BadFile(f"the field 'changed' of a {what}, {quoted(found['changed'], 40)}, {said}; nothing was taken in.")
 
 
-def _is_date(text: str) -> bool:
+def _is_date(text: Any) -> bool:
     """Whether `text` is written as we write dates, which are compared as texts."""
+    if not isinstance(text, str):
+        return False
     try:
         return datetime.fromisoformat(text).astimezone(UTC).isoformat(timespec="seconds") == text
     except (ValueError, OverflowError):
@@ -283,6 +321,14 @@ def _list_row(found: Any) -> dict[str, Any]:
     _fields(found, dict(zip(_IN_LIST, (str, str, str, int, str), strict=True)), "list")
     name = _checked(stripped(found["list"]), MAX_LIST, "name of a list")
     return {key: found[key] for key in ("digest", "sae", "changed")} | {"idx": found["index"], "list": name}
+
+
+def _saved_row(found: Any) -> dict[str, str]:
+    """One text of a document that addresses stand for, under the name that is its digest's."""
+    if not isinstance(found, dict) or not isinstance(found.get("text"), str) or not _is_date(found.get("changed")):
+        raise BadFile("a kept text is spoilt: it needs text and changed; nothing was taken in.")
+    text = _checked(found["text"], MAX_SAVED, "text")
+    return {"id": _short(text), "text": text, "changed": found["changed"]}
 
 
 def _row(found: Any) -> dict[str, Any]:

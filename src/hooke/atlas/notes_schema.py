@@ -23,6 +23,9 @@ MIGRATIONS = (
         PRIMARY KEY (list, digest, sae, idx)
     ) WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE saved (id TEXT PRIMARY KEY, text TEXT NOT NULL, changed TEXT NOT NULL) WITHOUT ROWID;
+    """,
 )
 """Migration ``n`` (from 1) brings a file from ``user_version`` n-1 to n."""
 VERSION = len(MIGRATIONS)
@@ -47,3 +50,10 @@ LISTS_OF = f"SELECT DISTINCT list FROM listed WHERE {_OF} AND idx = :idx ORDER B
 ENLIST = "INSERT OR IGNORE INTO listed (list, digest, sae, idx, changed) VALUES (:list, :digest, :sae, :idx, :changed)"
 DELIST = f"DELETE FROM listed WHERE {_OF} AND idx = :idx AND list = :list"
 EXPORT_LISTS = "SELECT list, digest, sae, idx, changed FROM listed ORDER BY list, sae, digest, idx"
+
+WITH_SAVED = 3
+"""The version from which on texts are kept for addresses."""
+SAVE = "INSERT OR REPLACE INTO saved (id, text, changed) VALUES (:id, :text, :changed)"
+FORGET = "DELETE FROM saved WHERE id NOT IN (SELECT id FROM saved ORDER BY changed DESC, id LIMIT :most)"
+SAVED = "SELECT text FROM saved WHERE id = :id"
+EXPORT_SAVED = "SELECT id, text, changed FROM saved ORDER BY changed, id"

@@ -20,6 +20,7 @@ from hooke.errors import Busy, HookeError
 from hooke.serve.atlas_routes import MAX_AROUND, atlas_routes
 from hooke.serve.guard import MAX_BODY, Guard
 from hooke.serve.library import MAX_ROWS, Library
+from hooke.serve.meaning import has_encoder
 from hooke.serve.microscope import MAX_CHARACTERS, MAX_SAES, MAX_TEXTS, MAX_TOP, check_request
 from hooke.serve.problems import DOCUMENTED, MEDIA_TYPE, Problem, problem, problem_of, unexpected
 from hooke.serve.runs import read_run, read_runs
@@ -42,7 +43,7 @@ LIMITS = {
 """The most of everything that can be asked for."""
 _STREAM: dict[int | str, dict[str, Any]] = {
     200: {
-        "description": "Server-sent events: `meta`, `text` or `trace` for each text, `done`; or `error` with a problem",
+        "description": "Server-sent events: `meta`, `text` for each text or part of one (or `trace`), `done`; or `error` with a problem",
         "content": {"text/event-stream": {"schema": {"type": "string"}}},
     }
 }
@@ -152,7 +153,7 @@ def _about_routes(router: APIRouter, session: Session, library: Library, worker:
         keys = ("model", "tokens", "documents", "topics", "corpora")
         atlases = [{"file": atlas.path.name, **{key: atlas.facts.get(key) for key in keys}} for atlas in library.atlases]
         features = sum(entry.d_sae for entry in library.saes)
-        return reply(About(importlib.metadata.version("hooke"), model, atlases, features, LIMITS, PAGES))
+        return reply(About(importlib.metadata.version("hooke"), model, atlases, features, LIMITS, has_encoder(), PAGES))
 
 
 def _model_routes(router: APIRouter, library: Library, worker: Worker) -> None:
@@ -187,7 +188,7 @@ def named(events: Any, names: dict[str, str]) -> Any:
             for group in ("features", "about", "words"):
                 for hit, row in zip(getattr(value["result"], group), told[group], strict=True):
                     row |= {"own_label": names.get(hit.feature), "tried": not untried(hit)}
-            yield name, {"index": value["index"], "result": told}
+            yield name, value | {"result": told}
         else:
             yield name, value
 

@@ -1,15 +1,20 @@
 """Routes of what the atlases know: SAEs, features, search, notes and lists. None of them needs the model."""
 
+import hashlib
+import json
 from dataclasses import asdict, replace
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from fastapi import APIRouter, Body, Query, Response
+from fastapi import APIRouter, Body, Header, Query, Response
 
+from hooke.atlas.feature import Written
 from hooke.atlas.records import INTERVALS
 from hooke.atlas.search import WHERE, Where
 from hooke.errors import BadConfig
 from hooke.names import SaeName
 from hooke.serve.library import MAX_ROWS, Library, Wanted, title_of
+from hooke.serve.meaning import Meaning
+from hooke.serve.problems import MEDIA_TYPE, problem
 from hooke.serve.schema import (
     Change,
     Examples,
@@ -21,6 +26,8 @@ from hooke.serve.schema import (
     Neighbours,
     Note,
     SaeRow,
+    Saved,
+    SaveRequest,
     SearchPage,
     Stretch,
 )
@@ -43,6 +50,8 @@ def atlas_routes(library: Library, worker: Worker) -> APIRouter:
 
 
 def _list_routes(router: APIRouter, library: Library, worker: Worker) -> None:
+    meaning = Meaning(library)
+
     @router.get("/saes", response_model=list[SaeRow], summary="Every SAE that an atlas knows")
     def saes() -> Response:
         return reply([_sae_row(library, entry.name, worker) for entry in library.saes])
@@ -69,13 +78,19 @@ def _list_routes(router: APIRouter, library: Library, worker: Worker) -> None:
     @router.get("/search", response_model=SearchPage, summary="Features by words")
     def search(
         q: Annotated[str, Query(description='Words, "a phrase", a beginning*, -without.', max_length=1000)],
-        among: Annotated[list[Where], Query(alias="in", description="Where the words may stand.")] = [],  # noqa: B006
+        among: Annotated[
+            list[Where | Literal["meaning"]],
+            Query(alias="in", description="Where the words may stand; `meaning`: names that mean it."),
+        ] = [],  # noqa: B006
         sae: Annotated[list[str], Query(description="Names, sites or layers of SAEs.")] = [],  # noqa: B006
         limit: int = 40,
     ) -> Response:
         if not 1 <= limit <= MAX_ROWS:
             raise BadConfig(f"limit {limit} cannot be; from 1 to {MAX_ROWS} features are found at a time.")
-        found = library.search(q, tuple(sae), among, limit)
+        if "meaning" in among:
+            found = meaning.search(q, tuple(sae), limit)
+        else:
+            found = library.search(q, tuple(sae), [place for place in among if place != "meaning"], limit)
         counts = {place: sum(place in hit.found_in for hit in found) for place in WHERE}
         return reply(SearchPage(q, found.hits, found.loosened, counts))
 
@@ -95,7 +110,9 @@ def _feature_routes(router: APIRouter, library: Library) -> None:
             lists = library.notes.lists(entry, index)
         read = entry.facts.get("tokens")
         title = title_of(one)
-        return reply(FeatureHead(one.name, entry.name, index, entry.d_sae, entry.digest, read, title, one.kind, told, lists))
+        return reply(
+            FeatureHead(one.name, entry.name, index, entry.d_sae, entry.digest, read, title, one.kind, told, lists, etag(one.written))
+        )
 
     @router.get(f"{_FEATURE}/examples", response_model=Examples, summary="Examples from every stretch of its range")
     def examples(collection: str, site: str, variant: str, index: int, around: int = 24) -> Response:
@@ -122,7 +139,7 @@ def _note_routes(router: APIRouter, library: Library) -> None:
         entry = library.entry(f"{collection}/{site}/{variant}")
         with library.reading():
             written = library.notes.get(entry, index)
-            return Note(f"{entry.name}/{index}", written, library.notes.lists(entry, index))
+            return Note(f"{entry.name}/{index}", written, library.notes.lists(entry, index), etag(written))
 
     @router.get("/notes", response_model=dict[str, Any], summary="Everything you wrote, as one document")
     def notes() -> Response:
@@ -138,12 +155,33 @@ def _note_routes(router: APIRouter, library: Library) -> None:
     def get_note(collection: str, site: str, variant: str, index: int) -> Response:
         return reply(note(collection, site, variant, index))
 
-    @router.put("/notes/{collection}/{site}/{variant}/{index}", response_model=Note, summary="Star, name or note a feature")
-    def put_note(collection: str, site: str, variant: str, index: int, change: Change) -> Response:
+    @router.put(
+        "/notes/{collection}/{site}/{variant}/{index}",
+        response_model=Note,
+        summary="Star, name or note a feature; with If-Match only what is still as it was read",
+    )
+    def put_note(
+        collection: str, site: str, variant: str, index: int, change: Change, if_match: Annotated[str | None, Header(max_length=100)] = None
+    ) -> Response:
         entry = library.entry(f"{collection}/{site}/{variant}")
         with library.reading():
+            if if_match is not None and if_match.strip('"') != etag(library.notes.get(entry, index)):
+                told = problem(
+                    "changed", 412, "this note was changed since it was read, in another tab or program. Look at it, and keep again."
+                )
+                return Response(told.body(), told.status, media_type=MEDIA_TYPE)
             library.notes.put(entry, index, **asdict(change))
         return reply(note(collection, site, variant, index))
+
+    @router.post("/saved", response_model=Saved, summary="Keep a text that is too long for an address")
+    def save(text: SaveRequest) -> Response:
+        with library.reading():
+            return reply(Saved(library.notes.save(text.text), text.text))
+
+    @router.get("/saved/{name}", response_model=Saved, summary="A text that was kept")
+    def saved(name: str) -> Response:
+        with library.reading():
+            return reply(Saved(name, library.notes.saved(name)))
 
     @router.get("/lists", response_model=Lists, summary="Your lists")
     def lists() -> Response:
@@ -164,6 +202,11 @@ def _note_routes(router: APIRouter, library: Library) -> None:
         with library.reading():
             library.notes.enlist(name, library.entry(f"{collection}/{site}/{variant}"), index, out=True)
         return reply(note(collection, site, variant, index))
+
+
+def etag(written: Written) -> str:
+    """Changes whenever what is written does."""
+    return hashlib.sha256(json.dumps(asdict(written)).encode()).hexdigest()[:16]
 
 
 def _sae_row(library: Library, name: str, worker: Worker) -> SaeRow:

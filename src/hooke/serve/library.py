@@ -148,7 +148,7 @@ class Library:
                 for atlas in asked
             ]
         whole = [one for one in found if not one.loosened and one.hits] or found
-        hits = [_worded(one.hits[rank]) for rank in range(limit) for one in whole if rank < len(one.hits)]
+        hits = [worded(one.hits[rank]) for rank in range(limit) for one in whole if rank < len(one.hits)]
         return SearchResult(hits[:limit], text, bool(found) and all(one.loosened for one in whole))
 
     @cached_property
@@ -292,7 +292,8 @@ def _title(title: str | None, written: Written, named: Name | None) -> str | Non
     return title if whose or not title else reworded(title)
 
 
-def _worded(hit: SearchHit) -> SearchHit:
+def worded(hit: SearchHit) -> SearchHit:
+    """A hit under its name in short."""
     return replace(hit, title=_title(hit.title, hit.written, hit.named))
 
 

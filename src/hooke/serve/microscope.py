@@ -1,5 +1,6 @@
 """Microscope: a model with its SAEs, reading texts for the page; every pass can be stopped between two layers."""
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
 MAX_TEXTS, MAX_CHARACTERS, MAX_TOP, MAX_SAES = 2000, 200_000, 100, 16
 """The most texts, characters in all of them, features of each and SAEs that one request may ask for."""
 _READERS = 8
+PART = 1000
+"""Tokens from which on a text is read in parts, each by itself, so that the first shows while the rest is read."""
 
 
 class Cancelled(Exception):
@@ -83,18 +86,40 @@ class Microscope:
         ]
 
     def analyze(self, texts: Sequence[str], saes: Sequence[str], top: int) -> Iterator[tuple[str, Any]]:
-        """``meta``, a ``text`` for each of `texts` as soon as it is read, and ``done`` with what they have in common."""
+        """``meta``, a ``text`` for each of `texts` as soon as it is read, and ``done`` with what they have in common.
+
+        A text of more than `PART` tokens comes as several ``text`` events, one for each ``part`` of its ``parts``.
+        """
         from hooke.analysis import conclude
 
         reader = self._reader(tuple(saes or self.default), top)
         yield "meta", {"model": self.model.name, "saes": [labelled.sae.name for labelled in reader.labelled_saes], "texts": len(texts)}
         results: list[TextResult] = []
-        for result in reader.read(texts):
-            yield "text", {"index": len(results), "result": result}
-            results.append(replace(result, text="", tokens=[]))
+        owners: list[int] = []
+        for index, text in enumerate(texts):
+            parts = self.parts(text)
+            for part, result in enumerate(reader.read(parts)):
+                yield "text", {"index": index, "part": part, "parts": len(parts), "result": result}
+                results.append(replace(result, text="", tokens=[]))
+                owners.append(index)
         self._look_up()
         found = asdict(conclude(reader, results))
+        for topic in found["topics"]:
+            topic["texts"] = sorted({owners[i] for i in topic["texts"]})
         yield "done", {key: found[key] for key in ("model", "saes", "topics", "limits")}
+
+    def parts(self, text: str) -> list[str]:
+        """A text in pieces of at most `PART` tokens that put together are the text, cut at a line's end or a space where there is one."""
+        pieces = self.tokenize([text])[0] if len(text) > PART else []
+        if len(pieces) <= PART:
+            return [text]
+        cuts = [0]
+        while len(pieces) - cuts[-1] > PART:
+            last = cuts[-1] + PART
+            near = range(last, last - PART // 2, -1)
+            at_line = next((i for i in near if pieces[i - 1].endswith("\n")), None)
+            cuts.append(at_line or next((i for i in near if pieces[i][:1].isspace()), last))
+        return ["".join(pieces[low:high]) for low, high in itertools.pairwise([*cuts, len(pieces)])]
 
     def trace(self, texts: Sequence[str], feature: str) -> Iterator[tuple[str, Any]]:
         """What one feature does on every token of each text: ``meta``, ``trace`` by text, ``done``."""

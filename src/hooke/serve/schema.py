@@ -37,6 +37,8 @@ class About:
     """Features in all of them."""
     limits: dict[str, int]
     """The most of everything that can be asked for."""
+    meaning: bool
+    """Whether features can be found by meaning: whether the sentence encoder is installed."""
     pages: dict[str, bool]
     """Which pages there are; those of later versions stand at false."""
 
@@ -151,6 +153,8 @@ class FeatureHead:
     """What ``hooke feature --json`` prints, less ``intervals`` and ``misses``."""
     lists: list[str]
     """Lists of yours that it is in."""
+    etag: str
+    """Of what you wrote, for If-Match."""
 
 
 @dataclass(frozen=True)
@@ -217,6 +221,8 @@ class Note:
     """Star, note and label."""
     lists: list[str]
     """Lists it is in."""
+    etag: str
+    """For If-Match: changes whenever what is written does."""
 
 
 @dataclass(frozen=True)
@@ -323,6 +329,24 @@ class Change:
     """A note; empty takes it away."""
     label: str | None = None
     """Your own name; empty takes it away."""
+
+
+@dataclass
+class SaveRequest:
+    """A text to keep."""
+
+    text: str
+    """The text."""
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A text that an address stands for."""
+
+    id: str
+    """What stands in the address."""
+    text: str
+    """The text."""
 
 
 @dataclass

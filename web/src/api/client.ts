@@ -1,6 +1,6 @@
 // Every call the page makes. All go to the server it came from; a problem becomes an error with the server's own sentence.
 import type {
-  About, FeatureHead, FeaturePage, Lists, Note, Context, ReadEvent, Relative, RunDetail, RunRow, SaeRow, SearchPage, Stretch,
+  About, FeatureHead, FeaturePage, Lists, Note, Context, ReadEvent, Relative, RunDetail, RunRow, SaeRow, Saved, SearchPage, Stretch,
 } from "./types";
 
 const BASE = "/api/v1";
@@ -30,8 +30,8 @@ async function get<T>(path: string, signal?: AbortSignal): Promise<T> {
   return (await (await call(path, { signal: signal ?? null })).json()) as T;
 }
 
-async function send<T>(method: string, path: string, body: unknown, signal?: AbortSignal): Promise<T> {
-  const init = { method, signal: signal ?? null, headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
+async function send<T>(method: string, path: string, body: unknown, headers: Record<string, string> = {}): Promise<T> {
+  const init = { method, headers: { "Content-Type": "application/json", ...headers }, body: JSON.stringify(body) };
   const answer = await call(path, init);
   return (answer.status === 204 ? undefined : await answer.json()) as T;
 }
@@ -58,7 +58,11 @@ export const api = {
   misses: (name: string) => get<{ passages: Context[] }>(`/features/${name}/near-misses`),
   neighbours: (name: string) => get<{ alike: Relative[]; together: Relative[] }>(`/features/${name}/neighbours`),
   search: (wanted: Query, signal?: AbortSignal) => get<SearchPage>(`/search${query(wanted)}`, signal),
-  write: (name: string, change: { star?: boolean; note?: string; label?: string }) => send<Note>("PUT", `/notes/${name}`, change),
+  /** With `etag`, only what is still as it was when that was given. */
+  write: (name: string, change: { star?: boolean; note?: string; label?: string }, etag?: string) =>
+    send<Note>("PUT", `/notes/${name}`, change, etag ? { "If-Match": `"${etag}"` } : {}),
+  save: (text: string) => send<Saved>("POST", "/saved", { text }),
+  saved: (id: string) => get<Saved>(`/saved/${encodeURIComponent(id)}`),
   notes: () => get<unknown>("/notes"),
   loadNotes: (document: unknown) => send<{ taken: number }>("POST", "/notes", document),
   lists: () => get<Lists>("/lists"),

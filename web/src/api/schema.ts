@@ -201,8 +201,42 @@ export interface paths {
         };
         /** What you wrote about a feature */
         get: operations["get_note"];
-        /** Star, name or note a feature */
+        /** Star, name or note a feature; with If-Match only what is still as it was read */
         put: operations["put_note"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saved": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Keep a text that is too long for an address */
+        post: operations["save"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/saved/{name}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A text that was kept */
+        get: operations["saved"];
+        put?: never;
         post?: never;
         delete?: never;
         options?: never;
@@ -335,6 +369,8 @@ export interface components {
             limits: {
                 [key: string]: number;
             };
+            /** Meaning */
+            meaning: boolean;
             /** Pages */
             pages: {
                 [key: string]: boolean;
@@ -548,6 +584,8 @@ export interface components {
             feature: components["schemas"]["Feature"];
             /** Lists */
             lists: string[];
+            /** Etag */
+            etag: string;
         };
         /**
          * FeaturePage
@@ -752,6 +790,8 @@ export interface components {
             written: components["schemas"]["Written"];
             /** Lists */
             lists: string[];
+            /** Etag */
+            etag: string;
         };
         /**
          * OutputToken
@@ -857,6 +897,24 @@ export interface components {
             digest: string;
             /** Ready */
             ready: boolean;
+        };
+        /**
+         * SaveRequest
+         * @description A text to keep.
+         */
+        SaveRequest: {
+            /** Text */
+            text: string;
+        };
+        /**
+         * Saved
+         * @description A text that an address stands for.
+         */
+        Saved: {
+            /** Id */
+            id: string;
+            /** Text */
+            text: string;
         };
         /**
          * Score
@@ -1033,6 +1091,8 @@ export type RunDetail = components['schemas']['RunDetail'];
 export type RunRow = components['schemas']['RunRow'];
 export type Runs = components['schemas']['Runs'];
 export type SaeRow = components['schemas']['SaeRow'];
+export type SaveRequest = components['schemas']['SaveRequest'];
+export type Saved = components['schemas']['Saved'];
 export type Score = components['schemas']['Score'];
 export type SearchHit = components['schemas']['SearchHit'];
 export type SearchPage = components['schemas']['SearchPage'];
@@ -1216,8 +1276,8 @@ export interface operations {
             query: {
                 /** @description Words, "a phrase", a beginning*, -without. */
                 q: string;
-                /** @description Where the words may stand. */
-                in?: ("label" | "context" | "output")[];
+                /** @description Where the words may stand; `meaning`: names that mean it. */
+                in?: (("label" | "context" | "output") | "meaning")[];
                 /** @description Names, sites or layers of SAEs. */
                 sae?: string[];
                 limit?: number;
@@ -1495,7 +1555,9 @@ export interface operations {
     put_note: {
         parameters: {
             query?: never;
-            header?: never;
+            header?: {
+                "if-match"?: string | null;
+            };
             path: {
                 collection: string;
                 site: string;
@@ -1517,6 +1579,70 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Note"];
+                };
+            };
+            /** @description What was wrong with the request */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    save: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SaveRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Saved"];
+                };
+            };
+            /** @description What was wrong with the request */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    saved: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Saved"];
                 };
             };
             /** @description What was wrong with the request */
@@ -1642,7 +1768,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Server-sent events: `meta`, `text` or `trace` for each text, `done`; or `error` with a problem */
+            /** @description Server-sent events: `meta`, `text` for each text or part of one (or `trace`), `done`; or `error` with a problem */
             200: {
                 headers: {
                     [name: string]: unknown;

@@ -4,6 +4,7 @@ import type { components } from "./schema";
 type S = components["schemas"];
 export type About = S["About"];
 export type SaeRow = S["SaeRow"];
+export type Saved = S["Saved"];
 export type FeatureRow = S["FeatureRow"];
 export type FeaturePage = S["FeaturePage"];
 export type FeatureHead = S["FeatureHead"];
@@ -71,7 +72,7 @@ export interface CarriedTopic {
 
 export type ReadEvent =
   | { event: "meta"; data: { model: string; saes: string[]; texts: number } }
-  | { event: "text"; data: { index: number; result: ReadText } }
+  | { event: "text"; data: { index: number; part: number; parts: number; result: ReadText } }
   | { event: "trace"; data: { index: number; tokens: string[]; values: number[] } }
   | { event: "done"; data: { model: string; saes: ReadSae[]; topics: CarriedTopic[]; limits: string[] } }
   | { event: "error"; data: { title: string; status: number; detail: string } };

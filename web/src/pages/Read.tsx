@@ -1,9 +1,12 @@
 // Read: a text, and what the model noticed in it.
 import { useSignal } from "@preact/signals";
+import type { VNode } from "preact";
+import type { ReadText } from "../api/types";
 import { useEffect } from "preact/hooks";
-import { Choice, Elsewhere, Empty, Failed } from "../parts/Bits";
+import { Bar, Choice, Elsewhere, Empty, Failed } from "../parts/Bits";
 import { Reading } from "../parts/Reading";
-import { go, params, withParams } from "../state/router";
+import { api, type Problem } from "../api/client";
+import { go, params, path, withParams } from "../state/router";
 import { random } from "../state/keys";
 import * as reading from "../state/reading";
 import { about } from "../state/session";
@@ -22,19 +25,35 @@ const EXAMPLES = [
   "Dam burst forces evacuation of three valleys",
 ];
 const SHORT = 500;
+const STILL = 1500;
 
-function useAddress() {
+/** Keeps the address and what is read the same; gives why the text of an address is not to be had. */
+function useAddress(): string | null {
+  const opening = useSignal(false);
+  const lost = useSignal<string | null>(null);
   useEffect(() => {
     const given = params.value.get("t");
+    const id = params.value.get("id");
     if (given !== null) reading.text.value = given;
+    else if (id && !reading.text.value) {
+      opening.value = true;
+      api.saved(id).then((kept) => (reading.text.value = kept.text), (error: Problem) => (lost.value = error.message)).finally(() => (opening.value = false));
+    }
     if (params.value.has("lines")) reading.byLine.value = true;
     const layers = params.value.getAll("sae");
     if (layers.length) reading.saes.value = layers;
   }, []);
   const { text, saes, byLine } = reading;
   useEffect(() => {
-    go(withParams({ t: text.value.length <= SHORT ? text.value : null, sae: saes.value, lines: byLine.value ? "1" : null }), true);
+    if (opening.value) return;
+    const long = text.value.length > SHORT;
+    go(withParams({ t: long ? null : text.value, sae: saes.value, lines: byLine.value ? "1" : null, ...(long ? {} : { id: null }) }), true);
+    if (!long) return;
+    // A long text stands in the address by a short name, once it has been still for a while.
+    const timer = setTimeout(() => void api.save(text.value).then((kept) => path.value === "/" && go(withParams({ id: kept.id }), true), () => undefined), STILL);
+    return () => clearTimeout(timer);
   }, [text.value, saes.value, byLine.value]);
+  return text.value ? null : lost.value;
 }
 
 function take(given: string) {
@@ -44,7 +63,7 @@ function take(given: string) {
 }
 
 export function ReadPage() {
-  useAddress();
+  const lost = useAddress();
   const over = useSignal(false);
   const model = about.value!.model;
   const drop = async (event: DragEvent) => {
@@ -69,6 +88,7 @@ export function ReadPage() {
       <Controls />
       {model.state === "none" && <Empty>This server runs without a model, so no text can be read. <a href="/features">Features</a> and <a href="/search">Search</a> work. To read texts: <code>hooke serve</code> without <code>--model none</code>.</Empty>}
       {model.state === "failed" && <Failed error={model.detail} />}
+      {lost && <Failed error={lost} />}
       {reading.failed.value && <Failed error={reading.failed.value} />}
       <Results />
     </div>
@@ -106,14 +126,20 @@ function Controls() {
       )}
       {reading.text.value && <button type="button" class="quiet" onClick={() => { reading.text.value = ""; document.getElementById("text")?.focus(); }}>clear</button>}
       <span class="soft" role="status">{status()}</span>
+      {reading.running.value && reading.expected() > 1 && (
+        <>
+          <Bar share={reading.texts.value.length / reading.expected()} label="read so far" />
+          <button type="button" class="quiet" onClick={reading.cancel}>stop</button>
+        </>
+      )}
     </div>
   );
 }
 
 function status(): string {
   if (reading.running.value) {
-    const all = reading.pieces().length;
-    return about.value!.model.state === "loading" ? "waiting for the model…" : all > 1 ? `reading ${reading.texts.value.length} of ${all}… Esc stops` : "reading…";
+    const all = reading.expected();
+    return about.value!.model.state === "loading" ? "waiting for the model…" : all > 1 ? `read ${reading.texts.value.length} of ${all}${reading.parts.value > 1 ? " parts" : ""}…` : "reading…";
   }
   return reading.took.value !== null && reading.texts.value.length ? `read in ${number(Math.round(reading.took.value))} ms` : "";
 }
@@ -125,7 +151,8 @@ function Results() {
   return (
     <div class={`results${reading.running.value && !several ? " stale" : ""}`}>
       <div class="texts">
-        {found.map((one, i) => <Reading key={several ? i : "one"} found={one} several={several} />)}
+        {reading.parts.value > 1 && several && <p class="small soft">A long text is read in {reading.parts.value} parts, each by itself: the model does not see the parts before it.</p>}
+        {several ? found.map(card) : <Reading key="one" found={found[0]!} several={false} />}
       </div>
       <aside aria-label="About this reading">
         <Topics several={several} />
@@ -146,6 +173,15 @@ function Results() {
   );
 }
 
+/** One of several texts; the same element each time, so that what is there already is not drawn again when the next comes. */
+function card(found: ReadText): VNode {
+  const known = cards.get(found) ?? <Reading found={found} several />;
+  cards.set(found, known);
+  return known;
+}
+
+const cards = new WeakMap<ReadText, VNode>();
+
 /** Other ways in, while there is no text. */
 function Doors() {
   if (reading.text.value) return null;
@@ -165,12 +201,12 @@ function command(): string {
 
 function Topics({ several }: { several: boolean }) {
   const one = reading.texts.value[0]!;
-  const rows: [string, string, number][] = several
+  const rows: [string, string, number][] = several && reading.parts.value > 1 ? byPart() : several
     ? reading.topics.value.map((topic) => [topic.topic, `${topic.texts.length} text${topic.texts.length === 1 ? "" : "s"}`, topic.texts.length / reading.texts.value.length])
     : one.topics.slice(0, 4).map((topic) => [topic.topic, percent(topic.score), topic.score]);
   return (
     <section>
-      <h2>{several ? "Topics of these texts" : "Topic"}</h2>
+      <h2>{several ? `Topics of ${reading.parts.value > 1 ? "the parts" : "these texts"}` : "Topic"}</h2>
       {rows.length === 0 && <p class="soft">No topic stands out.</p>}
       <ul class="topics">
         {rows.map(([name, said, share]) => (
@@ -179,4 +215,12 @@ function Topics({ several }: { several: boolean }) {
       </ul>
     </section>
   );
+}
+
+/** Topics of a long text by how many of its parts they are of. */
+function byPart(): [string, string, number][] {
+  const tally = new Map<string, number>();
+  for (const part of reading.texts.value) if (part.topic) tally.set(part.topic, (tally.get(part.topic) ?? 0) + 1);
+  const all = reading.texts.value.length;
+  return [...tally].sort((a, b) => b[1] - a[1]).map(([topic, n]) => [topic, `${n} of ${all}`, n / all]);
 }

@@ -1,15 +1,17 @@
 // Search: features by words, as you type.
-import { useLayoutEffect, useRef } from "preact/hooks";
-import { api } from "../api/client";
+import { useLayoutEffect, useRef, useState } from "preact/hooks";
+import { api, type Problem } from "../api/client";
 import type { SearchHit, SearchPage as Found } from "../api/types";
 import { Choice, Elsewhere, Empty, Failed, Trust } from "../parts/Bits";
 import { Label, Shown } from "../parts/Text";
 import { useLoaded } from "../state/load";
 import { go, params, withParams } from "../state/router";
+import { about } from "../state/session";
 import { layerOf, quoted, step } from "../state/words";
 
 const PLACES = [["", "everywhere"], ["label", "names"], ["context", "text they fire on"], ["output", "words they write"]] as const;
 const FOUND: Record<string, string> = { label: "name", context: "text", output: "what it writes", meaning: "meaning" };
+const BUSY = 429;
 const TRY = ["budget", "football", "weather", "court*", "“as well as”"];
 
 export function SearchPage() {
@@ -17,8 +19,10 @@ export function SearchPage() {
   const among = params.value.get("in") ?? "";
   const box = useRef<HTMLInputElement>(null);
   useLayoutEffect(() => box.current?.focus(), []);
+  const [waiting, wait] = useState("");
   const { value, error } = useLoaded<Found | null>(`${words} ${among}`, (signal) =>
-    words.trim() ? api.search({ q: words, in: among ? [among] : [], limit: 60 }, signal) : Promise.resolve(null), words.trim() ? 100 : 0);
+    words.trim() ? patiently(() => api.search({ q: words, in: among ? [among] : [], limit: 60 }, signal), signal, wait) : Promise.resolve(null), words.trim() ? 100 : 0);
+  const places = about.value!.meaning ? [...PLACES, ["meaning", "by meaning"] as const] : PLACES;
   const counts: Record<string, number> = value?.counts ?? {};
   return (
     <div class="search">
@@ -30,22 +34,41 @@ export function SearchPage() {
       </form>
       <div class="bar-row">
         <Choice name="Where the words stand" value={among} onChange={(place) => go(withParams({ in: place }), true)}
-          options={PLACES.map(([key, text]) => [key, key && value && !among ? `${text} ${counts[key] ?? 0}` : text] as const)} />
-        <p class="soft small" role="status">{value ? `${value.hits.length}${value.hits.length === 60 ? " or more" : ""} features` : ""}</p>
+          options={places.map(([key, text]) => [key, key && key !== "meaning" && value && !among ? `${text} ${counts[key] ?? 0}` : text] as const)} />
+        <p class="soft small" role="status">{value && !waiting ? `${value.hits.length}${value.hits.length === 60 ? " or more" : ""} features` : ""}</p>
       </div>
+      {waiting && <p class="soft" role="status">{waiting}</p>}
       {error && <Failed error={error} />}
       {!words.trim() && (
         <>
           <div class="examples" role="group" aria-label="Examples">{TRY.map((text) => <button key={text} type="button" class="chip" onClick={() => go(withParams({ q: text.replace(/[“”]/g, '"') }), true)}>{text}</button>)}</div>
-          <Empty>Words are looked for in the names of features, in the texts they fire on, and in the words they make likelier. All of it lies on this machine.</Empty>
+          <Empty>Words are looked for in the names of features, in the texts they fire on, and in the words they make likelier. All of it lies on this machine.{!about.value!.meaning && <> To find names by what they mean, too: <code>pip install "hooke[semantic]"</code></>}</Empty>
         </>
       )}
       {value?.loosened && value.hits.length > 0 && <p class="soft">No feature has all of these words. These have some of them.</p>}
       {value && value.hits.length === 0 && <Empty>Nothing was found. Try fewer words, or the beginning of one: <code>astron*</code></Empty>}
       <ul class="hits">{value?.hits.map((hit) => <Row key={hit.name} hit={hit} />)}</ul>
-      {value && value.hits.length > 0 && <Elsewhere command={`hooke search ${quoted(words)}${among ? ` --in ${among}` : ""} --json`} json={() => value} />}
+      {value && value.hits.length > 0 && <Elsewhere command={`hooke search ${quoted(words)}${among === "meaning" ? " --meaning" : among ? ` --in ${among}` : ""} --json`} json={() => value} />}
     </div>
   );
+}
+
+/** Asks again while the server is busy, and shows what it is busy with. */
+async function patiently(ask: () => Promise<Found>, signal: AbortSignal, show: (told: string) => void): Promise<Found> {
+  for (;;) {
+    try {
+      const found = await ask();
+      show("");
+      return found;
+    } catch (error) {
+      if ((error as Problem).status !== BUSY || signal.aborted) {
+        show("");
+        throw error;
+      }
+      show((error as Problem).message);
+      await new Promise((done) => setTimeout(done, 1500));
+    }
+  }
 }
 
 function Row({ hit }: { hit: SearchHit }) {

@@ -4,22 +4,30 @@ import { api, type Problem } from "../api/client";
 import type { FeatureHead } from "../api/types";
 import { clean } from "../state/words";
 
+const CHANGED = 412;
+
 export function Yours({ head, changed }: { head: FeatureHead; changed: () => void }) {
   const written = head.feature.written ?? { label: "", note: "", star: false };
   const [label, setLabel] = useState(written.label ?? "");
   const [note, setNote] = useState(written.note ?? "");
   const [list, setList] = useState("");
   const [said, say] = useState("");
+  // What another tab wrote comes in, what is being typed here stays.
+  const [was, setWas] = useState(written);
   useEffect(() => {
-    setLabel(written.label ?? "");
-    setNote(written.note ?? "");
+    if (label === (was.label ?? "")) setLabel(written.label ?? "");
+    if (note === (was.note ?? "")) setNote(written.note ?? "");
+    setWas(written);
   }, [head]);
-  const keep = (done: Promise<unknown>) => void done.then(() => { say("kept"); changed(); }, (error: Problem) => say(error.message));
+  const keep = (done: Promise<unknown>) => void done.then(() => { say("kept"); changed(); }, (error: Problem) => {
+    say(error.message);
+    if (error.status === CHANGED) changed();
+  });
   const dirty = label !== (written.label ?? "") || note !== (written.note ?? "");
   return (
     <section class="yours">
       <h2>Yours</h2>
-      <form onSubmit={(event) => { event.preventDefault(); keep(api.write(head.name, { label, note })); }}>
+      <form onSubmit={(event) => { event.preventDefault(); keep(api.write(head.name, { label, note }, head.etag)); }}>
         <label>Your name for it<input type="text" maxLength={200} dir="auto" value={label} onInput={(event) => { setLabel(event.currentTarget.value); say(""); }} /></label>
         <label>A note<textarea rows={2} maxLength={20000} dir="auto" value={note} onInput={(event) => { setNote(event.currentTarget.value); say(""); }} /></label>
         <button type="submit" disabled={!dirty}>keep</button> <span role="status" class="small soft">{said}</span>

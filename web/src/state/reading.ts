@@ -19,6 +19,8 @@ export const limits = signal<string[]>([]);
 export const through = signal<ReadSae[]>([]);
 export const running = signal(false);
 export const failed = signal<string | null>(null);
+/** Of how many parts a single long text is; 1 for all others. */
+export const parts = signal(1);
 export const took = signal<number | null>(null);
 
 let stop = new AbortController();
@@ -33,6 +35,11 @@ export function cancel(): void {
   clearTimeout(timer);
   stop.abort();
   running.value = false;
+}
+
+/** How many texts, or parts of one, are to be read. */
+export function expected(): number {
+  return parts.value > 1 ? parts.value : pieces().length;
 }
 
 async function read(): Promise<void> {
@@ -51,7 +58,8 @@ async function read(): Promise<void> {
       if (mine.signal.aborted) return;
       if (told.event === "text") {
         found = [...found, told.data.result];
-        if (found.length === 1 || found.length === asked.length || found.length % 5 === 0) texts.value = found;
+        const pieces = asked.length === 1 ? told.data.parts : 1;
+        if (found.length === 1 || pieces > 1 || found.length === asked.length || found.length % 5 === 0) batch(() => { texts.value = found; parts.value = pieces; });
       } else if (told.event === "done") {
         batch(() => {
           topics.value = told.data.topics;
