@@ -21,6 +21,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("src/hooke/cli/atlas_effects.py:effects", "parameters"): "a command's options are its parameters",
     ("src/hooke/cli/diff.py:diff", "parameters"): "a command's options are its parameters",
     ("src/hooke/differences/__init__.py:diff", "parameters"): "how texts are grouped and read, and all but one have a default",
+    ("src/hooke/cli/monitor_make.py:make", "parameters"): "a command's options are its parameters",
     ("src/hooke/cli/eval.py:eval", "parameters"): "a command's options are its parameters",
     ("src/hooke/cli/explain.py:explain", "parameters"): "a command's options are its parameters",
     ("src/hooke/cli/feature.py:feature", "parameters"): "a command's options are its parameters",

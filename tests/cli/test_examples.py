@@ -10,8 +10,13 @@ from hooke import cli
 from hooke.cli import app
 from hooke.cli.atlas import _COMMANDS as OF_ATLASES
 from hooke.cli.examples import EXAMPLES
+from hooke.cli.monitor import _COMMANDS as OF_MONITORS
 
-COMMANDS = {*(name for name in cli._COMMANDS if name != "atlas"), *(f"atlas {name}" for name in OF_ATLASES)}
+COMMANDS = {
+    *(name for name in cli._COMMANDS if name not in ("atlas", "monitor")),
+    *(f"atlas {name}" for name in OF_ATLASES),
+    *(f"monitor {name}" for name in OF_MONITORS),
+}
 
 
 def test_every_command_has_some() -> None:

@@ -34,6 +34,7 @@ _COMMANDS = {
     "finetune": "Fine-tune a trained SAE so that the model predicts with its reconstructions what it predicts without.",
     "harvest": "Write a model's activations over texts to disk, to train on later.",
     "inspect": "Say what an SAE is, without reading its weights; what is not on this machine is fetched.",
+    "monitor": "Raise an alarm on texts of one kind, at a rate of false alarms that was set beforehand.",
     "notes": "List your notes, stars and labels, or carry them to another machine.",
     "open": "Open a feature in the page of the running `hooke serve`.",
     "pull": "Fetch SAEs, to use them later without a network.",

@@ -50,6 +50,11 @@ hooke harvest --corpus news.jsonl.zst --site resid_post.12 --tokens 2M --out act
     "inspect": """
 hooke inspect 12
 hooke inspect org/repo/layer_20 --json""",
+    "monitor make": """
+hooke monitor make labelled.jsonl --by kind --kind clickbait --out clickbait.json""",
+    "monitor run": """
+hooke monitor run clickbait.json headlines.txt
+hooke monitor run clickbait.json - --field title < stream.jsonl""",
     "notes": """
 hooke notes
 hooke notes --export notes.json""",

@@ -1,0 +1,252 @@
+"""Monitors: a few features, and a probe beside them, that raise an alarm on texts of one kind at a rate of false alarms that was set."""
+
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+from hooke.analysis.reader import Glance, Reader
+from hooke.differences.grouping import Grouped
+from hooke.differences.reading import read_pile
+from hooke.differences.statistics import auc, wilson
+from hooke.differences.words import count_words, word_odds
+from hooke.errors import BadConfig, BadFile, DigestMismatch
+from hooke.evals.probes import fit_weights, most_different
+from hooke.files import atomic_write, parse_json
+from hooke.sae import digest
+
+__all__ = ["Drift", "Monitor", "Raised", "Scorer", "make_monitor", "watch"]
+
+FORMAT = "hooke-monitor-1"
+MAX_BYTES = 1 << 22
+_ALIKE = 0.05  # of the mean: what hardly varies is not off by many spreads at once
+MIN_TEXTS = 40
+"""Texts of either kind that a monitor is made from at least: a half to learn, a quarter for the threshold, a quarter to try it on."""
+LIMITS = (
+    "A monitor tells texts like those it was made from. On other texts its rate of false alarms is not known: look at the drift.",
+    "An alarm is a reason to read the text, never a reason to decide about whoever wrote it.",
+)
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """One way to judge a text: a weighted sum that raises an alarm above a threshold."""
+
+    name: str
+    """``features`` or ``probe``."""
+    columns: list[int]
+    """Features whose mean activation is weighed; empty for the probe, which weighs every coordinate of the mean activation."""
+    weights: list[float]
+    """One for each column or coordinate."""
+    offset: float
+    """What is added."""
+    threshold: float
+    """Above it is an alarm."""
+    figures: dict[str, list[float]]
+    """On texts that had no part in it: ``auc``, ``false_alarms`` and ``caught``, each with its 95 % interval."""
+
+    def score(self, values: Float[np.ndarray, "text n"]) -> Float[np.ndarray, " text"]:
+        """How far each text is of the kind, for its values of the columns."""
+        return values @ np.array(self.weights) + self.offset
+
+
+@dataclass(frozen=True)
+class Monitor:
+    """What is looked for, in which model, and how."""
+
+    kind: str
+    """The kind of text that it raises an alarm on."""
+    model: str
+    """Name of the model."""
+    sae: str
+    """The SAE whose features it reads."""
+    sae_sha256: str
+    """Digest of that SAE's weights."""
+    rate: float
+    """Share of other texts that may raise a false alarm."""
+    scorers: list[Scorer]
+    """Features and probe, side by side."""
+    words_auc: list[float]
+    """How well plain words tell the kinds apart, on the same texts, with its interval."""
+    usual: dict[str, list[float]]
+    """Mean and spread of ``tokens``, ``features`` and ``probe`` over the texts that set the threshold, which drift is judged by."""
+    made: dict[str, Any]
+    """With what it was made."""
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON."""
+        with atomic_write(path) as file:
+            file.write(json.dumps({"format": FORMAT, **asdict(self)}, indent=1).encode())
+
+    @classmethod
+    def load(cls, path: Path) -> "Monitor":
+        """The monitor in a file; `BadFile` says what is wrong with one that is none."""
+        try:
+            if path.stat().st_size > MAX_BYTES:
+                raise BadFile(f"{str(path)!r} is larger than a monitor can be.")
+            found = parse_json(path.read_bytes())
+            if found.pop("format", None) != FORMAT:
+                raise BadFile(f"{str(path)!r} is no monitor: make one with `hooke monitor make`.")
+            scorers = [Scorer(**one) for one in found.pop("scorers")]
+            for one in scorers:
+                if not all(isinstance(w, int | float) and np.isfinite(w) for w in (*one.weights, one.offset, one.threshold)):
+                    raise BadFile(f"{str(path)!r} has a weight that is no number.")
+            return cls(scorers=scorers, **found)
+        except OSError as error:
+            raise BadFile(f"{str(path)!r} cannot be read: {error.strerror}.") from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise BadFile(f"{str(path)!r} is no monitor: {str(error)[:200]}.") from error
+
+    def check(self, reader: Reader) -> None:
+        """Raise `DigestMismatch` unless `reader` has the SAE that it was made with."""
+        sae = reader.labelled_saes[0].sae
+        if digest(sae) != self.sae_sha256:
+            raise DigestMismatch(f"the monitor was made with {self.sae}, and the SAE at hand, {sae.name}, has other weights.")
+
+
+def make_monitor(
+    reader: Reader,
+    grouped: Grouped,
+    kind: str,
+    *,
+    rate: float = 0.05,
+    features: int = 8,
+    seed: int = 0,
+    progress: Callable[[int], None] = lambda _: None,
+) -> Monitor:
+    """A monitor for the texts of the group `kind`, against all others of `grouped`.
+
+    Half of the texts, by lot, teach it; the others of a quarter set the threshold, so that at most `rate` of them are above; the last
+    quarter says how it does. Raises `BadConfig` where there are too few texts.
+    """
+    truth = grouped.group == grouped.names.index(kind)
+    if min(truth.sum(), (~truth).sum()) < MIN_TEXTS:
+        raise BadConfig(f"a monitor needs {MIN_TEXTS} texts of its kind and of others; there are {truth.sum()} and {(~truth).sum()}.")
+    pile = read_pile(reader, grouped.texts, progress)
+    learn, hold, fresh = _parts(truth, seed)
+    if not (hold & ~truth).sum() * rate >= 1:
+        raise BadConfig(f"{(hold & ~truth).sum()} texts cannot set a rate of {rate:g} false alarms: give more texts, or allow more.")
+    width = reader.labelled_saes[0].sae.d_sae
+    strength = pile.value[:, :width]
+    columns = most_different(strength[learn], truth[learn], features, selection="effect").tolist()
+    values = {"features": np.asarray(strength[:, columns].todense(), float), "probe": pile.acts.astype(float)}
+    scorers, usual = [], {"tokens": _moments(pile.tokens[hold])}
+    for name, own in values.items():
+        weights, offset = fit_weights(own[learn], truth[learn])
+        score = own @ weights + offset
+        threshold = _threshold(score[hold & ~truth], rate)
+        figures = _figures(score[fresh], truth[fresh], threshold)
+        scorers.append(Scorer(name, columns if name == "features" else [], weights.tolist(), offset, threshold, figures))
+        usual[name] = _moments(score[hold & ~truth])
+    sae = reader.labelled_saes[0].sae
+    made = {"hooke": version("hooke"), "texts": len(truth), "of_its_kind": int(truth.sum()), "seed": seed}
+    words = _words(grouped.texts, truth, learn, fresh)
+    return Monitor(kind, reader.model.name, sae.name, digest(sae), rate, scorers, words, usual, made)
+
+
+@dataclass(frozen=True)
+class Raised:
+    """What a monitor says of one text."""
+
+    alarm: dict[str, bool]
+    """By scorer."""
+    score: dict[str, float]
+    """By scorer; its threshold taken off, so that above 0 is an alarm."""
+    because: list[int]
+    """The features that push most for an alarm, strongest first."""
+
+
+class Drift:
+    """Whether the texts that a monitor reads are like those that its threshold was set on."""
+
+    def __init__(self, monitor: Monitor) -> None:
+        self._monitor, self._sums, self._alarms, self.texts = monitor, dict.fromkeys(monitor.usual, 0.0), {}, 0
+
+    def add(self, tokens: int, raised: Raised) -> None:
+        """Count one text."""
+        self.texts += 1
+        self._sums["tokens"] += tokens
+        for scorer in self._monitor.scorers:
+            self._sums[scorer.name] += raised.score[scorer.name] + scorer.threshold
+            self._alarms[scorer.name] = self._alarms.get(scorer.name, 0) + raised.alarm[scorer.name]
+
+    def report(self) -> dict[str, Any]:
+        """Share of ``alarms`` by scorer, and by how many spreads (``shift``) the mean text is off the usual; empty without texts."""
+        if not self.texts:
+            return {"texts": 0}
+        shift = {
+            name: (self._sums[name] / self.texts - mean) / max(spread, _ALIKE * abs(mean), 1e-9)
+            for name, (mean, spread) in self._monitor.usual.items()
+        }
+        return {"texts": self.texts, "alarms": {name: n / self.texts for name, n in self._alarms.items()}, "shift": shift}
+
+
+def watch(reader: Reader, monitor: Monitor, texts: Iterable[str], drift: Drift) -> Iterator[Raised]:
+    """What a monitor says of each text, in order, one at a time; memory does not grow with them."""
+    monitor.check(reader)
+    for glance in reader.glance(texts):
+        raised = _raised(monitor, glance)
+        drift.add(glance.tokens, raised)
+        yield raised
+
+
+def _raised(monitor: Monitor, glance: Glance) -> Raised:
+    alarm, score, because = {}, {}, []
+    for scorer in monitor.scorers:
+        values = _of(glance, scorer.columns) if scorer.columns else glance.acts.astype(float)
+        own = float(scorer.score(values[None])[0] - scorer.threshold)
+        alarm[scorer.name], score[scorer.name] = own > 0, round(own, 4)
+        if scorer.columns:
+            pushes = values * np.array(scorer.weights)
+            because = [scorer.columns[i] for i in np.argsort(-pushes, kind="stable")[:3] if pushes[i] > 0]
+    return Raised(alarm, score, because)
+
+
+def _of(glance: Glance, columns: Sequence[int]) -> np.ndarray:
+    """Mean activations of some features in a text."""
+    if not glance.fired:
+        return np.zeros(len(columns))
+    known = dict(zip(glance.fired[0].feature.tolist(), glance.fired[0].pooled.tolist(), strict=True))
+    return np.array([known.get(column, 0.0) for column in columns])
+
+
+def _parts(truth: Bool[np.ndarray, " text"], seed: int) -> list[np.ndarray]:
+    """Half of the texts and two quarters, each with its share of either kind."""
+    rng = np.random.default_rng(seed)
+    part = np.zeros(len(truth), int)
+    for kind in (truth, ~truth):
+        own = rng.permutation(np.flatnonzero(kind))
+        part[own] = np.searchsorted([len(own) / 2, len(own) * 3 / 4], np.arange(len(own)), side="right")
+    return [part == n for n in range(3)]
+
+
+def _threshold(others: np.ndarray, rate: float) -> float:
+    """The least score that at most ``rate · (n + 1) − 1`` of n others exceed: a fresh one then does at most that often (conformal)."""
+    allowed = max(0, int(np.floor(rate * (len(others) + 1))) - 1)
+    return float(np.sort(others)[::-1][allowed])
+
+
+def _figures(score: np.ndarray, truth: np.ndarray, threshold: float) -> dict[str, list[float]]:
+    area = auc(score, truth)
+    rows = {"auc": [area.value, area.low, area.high]}
+    for name, own in (("false_alarms", ~truth), ("caught", truth)):
+        found = wilson(np.array([(score[own] > threshold).sum()]), int(own.sum()))
+        rows[name] = [float(found.value[0]), float(found.low[0]), float(found.high[0])]
+    return rows
+
+
+def _words(texts: Sequence[str], truth: np.ndarray, learn: np.ndarray, fresh: np.ndarray) -> list[float]:
+    """How well log-odds of words, learnt on the same texts, tell the same fresh texts apart."""
+    counts, _ = count_words(texts, 2)
+    odds, _ = word_odds(counts, truth & learn, ~truth & learn)
+    found = auc((counts @ odds / np.maximum(np.asarray(counts.sum(1)).ravel(), 1))[fresh], truth[fresh])
+    return [found.value, found.low, found.high]
+
+
+def _moments(values: np.ndarray) -> list[float]:
+    return [float(values.mean()), float(values.std())]

@@ -1,0 +1,106 @@
+"""Monitors on the planted model: the planted kind is caught, false alarms keep to what was set, the file is data."""
+
+import json
+
+import numpy as np
+import planted
+import pytest
+from piles import pile
+
+from hooke import tiny
+from hooke.analysis import Options, Reader
+from hooke.differences.grouping import group, piles
+from hooke.errors import BadConfig, BadFile, DigestMismatch
+from hooke.monitors import Drift, Monitor, make_monitor, watch
+from hooke.monitors import _threshold as threshold
+
+SPORT = list(tiny.concepts).index("sport")
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory) -> Reader:
+    path = planted.write(tmp_path_factory.mktemp("atlas") / "atlas.sqlite", [tiny.sae()])
+    return Reader(tiny.model(), [tiny.sae()], Options(), atlas=path)
+
+
+@pytest.fixture(scope="module")
+def made(reader) -> Monitor:
+    grouped = group(piles([pile("sport", 120, 1.0, 1), pile("sport", 160, 0.0, 2)], ["sport", "rest"], "kind"), "kind")
+    return make_monitor(reader, grouped, "sport", rate=0.1, features=2)
+
+
+def test_what_was_planted_is_caught_by_its_feature(made):
+    features, probe = made.scorers
+    assert SPORT in features.columns
+    for scorer in (features, probe):
+        assert scorer.figures["caught"][0] > 0.9
+        assert scorer.figures["false_alarms"][1] <= 0.1
+    assert made.words_auc[0] > 0.5
+
+
+def test_it_says_the_same_of_fresh_texts_and_of_none(reader, made):
+    texts = [*pile("sport", 30, 1.0, 7), *pile("sport", 30, 0.0, 8)]
+    drift = Drift(made)
+    raised = list(watch(reader, made, texts, drift))
+    alarms = np.array([one.alarm["features"] for one in raised])
+    assert alarms[:30].mean() > 0.9
+    assert alarms[30:].mean() <= 0.3
+    assert raised[0].because[0] == SPORT
+    report = drift.report()
+    assert report["texts"] == 60
+    assert report["alarms"]["features"] == pytest.approx(alarms.mean())
+    assert Drift(made).report() == {"texts": 0}
+
+
+def test_unlike_texts_are_drift(reader, made):
+    drift = Drift(made)
+    list(watch(reader, made, ["goal match team league " * 6] * 5, drift))
+    assert drift.report()["shift"]["tokens"] > 3
+
+
+def test_a_file_is_written_and_read_back(made, tmp_path):
+    made.save(tmp_path / "m.json")
+    assert Monitor.load(tmp_path / "m.json") == made
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{}", '{"format": "hooke-monitor-1"}', '{"format": "hooke-monitor-1", "scorers": [{"name": 1}]}']
+)
+def test_what_is_no_monitor_is_refused(tmp_path, text):
+    (tmp_path / "odd.json").write_text(text)
+    with pytest.raises(BadFile):
+        Monitor.load(tmp_path / "odd.json")
+
+
+def test_a_weight_that_is_no_number(made, tmp_path):
+    made.save(tmp_path / "m.json")
+    found = json.loads((tmp_path / "m.json").read_text())
+    found["scorers"][0]["weights"][0] = "1"
+    (tmp_path / "m.json").write_text(json.dumps(found))
+    with pytest.raises(BadFile, match=r"no number|is no monitor"):
+        Monitor.load(tmp_path / "m.json")
+
+
+def test_another_sae_is_refused(made):
+    from dataclasses import replace
+
+    other = Reader(tiny.model(), [replace(tiny.sae(), b_dec=tiny.sae().b_dec + 1e-3)], Options())
+    with pytest.raises(DigestMismatch, match="has other weights"):
+        list(watch(other, made, ["goal"], Drift(made)))
+
+
+def test_too_few_texts(reader):
+    grouped = group(piles([pile("sport", 20, 1.0, 1), pile("sport", 160, 0.0, 2)], ["sport", "rest"], "kind"), "kind")
+    with pytest.raises(BadConfig, match="there are 20 and 160"):
+        make_monitor(reader, grouped, "sport")
+    grouped = group(piles([pile("sport", 60, 1.0, 1), pile("sport", 60, 0.0, 2)], ["sport", "rest"], "kind"), "kind")
+    with pytest.raises(BadConfig, match=r"cannot set a rate of 0\.01"):
+        make_monitor(reader, grouped, "sport", rate=0.01)
+
+
+def test_the_threshold_lets_fresh_texts_pass_as_often_as_it_says():
+    rng, beyond = np.random.default_rng(0), []
+    for _ in range(2000):
+        scores = rng.normal(size=41)
+        beyond.append(scores[0] > threshold(scores[1:], 0.1))
+    assert 0.07 < np.mean(beyond) <= 0.115
