@@ -83,20 +83,22 @@ def equal(options: argparse.Namespace) -> None:
 def uniform(options: argparse.Namespace) -> None:
     import numpy as np
     import torch
-    from scipy.stats import kstest
+    from scipy.stats import ks_2samp
 
     from hooke.features.effects import EffectSettings, Meter, random_directions, share_above
 
     model, sae = loaded(options)
     meter = Meter.neutral(model, sae, EffectSettings(contexts=options.contexts))
     draw = torch.Generator().manual_seed(options.seed)
-    steps = random_directions(sae, options.draws + 199, draw) * options.norm
+    steps = random_directions(sae, options.draws + options.controls, draw) * options.norm
     kl, began = [], time.process_time()
     for some in steps.split(meter.at_once):
         kl += [found.kl.mean() for found in meter.measure(some)]
-    p = [share_above(value, np.array(kl[:199])) for value in kl[199:]]
-    result = {"draws": options.draws, "controls": 199, "contexts": options.contexts, "norm": options.norm}
-    result |= {"ks_p": float(kstest(p, "uniform").pvalue), "share_at_0.05": float(np.mean(np.array(p) <= 0.05))}
+    controls, draws = np.array(kl[: options.controls]), np.array(kl[options.controls :])
+    p = np.array([share_above(value, controls) for value in draws])
+    result = {key: getattr(options, key) for key in ("draws", "controls", "contexts", "norm", "seed")}
+    # All draws are ranked among the same controls, so that these are a sample too: of two samples, not of one and the uniform law.
+    result |= {"ks_p": float(ks_2samp(draws, controls).pvalue), "share_at_0.05": float(np.mean(p <= 0.05))}
     print(json.dumps(result | {"processor_s": round(time.process_time() - began, 1)}))
 
 
@@ -150,6 +152,7 @@ def main() -> None:
     parser.add_argument("--model", default="gemma-3-270m")
     parser.add_argument("--tokens", type=int, default=16, help="of a continuation")
     parser.add_argument("--draws", type=int, default=1000)
+    parser.add_argument("--controls", type=int, default=500)
     parser.add_argument("--contexts", type=int, default=8)
     parser.add_argument("--norm", type=float, default=2227.0, help="length of a random step; the median of one dose at layer 12")
     parser.add_argument("--seed", type=int, default=0)

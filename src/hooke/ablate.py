@@ -18,6 +18,7 @@ from hooke.sae import Sae
 __all__ = ["Ablation", "Silenced", "ablate"]
 
 _MOST = 32
+_CONTROLS = 4
 
 
 @dataclass(frozen=True)
@@ -33,7 +34,7 @@ class Silenced:
     kl: list[float | None]
     """KL(p ‖ p̂) in nats, p what the model by itself expects, p̂ what it expects without the features."""
     loss_control: list[float | None]
-    """Cross-entropy once as much is taken away at the same places in random directions."""
+    """Cross-entropy once as much is taken away at the same places in random directions: the mean of four draws."""
 
     def rise(self, clean: Sequence[float | None], control: bool = False) -> list[float]:
         """By how much each token is predicted worse than `clean`; 0 where nothing is predicted."""
@@ -65,7 +66,7 @@ def ablate(model: Model, features: Sequence[tuple[Sae, int]], text: str, *, seed
 
         x' = x − f_i W_dec_i       at every token but special ones; what the SAE does not explain of x stays (methods: 5.1)
 
-    The control takes as much away at the same tokens, f_i ‖W_dec_i‖, along a random sum of the SAE's own directions. Raises `BadConfig` for
+    Controls take as much away at the same tokens, f_i ‖W_dec_i‖, along random sums of the SAE's own directions. Raises `BadConfig` for
     no feature, one given twice or a text without a token, `LimitReached` for a text longer than the model's context.
     """
     names = [f"{sae.name}/{index}" for sae, index in features]
@@ -80,18 +81,20 @@ def ablate(model: Model, features: Sequence[tuple[Sae, int]], text: str, *, seed
     groups = [[one] for one in features] + ([list(features)] if len(features) > 1 else [])
     acts = _active(model, features, ids)
     clean = _hidden(model, ids)
-    arms = [(_silent(model, group, ids), _silent(model, [_turned(*one, draw) for one in group], ids)) for group in groups]
-    found = losses(model, clean, [hidden for pair in arms for hidden in pair], ids[0, 1:].to(clean.device))
+    arms = [[group, *([_turned(*one, draw) for one in group] for _ in range(_CONTROLS))] for group in groups]
+    read = [_silent(model, arm, ids) for own in arms for arm in own]
+    found = losses(model, clean, read, ids[0, 1:].to(clean.device))
+    each = range(0, len(read), 1 + _CONTROLS)
     row = lambda values: _row(values, shown)  # noqa: E731
     silenced = [
         Silenced(
             [f"{sae.name}/{index}" for sae, index in group],
             sum(acts[f"{sae.name}/{index}"] for sae, index in group)[shown].tolist(),
-            row(found.cross_entropy[2 * i]),
-            row(found.kl[2 * i].clamp_min(0)),
-            row(found.cross_entropy[2 * i + 1]),
+            row(found.cross_entropy[i]),
+            row(found.kl[i].clamp_min(0)),
+            row(torch.stack(found.cross_entropy[i + 1 : i + 1 + _CONTROLS]).mean(0)),
         )
-        for i, group in enumerate(groups)
+        for i, group in zip(each, groups, strict=True)
     ]
     return Ablation(text, model.name, model.tokenizer.pieces(ids[0, shown].tolist(), begins=True), row(found.clean), silenced)
 
