@@ -1,6 +1,7 @@
 """`hooke ablate`, as people run it, on the planted model."""
 
 import json
+import re
 
 import planted
 import pytest
@@ -43,6 +44,7 @@ def test_texts_and_files_are_read_without_features(hooke, tmp_path):
     first = found["texts"][0]
     assert {len(arm[key]) for arm in first["silenced"] for key in ("loss", "kl", "acts", "loss_control")} == {len(first["tokens"])}
     written = (tmp_path / "page.html").read_text()
+    assert "striker coach team goal" in re.sub(r"<[^>]*>", "", written)
     assert "<script" not in written
     assert "<b>" not in written
     assert err.endswith("Wrote page.html\n")

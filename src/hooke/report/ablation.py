@@ -63,7 +63,9 @@ def _tinted(result: Ablation, arm: Silenced) -> Markup:
         kinds = [f"s{step}"] if (step := _step(rise)) else []
         kinds += ["active"] if active > 0 else []
         said = f"{rise:+.2f} nats" + (f"; the feature is at {active:.3g}" if active > 0 else "")
-        parts.append(tag("span", stripped(piece), class_=" ".join(kinds), title=said) if kinds else join(stripped(piece)))
+        bare = piece.lstrip(" ")
+        shown = tag("span", stripped(bare), class_=" ".join(kinds), title=said) if kinds else join(stripped(bare))
+        parts += [join(piece[: len(piece) - len(bare)]), shown]
     return join(parts)
 
 
