@@ -126,7 +126,7 @@ def assert_safe(source: str) -> Page:
         "fieldset",
         "legend",
     }
-    harmless |= {"details", "summary", "svg", "rect", "circle"}
+    harmless |= {"details", "summary", "svg", "rect", "circle", "text"}
     for tag, attributes in parsed.elements:
         assert tag in harmless, tag
         for name, value in attributes.items():

@@ -14,6 +14,7 @@ from hooke.explain.rules.phrasing import in_full, reworded, shortened
 from hooke.explain.rules.rule import Rule
 from hooke.report.document import document, masthead
 from hooke.report.feature import highlighted
+from hooke.report.topic_map import short, topic_map
 from hooke.text.marks import runs, stripped
 from hooke.text.markup import Markup, join, tag
 
@@ -51,6 +52,7 @@ def page(analysis: Analysis, features: Features | None = None) -> str:
             _chips(analysis) if analysis.topical and analysis.texts else None,
             _texts(analysis, features or {}),
             _topics(analysis) if analysis.topics else None,
+            topic_map(analysis),
         ),
     )
 
@@ -146,19 +148,10 @@ def _chips(analysis: Analysis) -> Markup:
 
     rest = sum(text.topic is None for text in analysis.texts)
     chips = [chip("all", "all", len(analysis.texts))]
-    chips += [chip(k, tag("bdi", _short(topic.topic)), len(topic.texts)) for k, topic in enumerate(analysis.topics)]
+    chips += [chip(k, tag("bdi", short(topic.topic)), len(topic.texts)) for k, topic in enumerate(analysis.topics)]
     if rest:
         chips.append(chip("x", "fits no topic", rest))
     return tag("fieldset", tag("legend", "Show the texts of a topic", class_="vh"), chips, class_="chips")
-
-
-def _short(topic: str) -> str:
-    """A topic by its first words, as the news industry's long names allow.
-
-    >>> _short("economy, business and finance")
-    'economy'
-    """
-    return stripped(topic).partition(",")[0].partition(" and ")[0]
 
 
 def _topics(analysis: Analysis) -> Markup:
@@ -265,7 +258,7 @@ def _topic(text: TextResult, where: int | None) -> Markup:
     own = [score for score in text.topics if score.topic == text.topic]
     others = [score for score in text.topics if score.topic != text.topic and score.score >= MIN_SHARE][:2]
     said = [
-        f"{'nearest' if text.topic is None and not n else 'also'} {_short(other.topic)} {percent(other.score)}"
+        f"{'nearest' if text.topic is None and not n else 'also'} {short(other.topic)} {percent(other.score)}"
         for n, other in enumerate(others)
     ]
     name = (
