@@ -34,7 +34,7 @@ _BLOCK = re.compile(r"^```(\w*)[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _PRINTED = re.compile(r"\n+```text\n(.*?)^```", re.MULTILINE | re.DOTALL)
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 _NOT_RUN = re.compile(r"<!-- not run: \S.* -->\s*\Z")
-_EXAMPLE_LINES = 4
+_EXAMPLE_LINES = 12
 
 
 @dataclass(frozen=True)

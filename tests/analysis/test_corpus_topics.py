@@ -70,6 +70,18 @@ def test_as_many_topics_as_can_be(texts, topics):
         corpus_topics(texts, topics)
 
 
+def test_fewer_words_than_topics_are_said(texts):
+    with pytest.raises(BadConfig, match=r"and \d words that two of them share: .*give more texts"):
+        corpus_topics(texts[:2], 2)
+
+
+def test_features_that_cannot_be_told_apart_make_fewer_topics(texts):
+    """Every text twice, and but two kinds of text: no topic is empty, and nothing is warned of."""
+    found = corpus_topics([texts[0], texts[-1]] * 4, 4)
+    assert 2 <= len(found.topics) <= 4
+    assert all(topic.name and topic.texts for topic in found.topics)
+
+
 def test_texts_that_share_no_word(texts):
     with pytest.raises(BadConfig, match="no word that two of them share"):
         corpus_topics(texts[:1], 2)

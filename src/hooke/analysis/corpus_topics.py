@@ -71,18 +71,20 @@ class CorpusTopics:
 
 
 def corpus_topics(texts: Sequence[TextResult], topics: int = 20, *, seed: int = 0) -> CorpusTopics:
-    """Group what `texts` are about into `topics` topics.
+    """Group what `texts` are about into `topics` topics, fewer where the features' words cannot be told apart so often.
 
     Raises `BadConfig` where they have too few features or words for so many, `Missing` without scikit-learn.
     """
     counts, vocabulary = _count(texts)
     atoms, activity = _atoms(texts)
-    if topics < 2 or topics > min(len(atoms), len(texts)):
+    most = min(len(atoms), len(texts), len(vocabulary))
+    if not 2 <= topics <= most:
         raise BadConfig(
-            f"{topics} topics cannot be made of {len(texts)} texts with {len(atoms)} features of what they are about: ask for at least 2,"
-            f" at most {min(len(atoms), len(texts))}, or give more texts."
+            f"{topics} topics cannot be made of {len(texts)} texts with {len(atoms)} features of what they are about and {len(vocabulary)} "
+            f"words that two of them share: {f'ask for at least 2, at most {most}, or ' if most >= 2 else ''}give more texts."
         )
     vectors = _vectors(activity, counts)
+    topics = max(2, min(topics, len(np.unique(vectors.round(6), axis=0))))
     groups = [_merged(vectors, activity, topics, one) for one in range(seed, seed + _SEEDS)]
     shares = activity @ np.eye(topics)[groups[0]]
     of_text = np.where(shares.any(1), shares.argmax(1), -1)
