@@ -85,6 +85,8 @@ class Meter:
         self.at_once = max(1, _ROWS // self.count)
         """Steps that are best measured together."""
         self._log_p = torch.cat([log_p for _, log_p in model.head.log_probs(contexts.hidden)])
+        self._p = self._log_p.exp()
+        self._entropy = [float(torch.dot(p, log_p)) for p, log_p in zip(self._p, self._log_p, strict=True)]
 
     @classmethod
     def neutral(cls, model: Model, sae: Sae, settings: EffectSettings) -> "Meter":
@@ -94,13 +96,13 @@ class Meter:
     @torch.no_grad()
     def measure(self, steps: Float[Tensor, "row d_site"]) -> Iterator[Measured]:
         """What each of `steps` does."""
-        hidden, tally = self._contexts.hidden_with(steps).flatten(0, 1), _Tally(self._log_p)
+        hidden, tally = self._contexts.hidden_with(steps).flatten(0, 1), _Tally(self._log_p, self._p, self._entropy)
         for rows, log_q in self._head.log_probs(hidden):
             for row, own in zip(range(rows.start, rows.stop), log_q, strict=True):
                 tally.add(row % self.count, own)
                 if row % self.count == self.count - 1:
                     yield tally.measured()
-                    tally = _Tally(self._log_p)
+                    tally = _Tally(self._log_p, self._p, self._entropy)
 
 
 def neutral_contexts(model: Model, sae: Sae, settings: EffectSettings) -> LastToken:
@@ -114,16 +116,18 @@ def neutral_contexts(model: Model, sae: Sae, settings: EffectSettings) -> LastTo
 class _Tally:
     """One step's predictions, taken in context by context."""
 
-    def __init__(self, log_p: Float[Tensor, "batch vocab"]) -> None:
-        self._log_p, self._half = log_p, len(log_p) // 2
+    def __init__(self, log_p: Float[Tensor, "batch vocab"], p: Float[Tensor, "batch vocab"], entropy: Sequence[float]) -> None:
+        """`entropy`: Σ p ln p of each context."""
+        self._log_p, self._p, self._entropy, self._half = log_p, p, entropy, len(log_p) // 2
         self._kl: list[float] = []
         self._up, self._down = torch.zeros_like(log_p[0]), torch.zeros_like(log_p[0])
         self._later: list[Tensor] = []
 
     def add(self, context: int, log_q: Float[Tensor, " vocab"]) -> None:
-        moved, p = log_q - self._log_p[context], self._log_p[context].exp()
-        self._kl.append(max(0.0, -float(torch.dot(p, moved))))
+        p = self._p[context]
+        self._kl.append(max(0.0, self._entropy[context] - float(torch.dot(p, log_q))))
         if context < self._half:
+            moved = log_q - self._log_p[context]
             self._up.addcmul_(log_q.exp(), moved)
             self._down.addcmul_(p, moved, value=-1)
         else:
