@@ -7,9 +7,10 @@ import handmade
 import pytest
 from handmade import FIRST, SECOND
 
-from hooke.atlas import Atlas
+from hooke.atlas import NO_MEANING, TOO_RARE, Atlas, Name
 from hooke.atlas.export import export
 from hooke.atlas.feature import Written
+from hooke.atlas.naming import read_names, write_names
 from hooke.atlas.notes import Notes
 from hooke.errors import BadConfig, UnknownName
 
@@ -108,3 +109,19 @@ def test_nothing_of_yours_is_overwritten(atlas, tmp_path):
         export(atlas, "csv", tmp_path / "x")
     with pytest.raises(UnknownName, match="unknown SAE"):
         export(atlas, "jsonl", tmp_path / "x", saes=["tiny/resid_post.9/8"])
+
+
+def test_names_as_delphi_keeps_explanations(atlas, tmp_path):
+    write_names(tmp_path / "names.jsonl", atlas.saes[FIRST], {2: Name("storms at sea", "topic", score=0.9, low=0.8, high=0.95, n=10)})
+    atlas._names[FIRST] = read_names(tmp_path / "names.jsonl", atlas.saes[FIRST])
+    out = export(atlas, "delphi", tmp_path / "delphi", saes=[FIRST])
+    (source,) = out.iterdir()
+    said = {path.name: json.loads(path.read_text()) for path in (source / "explanations").iterdir()}
+    assert said["layers.3_latent1.txt"] == "launches"  # your own label
+    assert said["layers.3_latent2.txt"] == "storms at sea"
+    assert NO_MEANING not in said.values()
+    labels = atlas.table(FIRST).label
+    assert {int(name.rpartition("latent")[2][:-4]) for name in said} == {
+        2,
+        *(i for i, label in enumerate(labels) if label not in (None, NO_MEANING, TOO_RARE)),
+    }

@@ -1,4 +1,4 @@
-"""Dashboards: features in the file layouts that Neuronpedia exports and SAEDashboard writes."""
+"""Dashboards: features in the file layouts that Neuronpedia exports and SAEDashboard writes, and their names in Delphi's."""
 
 import gzip
 import json
@@ -19,6 +19,7 @@ _WHOLE = 1 << 30
 _SETS = {"resid_post": "res", "resid_pre": "res-pre", "resid_mid": "res-mid", "attn_z": "att", "attn_out": "att-out"}
 _HOOKS = {"resid_post": "hook_resid_post", "resid_pre": "hook_resid_pre", "resid_mid": "hook_resid_mid", "mlp_out": "hook_mlp_out"}
 _HOOKS |= {"attn_out": "hook_attn_out", "attn_z": "attn.hook_z", "mlp_in": "mlp.hook_in"}
+_DELPHI = {"resid_post": "", "mlp_out": ".mlp"}
 _CREATOR = "hooke"
 _RULE, _READ, _OWN = "hooke_rule", "hooke_reading", "hooke_own"
 _TYPES = {
@@ -63,6 +64,25 @@ def write_saedashboard(atlas: Atlas, sae: str, folder: Path, progress: Callable[
     (place / "run_settings.json").write_text(json.dumps(settings, indent=4), "utf-8")
     skipped = {**{k: head[k] for k in ("model_id", "sae_set")}, "layer": str(about.site.layer), "log_sparsity": None, "skipped_indexes": []}
     (place / "skipped_indexes.json").write_text(json.dumps(skipped), "utf-8")
+
+
+def write_delphi(atlas: Atlas, sae: str, folder: Path, progress: Callable[[str], None]) -> None:
+    """What features of one SAE are called as Delphi keeps explanations, to be scored by it: a small file for each feature that has a name.
+
+    Your own label, else a reader's name that may stand first, else the rule's label.
+    """
+    about, entry = _About(atlas, sae), atlas.saes[sae]
+    place = folder / about.source / "explanations"
+    place.mkdir(parents=True)
+    site, read = about.site, atlas.names(sae)
+    hookpoint = f"layers.{site.layer}" + _DELPHI.get(site.kind, f".{site.kind}")
+    own = {index: written.label for index, written in (atlas.notes.of(entry) if atlas.notes else {}).items()}
+    progress(f"{sae}: {entry.d_sae:,} features")
+    for index, label in enumerate(atlas.table(sae).label):
+        rule = None if label in (NO_MEANING, TOO_RARE) else label
+        named = read[index].name if index in read and read[index].stands_first else None
+        if said := own.get(index) or named or rule:
+            (place / f"{hookpoint}_latent{index}.txt").write_text(json.dumps(said, ensure_ascii=False), "utf-8")
 
 
 class _About:

@@ -1,4 +1,4 @@
-"""Export: an atlas' features as JSON Lines, as Parquet, or in the layouts of Neuronpedia and SAEDashboard."""
+"""Export: an atlas' features as JSON Lines, as Parquet, or in the layouts of Neuronpedia, SAEDashboard and Delphi."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hooke.atlas import Atlas
-from hooke.atlas.dashboards import write_neuronpedia, write_saedashboard
+from hooke.atlas.dashboards import write_delphi, write_neuronpedia, write_saedashboard
 from hooke.atlas.feature import Feature
 from hooke.errors import BadConfig, Missing, unknown
 from hooke.files import atomic_folder, atomic_write
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Progress = Callable[[str], None]
-_FOLDERS = {"neuronpedia": write_neuronpedia, "saedashboard": write_saedashboard}
+_FOLDERS = {"neuronpedia": write_neuronpedia, "saedashboard": write_saedashboard, "delphi": write_delphi}
 FORMATS = ("jsonl", "parquet", *_FOLDERS)
 """What an atlas can be exported to."""
 _GROUP = 1024
@@ -26,8 +26,9 @@ def export(atlas: Atlas, to: str, out: Path, *, saes: Sequence[str] = (), progre
     """Write the features of `saes` (all of the atlas') to `out` in one of `FORMATS`, whole or not at all; returns `out`.
 
     ``jsonl`` and ``parquet`` are one file with a row a feature. ``neuronpedia`` is a folder in the layout of its bulk exports,
-    ``saedashboard`` one of batches in a folder for each SAE. Of the notes that `atlas` was opened with, labels go along, beside the atlas'
-    and marked as such, where the format has labels (``saedashboard`` has none); notes and stars stay at home.
+    ``saedashboard`` one of batches in a folder for each SAE, ``delphi`` one of explanations. Of the notes that `atlas` was opened with,
+    labels go along, beside the atlas' and marked as such (in ``delphi`` in their place), where the format has labels (``saedashboard`` has
+    none); notes and stars stay at home.
     """
     if to not in FORMATS:
         raise unknown("format", to, FORMATS)

@@ -11,14 +11,14 @@ from hooke.errors import BadConfig
 
 
 def export(
-    out: Annotated[Path, Parameter(help="The file to write; for neuronpedia and saedashboard a new folder.")],
+    out: Annotated[Path, Parameter(help="The file to write; for neuronpedia, saedashboard and delphi a new folder.")],
     *,
-    to: Annotated[Literal["jsonl", "parquet", "neuronpedia", "saedashboard"], Parameter(help="The format.")] = "jsonl",
+    to: Annotated[Literal["jsonl", "parquet", "neuronpedia", "saedashboard", "delphi"], Parameter(help="The format.")] = "jsonl",
     sae: Annotated[tuple[str, ...], Parameter(negative="", help="Only these SAEs: a name, a site (resid_post.12) or a layer (12).")] = (),
     atlas: Annotated[Path | None, Parameter(help="An atlas file; by default that of the installed pack.")] = None,
     own: Annotated[bool, Parameter(help="Take the labels along that you gave to features, beside the atlas'.")] = True,
 ) -> None:
-    """Write an atlas as JSON Lines or Parquet, or in Neuronpedia's or SAEDashboard's layout."""
+    """Write an atlas as JSON Lines or Parquet, in Neuronpedia's or SAEDashboard's layout, or its names in Delphi's."""
     from hooke.atlas.export import export as write
     from hooke.atlas.search import chosen
     from hooke.cli.atlases import knowing, of_packs, open_atlases
