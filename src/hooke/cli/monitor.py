@@ -4,10 +4,8 @@ from cyclopts import App
 
 from hooke.cli.examples import epilogue
 
-monitor = App(
-    name="monitor", help="Raise an alarm on texts of one kind, at a rate of false alarms that was set; features and a probe side by side."
-)
-"""Raise an alarm on texts of one kind, at a rate of false alarms that was set; features and a probe side by side."""
+monitor = App(name="monitor", help="Raise an alarm on texts of one kind, at a rate of false alarms that was set beforehand.")
+"""Raise an alarm on texts of one kind, at a rate of false alarms that was set beforehand."""
 
 _COMMANDS = {
     "make": "Make a monitor from labelled texts: learn, set the threshold, and try it, each on texts of its own.",
