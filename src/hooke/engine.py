@@ -1,4 +1,8 @@
-"""Engine: items shared out to threads or processes. Each is worked out on its own, so how they are shared changes nothing."""
+"""Engine: items shared out to threads or processes. Each is worked out on its own, so how they are shared changes nothing.
+
+What is to be done is always a function, the data that all of its calls share, and the items: nothing is caught in a closure, so that the
+same call could be made where nothing is shared but what is sent.
+"""
 
 import contextlib
 import gc
@@ -18,12 +22,14 @@ from threadpoolctl import threadpool_limits
 
 from hooke.errors import HookeError
 
+Shared = TypeVar("Shared")
+Item = TypeVar("Item")
 T = TypeVar("T")
 
 _PARTS_EACH = 4
 _AHEAD = 8
 _WORTH_IT = 256
-"""So many features are worth processes of their own."""
+"""So many items are worth processes of their own."""
 _HERE = 4
 """So many of them are worked out before: what they load and compile need not be loaded in every process."""
 
@@ -45,17 +51,18 @@ def in_parts(start: np.ndarray, workers: int, work: Callable[[int, int], object]
         list(pool.map(work, edges[:-1].tolist(), edges[1:].tolist()))
 
 
-def in_order(work: Callable[[int], T], count: int, workers: int) -> Iterator[T]:
-    """``work(0)``, ``work(1)`` ... of `count`, in order, from so many threads, which are never more than a few features ahead."""
+def in_order(work: Callable[[Shared, Item], T], shared: Shared, items: Sequence[Item], workers: int) -> Iterator[T]:
+    """``work(shared, item)`` of each item, in order, from so many threads, which are never more than a few items ahead."""
     if workers <= 1:
         with _one_blas_thread():
-            yield from map(work, range(count))
+            for item in items:
+                yield work(shared, item)
         return
     pool, waiting = ThreadPoolExecutor(workers), deque[Future[T]]()
     try:
         with _one_blas_thread():
-            for number in range(count):
-                waiting.append(pool.submit(work, number))
+            for item in items:
+                waiting.append(pool.submit(work, shared, item))
                 if len(waiting) == workers * _AHEAD:
                     yield waiting.popleft().result()
             while waiting:
@@ -64,28 +71,28 @@ def in_order(work: Callable[[int], T], count: int, workers: int) -> Iterator[T]:
         pool.shutdown(cancel_futures=True)
 
 
-def in_processes(work: Callable[[int], T], count: int, workers: int) -> Iterator[T]:
+def in_processes(work: Callable[[Shared, Item], T], shared: Shared, items: Sequence[Item], workers: int) -> Iterator[T]:
     """The same from so many processes, which do not wait for each other as threads of Python do.
 
-    They are split off this process as it is now: what `work` changes is lost, and it must not use torch, whose threads are not split off
-    with it. They end when nobody listens any more, even if this process is killed. Where there are few features, or the system is not
-    known to be safe to split (only Linux is), threads do the work.
+    They are split off this process as it is now, `shared` with it: what `work` changes is lost, and it must not use torch, whose threads
+    are not split off. They end when nobody listens any more, even if this process is killed. Where there are few items, or the system is
+    not known to be safe to split (only Linux is), threads do the work.
     """
-    if workers <= 1 or count < _WORTH_IT or sys.platform != "linux" or multiprocessing.current_process().daemon:
-        yield from in_order(work, count, workers)
+    if workers <= 1 or len(items) < _WORTH_IT or sys.platform != "linux" or multiprocessing.current_process().daemon:
+        yield from in_order(work, shared, items, workers)
         return
-    yield from in_order(work, _HERE, 1)
+    yield from in_order(work, shared, items[:_HERE], 1)
     context = multiprocessing.get_context("fork")
     pipes = [context.Pipe(duplex=False) for _ in range(workers)]
-    shares = [range(_HERE + own, count, workers) for own in range(workers)]
-    processes = [context.Process(target=_serve, args=(work, share, pipes, own), daemon=True) for own, share in enumerate(shares)]
+    shares = [items[_HERE + own :: workers] for own in range(workers)]
+    processes = [context.Process(target=_serve, args=(work, shared, share, pipes, own), daemon=True) for own, share in enumerate(shares)]
     try:
         with _one_blas_thread():
             for process in processes:
                 process.start()
         for _, theirs in pipes:
             theirs.close()
-        for number in range(_HERE, count):
+        for number in range(_HERE, len(items)):
             yield _received(pipes[(number - _HERE) % workers][0])
     finally:
         for ours, theirs in pipes:
@@ -114,8 +121,10 @@ def _received(pipe: Connection) -> Any:
     return result
 
 
-def _serve(work: Callable[[int], T], numbers: Sequence[int], pipes: Sequence[tuple[Connection, Connection]], own: int) -> None:
-    """What a process does: send what comes of each of `numbers`, until it is told that nobody listens."""
+def _serve(
+    work: Callable[[Shared, Item], T], shared: Shared, items: Sequence[Item], pipes: Sequence[tuple[Connection, Connection]], own: int
+) -> None:
+    """What a process does: send what comes of each of its `items`, until it is told that nobody listens."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the listener hears it, and stops listening
     gc.disable()  # it would touch, and so copy, all that is shared
     for place, (theirs, ours) in enumerate(pipes):
@@ -124,9 +133,9 @@ def _serve(work: Callable[[int], T], numbers: Sequence[int], pipes: Sequence[tup
             ours.close()
     out = pipes[own][1]
     with contextlib.suppress(BrokenPipeError):
-        for number in numbers:
+        for item in items:
             try:
-                result = work(number)
+                result = work(shared, item)
             except Exception as error:
                 out.send((False, _sendable(error)))
                 return

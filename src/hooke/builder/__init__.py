@@ -30,7 +30,7 @@ from hooke.features.events import Events
 from hooke.features.examples import choose, example_at
 from hooke.features.near_misses import NearMissFinder
 from hooke.features.neighbours import LogitLens, Nearest, decoder_neighbours, logit_lens, stride_for, together
-from hooke.features.statistics import statistics
+from hooke.features.statistics import Statistics, statistics
 from hooke.files import sole_writer
 from hooke.harvest.saving import described
 from hooke.metrics import VarianceSum
@@ -255,38 +255,58 @@ class _Build:
         top, spread = choose(events, text, settings.examples, settings.per_interval, self.workers)
         misses = self.near.find(events, found.token, top, settings.misses, self.workers)
         kept = misses.reshape(len(events), _KINDS_OF_MISSES, -1)[:, :, : settings.misses_kept].reshape(len(events), -1)
+        block = _Block(events, low, text, found, (top, spread, misses, kept), near, topics, self.labeller, self.names)
+        return in_processes(_Block.record, block, range(len(events)), self.workers)
 
-        def record(i: int) -> FeatureRecord:
-            rows, values = events[i]
-            promoted = near.promoted.of(low + i)
-            label, output = self.labeller.label(rows, values, misses[i][misses[i] >= 0], [self.names[token] for token, _ in promoted])
-            return FeatureRecord(
-                index=low + i,
-                count=int(found.count[i]),
-                density=float(found.count[i] / len(text)),
-                max=float(found.max[i]),
-                mean=float(found.mean[i]),
-                quantiles=found.quantiles[i],
-                histogram=found.histogram[i],
-                documents=int(found.documents[i]),
-                persistence=float(found.persistence[i]),
-                commonest=float(found.commonest[i]),
-                purity=(float(found.purity[i, 0]), float(found.purity[i, 1]), float(found.purity[i, 2])),
-                tokens=found.tokens(i),
-                top=[example_at(row, rows, values, text) for row in top[i].tolist() if row >= 0],
-                intervals=[[example_at(row, rows, values, text) for row in part if row >= 0] for part in spread[i].tolist()],
-                misses=[_miss(row, text) for row in kept[i].tolist() if row >= 0],
-                promoted=promoted,
-                suppressed=near.suppressed.of(low + i),
-                neighbours=near.neighbours.of(low + i),
-                together=near.together.of(low + i),
-                label=topics.label(low + i, label),
-                output=output,
-                background=topics.background[low + i],
-                topics=topics.weights[low + i],
-            )
 
-        return in_processes(record, len(events), self.workers)
+@dataclass(frozen=True)
+class _Block:
+    """All that is known of some features in a row, from which each one's record is made."""
+
+    events: Events
+    low: int
+    """Number of the first of them."""
+    text: CorpusTokens
+    statistics: Statistics
+    chosen: tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]
+    """Rows of the strongest examples, of those across the range, of all near misses and of those kept."""
+    near: "_Near"
+    topics: TopicEvidence
+    labeller: Labeller
+    names: dict[int, str]
+
+    def record(self, i: int) -> FeatureRecord:
+        """Of one of them, counted from the first."""
+        rows, values = self.events[i]
+        found, near, topics, text, low = self.statistics, self.near, self.topics, self.text, self.low
+        top, spread, misses, kept = self.chosen
+        promoted = near.promoted.of(low + i)
+        label, output = self.labeller.label(rows, values, misses[i][misses[i] >= 0], [self.names[token] for token, _ in promoted])
+        return FeatureRecord(
+            index=low + i,
+            count=int(found.count[i]),
+            density=float(found.count[i] / len(text)),
+            max=float(found.max[i]),
+            mean=float(found.mean[i]),
+            quantiles=found.quantiles[i],
+            histogram=found.histogram[i],
+            documents=int(found.documents[i]),
+            persistence=float(found.persistence[i]),
+            commonest=float(found.commonest[i]),
+            purity=(float(found.purity[i, 0]), float(found.purity[i, 1]), float(found.purity[i, 2])),
+            tokens=found.tokens(i),
+            top=[example_at(row, rows, values, text) for row in top[i].tolist() if row >= 0],
+            intervals=[[example_at(row, rows, values, text) for row in part if row >= 0] for part in spread[i].tolist()],
+            misses=[_miss(row, text) for row in kept[i].tolist() if row >= 0],
+            promoted=promoted,
+            suppressed=near.suppressed.of(low + i),
+            neighbours=near.neighbours.of(low + i),
+            together=near.together.of(low + i),
+            label=topics.label(low + i, label),
+            output=output,
+            background=topics.background[low + i],
+            topics=topics.weights[low + i],
+        )
 
 
 @dataclass(frozen=True)
@@ -313,12 +333,14 @@ def _ends(lens: LogitLens, sae: Sae, count: int) -> tuple[Nearest, Nearest]:
 
 
 def _reading(text: CorpusTokens, pieces: dict[int, str | bytes], workers: int) -> TokenIndex:
-    def spelt(window: int) -> tuple[list[str], TokenMarks]:
-        own = join_pieces(pieces[i] for i in text.tokens_of(window).tolist())
-        return own, token_marks(own)
-
     reading = TokenIndex()
-    for window, (own, found) in enumerate(in_processes(spelt, text.windows, workers)):
-        reading.add(own, text.key(window), found)
+    for window, (own, marks) in enumerate(in_processes(_spelt, (text, pieces), range(text.windows), workers)):
+        reading.add(own, text.key(window), marks)
     reading.close()
     return reading
+
+
+def _spelt(shared: tuple[CorpusTokens, dict[int, str | bytes]], window: int) -> tuple[list[str], TokenMarks]:
+    text, pieces = shared
+    own = join_pieces(pieces[i] for i in text.tokens_of(window).tolist())
+    return own, token_marks(own)

@@ -53,17 +53,25 @@ def label_features(
     most first. `workers` processes share the work (0: one a core; see `hooke.engine.in_processes`); what comes out is the same
     for any number, and depends for a feature on its own events and near misses alone. `progress` hears how many are done, of how many.
     """
-    labeller = Labeller(reading)
-    n = len(events)
-
-    def one(feature: int) -> tuple[Label, Label | None]:
-        rows, values = events[feature]
-        return labeller.label(rows, values, misses[feature], () if outputs is None else outputs[feature])
-
-    for done, labels in enumerate(in_processes(one, n, workers or os.cpu_count() or 1), 1):
+    known = _Known(Labeller(reading), events, misses, outputs)
+    for done, labels in enumerate(in_processes(_Known.label, known, range(len(events)), workers or os.cpu_count() or 1), 1):
         yield labels
         if progress is not None:
-            progress(done, n)
+            progress(done, len(events))
+
+
+@dataclass(frozen=True)
+class _Known:
+    """All that features are labelled by."""
+
+    labeller: "Labeller"
+    events: Events
+    misses: Sequence[np.ndarray]
+    outputs: Sequence[Sequence[str]] | None
+
+    def label(self, feature: int) -> tuple[Label, Label | None]:
+        rows, values = self.events[feature]
+        return self.labeller.label(rows, values, self.misses[feature], () if self.outputs is None else self.outputs[feature])
 
 
 @dataclass(frozen=True)
