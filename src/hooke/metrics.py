@@ -1,4 +1,4 @@
-"""Metrics: pure functions on tensors, and streamed sums."""
+"""Metrics: which positions are attention sinks, several sites side by side, variance unexplained; pure functions, and streamed sums."""
 
 from collections.abc import Iterable, Mapping, Sequence
 

@@ -1,4 +1,4 @@
-"""Gate: whether an SAE does on a model's activations what its header promises, and if not, what is wrong with it."""
+"""Sanity: whether an SAE does on a model's activations what its header promises, and if not, what is wrong with it."""
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hooke import sanity as gate
+from hooke import sanity
 from hooke.analysis.labelled_sae import Background, Firings, LabelledSae, Ranked
 from hooke.analysis.ranking import diverse
 from hooke.analysis.result import Hit, TextResult
@@ -93,21 +93,21 @@ class Reader:
         self._clear()
 
     @cached_property
-    def _neutral(self) -> gate.Neutral:
-        return gate.Neutral(self.model)
+    def _neutral(self) -> sanity.Neutral:
+        return sanity.Neutral(self.model)
 
     def _try(self, sae: Sae) -> None:
         """Raise `ShapeMismatch` where what is wrong with `sae` is known, or where it does badly on ordinary text and names another model.
 
         Otherwise it may just be poor, or made for other text: that is said with the figures, and it is read all the same.
         """
-        found = gate.fault(sae, self._neutral.acts, self._neutral.alternatives(sae), self._progress)
+        found = sanity.fault(sae, self._neutral.acts, self._neutral.alternatives(sae), self._progress)
         other = other_model(sae, self.model.name)
         if found is not None:
             found.refuse(other)
             self._progress(f"Warning: {found.said}")
         elif other:
-            self._progress(f"Warning: {other} On ordinary text it {gate.measure(sae, self._neutral.acts)}.")
+            self._progress(f"Warning: {other} On ordinary text it {sanity.measure(sae, self._neutral.acts)}.")
 
     def _background(self, sae: Sae) -> Background:
         acts = self._neutral.acts(sites_of([sae.facts]))

@@ -1,4 +1,4 @@
-"""Survey: an atlas made from a model, its SAEs and text: one pass of the model, then statistics, labels and topics, feature by feature."""
+"""Builder: an atlas made from a model, its SAEs and text: one pass of the model, then statistics, labels and topics, feature by feature."""
 
 import contextlib
 import ctypes

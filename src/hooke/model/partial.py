@@ -1,4 +1,4 @@
-"""Passes: one batch of text through a model once as it is, then again from any site upwards with something else in that site's place."""
+"""Partial passes: a batch of text through a model as it is, then again from any site upwards with something else in its place."""
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""Export: a trained SAE for raw activations, with thresholds that hold what was asked for, measured on held-out text."""
+"""Export: a trained SAE for raw activations, with a threshold for each feature that holds the L0 asked for on held-out text."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, replace

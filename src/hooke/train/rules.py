@@ -1,4 +1,4 @@
-"""Rules: for each architecture, which pre-activations become codes and what the loss wants of them.
+"""Rules: for each architecture, from BatchTopK to gated, which pre-activations become codes and what the loss wants of them.
 
 A rule is a function of the SAE in training, a batch's pre-activations and its target. It decodes what it chose and says how each chosen
 entry should move; what needs no rule (encoding, the sparse gradients, Adam, dead features) is the trainer's. Losses are means over tokens

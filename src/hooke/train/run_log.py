@@ -1,4 +1,4 @@
-"""History: what a run folder says of its run so far, read with distrust: settings, metrics as columns, events."""
+"""Run log: what a run folder says of its run so far, read with distrust: settings, metrics as columns, events."""
 
 import math
 from array import array

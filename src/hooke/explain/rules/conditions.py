@@ -1,4 +1,4 @@
-"""Conditions: everything a rule may look for at a token, numbered in one space, and the kernels that find them in a reading."""
+"""Conditions: everything a rule may look for at a token, numbered in one space, and the kernels that find them in a text."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, no_type_check
