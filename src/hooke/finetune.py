@@ -18,7 +18,7 @@ from hooke.names import Site
 from hooke.sae import Sae
 from hooke.sae.fits import check_fits
 from hooke.train.export import measure
-from hooke.train.trainer import moments
+from hooke.train.state import moments
 
 # Logits held at a time: bounds them at 64 MiB in float32 for any vocabulary.
 _LOGIT_VALUES = 1 << 24

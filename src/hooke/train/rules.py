@@ -7,16 +7,14 @@ and coordinates; a kernel's `grad_acts` lacks that factor, so penalties are put 
 
 from collections.abc import Callable, Mapping
 from types import MappingProxyType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from jaxtyping import BFloat16, Bool, Float
 from torch import Tensor
 
 from hooke.kernels import Entries
-
-if TYPE_CHECKING:
-    from hooke.train.trainer import SaeTrainer
+from hooke.train.state import SaeState
 
 # The smallest positive bfloat16: what is at least this is above zero.
 _TINY = 2.0**-133
@@ -53,10 +51,10 @@ class Outcome(NamedTuple):
     """Which entries are active; None is all."""
 
 
-Rule = Callable[["SaeTrainer", BFloat16[Tensor, "token d_sae"], Float[Tensor, "token d_out"]], Outcome]
+Rule = Callable[[SaeState, BFloat16[Tensor, "token d_sae"], Float[Tensor, "token d_out"]], Outcome]
 
 
-def _batchtopk(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
+def _batchtopk(sae: SaeState, pre: Tensor, target: Tensor) -> Outcome:
     if sae.topk_guess == 1:  # the very first time: a few tokens tell about where the cut-off is
         few = pre[:: max(1, len(pre) // 64)].contiguous()
         sae.topk_guess = max(1, sae.kernels.largest(few, sae.config.l0 * len(few))[1] - _FLOOR_BELOW)
@@ -66,7 +64,7 @@ def _batchtopk(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
     return Outcome(entries, error, [Pass(entries, grad_acts, grad_recon)])
 
 
-def _topk(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
+def _topk(sae: SaeState, pre: Tensor, target: Tensor) -> Outcome:
     if sae.config.multi:
         return _multi_topk(sae, pre, target)
     entries, sae.topk_guess = sae.kernels.largest_per_token(pre, sae.config.l0, sae.topk_guess)
@@ -74,7 +72,7 @@ def _topk(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
     return Outcome(entries, error, [Pass(entries, grad_acts, grad_recon)])
 
 
-def _multi_topk(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
+def _multi_topk(sae: SaeState, pre: Tensor, target: Tensor) -> Outcome:
     """``L(l0) + L(4 · l0) / 8`` (arXiv 2406.04093, appendix A)."""
     inner, _ = sae.kernels.largest_per_token(pre, sae.config.l0, sae.topk_guess)
     outer, sae.topk_guess = sae.kernels.largest_per_token(pre, min(_MULTI * sae.config.l0, pre.shape[1]), sae.topk_guess)
@@ -85,7 +83,7 @@ def _multi_topk(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
     )
 
 
-def _relu(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
+def _relu(sae: SaeState, pre: Tensor, target: Tensor) -> Outcome:
     """``‖error‖² + λ Σ f ‖W_dec‖`` with free decoder norms (Anthropic, April 2024)."""
     entries = sae.kernels.above(pre, torch.full_like(sae.b_enc, _TINY))
     error, grad_recon, grad_acts = sae.kernels.decode(entries, sae.decoder, target, sae.layout)
@@ -94,7 +92,7 @@ def _relu(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
     return Outcome(entries, error, [Pass(entries, grad_acts + sae.half * sae.sparsity * norms[feature], grad_recon)])
 
 
-def _jumprelu(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
+def _jumprelu(sae: SaeState, pre: Tensor, target: Tensor) -> Outcome:
     """Threshold gradients through a window (arXiv 2407.14435, section 3): ``∂f/∂θ = −(θ/ε) K``, ``∂L0/∂θ = −(1/ε) K``.
 
     The penalty's weight on L0 is λ (Gemma Scope 1), or ``λ (L0/l0 − 1)`` where a target is held: the derivative of
@@ -115,7 +113,7 @@ def _jumprelu(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
     return Outcome(entries, error, [Pass(entries.only(active), grad_acts[active], grad_recon)], active)
 
 
-def _jumprelu_tanh(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
+def _jumprelu_tanh(sae: SaeState, pre: Tensor, target: Tensor) -> Outcome:
     """``‖error‖² + λ Σ tanh(4 f ‖W_dec‖) + λ_P Σ ReLU(θ − z) ‖W_dec‖``; the window's gradient reaches the encoder as well."""
     entries, active, window = _candidates(sae, pre)
     error, grad_recon, grad_acts = sae.kernels.decode(entries, sae.decoder, target, sae.layout)
@@ -134,7 +132,7 @@ def _jumprelu_tanh(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
     return Outcome(entries, error, [Pass(entries, grad_pre, grad_recon)], active)
 
 
-def _candidates(sae: "SaeTrainer", pre: Tensor) -> tuple[Entries, Tensor, Tensor]:
+def _candidates(sae: SaeState, pre: Tensor) -> tuple[Entries, Tensor, Tensor]:
     """Entries that are active or in the window around their threshold: codes, and which are which."""
     found = sae.kernels.above(pre, sae.threshold - sae.bandwidth / 2)
     theta = sae.threshold[found.feature.long()]
@@ -143,7 +141,7 @@ def _candidates(sae: "SaeTrainer", pre: Tensor) -> tuple[Entries, Tensor, Tensor
     return Entries(found.indptr, found.feature, found.value * active), active, window
 
 
-def _gated(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
+def _gated(sae: SaeState, pre: Tensor, target: Tensor) -> Outcome:
     """``‖error‖² + λ Σ ReLU(π) + ‖error of ReLU(π) through a frozen decoder‖²``; π opens the gate, ``exp(r) u + b_mag`` is the value."""
     opened = sae.kernels.above(pre, torch.full_like(sae.b_enc, _TINY))
     feature, n = opened.feature.long(), len(pre)
@@ -167,7 +165,7 @@ def _gated(sae: "SaeTrainer", pre: Tensor, target: Tensor) -> Outcome:
     return Outcome(entries, error, [Pass(entries, value_grad_pre * stretch, grad_recon), gate], positive)
 
 
-def _per_feature(sae: "SaeTrainer", entries: Entries, amount: Float[Tensor, " nnz"]) -> Float[Tensor, " d_sae"]:
+def _per_feature(sae: SaeState, entries: Entries, amount: Float[Tensor, " nnz"]) -> Float[Tensor, " d_sae"]:
     """Sum of `amount` over each feature's entries, in an order that does not change from run to run."""
     if amount.is_cuda:  # where bincount adds up in any order
         return torch.zeros_like(sae.b_enc).index_put_((entries.feature.long(),), amount.float(), accumulate=True)
