@@ -14,7 +14,7 @@ import { Yours } from "../parts/Yours";
 import { random } from "../state/keys";
 import { useLoaded } from "../state/load";
 import { params } from "../state/router";
-import { clean, number, place, rarity, trust } from "../state/words";
+import { clean, isNamed, number, place, rarity, trust } from "../state/words";
 
 export function FeaturePage({ name }: { name: string }) {
   const other = params.value.get("with");
@@ -91,7 +91,7 @@ function Head({ head, changed }: { head: FeatureHead; changed: () => void }) {
         {read && !own && `Named by ${clean(read.reader) || "a reader"}. `}
         {read && (read.score == null ? "Nobody tried that name yet. " : `That name ${fit(read.score, `${number(read.n)} texts it was not made from`)}. `)}
         {label?.text && (own || read) && <>By rule: <Label text={label.text} />{rule && `, which ${tested}`}. </>}
-        {!own && !read && (rule ? `Named by rule. The name ${tested}. ` : "No name could be tried. ")}
+        {!own && !read && (!rule ? "No name could be tried. " : isNamed(label?.text) ? `Named by rule. The name ${tested}. ` : `The best rule that was found ${tested}. `)}
         It fires on {rarity(one.density)}{one.documents ? `, in ${number(one.documents)} documents` : ""}.
       </p>
     </header>
@@ -104,7 +104,7 @@ function Related({ name }: { name: string }) {
   const list = (title: string, said: string, rows: typeof value.alike) => rows.length > 0 && (
     <section>
       <h2>{title}</h2>
-      <ul class="related">{rows.slice(0, 8).map((row) => <li key={row.name}><a href={`/f/${row.name}`}><Label text={row.label} /></a><span class="soft small">{said} {row.value.toFixed(2)} <a class="beside" href={`/f/${name}?with=${row.name}`} aria-label={`Beside ${clean(row.label) || row.name}`}>compare</a></span></li>)}</ul>
+      <ul class="related">{rows.slice(0, 8).map((row) => <li key={row.name}><a href={`/f/${row.name}`}><Label text={row.label} /></a><span class="soft small">{said} {row.value.toFixed(2)} <a class="beside" href={`/f/${name}?with=${row.name}`} aria-label={`compare with ${clean(row.label) || row.name}`}>compare</a></span></li>)}</ul>
     </section>
   );
   return <div class="halves">{list("Writes much the same", "cosine", value.alike)}{list("Fires on the same tokens", "overlap", value.together)}</div>;

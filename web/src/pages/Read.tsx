@@ -163,10 +163,12 @@ function Results() {
             {reading.through.value.map((sae) => sae.expected !== null && <p key={sae.name} class="small soft">layer {layerOf(sae.name)}: {percent(sae.explained)} here, {percent(sae.expected)} on ordinary text</p>)}
           </section>
         )}
-        <section>
-          <h2>What this cannot say</h2>
-          <ul class="small soft">{reading.limits.value.map((line) => <li key={line}>{line}</li>)}</ul>
-        </section>
+        {reading.limits.value.length > 0 && (
+          <section>
+            <h2>What this cannot say</h2>
+            <ul class="small soft">{reading.limits.value.map((line) => <li key={line}>{line}</li>)}</ul>
+          </section>
+        )}
         <Elsewhere command={command()} json={() => ({ texts: reading.texts.value, topics: reading.topics.value, saes: reading.through.value, limits: reading.limits.value })} />
       </aside>
     </div>

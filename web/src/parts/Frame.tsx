@@ -56,10 +56,10 @@ function ModelState() {
   const model = about.value?.model;
   if (!model) return null;
   const said = {
-    ready: `${model.name} is ready`, loading: `${model.detail}…`, failed: "model failed", none: "no model",
+    ready: model.name, loading: `${model.detail}…`, failed: "model failed", none: "no model",
   }[model.state] ?? model.state;
   return <span class={`model ${model.state}`} role="status" title={model.state === "failed" ? model.detail : "Everything happens on this machine; no connection is opened."}>
-    <span class="vh">Model: </span><bdi>{said}</bdi></span>;
+    <span class="vh">Model: </span><bdi>{said}</bdi>{model.state === "ready" && <span class="wide"> is ready</span>}</span>;
 }
 
 function Locked({ why }: { why: string }) {

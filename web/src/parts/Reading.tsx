@@ -7,6 +7,8 @@ import { Bar, Trust } from "./Bits";
 import { Label, Legend, Shown } from "./Text";
 
 const FEW = 6;
+/** Below this share of what stands out most, a token is not tinted. */
+const FAINT = 0.2;
 
 /** What is pointed at or held: a feature by its address, or a token by its place. */
 type Chosen = { feature: string } | { token: number } | null;
@@ -76,7 +78,7 @@ function Tokens({ found, hits, feature, token, held, onPoint, onHold }: {
       for (const [at, value] of Object.entries(hit.activations)) most[Number(at)] = Math.max(most[Number(at)] ?? 0, (standing * value) / hit.activation);
     }
     const top = Math.max(...most, 1e-9);
-    return most.map((value) => (value / top) ** 2);
+    return most.map((value) => (value < FAINT * top ? 0 : (value / top) ** 2));
   }, [hits]);
   const walk = (event: KeyboardEvent) => {
     const last = found.tokens.length - 1;
@@ -102,7 +104,7 @@ function Tokens({ found, hits, feature, token, held, onPoint, onHold }: {
           <span key={i} role="button" tabIndex={i === Math.min(stop.value, found.tokens.length - 1) ? 0 : -1} aria-pressed={pressed} class="token" title={said}
             onMouseEnter={() => onPoint({ token: i })} onFocus={() => { stop.value = i; onPoint({ token: i }); }} onBlur={() => onPoint(null)}
             onClick={() => onHold({ token: i })}>
-            {piece.slice(0, piece.length - bare.length).replace(/[\n\r\t]+/g, " ")}<span class={kind}><Shown text={bare || "·"} /></span>
+            {piece.slice(0, piece.length - bare.length).replace(/[\n\r\t]+/g, " ")}<span class={kind}>{bare ? <Shown text={bare} /> : <span class="soft">{piece.includes("\n") ? "↵" : "·"}</span>}</span>{piece.includes("\n") && <br />}
           </span>
         );
       })}
