@@ -55,7 +55,8 @@ def strongest(items: Items, pile: Pile, column: int, rows: np.ndarray, most: int
     own = own[rows[own]]
     if items.kind[column] == "feature":
         strength = np.asarray(pile.value[own, int(items.feature[column])].todense()).ravel()
-        own = own[np.argsort(-strength, kind="stable")]
+        # To a hundredth: texts that are equal but for rounding stay in their order, whatever batch they were read in.
+        own = own[np.argsort(-np.log(strength).round(2), kind="stable")]
     return own[:most].tolist()
 
 
@@ -64,12 +65,15 @@ def excerpts(
 ) -> list[Excerpt]:
     """A few texts of the group that has more of an item, then some of the other."""
     sides = (comparison.in_a, comparison.in_b) if more_in_a else (comparison.in_b, comparison.in_a)
-    chosen = [n for rows, most in zip(sides, (EXCERPTS, COUNTER), strict=True) for n in strongest(items, pile, column, rows, most)]
+    chosen = [
+        n for rows, most in zip(sides, (EXCERPTS, COUNTER), strict=True) for n in _different(items, pile, grouped, column, rows, most)
+    ]
     find = _finder(items, pile, column, tokenizer)
     out = []
     for n in chosen:
         text = grouped.texts[n]
         start, end = find(n, text)
+        start = end - len(text[start:end].lstrip())
         before, after = text[:start], text[end:]
         if len(before) > _BEFORE:
             before = "… " + before[-_BEFORE:].partition(" ")[2]
@@ -77,6 +81,12 @@ def excerpts(
             after = after[:room].rpartition(" ")[0] + " …"
         out.append(Excerpt(n, grouped.names[grouped.group[n]], masked(before), masked(text[start:end]), masked(after)))
     return out
+
+
+def _different(items: Items, pile: Pile, grouped: Grouped, column: int, rows: np.ndarray, most: int) -> list[int]:
+    """The strongest texts, none of them twice."""
+    texts = {grouped.texts[n]: n for n in reversed(strongest(items, pile, column, rows, 4 * most))}
+    return list(reversed(texts.values()))[:most]
 
 
 def _finder(items: Items, pile: Pile, column: int, tokenizer: Tokenizer) -> Callable[[int, str], tuple[int, int]]:
