@@ -8,7 +8,7 @@ import torch
 from scipy.stats import kstest
 
 from hooke import tiny
-from hooke.errors import BadConfig
+from hooke.errors import BadConfig, Busy
 from hooke.features.effects import EffectLog, EffectRun, EffectSettings, Meter, estimate, random_directions, share_above
 from hooke.model.last import LastToken
 from hooke.names import Site
@@ -136,6 +136,8 @@ def test_effects_measured_otherwise_are_not_mixed(model, sae, maximum, tmp_path)
         pass
     other = EffectRun(model, sae, maximum, EffectSettings(contexts=8, length=3, controls=19))
     with pytest.raises(BadConfig, match="measured with another contexts"), EffectLog(tmp_path, other.about):
+        pass
+    with EffectLog(tmp_path, EffectRun(model, sae, maximum, FEW).about), pytest.raises(Busy), EffectLog(tmp_path, other.about):
         pass
 
 

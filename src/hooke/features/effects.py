@@ -8,6 +8,7 @@ contexts, and by how much on the other half. A measurement is a line of a log an
 goes on.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -198,22 +199,22 @@ class EffectLog:
         """What was measured so far."""
 
     def __enter__(self) -> "EffectLog":
-        self._lock = sole_writer(self._path.parent)
-        self._lock.__enter__()
-        try:
-            whole = self._restore() if self._path.is_file() else 0
-            self._file: BinaryIO = self._path.open("r+b" if whole else "wb")
-            self._file.seek(whole)
-            self._file.truncate()  # half a line, of a process that was killed
-        except OSError as error:
-            raise write_error(error, self._path) from error
-        if not whole:
-            self._put([self._about])
+        with contextlib.ExitStack() as held:
+            held.enter_context(sole_writer(self._path.parent))
+            try:
+                whole = self._restore() if self._path.is_file() else 0
+                self._file: BinaryIO = held.enter_context(self._path.open("r+b" if whole else "wb"))
+                self._file.seek(whole)
+                self._file.truncate()  # half a line, of a process that was killed
+            except OSError as error:
+                raise write_error(error, self._path) from error
+            if not whole:
+                self._put([self._about])
+            self._held = held.pop_all()
         return self
 
     def __exit__(self, *error: object) -> None:
-        self._file.close()
-        self._lock.__exit__(None, None, None)
+        self._held.close()
 
     def _restore(self) -> int:
         """Read the whole lines; their length in bytes."""
