@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import commands
+import numpy as np
 import pytest
 import read_atlas
 from loopback import Quiet, listening
 from read_atlas import NEVER, ONCE, PRICES, ROCKETS, SAE
 
-from hooke.atlas import Atlas
+from hooke.atlas import Atlas, Name
+from hooke.atlas.naming import read_names, write_names
 
 pytest.importorskip("httpx2")
 GOOD = {"name": "rocket launches", "about": "event", "note": "", "confidence": 0.9}
@@ -115,6 +117,34 @@ def test_names_are_asked_for_kept_and_not_paid_twice(hooke, made):
     feature = Atlas(made).feature(f"{SAE}/{ROCKETS}")
     assert (feature.title, feature.named.reader) == ("rocket launches", "m")
     assert Atlas(made).feature(f"{SAE}/{ONCE}").title == "sky"  # the rule's wording stays where there is no name
+
+
+class WordCounts:
+    """An encoder that knows nothing but which words two texts share."""
+
+    def encode(self, texts: list[str]) -> np.ndarray:
+        words = sorted({word for text in texts for word in text.split()})
+        found = np.array([[word in text.split() for word in words] for text in texts], float)
+        return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-9)
+
+
+def test_names_are_scored_by_an_encoder_without_a_reader(hooke, made, monkeypatch):
+    assert hooke("--embed", "--score")[0] == 2
+    monkeypatch.setattr("hooke.text.meaning.encoder_folder", lambda: made.parent)
+    monkeypatch.setattr("hooke.explain.llm.embedding.MiniLM", WordCounts)
+    code, _, err = hooke("--embed")
+    assert (code, "Name them first" in err) == (4, True)
+    entry = Atlas(made).saes[SAE]
+    file = made.parent / "names.jsonl"
+    write_names(file, entry, {ROCKETS: Name("the crew and the rocket", "topic"), ONCE: Name("sky", "word")})
+    code, out, err = hooke("--embed", "--json", "--out", str(file))
+    assert code == 0, err
+    summary = json.loads(out)
+    assert (summary["scored"], summary["embedding"]) == (1, 1.0)  # its words are in every text it fires on, and in no near miss
+    kept = read_names(file, entry)
+    assert kept is not None
+    assert (kept[ROCKETS].embedding, kept[ONCE].embedding) == (1.0, None)
+    assert "tell their texts from near misses with 1.000" in hooke("--embed", "--out", str(file))[1]
 
 
 def test_what_passes_is_waited_for(hooke, made):

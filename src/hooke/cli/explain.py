@@ -1,7 +1,7 @@
 """`hooke explain`: names for features by a reader, and how well they hold."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +14,7 @@ from hooke.cli.values import BATCH, FEW, SEED
 from hooke.errors import BadConfig, LimitReached, Missing
 
 if TYPE_CHECKING:
-    from hooke.atlas import Atlas
+    from hooke.atlas import Atlas, Name
     from hooke.explain.llm.asking import Asked
     from hooke.explain.llm.endpoint import Budget
 
@@ -52,6 +52,9 @@ def explain(
     score: Annotated[
         bool, Parameter(negative="", help="Try names instead of making them: can a reader tell by them where features fire?")
     ] = False,
+    embed: Annotated[
+        bool, Parameter(negative="", help="Ask nobody: score the names there are by a sentence encoder, hooke[semantic].")
+    ] = False,
     against: Annotated[str, Parameter(help="With --score, what features are called: their name, the rule, or shuffled names.")] = "name",
     out: Annotated[Path | None, Parameter(help="The file of names; by default where every command looks.")] = None,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
@@ -69,6 +72,8 @@ def explain(
 
     if against not in WORDINGS:
         raise BadConfig(f"--against {against} is none of {', '.join(WORDINGS)}.")
+    if embed and (score or endpoint or batch_out or batch_in):
+        raise BadConfig("--embed asks nobody; leave out --score, --endpoint and batch files.")
     if endpoint is not None and (batch_out or batch_in):
         raise BadConfig("--endpoint asks at once and batch files ask later: give one or the other.")
     if len(sae) > 1 and (out or batch_out or batch_in):
@@ -84,7 +89,7 @@ def explain(
         for task in tasks:
             one = _Task(*task, how, halt, out)
             chosen = one.chosen(features, sample, seed, _batch_features(batch_in) if features is None and sample is None else None)
-            summary = one.score(chosen, against, seed) if score else one.name(chosen)
+            summary = one.embed(chosen) if embed else one.score(chosen, against, seed) if score else one.name(chosen)
             _tell(summary, as_json=json)
     return stop.exit_code if stop else None
 
@@ -194,7 +199,20 @@ class _Task:
             endpoint.close()
             talk(f"spent {budget.shown(budget.spent)}")
 
-    def _embed(self, found: Any) -> None:
+    def embed(self, features: Sequence[int]) -> dict[str, Any]:
+        """Scores by the sentence encoder for the names that `features` have, and their mean."""
+        from hooke.text.meaning import encoder_folder
+
+        encoder_folder()  # `Missing` before anything else
+        named = {index: self.names.all[index] for index in features if index in self.names.all}
+        if not any(name.name for name in named.values()):
+            raise Missing(f"none of these features of {self.sae} has a name. Name them first: hooke explain without --embed.")
+        self._embed(named)
+        scores = [score for index in named if (score := self.names.all[index].embedding) is not None]
+        mean = {"embedding": round(sum(scores) / len(scores), 4)} if scores else {}
+        return {"sae": self.sae, "features": len(features), "scored": len(scores), **mean, "names": str(self.names.path)}
+
+    def _embed(self, found: "Mapping[int, Name]") -> None:
         """The score that needs no reader, for names that have none, where an encoder is installed."""
         from hooke.explain.llm.embedding import embedding_scores
         from hooke.text.meaning import encoder_folder
@@ -262,5 +280,10 @@ def _tell(summary: dict[str, Any], *, as_json: bool) -> None:
             f"by their {summary['against']} {summary['scored']:,} detected with {summary['detection']:.3f}"
             f" ({summary['low']:.3f} to {summary['high']:.3f}; 0.5 is chance)"
         )
-    parts.append(f"{summary['open']:,} requests open")
+    if "open" in summary:
+        parts.append(f"{summary['open']:,} requests open")
+    elif "embedding" in summary:
+        parts.append(f"{summary['scored']:,} names tell their texts from near misses with {summary['embedding']:.3f} (0.5 is chance)")
+    else:
+        parts.append("none of their names has texts enough in this atlas to be scored")
     return console_for().print(", ".join(parts) + f". Names: {summary['names']}", highlight=False, soft_wrap=True, markup=False)
