@@ -12,8 +12,9 @@ import pytest
 
 from hooke.errors import BadConfig, BadFile, DigestMismatch, Missing, UnknownName
 from hooke.sae import hub as client
+from hooke.sae.fetch import choose
 from hooke.sae.hub import HubPath
-from hooke.sae.resolve import choose, resolve
+from hooke.sae.resolve import resolve
 
 REPO = "google/gemma-scope-2b-pt-res"
 FOLDER = "layer_20/width_16k/average_l0_71"
