@@ -326,6 +326,21 @@ def test_who_leaves_stops_the_model(tmp_path, monkeypatch):
         assert time.perf_counter() - began < 2  # 2,000 texts take several times as long
 
 
+def test_reading_needs_only_the_part_of_the_model_that_computes_activations(monkeypatch):
+    model = tiny.model()
+    microscope = Microscope(model, [tiny.sae()], [SAE])
+    whole = model.hf
+    monkeypatch.setattr(type(model), "hf", property(lambda _: pytest.fail("the whole model was asked for")), raising=True)
+    monkeypatch.setattr(type(model), "_running", property(lambda _: whole))
+    looked: list[bool] = []
+    with microscope.stopping(lambda: bool(looked.append(True))):
+        assert [name for name, _ in microscope.trace(["the bank"], f"{SAE}/0")] == ["meta", "trace", "done"]
+    before = len(looked)
+    assert before
+    list(microscope.trace(["the bank"], f"{SAE}/0"))
+    assert len(looked) == before  # nothing looks once the job is done
+
+
 def test_a_model_that_cannot_be_loaded_is_said(tmp_path):
     from hooke.errors import Missing
 

@@ -93,6 +93,12 @@ class Model:
         return self.hf if "hf" in vars(self) else self._trunk
 
     @property
+    def blocks(self) -> torch.nn.ModuleList:
+        """The layers of what computes activations. Whoever asks for `hf` later has that model's own from then on."""
+        lists = (part for part in self._running.modules() if isinstance(part, torch.nn.ModuleList))
+        return next(part for part in lists if len(part) == self.n_layers)
+
+    @property
     def device(self) -> torch.device:
         """Where it computes."""
         return next(self._running.parameters()).device

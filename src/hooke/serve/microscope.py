@@ -36,8 +36,6 @@ class Microscope:
         self._saes = {sae.name: sae for sae in saes}
         self._readers: dict[tuple[tuple[str, ...], int], Reader] = {}
         self._unwanted: Callable[[], bool] = lambda: False
-        for block in _blocks(model):
-            block.register_forward_pre_hook(self._look_up)
 
     @classmethod
     def load(cls, model: str, saes: Sequence[str], progress: Callable[[str], None]) -> "Microscope":
@@ -68,9 +66,12 @@ class Microscope:
     def stopping(self, unwanted: Callable[[], bool]) -> Iterator[None]:
         """Inside, the model raises `Cancelled` before its next layer once the work is `unwanted`."""
         self._unwanted = unwanted
+        looks = [block.register_forward_pre_hook(self._look_up) for block in self.model.blocks]
         try:
             yield
         finally:
+            for look in looks:
+                look.remove()
             self._unwanted = lambda: False
 
     def _look_up(self, *_: Any) -> None:
@@ -171,10 +172,3 @@ def check_request(texts: Sequence[str], saes: Sequence[str], top: int) -> None:
         raise BadConfig("there is no text to read.")
     if not 1 <= top <= MAX_TOP:
         raise BadConfig(f"top {top} cannot be; from 1 to {MAX_TOP} features are shown of each text.")
-
-
-def _blocks(model: "Model") -> Iterator[Any]:
-    """The model's layers."""
-    from torch.nn import ModuleList
-
-    yield from next(part for part in model.hf.modules() if isinstance(part, ModuleList) and len(part) == model.n_layers)
