@@ -66,6 +66,13 @@ def test_effects_come_back_as_they_were_added(tmp_path, make):
     assert problems(source) == []
 
 
+def test_words_that_only_the_choosing_contexts_move_are_not_shown():
+    sure, unsure = Moved(1, 0.1, 0.2, Estimate(0.5, 0.1, 0.9)), Moved(2, 0.1, 0.1, Estimate(0.1, -0.1, 0.3))
+    down = Moved(3, 0.2, 0.1, Estimate(-0.5, -0.9, -0.1))
+    one = dataclasses.replace(effect().full, raised=(sure, unsure), lowered=(unsure, down))
+    assert one.held == ([sure], [down])
+
+
 def test_added_again_they_replace_those_that_were_there(tmp_path):
     path = handmade.write(tmp_path / "a.sqlite")
     add_effects(path, path, handmade.FIRST, {1: effect(), 2: effect()}, {}, PIECES)

@@ -13,7 +13,7 @@ from hooke.errors import DigestMismatch
 from hooke.sae.packs import made_here
 
 NAME = tiny.sae().name
-FEW = ("--contexts", "4", "--controls", "19", "--dose", "1")
+FEW = ("--contexts", "8", "--controls", "19", "--dose", "1")
 
 
 @pytest.fixture

@@ -175,6 +175,11 @@ class DoseEffect:
     """Tokens lowered most, by p ln(p/q)."""
 
     @property
+    def held(self) -> tuple[list[Moved], list[Moved]]:
+        """Of the tokens raised and of those lowered, those that the contexts which did not choose them move the same way for sure."""
+        return [one for one in self.raised if one.rise.low > 0], [one for one in self.lowered if one.rise.high < 0]
+
+    @property
     def writes(self) -> bool:
         """Whether it puts words of its own in, and more of them than all but one in twenty random steps as long."""
         return self.gain.low > 0 and self.gain_p <= CHANCE_WRITES

@@ -126,7 +126,7 @@ def nats(value: float) -> str:
 
 def chance(share: float) -> str:
     """A probability: one in twenty as 5 %, what is next to nothing as such."""
-    return percent(share) if share >= 1e-6 else f"< 0.0001{_THIN}%"
+    return percent(share) if share >= 1e-5 else f"< 0.001{_THIN}%"
 
 
 def facts(feature: Feature) -> Iterator[tuple[str, str]]:

@@ -150,12 +150,12 @@ def _effect(feature: Feature) -> Markup:
 
     rows: list[tuple[str, Markup | str]] = []
     if feature.effect:
-        full = feature.effect.full
-        rows = [(name, listed(tokens)) for name, tokens in (("likelier", full.raised), ("less likely", full.lowered)) if tokens]
+        names = ("likelier", "less likely")
+        rows = [(name, listed(tokens)) for name, tokens in zip(names, feature.effect.full.held, strict=True) if tokens]
     rows += [(name, tag("bdi", value)) for name, value in wording.effect(feature)]
     body = [tag("tr", tag("th", name, scope="row"), tag("td", value)) for name, value in rows]
     note = tag("p", wording.MEASURED, class_="soft small") if feature.effect else None
-    return tag("section", tag("h2", "What it does, measured"), note, tag("table", tag("tbody", body)), class_="about")
+    return tag("section", tag("h2", "What it does, measured"), note, tag("table", tag("tbody", body)))
 
 
 def _outputs(feature: Feature) -> Markup | None:

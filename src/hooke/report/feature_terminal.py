@@ -142,8 +142,8 @@ def _effect(console: Console, feature: Feature) -> None:
     """What it does as measured; it stands before what its decoder row alone would say."""
     rows: list[tuple[str, str | Text]] = []
     if feature.effect:
-        full = feature.effect.full
-        rows = [(name, _moved(tokens)) for name, tokens in (("likelier", full.raised), ("less likely", full.lowered)) if tokens]
+        names = ("likelier", "less likely")
+        rows = [(name, _moved(tokens)) for name, tokens in zip(names, feature.effect.full.held, strict=True) if tokens]
     title = f"What it does ({wording.MEASURED})" if feature.effect else "What it does"
     _section(console, title, _pairs([*rows, *wording.effect(feature)]))
 
