@@ -125,6 +125,18 @@ def meant_by(asked: str, names: Iterable[str]) -> list[str]:
     return found
 
 
+def shortest(name: str, names: Iterable[str]) -> str:
+    """The shortest way to write the SAE called `name` that means none of the other `names`.
+
+    >>> shortest("m/resid_post.12/4k", ["m/resid_post.5/4k"]), shortest("m/resid_post.12/4k", ["m/resid_post.12/8k"])
+    ('12', '12/4k')
+    """
+    known = {name, *names}
+    site, _, variant = name.partition("/")[2].partition("/")
+    layer = site.rpartition(".")[2]
+    return next((short for short in (layer, f"{layer}/{variant}", f"{site}/{variant}") if meant_by(short, known) == [name]), name)
+
+
 @dataclass(frozen=True, order=True)
 class FeatureName:
     """Address of one feature: ``sae/index``.

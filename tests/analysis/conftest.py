@@ -103,7 +103,10 @@ def build() -> Analysis:
 
 
 def carrier(feature: Hit, texts: int) -> dict[str, object]:
-    return {"feature": feature.feature, "label": feature.label, "label_score": feature.label_score, "texts": texts}
+    said = {
+        name: getattr(feature, name) for name in ("feature", "label", "label_score", "label_method", "label_evidence", "name", "named_by")
+    }
+    return {**said, "texts": texts}
 
 
 @pytest.fixture(scope="session")

@@ -47,6 +47,9 @@ def test_groups_come_from_training_then_from_readers_then_from_rules_and_topics(
     assert groups_of(FACTS, own, {}).tolist() == [False, True, False, False, True, False]
     read = {0: Name("banks", "entity"), 1: Name("the word sport", "word"), 4: Name("", "unclear")}
     assert groups_of(FACTS, own, read).tolist() == [True, False, False, False, True, False]
+    grammar = table(["word", "mark"], ["“in”, “of”, “on”", "beginnings of split words"], [[5, 0, 0, 0]] * 2)
+    assert groups_of(FACTS, grammar, {}).tolist() == [False, False]
+    assert groups_of(FACTS, grammar, {0: Name("", "unclear"), 1: Name("", "unclear")}).tolist() == [False, False]
     trained = SaeFacts("tiny/resid_post.0/6", "tiny", groups={"about": [0, 2], "word": [2, 6]})
     assert groups_of(trained, own, read).tolist() == [True, True, False, False, False, False]
     assert groups_of(FACTS, None, {}) is None

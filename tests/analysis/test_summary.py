@@ -4,8 +4,9 @@ import planted
 import pytest
 
 from hooke import tiny
-from hooke.analysis import Analysis, Options, Reader, conclude
+from hooke.analysis import Analysis, Options, Reader, TextResult, TopicScore, conclude, wording
 from hooke.analysis.labelled_sae import LabelledSae
+from hooke.atlas.naming import Name
 from hooke.atlas.notes import Notes
 
 TEXTS = [
@@ -37,6 +38,14 @@ def test_a_topic_says_which_features_carried_it(found, known):
     (carrier,) = found.topics[0].features
     assert carrier == {
         "feature": f"{known[0].name}/0",
+        "sae": known[0].name,
+        "index": 0,
+        "name": "the word “finance”",
+        "name_score": None,
+        "name_evidence": 0,
+        "name_low": None,
+        "named_by": "rule",
+        "kind": carrier["kind"],
         "label": "finance",
         "label_score": planted.score(0),
         "label_method": "word",
@@ -44,6 +53,36 @@ def test_a_topic_says_which_features_carried_it(found, known):
         "own_label": None,
         "texts": 3,
     }
+
+
+def test_a_topics_carriers_have_the_names_of_the_rows_each_once_and_none_without_a_name(model, known, monkeypatch):
+    titles = {0: "no consistent meaning found", 1: "money", 2: "money", 3: "loans"}
+    plain = LabelledSae.named
+    monkeypatch.setattr(LabelledSae, "named", lambda self, i: plain(self, i) | {"name": titles[i], "named_by": "reader", "name_score": 0.9})
+    reader = Reader(model, known[:1], Options())
+    sae = known[0].name
+    scores = [TopicScore("finance", 0.9, [f"{sae}/{i}" for i in features]) for features in ((0, 1, 2), (0, 1, 3), (0,))]
+    texts = [TextResult("a", [" a"], [], "finance", [score], 0.9) for score in scores]
+    (topic,) = conclude(reader, texts).topics
+    assert [(one["feature"], one["name"], one["name_score"], one["texts"]) for one in topic.features] == [
+        (f"{sae}/1", "money", 0.9, 2),
+        (f"{sae}/3", "loans", 0.9, 1),
+    ]
+    assert [(wording.named(hit), texts) for hit, texts in wording.carriers(topic)] == [("money", 2), ("loans", 1)]
+
+
+def test_it_is_said_how_many_names_were_read_and_tested_and_how_often_they_are_wrong(model, known, monkeypatch):
+    names = {
+        0: Name("money", "topic", score=0.9, low=0.7, n=10, reader="a model"),
+        1: Name("goals", "topic", reader="a model"),
+        2: Name("", "unclear"),
+    }
+    monkeypatch.setattr("hooke.atlas.Atlas.names", lambda self, sae: names)
+    monkeypatch.setattr("hooke.atlas.Atlas.judged", lambda self, sae: "Three in ten are wrong.")
+    said = analyse(model, known[:1]).naming
+    assert "2 were named by a model after reading" in said
+    assert "1 of the names were tested themselves" in said
+    assert said.endswith("Three in ten are wrong.")
 
 
 def test_a_topics_carrier_bears_your_own_label(model, known, tmp_path):
@@ -89,6 +128,7 @@ def test_each_sae_says_how_much_it_explains_itself(model, known):
 def test_what_limits_it_is_said(model, known, monkeypatch):
     limits = " ".join(analyse(model, known[:1]).limits)
     assert "guess by rule" in limits
+    assert analyse(model, known[:1]).limits[0] == analyse(model, known[:1]).naming
     assert "Another SAE" in limits
     assert "unlike" not in limits
     assert "longer" not in limits

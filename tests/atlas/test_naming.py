@@ -10,7 +10,7 @@ from handmade import FIRST, SECOND
 
 from hooke.atlas import Atlas, Name
 from hooke.atlas.export import export
-from hooke.atlas.naming import names_of, own_names, read_names, write_names
+from hooke.atlas.naming import judged, names_of, own_names, read_names, write_names
 from hooke.atlas.notes import Notes
 from hooke.atlas.wording import reading
 from hooke.errors import BadFile
@@ -67,7 +67,7 @@ def test_a_page_says_who_read_and_how_well_the_name_holds(atlas):
     atlas = put(atlas, {1: ROCKETS, 2: CHANCE, 3: UNCLEAR})
     told = dict(reading(atlas.feature(f"{FIRST}/1")))
     assert told["named"] == "spacecraft launches · by a reader"
-    assert "0.95 [0.70, 0.99] on 10 held-out places · meaning 0.88" in told["found by its name"]
+    assert told["the name is"] == "fair · 0.95 [0.70, 0.99] on 10 held-out places · meaning 0.88"
     assert told["rule"] == "rockets and space"
     assert "rule" not in dict(reading(atlas.feature(f"{FIRST}/2")))  # it stands above already
     assert dict(reading(atlas.feature(f"{FIRST}/3")))["named"] == "unclear · by nobody"
@@ -133,3 +133,16 @@ def test_what_is_no_file_of_names_is_refused(atlas, tmp_path, data):
     (tmp_path / "n.jsonl").write_bytes(data)
     with pytest.raises(BadFile, match="is not a file of names"):
         read_names(tmp_path / "n.jsonl", atlas.saes[FIRST])
+
+
+def test_how_names_were_judged_is_carried_with_them_and_not_said_of_names_made_here(atlas, tmp_path, monkeypatch):
+    sae, said = atlas.saes[FIRST], "Of sixty headlines, three names in ten were wrong."
+    write_names(tmp_path / "pack.names.jsonl.zst", sae, {1: ROCKETS}, said)
+    monkeypatch.setattr("hooke.atlas.naming.pack_folders", lambda: {"pack": tmp_path})
+    assert judged(sae) == said
+    assert atlas.judged(FIRST) == said
+    write_names(tmp_path / "pack.names.jsonl.zst", sae, {1: ROCKETS}, "far too long " * 40)
+    assert judged(sae) == ""
+    write_names(tmp_path / "pack.names.jsonl.zst", sae, {1: ROCKETS}, said)
+    write_names(own_names(sae), sae, {1: ROCKETS})
+    assert judged(sae) == ""

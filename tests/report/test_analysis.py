@@ -198,17 +198,17 @@ def test_what_must_stand_beside_a_result_stands_there(render, analysis: Analysis
     said = words(render(analysis))
     for expected in (
         "interest rates and central banks",
-        "0.94 n 128 · extractive",
+        "0.94 n 128",
         "no consistent meaning found",
-        "0.52 n 128 · extractive",
+        "0.52 n 128",
         "no label",
-        "unscored",
+        "not tested" if render is page else "unscored",
         "gemma-3-270m/resid_post.12/4k/2817",
         "layer 12, resid_post",
         "83 %",
+        "no topic sure enough; closest: sport 20 %",
         "86 % explained",
         "explained share not measured",
-        "fits no topic",
         "Topics rest on 6 texts.",
         "No feature stands out here." if render is fragment else "The text has no tokens.",
     ):
@@ -217,7 +217,7 @@ def test_what_must_stand_beside_a_result_stands_there(render, analysis: Analysis
 
 def test_the_facts_of_each_sae(analysis: Analysis) -> None:
     said = words(page(analysis))
-    assert "gemma-3-270m/resid_post.9/4klayer 9, resid_post4 09649.788 %87 %" in said
+    assert "gemma-3-270m/resid_post.9/4klayer 9, resid_post4 09649.7explains 88 % here; 87 % of the long texts on its card" in said
     unmeasured = dataclasses.replace(analysis, saes=[{"name": "x/resid_post.1/y", "site": "resid_post.1"}])
     assert "not measured" in words(page(unmeasured))
 
@@ -265,7 +265,7 @@ def test_what_a_text_is_about_comes_first_and_its_words_stand_on_a_line(analysis
     source = page(dataclasses.replace(analysis, texts=[split]))
     assert [row["class"] for row in Page(source).all("details", "row")] == ["row r0", "row r1", "row r2"]
     assert "<bdi>prices</bdi>" in source
-    assert "words interest rates and central banks · no consistent meaning found" in words(source)
+    assert "words interest rates and central banks (reliable, by rule) · no consistent meaning found (shaky, by rule)" in words(source)
     assert '<span class="t f1s5 p1">rates</span>' in source
 
 
@@ -279,11 +279,43 @@ def test_an_opened_row_shows_contexts_what_is_promoted_and_relatives(analysis: A
         Label("mostly rate", "word", {"any": {"word": ["rate", "rates"]}}),
         top=[context],
         promoted=[OutputToken(" rates", 2.0), OutputToken("Rates", 1.0)],
-        neighbours=[Relative(f"{hit.sae}/9", "mostly bank, loan … in texts with said", 0.4)],
+        neighbours=[
+            Relative(f"{hit.sae}/9", "mostly bank, loan … in texts with said", 0.4),
+            Relative(f"{hit.sae}/10", "cars and driving", 0.1),
+        ],
     )
     said = words(page(analysis, {hit.feature: feature}))
-    for expected in ("the lending rate", "makes likelier“rates”", "bank, loan gemma-3-270m/resid_post.12/4k/9", "rulethe word rate, rates"):
+    for expected in ("the lending rate", "pushes the model to say next“rates”", "write alikebank, loan", "its rulethe word rate, rates"):
         assert expected in said, expected
+    assert "cars and driving" not in said
+
+
+@pytest.mark.parametrize(
+    ("changed", "expected"),
+    [
+        (
+            {"named_by": "reader", "name": "money"},
+            "reliable: somebody read where it fires and named it; what was tested is its rule, right at 0.94",
+        ),
+        ({"named_by": "reader", "name": "money", "label_method": "none"}, "not tested: somebody read where it fires"),
+        (
+            {"named_by": "reader", "name": "money", "name_score": 1.0, "name_evidence": 10},
+            "fair: a second reader who saw only the name was right at 1.00 on 10",
+        ),
+        ({"named_by": "rule"}, "reliable: the name is its rule in short, right at 0.94 on 128 held-out places"),
+    ],
+)
+def test_an_opened_row_says_in_a_sentence_who_named_the_feature_and_what_was_tested(analysis: Analysis, changed, expected: str) -> None:
+    text = analysis.texts[0]
+    one = dataclasses.replace(text.features[0], **changed)
+    assert expected in words(page(dataclasses.replace(analysis, texts=[dataclasses.replace(text, features=[one])], topics=[])))
+
+
+def test_no_share_of_the_strongest_ever_seen_passes_all_of_it(analysis: Analysis) -> None:
+    assert analysis.texts[2].features[0].relative > 1
+    said = words(page(analysis))
+    assert "112 %" not in said
+    assert "stronger than ever in the atlas' text" in said
 
 
 def test_an_address_is_short_to_see_and_whole_to_copy(analysis: Analysis) -> None:
@@ -360,14 +392,14 @@ def test_without_an_atlas_nothing_is_said_of_labels_or_topics(render, analysis: 
     said = [re.sub(r"<style.*?</style>", "", render(one), flags=re.DOTALL) for one in (analysis, unlabelled(analysis))]
     known, unknown = (" ".join(assert_safe(source).text) for source in said)
     assert "topic" in known.lower()
-    assert "held-out examples" in known
+    assert "held-out" in known
     assert "topic" not in unknown.lower()
-    assert "held-out examples" not in unknown
+    assert "held-out" not in unknown
     assert unknown.count("no label") == sum(len(text.features) for text in analysis.texts)
 
 
 def test_your_own_label_stands_in_place_of_the_atlas_and_has_no_score(renamed: Analysis, analysis: Analysis) -> None:
     source = page(renamed)
-    assert source.count("<bdi>wages</bdi>") == 1 + len(renamed.topics[0].features)
-    assert source.count("<b>your label</b> · not scored") == 1 + len(renamed.topics[0].features)
+    assert source.count("<bdi>wages</bdi>") == 2  # the row, and once for the topic, which two features of that name carry
+    assert source.count("<b>your label</b> · not scored") == 3  # there, and behind the row
     assert source.count("interest rates and central banks") < page(analysis).count("interest rates and central banks")

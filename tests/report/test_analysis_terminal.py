@@ -24,18 +24,17 @@ def test_everything_that_must_stand_beside_a_result_stands_there(analysis: Analy
     out = " ".join(printed(analysis, width).split())
     for said in (
         "interest rates and central banks",
-        "strong 0.94 n 128",
+        "reliable by rule, 0.94 n 128",
         "83 %",
         "“rates”",
         "no label",
-        "not scored",
+        "not tested",
         "no consistent meaning found",
-        "fits no topic",
+        "no topic sure enough; closest: sport 20 %",
         "86 % explained",
         "explained share not measured",
         "no feature stands out",
         "environment 52 %",
-        "fit no topic",
         "Topics of 6 texts",
         "Topics rest on 6 texts.",
     ):
@@ -62,6 +61,35 @@ def test_a_feature_is_one_line_where_there_is_room_and_columns_stand_under_each_
     assert len({line.index("n 128") for line in lines}) == 1
     assert "interest rates" in lines[0]
     assert "/2817" in lines[0]
+
+
+def test_one_text_has_no_list_of_topics(analysis: Analysis) -> None:
+    assert "Topics of" not in printed(dataclasses.replace(analysis, texts=analysis.texts[:1]))
+
+
+def test_how_names_came_about_is_said_before_any_is_shown_and_nothing_is_said_twice(analysis: Analysis) -> None:
+    said = "Names are guesses; three in ten are wrong."
+    out = printed(dataclasses.replace(analysis, naming=said, limits=[said, *analysis.limits]))
+    assert out.startswith(said)
+    assert out.count(said) == 1
+    assert "reliable is 0.85 or more on at least 20 held-out places" in " ".join(out.split())
+
+
+def test_addresses_are_as_short_as_the_command_takes_them_and_sentences_break_in_a_pipe_too(analysis: Analysis) -> None:
+    short = [{**sae, "short": sae["name"].split(".")[1].split("/")[0]} for sae in analysis.saes]
+    out = printed(dataclasses.replace(analysis, saes=short), width=10_000)
+    assert "12/2817" in out
+    assert "gemma-3-270m/resid_post.12/4k/2817" not in out
+    assert out.rstrip().splitlines()[-1] == "`hooke feature 12/2817` shows where a feature fires."
+    assert max(len(line.rstrip()) for line in out.partition("What this rests on")[2].splitlines()) <= 100
+
+
+def test_the_word_that_is_shown_is_one_with_content(analysis: Analysis) -> None:
+    first = analysis.texts[0]
+    on_as = dataclasses.replace(first.features[0], token=" as", pos=4, activations={4: 9.0, 5: 3.0})
+    out = printed(dataclasses.replace(analysis, texts=[dataclasses.replace(first, features=[on_as])]))
+    assert "“inflation”" in out
+    assert "“as”" not in out
 
 
 def test_top_limits_the_features_of_each_text(analysis: Analysis) -> None:

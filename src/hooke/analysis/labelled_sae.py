@@ -18,8 +18,10 @@ from hooke.atlas.notes import Notes
 from hooke.codes import Codes
 from hooke.explain.kinds import kind_of
 from hooke.explain.rules.phrasing import reworded
+from hooke.explain.rules.vocabulary import is_word
+from hooke.names import shortest
 from hooke.sae import Sae
-from hooke.sae.packs import atlas_file
+from hooke.sae.packs import atlas_file, installed_saes
 
 # A feature that fires on so many tokens, or in so many background texts, says nothing about this text (methods: 6.2).
 _MAX_DENSITY, _MAX_BACKGROUND = 0.10, 0.5
@@ -143,10 +145,13 @@ class LabelledSae:
         """The SAE's row in an analysis."""
         return {
             "name": self.sae.name,
+            "short": shortest(self.sae.name, [row.facts.name for row in installed_saes()]) if self.atlas else self.sae.name,
             "site": str(self.sae.site),
             "d_sae": self.sae.d_sae,
             "l0": self.sae.facts.metrics.get("l0"),
             "expected": self.expected,
+            "expected_headlines": self.entry.facts.get("explained_headlines") if self.entry else None,
+            "expected_short": self.entry.facts.get("explained_background") if self.entry else None,
             "labelled": self.table is not None,
         }
 
@@ -355,16 +360,19 @@ class LabelledSae:
             "own_label": self.own_labels.get(index),
             "name": named.name if named else None if label is None else reworded(label),
             "name_score": named.score if named else None,
+            "name_evidence": named.n if named else 0,
+            "name_low": named.low if named else None,
+            "named_by": "reader" if named else None if label is None else "rule",
             "kind": kind_of(read, rule, label),
         }
 
     @lru_cache(4096)  # noqa: B019 (it lives as long as the program)
     def promoted(self, index: int) -> str:
-        """The first tokens whose logits a feature raises, in words; empty where no atlas knows them."""
+        """The first whole words that a feature makes likelier; empty where no atlas knows any. Pieces of words say nothing to a reader."""
         if self.atlas is None:
             return ""
-        texts = [token.text.strip() for token in self.atlas.promoted(f"{self.sae.name}/{index}")]
-        words = {text.casefold(): text for text in reversed(texts) if text.isascii() and text.isalpha()}
+        texts = [token.text for token in self.atlas.promoted(f"{self.sae.name}/{index}")]
+        words = {text.casefold(): text.strip() for text in reversed(texts) if text.startswith(" ") and is_word(text.strip())}
         return ", ".join(list(reversed(words.values()))[:_PROMOTED])
 
 

@@ -1,7 +1,8 @@
 """An analysis in a notebook's cell: inline styles, no script, colours that sit on a light and on a dark page."""
 
 from hooke.analysis.result import Analysis, Hit, TextResult
-from hooke.analysis.wording import NO_LABEL, STEPS, YOURS, about, clipped, count, explained, named, percent, score, site, steps
+from hooke.analysis.wording import NO_LABEL, STEPS, YOURS, about, clipped, count, explained, named, percent, score, site, steps, strength
+from hooke.analysis.wording import topic as topic_of
 from hooke.text.marks import stripped
 from hooke.text.markup import Markup, join, tag
 
@@ -51,7 +52,7 @@ def fragment(analysis: Analysis) -> str:
 
 
 def _text(text: TextResult, opened: bool, topical: bool) -> Markup:
-    topic = "" if not topical else "fits no topic · " if text.topic is None else f"{stripped(text.topic)} · "
+    topic = f"{topic_of(text)} · " if topical else ""
     rows = [_row(hit) for hit in about(text)]
     return tag(
         "details",
@@ -93,7 +94,7 @@ def _row(hit: Hit) -> Markup:
     cells = (
         label,
         join(tag("b", value), " ", tag("span", behind, style=_SOFT)),
-        join(bar, percent(hit.relative)),
+        join(bar, strength(hit)),
         tag("bdi", hit.token.strip(" ")),
     )
     address = tag("code", stripped(hit.feature), style=_SOFT + ";background:none")

@@ -72,13 +72,13 @@ def groups_of(facts: SaeFacts, table: FeatureTable | None, names: Mapping[int, N
         return (np.arange(table.max.size if table else end) >= first) & (np.arange(table.max.size if table else end) < end)
     if table is None:
         return None
-    kinds = [kind_of(names.get(i), rule, label) for i, (rule, label) in enumerate(zip(table.rule, table.label, strict=True))]
+    read = {i: name for i, name in names.items() if name.about != "unclear"}  # of the others only the rule says something
+    kinds = [kind_of(read.get(i), rule, label) for i, (rule, label) in enumerate(zip(table.rule, table.label, strict=True))]
     by_topic = speaks(table.topics[:, :-1]) >= _SPEAKS
-    named = np.array([i in names and names[i].about != "unclear" for i in range(len(kinds))])
     return np.where(
-        named,
+        [i in read for i in range(len(kinds))],
         [kind in ABOUT_KINDS for kind in kinds],
-        [kind == "topic" or (kind != "form" and speaking) for kind, speaking in zip(kinds, by_topic, strict=True)],
+        [kind == "topic" or (kind not in ("form", "grammar") and speaking) for kind, speaking in zip(kinds, by_topic, strict=True)],
     )
 
 

@@ -292,7 +292,7 @@ class Reader:
         return {name: atlas.feature(name) for name in wanted if (atlas := by_name[name.rpartition("/")[0]].atlas)}
 
     def _told_apart(self, lists: Sequence[Sequence[Hit]]) -> list[list[Hit]]:
-        """The same hits, those of one name in a text, and those that no rule fits, with what they promote behind it."""
+        """The same hits, those of one name in a text, and those that no rule fits, with words that they promote behind it."""
         by_name = {labelled.sae.name: labelled for labelled in self.labelled_saes}
         features: dict[str | None, set[str]] = {}
         for hit in (hit for hits in lists for hit in hits):
@@ -303,7 +303,7 @@ class Reader:
             if hit.name is None or (len(features[hit.name]) < 2 and not vague):
                 return hit
             promoted = by_name[hit.sae].promoted(hit.index)
-            return replace(hit, name=f"{'unclear' if vague else hit.name} · {promoted}") if promoted else hit
+            return replace(hit, name=f"{'unclear' if vague else hit.name} → {promoted}") if promoted else hit
 
         return [[told(hit) for hit in hits] for hits in lists]
 

@@ -39,14 +39,20 @@ class Hit:
     own_label: str | None = None
     """The label you gave it in your notes, shown in place of `label`; what the score says is said of `label`."""
     name: str | None = None
-    """What to call it: the name that a reader gave, else the label in short; features of one name in a text are told apart by what they
-    promote. None where no atlas knows the feature."""
+    """What to call it: the name that a reader gave, else the label in short; features of one name in a text are told apart by words that
+    they promote, behind an arrow. None where no atlas knows the feature."""
     name_score: float | None = None
     """How well a reader's name tells where the feature fires (detection, 0.5 is chance); None where the name is the label in short."""
     group: str | None = None
     """``about`` (it tells what the text is about) or ``words`` (it tells of words, grammar, form)."""
     kind: str | None = None
     """What it is: topic, entity, event, frame, word, grammar, form or unclear; None where no atlas knows the feature."""
+    named_by: str | None = None
+    """Who gave the name: ``reader`` (somebody, or a language model, who read where it fires) or ``rule``; None where it has none."""
+    name_evidence: int = 0
+    """Held-out places behind `name_score`."""
+    name_low: float | None = None
+    """Lower end of the 95 % interval of `name_score`; None where that is not known."""
 
     @property
     def title(self) -> str | None:
@@ -106,7 +112,8 @@ class TopicResult:
     texts: list[int]
     """Indices of the texts assigned to it."""
     features: list[dict[str, Any]]
-    """The features that carried it, strongest first: ``feature``, what is known of its label, ``own_label``, in how many ``texts``."""
+    """The features with a name that carried it, strongest first, each name of an SAE once: ``feature``, what is known of its label and name
+    as in a `Hit`, in how many ``texts``."""
 
 
 @dataclass(frozen=True, repr=False)
@@ -116,13 +123,16 @@ class Analysis:
     model: str
     """Name of the model."""
     saes: list[dict[str, Any]]
-    """Each SAE used: ``name``, ``site``, ``d_sae``, ``l0``, ``explained`` (over all texts), ``expected`` (on its card), ``labelled``."""
+    """Each SAE used: ``name``, ``short`` (for commands), ``site``, ``d_sae``, ``l0``, ``explained`` (over all texts), ``labelled``, and the
+    share that is usual: ``expected`` (of long text, on its card), ``expected_headlines``, ``expected_short`` (of other short texts)."""
     texts: list[TextResult]
     """In the order they came."""
     topics: list[TopicResult]
     """Largest first."""
     limits: list[str]
     """Sentences that must stand beside the result: what this analysis cannot say."""
+    naming: str = ""
+    """Where the names come from and how often they are wrong, to be said before any is shown; also the first of `limits`."""
 
     def __repr__(self) -> str:
         topics = ", ".join(f"{topic.topic} {len(topic.texts)}" for topic in self.topics) or "no topics"

@@ -8,6 +8,7 @@ import numpy as np
 from hooke.analysis.reader import Reader
 from hooke.analysis.result import Analysis, TextResult, TopicResult
 from hooke.analysis.topics import MOST_FEATURES
+from hooke.atlas import NO_MEANING, TOO_RARE
 
 
 def conclude(reader: Reader, texts: Sequence[TextResult]) -> Analysis:
@@ -19,36 +20,46 @@ def conclude(reader: Reader, texts: Sequence[TextResult]) -> Analysis:
     topics = [TopicResult(topic, members, _carriers(reader, topic, [texts[n] for n in members])) for topic, members in groups.items()]
     topics.sort(key=lambda topic: (-len(topic.texts), topic.topic))
     saes = [{**labelled.describe(), "explained": share} for labelled, share in zip(reader.labelled_saes, reader.explained, strict=True)]
-    return Analysis(reader.model.name, saes, list(texts), topics, _limits(reader, texts))
+    naming = _naming(reader)
+    return Analysis(reader.model.name, saes, list(texts), topics, [*filter(None, [naming]), *_limits(reader, texts)], naming)
 
 
 def _carriers(reader: Reader, topic: str, texts: Sequence[TextResult]) -> list[dict[str, object]]:
-    """The features that most texts of a topic were assigned by."""
+    """The features that most texts of a topic were assigned by; without those that nobody could name, and each name of an SAE once."""
     votes = Counter(name for text in texts for score in text.topics if score.topic == topic for name in score.features)
     by_name = {labelled.sae.name: labelled for labelled in reader.labelled_saes}
-    out: list[dict[str, object]] = []
-    for name, count in votes.most_common(MOST_FEATURES):
+    out: dict[tuple[str, str], dict[str, object]] = {}
+    for name, count in votes.most_common():
         sae, _, index = name.rpartition("/")
-        table = by_name[sae].table
-        assert table is not None  # topics come from an atlas
-        at = int(index)
-        known = {
-            "label": table.label[at],
-            "label_score": table.score[at],
-            "label_method": table.rule[at],
-            "label_evidence": int(table.evidence[at]),
-            "own_label": by_name[sae].own_labels.get(at),
-        }
-        out.append({"feature": name, **known, "texts": count})
-    return out
+        known = by_name[sae].named(int(index))
+        title = known["own_label"] or known["name"]
+        if title not in (None, NO_MEANING, TOO_RARE):
+            out.setdefault((sae, title), {**known, "texts": count})
+    return list(out.values())[:MOST_FEATURES]
+
+
+def _naming(reader: Reader) -> str:
+    """Where the names come from, how many were tested, and, where somebody judged that, how often they are wrong on texts like these."""
+    labelled = [one for one in reader.labelled_saes if one.table is not None]
+    if not labelled:
+        return ""
+    read = [name for one in labelled for name in one.names.values() if name.stands_first]
+    tested = sum(name.score is not None for name in read)
+    readers = " and ".join(sorted({name.reader for name in read if name.reader})[:3]) or "somebody"
+    judged = " ".join(dict.fromkeys(one.atlas.judged(one.sae.name) for one in labelled if one.atlas is not None))
+    if not read:
+        rule = "A name is a guess by rule; its score says how well that rule predicts the feature on text it was not made from"
+        return f"{rule} (0.5 is chance)."
+    features = sum(one.sae.d_sae for one in labelled)
+    said = (
+        f"Names are guesses. Of {features:,} features {len(read):,} were named by {readers} after reading where they fire, the others by a"
+        f" rule over words; {tested:,} of the names were tested themselves, of the others the score is that of the feature's rule. {judged}"
+    )
+    return said.strip()
 
 
 def _limits(reader: Reader, texts: Sequence[TextResult]) -> list[str]:
-    guess = (
-        "A label is a guess by rule; its score says how well that rule predicts the feature on text it was not made from (0.5 is chance)."
-    )
     limits = [
-        *([guess] if any(labelled.table is not None for labelled in reader.labelled_saes) else []),
         "A feature describes patterns in text as this model reads them. It does not describe people, nor show what caused what.",
         "Another SAE, width or seed would cut the same activations into other features.",
     ]

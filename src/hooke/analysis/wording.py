@@ -2,21 +2,29 @@
 
 import math
 import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields as fields_of
+from dataclasses import replace
+from typing import Any
 
-from hooke.analysis.result import Hit, TextResult
+from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult
+from hooke.atlas.wording import reliability
 from hooke.errors import HookeError
 from hooke.explain.rules.phrasing import reworded
+from hooke.explain.rules.vocabulary import grammatical
 from hooke.names import Site
 from hooke.text.marks import stripped
+from hooke.text.words import words_of
 
 NO_LABEL = "no label"
 """What stands where a label would, when no atlas knows the feature."""
 YOURS = ("your label", "· not scored")
 """What stands where a score would, when the label is a person's own: the atlas' score is of the atlas' label."""
-STRONG, FAIR = 0.85, 0.7
-"""From which score on a name is called strongly, or fairly, supported; below it is weak, and 0.5 is chance."""
-ENOUGH = 20
-"""Held-out examples that a strong score rests on at least."""
+ORDER = (
+    "Rows stand in order of how much each says of the text: unusual elsewhere, strong, active on much of the text, of its topic, and with a"
+    " name that holds. The bar is only one of these."
+)
+BAR = "how strongly the feature fires here, as a share of the strongest it was ever seen to fire"
 STEPS = 5
 """Steps of the colour scale; each is a fifth of a feature's maximum."""
 
@@ -34,23 +42,123 @@ def score(value: float | int | None, evidence: int | None, method: str | None) -
 
 
 def trust(hit: Hit) -> str:
-    """How far a feature's name is to be trusted, in a word: by the score of a reader's name, else of the rule (strong: on some examples).
+    """How far a feature's name is to be relied on, in a word: by the test of the name itself, else of the feature's rule.
 
     >>> trust(Hit("a/1", "a", 1, "bank", 0.93, "word", 40, 1.0, 1.0, 3.0, "bank", 0))
-    'strong'
+    'reliable'
     """
-    value = hit.name_score if hit.name_score is not None else hit.label_score
     if hit.own_label:
         return "yours"
-    if value is None or not math.isfinite(value):
-        return "not scored"
-    enough = hit.name_score is not None or hit.label_evidence >= ENOUGH
-    return "strong" if value >= STRONG and enough else "fair" if value >= FAIR else "weak"
+    value, n, low = _tested(hit)
+    return reliability(value, n, low)
 
 
-def untried(hit: Hit) -> bool:
-    """Whether its name is a reader's that nobody tried, so that what is known of the score is said of the rule."""
-    return hit.name_score is None and None not in (hit.name, hit.label) and not str(hit.name).startswith(reworded(str(hit.label)))
+def behind(hit: Hit) -> str:
+    """Who named a feature, and the figure that `trust` rests on, with what was tested and on how many held-out places.
+
+    >>> behind(Hit("a/1", "a", 1, "bank", 0.93, "word", 40, 1.0, 1.0, 3.0, "bank", 0))
+    'by rule, 0.93 n 40'
+    """
+    value, n, _ = _tested(hit)
+    if hit.own_label or hit.title is None:
+        return ""
+    figure = "" if value is None or not math.isfinite(value) else f"{value:.2f} n {number(n)}"
+    if hit.named_by != "reader":
+        return f"by rule, {figure}" if figure else "by rule"
+    return "read" if not figure else f"read, {figure}" if hit.name_score is not None else f"read, its rule {figure}"
+
+
+def _tested(hit: Hit) -> tuple[float | None, int, float | None]:
+    """Score, held-out places and lower end of the interval of the name, where it was tested, else of the rule; a rule that says nothing
+    says nothing of a reader's name either."""
+    if hit.name_score is not None:
+        return hit.name_score, hit.name_evidence, hit.name_low
+    if hit.named_by == "reader" and hit.label_method == "none":
+        return None, 0, None
+    return hit.label_score, hit.label_evidence, None
+
+
+def in_short(hits: Sequence[Hit]) -> list[tuple[str, str]]:
+    """Features as names on one line, each name once, with how far to rely on it and who gave it: ``("the word “bank”", "fair, read")``.
+
+    What tells features of one name apart is left out.
+    """
+    said: dict[str, str] = {}
+    for hit in hits:
+        trusted = trust(hit) if hit.title is not None else ""
+        who = [] if hit.own_label or hit.title is None else ["read" if hit.named_by == "reader" else "by rule"]
+        said.setdefault(named(hit).partition(" → ")[0], ", ".join([trusted, *who]))
+    return list(said.items())
+
+
+def carriers(topic: TopicResult) -> list[tuple[Hit, int]]:
+    """The features that carried a topic, to be shown as rows are, each with its number of texts; of those with one name the first."""
+    known = {field.name for field in fields_of(Hit)}
+    bare = {"sae": "", "index": 0, "label": None, "label_score": None, "label_method": None, "label_evidence": 0, "activation": 0.0}
+    bare |= {"relative": 0.0, "specificity": 0.0, "token": "", "pos": 0, "group": "about"}
+    found: dict[str, tuple[Hit, int]] = {}
+    for feature in topic.features:
+        own = {name: value for name, value in feature.items() if name in known}
+        hit = Hit(**(bare | own))
+        hit = hit if hit.name or not hit.label else replace(hit, name=reworded(hit.label))
+        found.setdefault(named(hit), (hit, int(feature.get("texts") or 0)))
+    return list(found.values())
+
+
+def topic(text: TextResult) -> str:
+    """A text's topic with its share; of a text without one, what comes closest.
+
+    >>> from hooke.analysis.result import TopicScore
+    >>> topic(TextResult("rain", [], [], None, [TopicScore("economy, business and finance", 0.31, [])], None))
+    'no topic sure enough; closest: economy 31\u202f%'
+    """
+    share = {score.topic: score.score for score in text.topics}
+    if text.topic is not None:
+        return stripped(text.topic) + (f" {percent(share[text.topic])}" if text.topic in share else "")
+    closest = next(iter(share.items()), None)
+    return "no topic sure enough" + (f"; closest: {short_topic(closest[0])} {percent(closest[1])}" if closest else "")
+
+
+def short_topic(name: str) -> str:
+    """A topic by its first words, as the news industry's long names allow.
+
+    >>> short_topic("economy, business and finance")
+    'economy'
+    """
+    return stripped(name).partition(",")[0].partition(" and ")[0]
+
+
+def word(hit: Hit, tokens: Sequence[str]) -> str:
+    """The word of the text that a feature says most of: the strongest with some content, else the token it peaks on.
+
+    >>> word(Hit("a/1", "a", 1, "bank", 0.9, "word", 4, 3.0, 1.0, 3.0, " to", 0, {0: 3.0, 1: 2.0, 2: 1.0}), [" to", " len", "ders"])
+    'lenders'
+    """
+    _, number_of = words_of(tokens)
+    for pos, _ in sorted(hit.activations.items(), key=lambda item: (-item[1], item[0])):
+        if 0 <= pos < len(tokens):
+            whole = "".join(token for token, at in zip(tokens, number_of, strict=True) if at == number_of[pos]).strip(" ")
+            if len(whole) > 2 and any(map(str.isalnum, whole)) and whole.lower() not in grammatical():
+                return whole
+    return hit.token.strip(" ") or "␣"
+
+
+def strength(hit: Hit) -> str:
+    """A feature's peak as a share of its maximum, in per cent; of one that fired more strongly than ever before, 100."""
+    return percent(min(hit.relative, 1.0) if math.isfinite(hit.relative) else hit.relative)
+
+
+def usual(sae: Mapping[str, Any]) -> str:
+    """How much of these texts an SAE explains, beside what is usual for it.
+
+    >>> usual({"explained": 0.79, "expected": 0.85, "expected_headlines": 0.775, "expected_short": 0.81})
+    'explains 79\u202f% here; usual are 77\u202f% of headlines, 81\u202f% of other short texts, 85\u202f% of long ones'
+    """
+    kinds = (("expected_headlines", "headlines"), ("expected_short", "other short texts"), ("expected", "long ones"))
+    known = [f"{percent(sae[key])} of {kind}" for key, kind in kinds if sae.get(key) is not None]
+    if len(known) < len(kinds):
+        return f"explains {percent(sae.get('explained'))} here; {percent(sae.get('expected'))} of the long texts on its card"
+    return f"explains {percent(sae.get('explained'))} here; usual are {', '.join(known)}"
 
 
 def about(text: TextResult) -> list[Hit]:
@@ -78,6 +186,12 @@ def address(feature: str) -> tuple[str, str, str, str]:
     """
     found = re.fullmatch(r"(.*\.)([0-9]+)(/[^/]*)(/[0-9]+)", stripped(feature))
     return (found[1], found[2], found[3], found[4]) if found else ("", stripped(feature), "", "")
+
+
+def short_address(hit: Hit, analysis: Analysis) -> str:
+    """A feature's address as `hooke feature` takes it, the shortest that means no other."""
+    short = next((sae.get("short") for sae in analysis.saes if sae.get("name") == hit.sae), None)
+    return stripped(f"{short}/{hit.index}" if short else hit.feature)
 
 
 def strongest(hit: Hit, tokens: list[str]) -> list[tuple[str, float]]:

@@ -12,7 +12,7 @@ import numpy as np
 from hooke.atlas import schema
 from hooke.atlas.effects import read_effects, tokens_of, with_texts
 from hooke.atlas.feature import Context, Feature, OutputToken, Relative, TokenShare, Written
-from hooke.atlas.naming import Name, names_of
+from hooke.atlas.naming import Name, judged, names_of
 from hooke.atlas.open import damage, open_database
 from hooke.atlas.packing import unpack, unpack_numbers
 from hooke.atlas.records import (
@@ -169,6 +169,10 @@ class Atlas:
         if sae not in self._names:
             self._names[sae] = names_of(entry)
         return self._names[sae]
+
+    def judged(self, sae: str) -> str:
+        """How often these names were right on texts nobody chose them on, in a sentence; empty where nobody judged that."""
+        return judged(self.saes[sae])
 
     def name(self, sae: str, index: int) -> Name | None:
         """The name that a reader gave to one feature; None where nobody read."""

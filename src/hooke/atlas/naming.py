@@ -4,6 +4,7 @@ The first line says of which weights the names are, each other line is the name 
 SAE's weights (``resid_post.12.safetensors``, ``resid_post.12.names.jsonl.zst``); names made here lie in Hooke's own folder.
 """
 
+import contextlib
 import io
 import json
 from collections.abc import Iterator, Mapping
@@ -22,8 +23,8 @@ from hooke.text.unpack import DAMAGE, unpacked
 
 ABOUT = ("topic", "entity", "event", "frame", "word", "grammar", "form", "unclear")
 """What a name may be about; *unclear*: who read found nothing that holds across the feature's range."""
-MAX_NAME, MAX_NOTE, MAX_READER = 40, 200, 80
-"""Characters of a name, of its note, and of who read."""
+MAX_NAME, MAX_NOTE, MAX_READER, MAX_JUDGED = 40, 200, 80, 300
+"""Characters of a name, of its note, of who read, and of how the names were judged."""
 CHANCE = 0.5
 _FORMAT, _VERSION = "hooke names", 1
 _SUFFIX = ".names.jsonl.zst"
@@ -71,6 +72,22 @@ def names_of(sae: SaeEntry) -> dict[int, Name]:
     return found
 
 
+def judged(sae: SaeEntry) -> str:
+    """How often the names of an SAE's features were right on texts nobody chose them on, in a sentence; empty where nobody judged that.
+
+    It stands as ``judged`` on the first line of the file that a pack carries, and is not said of names made here.
+    """
+    if not sae.digest or own_names(sae).is_file():
+        return ""
+    for path in _carried():
+        with contextlib.suppress(ValueError, TypeError, LookupError, StopIteration, OSError, *DAMAGE), path.open("rb") as file:
+            head = json.loads(next(_lines(unpacked(file)[0])))
+            said = head.get("judged", "") if head["digest"] == sae.digest else ""
+            if isinstance(said, str) and 0 < len(said) <= MAX_JUDGED and stripped(said) == said:
+                return said
+    return ""
+
+
 def own_names(sae: SaeEntry) -> Path:
     """Where the names made here of an SAE are kept."""
     return data_dir() / "names" / f"{sae.digest[:16]}.jsonl"
@@ -102,9 +119,12 @@ def read_names(path: Path, sae: SaeEntry) -> dict[int, Name] | None:
     return found
 
 
-def write_names(path: Path, sae: SaeEntry, names: Mapping[int, Name]) -> Path:
-    """Write `names` at `path`, whole or not at all, packed where it ends in ``.zst``; `path`. `read_names` gives them back."""
-    head = {"format": _FORMAT, "version": _VERSION, "sae": sae.name, "digest": sae.digest}
+def write_names(path: Path, sae: SaeEntry, names: Mapping[int, Name], judged: str = "") -> Path:
+    """Write `names` at `path`, whole or not at all, packed where it ends in ``.zst``; `path`. `read_names` gives them back.
+
+    `judged` is kept for `judged`: a sentence that says how often they are right on texts nobody chose them on.
+    """
+    head = {"format": _FORMAT, "version": _VERSION, "sae": sae.name, "digest": sae.digest} | ({"judged": judged} if judged else {})
     rows = [{"feature": index, **_known(name)} for index, name in sorted(names.items())]
     data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in (head, *rows)).encode()
     if path.suffix == ".zst":

@@ -2,9 +2,14 @@
 
 import math
 from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
 
 from hooke.atlas.feature import Context, Feature
+from hooke.atlas.naming import CHANCE
 from hooke.atlas.records import QUANTILES, Label, Score
+
+if TYPE_CHECKING:
+    from hooke.atlas.search import SearchHit
 
 NO_LABEL = "no label"
 """What stands where a label would, when nobody looked at the feature."""
@@ -14,6 +19,12 @@ APPROXIMATE = "direct effect on the logits, later layers left out"
 """What the promoted and suppressed tokens are."""
 MEASURED = "probability of the next word in neutral text, before → with the feature added to the last word; other texts chose the words"
 """How the tokens of a measured effect were found."""
+RELIABLE, FAIR, ENOUGH = 0.85, 0.7, 20
+"""A name is called reliable from the first score on and on so many held-out places, fair from the second on; 0.5 is chance."""
+RELIABILITY = (
+    f"reliable is {RELIABLE} or more on at least {ENOUGH} held-out places, fair {FAIR} or more, shaky less (1 is always right, 0.5 chance)"
+)
+"""The whole rule behind `reliability`, in words."""
 _THIN = "\u202f"
 
 
@@ -46,11 +57,40 @@ def score(found: Score) -> str:
     return f"{found.value:.2f}{interval} · {number(found.positives)} places where it fires{against}"
 
 
+def reliability(value: float | None, n: int, low: float | None = None) -> str:
+    """How far a name, or a rule, that scored `value` on `n` held-out places can be relied on, in a word; one scale for all of Hooke.
+
+    Where the lower end of the score's interval is known, the next word's bound has to lie below it.
+
+    >>> [reliability(0.93, 128), reliability(1.0, 10), reliability(0.86, 40, 0.64), reliability(0.6, 300), reliability(None, 0)]
+    ['reliable', 'fair', 'fair', 'shaky', 'not tested']
+    """
+    if value is None or not math.isfinite(value):
+        return "not tested"
+    low = value if low is None or not math.isfinite(low) else low
+    if value >= RELIABLE and n >= ENOUGH and low >= FAIR:
+        return "reliable"
+    return "fair" if value >= FAIR and low > CHANCE else "shaky"
+
+
+def standing(hit: "SearchHit") -> tuple[str, str, str]:
+    """Of a feature that was found: the figure its name rests on with n, in a word how far to rely on it, and who gave the name."""
+    read = hit.named if hit.named and hit.named.stands_first else None
+    if hit.written.label:
+        return "", "yours", ""
+    value, n, low = (read.score, read.n, read.low) if read and read.score is not None else (hit.score, hit.evidence, None)
+    if read and read.score is None and hit.kind == "none":
+        value = None
+    who = "by rule · " if not read else "read · " if read.score is not None or value is None else "read, the score is its rule's · "
+    return "" if value is None else f"{value:.2f} n {number(n)}", reliability(value, n, low), who
+
+
 def trust(label: Label) -> Iterator[tuple[str, str]]:
     """How far a label is to be trusted: what was measured, and the figure."""
     yield "kind of rule", label.kind if label.kind != "none" else "no name held up"
     if label.token:
-        yield "score", score(label.token)
+        word = reliability(label.token.value, label.token.positives, label.token.low)
+        yield "the rule is", f"{word} · {score(label.token)}"
     if label.document:
         yield "by document", score(label.document).replace("places", "documents")
     if label.near is not None:
@@ -72,9 +112,10 @@ def reading(feature: Feature) -> Iterator[tuple[str, str]]:
     yield "named", f"{name.name or 'unclear'} · by {name.reader or 'nobody'}"
     if name.name:
         interval = f"[{name.low or 0:.2f}, {name.high or 0:.2f}]"
-        found = "not tried" if name.score is None else f"{name.score:.2f} {interval} on {name.n} held-out places"
+        word = reliability(name.score, name.n, name.low)
+        found = word if name.score is None else f"{word} · {name.score:.2f} {interval} on {name.n} held-out places"
         near = "" if name.embedding is None else f" · meaning {name.embedding:.2f}"
-        yield "found by its name", f"{found}{near} (0.5 is chance)"
+        yield "the name is", f"{found}{near}"
     if name.note:
         yield "note", name.note
     if feature.label and feature.title != feature.label.text:

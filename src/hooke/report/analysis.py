@@ -2,19 +2,30 @@
 
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
-from typing import Any
 
 from hooke.analysis import wording
 from hooke.analysis.notebook import fragment
 from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult
-from hooke.analysis.wording import NO_LABEL, STEPS, YOURS, clipped, count, explained, number, past_maximum, percent, score, site, steps
+from hooke.analysis.wording import (
+    NO_LABEL,
+    STEPS,
+    YOURS,
+    clipped,
+    count,
+    explained,
+    number,
+    past_maximum,
+    percent,
+    short_topic,
+    site,
+    steps,
+)
 from hooke.atlas import NO_MEANING
 from hooke.atlas.feature import Feature
-from hooke.explain.rules.phrasing import in_full, reworded, shortened
-from hooke.explain.rules.rule import Rule
+from hooke.atlas.wording import RELIABILITY
+from hooke.report.analysis_card import card
 from hooke.report.document import document, masthead
-from hooke.report.feature import highlighted
-from hooke.report.topic_map import short, topic_map
+from hooke.report.topic_map import topic_map
 from hooke.text.marks import runs, stripped
 from hooke.text.markup import Markup, join, tag
 
@@ -24,9 +35,6 @@ MIN_SHARE = 0.05
 """Share of the topical evidence below which a second topic is not worth naming."""
 LONG = 400
 """Tokens past which a text scrolls in a box of its own."""
-_CONTEXTS, _BEFORE, _AFTER = 5, 14, 10
-"""Contexts of an opened feature, and tokens shown on each side of their peaks."""
-_RELATIVES, _FIRED, _RULE = 4, 12, 400
 Features = Mapping[str, Feature]
 """What an atlas knows of features, by address."""
 
@@ -45,6 +53,7 @@ def page(analysis: Analysis, features: Features | None = None) -> str:
         tag(
             "header",
             masthead([f"{count(len(analysis.texts), 'text')}, as ", tag("bdi", stripped(analysis.model)), " reads them"], None),
+            tag("p", stripped(analysis.naming), class_="soft small naming") if analysis.naming else None,
             _help(analysis),
         ),
         tag(
@@ -91,7 +100,7 @@ def _help(analysis: Analysis) -> Markup:
 
 
 def _saes(analysis: Analysis) -> Markup:
-    names = ("Sparse autoencoder", "Site", "Features", "Active per token", "Explained here", "On its card")
+    names = ("Sparse autoencoder", "Site", "Features", "Active per token", "Explained")
     rows = []
     for sae in analysis.saes:
         cells = (
@@ -99,8 +108,7 @@ def _saes(analysis: Analysis) -> Markup:
             site(sae.get("site")),
             number(sae.get("d_sae")),
             number(sae.get("l0")),
-            percent(sae.get("explained")),
-            percent(sae.get("expected")),
+            wording.usual(sae),
         )
         rows.append(tag("tr", [tag("td", cell, data_h=name.lower()) for name, cell in zip(names, cells, strict=True)]))
     table = tag("table", tag("thead", tag("tr", [tag("th", name, scope="col") for name in names])), tag("tbody", rows))
@@ -114,14 +122,19 @@ def _reading(topical: bool) -> Markup:
         " of its words, on one line."
     )
     guess = (
-        "A name is a guess. Strong, fair or weak says how well it tells, on held-out examples, where the feature fires (1 is always, 0.5 is"
-        " chance; strong from 0.85, fair from 0.7); of a name that was read and not tried, how well the feature's tested rule does. Open a"
-        " feature for the figure, text it fires on and what it makes likelier."
+        "A name is a guess. Reliable, fair or shaky rates the name, not how strongly the feature fires here: how well the name tells, on"
+        f" text it was not made from, where the feature fires; {RELIABILITY}. “Read” is a name given by somebody, or a language model, who"
+        " read where the feature fires; “its rule” behind it says that the name was not tested itself, and the score is that of the"
+        " feature's rule."
+    )
+    opened = (
+        "Open a feature for passages that it fires on, from the text that the atlas was made from (not yours), and for what it does to the"
+        " model's next word."
     )
     most = "the strongest it was ever seen to fire" if topical else "the strongest of the features that the text shows"
     said = (
         "The model read each text; what it computed on the way was taken apart into features.",
-        *([lists, guess] if topical else ["Nothing is known of what these features mean."]),
+        *([lists, wording.ORDER, guess, opened] if topical else ["Nothing is known of what these features mean."]),
         "Point at a feature, or open it, to colour the words it fires on; the underlined one is its peak. Else the first one colours them.",
         "Explained is the share of the model's activity on a text that the features account for. The rest is not shown.",
     )
@@ -135,7 +148,7 @@ def _reading(topical: bool) -> Markup:
 
 
 def _limits(analysis: Analysis) -> Markup:
-    limits = analysis.limits or ["No limits were stated with this analysis."]
+    limits = [limit for limit in analysis.limits if limit != analysis.naming] or ["No limits were stated with this analysis."]
     return tag("section", tag("h2", "What this cannot say"), tag("ul", [tag("li", limit) for limit in limits]))
 
 
@@ -148,19 +161,18 @@ def _chips(analysis: Analysis) -> Markup:
 
     rest = sum(text.topic is None for text in analysis.texts)
     chips = [chip("all", "all", len(analysis.texts))]
-    chips += [chip(k, tag("bdi", short(topic.topic)), len(topic.texts)) for k, topic in enumerate(analysis.topics)]
+    chips += [chip(k, tag("bdi", short_topic(topic.topic)), len(topic.texts)) for k, topic in enumerate(analysis.topics)]
     if rest:
-        chips.append(chip("x", "fits no topic", rest))
+        chips.append(chip("x", "no topic sure enough", rest))
     return tag("fieldset", tag("legend", "Show the texts of a topic", class_="vh"), chips, class_="chips")
 
 
 def _topics(analysis: Analysis) -> Markup:
-    known = {hit.feature: hit for text in analysis.texts for hit in text.features}
     entries = [
         tag(
             "div",
             tag("h3", tag("bdi", stripped(topic.topic)), " ", tag("span", count(len(topic.texts), "text"))),
-            tag("ul", [_carrier(feature, known) for feature in topic.features]),
+            tag("ul", [_carrier(hit, texts) for hit, texts in wording.carriers(topic)]),
             class_="topic",
             id=f"topic-{k}",
         )
@@ -169,16 +181,9 @@ def _topics(analysis: Analysis) -> Markup:
     return tag("section", tag("h2", "The topics, and the features that speak for them"), tag("div", entries, class_="all"), class_="topics")
 
 
-def _carrier(feature: dict[str, Any], known: dict[str, Hit]) -> Markup:
-    """One feature that carried a topic: label, score, evidence, method, texts."""
-    hit = known.get(str(feature.get("feature")))
-    evidence = feature.get("label_evidence", hit.label_evidence if hit else None)
-    method = feature.get("label_method", hit.label_method if hit else None)
-    own, label = feature.get("own_label"), feature.get("name") or feature.get("label")
-    about = join(_score(feature.get("label_score"), evidence, method, own), f" · {count(int(feature.get('texts') or 0), 'text')}")
-    return tag(
-        "li", _label(own or (label and reworded(str(label)))), " ", tag("span", about, class_="soft"), title=str(feature.get("feature"))
-    )
+def _carrier(hit: Hit, texts: int) -> Markup:
+    """One feature that carried a topic: its name, how far to rely on it, and in how many texts."""
+    return tag("li", _name(hit), " ", tag("span", _trust(hit), f" · in {count(texts, 'text')}", class_="soft"), title=hit.feature)
 
 
 def _texts(analysis: Analysis, features: Features) -> Markup:
@@ -188,6 +193,9 @@ def _texts(analysis: Analysis, features: Features) -> Markup:
     return tag(
         "section",
         tag("h2", "Texts", id="texts", class_="vh"),
+        tag("p", [tag("span", head) for head in _HEADS], class_="heads", aria_hidden="true")
+        if analysis.topical and len(layers) == 1
+        else None,
         tag("p", f"The first {MAX_TEXTS} texts are shown; {left} more are in the JSON output.", class_="soft") if left > 0 else None,
         [
             _text(i, text, place if analysis.topical else None, layers, features, analysis.topics)
@@ -195,6 +203,10 @@ def _texts(analysis: Analysis, features: Features) -> Markup:
         ],
         class_="texts",
     )
+
+
+_HEADS = ("feature, by its name", "the name is", "fires here, of its strongest", "most on")
+"""What stands in the columns of a row."""
 
 
 def _text(
@@ -248,27 +260,23 @@ def _layers(i: int, rows: Sequence[tuple[int, Hit]], tokens: list[str], layers: 
 
 def _words(i: int, rows: Sequence[tuple[int, Hit]], tokens: list[str], features: Features) -> Markup:
     """The features of a text's words: one line, and each of them behind it."""
-    names = list(dict.fromkeys(wording.named(hit) for _, hit in rows))
-    line = join(tag("b", "words"), " ", [join(tag("bdi", name), " · " if n + 1 < len(names) else "") for n, name in enumerate(names)])
+    names = wording.in_short([hit for _, hit in rows])
+    said = [join(tag("bdi", name), tag("span", f" ({trusted})", class_="how") if trusted else None) for name, trusted in names]
+    line = join(tag("b", "words"), " ", [join(one, " · " if n + 1 < len(said) else "") for n, one in enumerate(said)])
     return tag("details", tag("summary", line), [_row(i, f, hit, tokens, features) for f, hit in rows], class_="words")
 
 
 def _topic(text: TextResult, where: int | None) -> Markup:
     """The text's topic with its share, and what else it might be."""
-    own = [score for score in text.topics if score.topic == text.topic]
-    others = [score for score in text.topics if score.topic != text.topic and score.score >= MIN_SHARE][:2]
-    said = [
-        f"{'nearest' if text.topic is None and not n else 'also'} {short(other.topic)} {percent(other.score)}"
-        for n, other in enumerate(others)
-    ]
+    first = text.topic or next((score.topic for score in text.topics), None)
+    others = [score for score in text.topics if score.topic != first and score.score >= MIN_SHARE][:2]
+    said = [f"also {short_topic(other.topic)} {percent(other.score)}" for other in others]
     name = (
-        tag("span", "fits no topic", class_="none")
+        tag("span", wording.topic(text), class_="none")
         if text.topic is None
-        else tag("a", tag("bdi", stripped(text.topic)), href=None if where is None else f"#topic-{where}")
+        else tag("a", tag("bdi", wording.topic(text)), href=None if where is None else f"#topic-{where}")
     )
-    return tag(
-        "span", name, f" {percent(own[0].score)}" if own else None, tag("span", " · ", " · ".join(said), class_="also") if said else None
-    )
+    return tag("span", name, tag("span", " · ", " · ".join(said), class_="also") if said else None)
 
 
 def _tokens(text: TextResult) -> Markup:
@@ -306,84 +314,30 @@ def _visible(text: str) -> Markup:
 
 def _row(i: int, f: int, hit: Hit, tokens: list[str], features: Features) -> Markup:
     """One feature: its name, how far to trust it, how strongly it fires and on what; behind it all that is known of it."""
-    trust = wording.trust(hit)
+    bar = join(_bar(hit.relative), tag("span", wording.strength(hit)))
     summary = tag(
         "summary",
-        tag("span", _label(None if hit.title is None else wording.named(hit)), class_="label"),
-        tag("span", trust, class_=f"trust {trust.split()[-1]}") if hit.title is not None else None,
-        tag("span", _bar(hit.relative), tag("span", percent(hit.relative)), class_="strength over" if past_maximum(hit) else "strength"),
-        tag("bdi", "“", _visible(hit.token.strip(" ") or "␣"), "”", class_="peak"),
+        tag("span", _name(hit), class_="label"),
+        _trust(hit) if hit.title is not None else tag("span", class_="trust"),
+        tag("span", bar, class_="strength over" if past_maximum(hit) else "strength", title=wording.BAR),
+        tag("bdi", "“", _visible(wording.word(hit, tokens)), "”", class_="peak", title="the word here that the feature says most of"),
         class_="s",
     )
-    return tag("details", summary, _card(hit, tokens, features.get(hit.feature)), class_=f"row r{f}", name=f"t{i}")
+    return tag("details", summary, card(hit, tokens, features.get(hit.feature)), class_=f"row r{f}", name=f"t{i}")
 
 
-def _card(hit: Hit, tokens: list[str], feature: Feature | None) -> Markup:
-    """What opens behind a row."""
-    fired = [join(tag("bdi", f"“{token.strip(' ') or '␣'}”"), f" {number(value)} · ") for token, value in wording.strongest(hit, tokens)]
-    here = join(
-        fired[:_FIRED],
-        f"{len(fired) - _FIRED} more · " if len(fired) > _FIRED else None,
-        f"specificity {number(hit.specificity)} nats",
-        " · stronger than its maximum in the atlas" if past_maximum(hit) else None,
-    )
-    lines = [("here", here)]
-    if feature and feature.promoted:
-        promoted = {token.text.strip().casefold(): token.text.strip() for token in reversed(feature.promoted[:8])}
-        lines.append(("makes likelier", tag("bdi", ", ".join(f"“{text}”" for text in reversed(promoted.values())))))
-    if feature and (relatives := (feature.neighbours or feature.together)[:_RELATIVES]):
-        named = [join(tag("bdi", shortened(stripped(r.label or NO_LABEL))), " ", _address(r.name)) for r in relatives]
-        lines.append(("relatives", join([join(one, " · " if n + 1 < len(named) else "") for n, one in enumerate(named)])))
-    lines.append(("score", _trusted(hit)))
-    if rule := _rule(hit, feature):
-        lines.append(("rule", tag("bdi", stripped(rule)[:_RULE])))
-    lines.append(("address", _address(hit.feature)))
-    return tag(
-        "div",
-        _contexts(feature) if feature else None,
-        tag("table", tag("tbody", [tag("tr", tag("th", name, scope="row"), tag("td", said)) for name, said in lines])),
-        class_="card",
-    )
-
-
-def _contexts(feature: Feature) -> Markup | None:
-    """Text of the atlas' corpus that the feature fires on, from the strongest down its range."""
-    chosen = [*feature.top[:3], *(own[0] for own in reversed(feature.intervals) if own)]
-    chosen = (chosen + feature.top[3:])[:_CONTEXTS]
-    rows = [tag("li", highlighted(context.near(_BEFORE, _AFTER), feature.max), dir="auto") for context in chosen]
-    return tag("ul", rows, class_="contexts") if rows else None
-
-
-def _trusted(hit: Hit) -> Markup:
-    read = "the name was read and not tried; the rule: " if wording.untried(hit) else None
-    if hit.name_score is not None:
-        read = join(tag("b", f"{hit.name_score:.2f}"), " for the name, by a reader; the rule: ")
-    return join(read, _score(hit.label_score, hit.label_evidence, hit.label_method, hit.own_label))
-
-
-def _rule(hit: Hit, feature: Feature | None) -> str | None:
-    """The whole rule behind a feature's label, where it is known; else the label, where the name says less."""
-    if feature and feature.label and not {"any", "all", "points"}.isdisjoint(feature.label.rule):  # the rule is of a topic, else
-        return in_full(Rule.parse(feature.label.rule))
-    return hit.label if hit.label not in (hit.name, NO_MEANING) else None
-
-
-def _address(feature: str) -> Markup:
-    """An address, short to look at, whole when it is copied or read aloud."""
-    first, layer, width, index = wording.address(feature)
-    hidden = [tag("span", part, class_="vh") if part else None for part in (first, width)]
-    return tag("code", tag("bdi", hidden[0], layer, hidden[1], index), title=stripped(feature))
-
-
-def _label(label: str | None) -> Markup:
-    if label is None:
+def _name(hit: Hit) -> Markup:
+    if hit.title is None:
         return tag("i", NO_LABEL, class_="none")
-    return tag("bdi", stripped(label)[:200], class_="vague" if label == NO_MEANING else None)
+    return tag("bdi", wording.named(hit), class_="vague" if hit.title == NO_MEANING else None)
 
 
-def _score(value: float | int | None, evidence: int | None, method: str | None, own: str | None) -> Markup:
-    first, rest = YOURS if own else score(value, evidence, method)
-    return join(tag("b", first), f" {rest}")
+def _trust(hit: Hit) -> Markup:
+    """How far to rely on a name, in a word, and who gave it with what figure."""
+    if hit.own_label:
+        return tag("span", tag("b", YOURS[0]), f" {YOURS[1]}", class_="trust")
+    word, behind = wording.trust(hit), wording.behind(hit)
+    return tag("span", tag("b", word), f" {behind}" if behind else None, class_=f"trust {word.split()[-1]}", title=RELIABILITY)
 
 
 def _bar(share: float) -> Markup:

@@ -1,39 +1,26 @@
 """An analysis as text in a terminal: each text with its features, then the topics, then what limits them."""
 
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from hooke.analysis import wording
 from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult
-from hooke.analysis.wording import (
-    NO_LABEL,
-    YOURS,
-    about,
-    clipped,
-    count,
-    explained,
-    fields,
-    named,
-    number,
-    past_maximum,
-    percent,
-    score,
-    site,
-    steps,
-    trust,
-)
+from hooke.analysis.wording import NO_LABEL, YOURS, about, clipped, count, explained, fields, named, past_maximum, site, steps, trust
 from hooke.atlas import NO_MEANING
-from hooke.explain.rules.phrasing import reworded
+from hooke.atlas.wording import RELIABILITY
 from hooke.text.marks import marked, stripped
 
 WIDE = 120
 """Columns from which a feature fits on one line."""
 MAX_CHARACTERS = 400
 """Characters of a text that are shown; the rest is counted."""
+READABLE = 100
+"""Columns past which a sentence is broken, however wide the terminal is."""
 
 _BAR = "#b06f00"  # at least 4:1 on white and on black
 _EIGHTHS = " ▏▎▍▌▋▊▉"
@@ -43,30 +30,45 @@ _PEAK = 16
 
 def print_table(analysis: Analysis, console: Console, top: int) -> None:
     """Print the analysis with the first `top` features of each text; nothing from outside can steer the terminal."""
+    address = partial(wording.short_address, analysis=analysis)
+    rows = [[_row(hit, text.tokens, address) for hit in about(text)[:top]] for text in analysis.texts]
     # Widths are taken over all texts; 15 columns are the bar's and the percentage's, 2 stand between neighbours.
-    hits = [hit for text in analysis.texts for hit in about(text)[:top]]
-    widths = [min(max((part(hit).cell_len for hit in hits), default=0), WIDE // 3) for part in (_score, _peak, _address)]
-    left = console.width - _INDENT - 15 - sum(width + 2 for width in widths) - 2
-    widths.insert(0, max(12, min(left, max((_name(hit).cell_len for hit in hits), default=0))))
-    for place, text in enumerate(analysis.texts, 1):
+    widths = [max((row[at].cell_len for own in rows for row in own), default=0) for at in (2, 3, 4, 5)]
+    widths[1:] = [min(width, WIDE // 3) for width in widths[1:]]
+    widths[0] = max(12, min(console.width - _INDENT - 15 - sum(width + 2 for width in widths[1:]) - 2, widths[0]))
+    if analysis.topical and analysis.texts:
+        _say(console, [analysis.naming, _COLUMNS])
+    for place, (text, own) in enumerate(zip(analysis.texts, rows, strict=True), 1):
         _text(console, place, text, analysis.topical)
-        first = about(text)[:top]
-        if not first:
-            rows: Table | Text = Text("no feature stands out", style="dim italic")
-        else:
-            rows = _wide(first, widths) if console.width >= WIDE else _narrow(first)
-        console.print(Padding(rows, (0, 0, 0, _INDENT), expand=False))
+        shown = (
+            (_wide(own, widths) if console.width >= WIDE else _narrow(own)) if own else Text("no feature stands out", style="dim italic")
+        )
+        console.print(Padding(shown, (0, 0, 0, _INDENT), expand=False))
         console.print(Padding(_words(text.words[:top]), (0, 0, 1, _INDENT), expand=False) if text.words else "")
-    if analysis.topical:
+    if analysis.topical and len(analysis.texts) > 1:
         _topics(console, analysis)
     _limits(console, analysis)
 
 
+_COLUMNS = (
+    f"Each line: {wording.BAR}; the feature's name; how far that name can be relied on, who gave it (read, or made by rule) and its score"
+    " on n held-out places; the word that says most here; the feature's address."
+)
+
+
+def _say(console: Console, lines: Iterable[str]) -> None:
+    for line in filter(None, lines):
+        console.print(Padding(Text(marked(line), style="dim"), (0, 0, 1, 0), expand=False), width=min(READABLE, console.width))
+
+
+def _row(hit: Hit, tokens: Sequence[str], address: Callable[[Hit], str]) -> list[Text]:
+    """What is said of a feature: bar, strength, name, how far to rely on it, word and address."""
+    return [_bar(hit.relative, 8), _strength(hit), _name(hit), _score(hit), _word(hit, tokens), Text(address(hit), style="dim")]
+
+
 def _text(console: Console, place: int, text: TextResult, topical: bool) -> None:
     """The text with its number, and a line about it as a whole."""
-    topic = "fits no topic" if text.topic is None else stripped(text.topic)
-    own = next((percent(entry.score) for entry in text.topics if entry.topic == text.topic), None)
-    said = [*([f"{topic} {own}" if own else topic] if topical else []), explained(text.explained)]
+    said = [*([wording.topic(text)] if topical else []), explained(text.explained)]
     if text.sinks:
         said.append(f"{count(text.sinks, 'attention sink')} left out")
     if text.truncated:
@@ -100,24 +102,24 @@ def _headline(text: TextResult) -> Text:
     return shown
 
 
-def _wide(hits: Iterable[Hit], widths: Sequence[int]) -> Table:
+def _wide(rows: Iterable[Sequence[Text]], widths: Sequence[int]) -> Table:
     """One line a feature; columns of one width in every text, so that they stand under each other."""
     grid = _bars(8, gap=2)
     for width in widths:
         grid.add_column(width=width, overflow="fold")
-    for hit in hits:
-        grid.add_row(_bar(hit.relative, 8), _strength(hit), _name(hit), _score(hit), _peak(hit), _address(hit))
+    for row in rows:
+        grid.add_row(*row)
     return grid
 
 
-def _narrow(hits: Iterable[Hit]) -> Table:
+def _narrow(rows: Iterable[Sequence[Text]]) -> Table:
     """Two lines a feature."""
-    grid = _bars(6, gap=1)
+    grid = _bars(8, gap=1)
     grid.add_column(overflow="fold")
-    for hit in hits:
-        first = Text.assemble(_name(hit), ("  on ", "dim"), _peak(hit))
-        second = Text.assemble(_score(hit), (" · ", "dim"), _address(hit))
-        grid.add_row(_bar(hit.relative, 6), _strength(hit), Text("\n").join([first, second]))
+    for bar, strength, name, score, word, address in rows:
+        first = Text.assemble(name, ("  on ", "dim"), word)
+        second = Text.assemble(score, (" · ", "dim"), address)
+        grid.add_row(bar, strength, Text("\n").join([first, second]))
     return grid
 
 
@@ -137,70 +139,55 @@ def _bar(share: float, width: int) -> Text:
 
 
 def _strength(hit: Hit) -> Text:
-    return Text(percent(hit.relative), style="bold" if past_maximum(hit) else "")
-
-
-def _label(label: str | None) -> Text:
-    if label is None:
-        return Text(NO_LABEL, style="dim italic")
-    return Text(stripped(label)[:200], style="dim" if label == NO_MEANING else "")
+    return Text(wording.strength(hit), style="bold" if past_maximum(hit) else "")
 
 
 def _name(hit: Hit) -> Text:
-    return _label(None if hit.title is None else named(hit))
+    if hit.title is None:
+        return Text(NO_LABEL, style="dim italic")
+    return Text(named(hit), style="dim" if hit.title == NO_MEANING else "")
 
 
 def _words(hits: Sequence[Hit]) -> Text:
     """The features of a text's words, on one line."""
-    return Text.assemble(("words: ", "dim italic"), (" · ".join(dict.fromkeys(named(hit) for hit in hits)), "dim"), overflow="fold")
+    said = Text("words: ", style="dim italic", overflow="fold")
+    for at, (name, trusted) in enumerate(wording.in_short(hits)):
+        said.append((" · " if at else "") + name + (f" ({trusted})" if trusted else ""), style="not italic")
+    return said
 
 
 def _score(hit: Hit) -> Text:
-    """How far the name is to be trusted, in a word and as a figure."""
-    value = hit.name_score if hit.name_score is not None else hit.label_score
+    """How far the name is to be relied on, in a word, and who gave it with what figure."""
     if hit.own_label:
         return Text.assemble((YOURS[0], "bold"), (f" {YOURS[1]}", "dim"))
-    if value is None or not math.isfinite(value):
-        return Text("" if hit.title is None else trust(hit), style="dim")
-    evidence = f" n {number(hit.label_evidence)}" if hit.name_score is None else ""
-    return Text.assemble((f"{trust(hit):<6}", "bold"), (f" {value:.2f}{evidence}", "dim"))
+    if hit.title is None:
+        return Text()
+    return Text.assemble((f"{trust(hit):<8}", "bold"), (f" {wording.behind(hit)}", "dim"))
 
 
-def _peak(hit: Hit) -> Text:
-    token = marked(hit.token).strip(" ") or "␣"
+def _word(hit: Hit, tokens: Sequence[str]) -> Text:
+    token = marked(wording.word(hit, tokens))
     return Text(f"“{token if len(token) < _PEAK - 1 else token[: _PEAK - 3] + '…'}”")
-
-
-def _address(hit: Hit) -> Text:
-    return Text(stripped(hit.feature), style="dim")
 
 
 def _topics(console: Console, analysis: Analysis) -> None:
     rest = sum(text.topic is None for text in analysis.texts)
     largest = max([1, rest, *(len(topic.texts) for topic in analysis.topics)])
-    known = {hit.feature: hit for text in analysis.texts for hit in text.features}
     grid = _bars(8, gap=2)
     grid.add_column(overflow="fold")
     for topic in analysis.topics:
-        grid.add_row(_bar(len(topic.texts) / largest, 8), str(len(topic.texts)), _topic(topic, known))
+        grid.add_row(_bar(len(topic.texts) / largest, 8), str(len(topic.texts)), _topic(topic))
     if rest:
-        grid.add_row(_bar(rest / largest, 8), str(rest), Text("fit no topic", style="italic"))
+        grid.add_row(_bar(rest / largest, 8), str(rest), Text("no topic sure enough", style="italic"))
     console.print(Text(f"Topics of {count(len(analysis.texts), 'text')}", style="bold"))
     console.print(Padding(grid, (0, 0, 1, 2), expand=False))
 
 
-def _topic(topic: TopicResult, known: dict[str, Hit]) -> Text:
+def _topic(topic: TopicResult) -> Text:
     """A topic's name, and under it the three features that carried it most."""
     lines = [Text(stripped(topic.topic), style="bold")]
-    for feature in topic.features[:3]:
-        hit = known.get(str(feature.get("feature")))
-        evidence = feature.get("label_evidence", hit.label_evidence if hit else None)
-        method = feature.get("label_method", hit.label_method if hit else None)
-        own = feature.get("own_label")
-        value, behind = YOURS if own else score(feature.get("label_score"), evidence, method)
-        behind = f"  {value} {behind}".rstrip() + f" · {count(int(feature.get('texts') or 0), 'text')}"
-        label = feature.get("label")
-        lines.append(Text.assemble(_label(own or (label and reworded(str(label)))), (behind, "dim")))
+    for hit, texts in wording.carriers(topic)[:3]:
+        lines.append(Text.assemble(_name(hit), "  ", _score(hit), (f" · in {count(texts, 'text')}", "dim")))
     return Text("\n").join(lines)
 
 
@@ -209,18 +196,17 @@ def _limits(console: Console, analysis: Analysis) -> None:
     lines = []
     for sae in analysis.saes:
         name, where = stripped(str(sae.get("name"))), stripped(site(sae.get("site")))
-        shares = f"explains {percent(sae.get('explained'))} here, {percent(sae.get('expected'))} on its card"
-        lines.append(f"{stripped(analysis.model)} through {name} ({where}): {shares}")
+        lines.append(f"{stripped(analysis.model)} through {name} ({where}): {wording.usual(sae)}.")
     if analysis.topical:
-        lines.append(
-            "First what a text is about, then its words. Bar: peak activation over the feature's maximum. Strong, fair, weak: how well the"
-            " name tells, on n held-out examples, where the feature fires; 1 is always, 0.5 is chance. Of names that were read and"
-            " not tried, it is said of the feature's tested rule."
-        )
+        lines += [f"A name's score: how well it, or its rule, tells where the feature fires on text it was not made from; {RELIABILITY}."]
+        lines += [f"First what a text is about, then its words. {wording.ORDER}"]
+    limits = [limit for limit in analysis.limits if limit != analysis.naming]
     grid = Table.grid()
     grid.add_column(width=2, no_wrap=True)
     grid.add_column(overflow="fold")
-    for line in [*lines, *map(marked, analysis.limits)]:
+    for line in [*lines, *map(marked, limits)]:
         grid.add_row(Text("·"), Text(line))
     console.print(Text("What this rests on, and what it cannot say", style="bold"))
-    console.print(Padding(grid, (0, 0, 0, 2), expand=False))
+    console.print(Padding(grid, (0, 0, 0, 2), expand=False), width=min(READABLE, console.width))
+    if analysis.topical and (first := next((hit for text in analysis.texts for hit in about(text)), None)):
+        console.print(Text(f"`hooke feature {wording.short_address(first, analysis)}` shows where a feature fires."))

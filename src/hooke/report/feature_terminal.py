@@ -175,15 +175,17 @@ def print_found(found: SearchResult, console: Console) -> None:
     grid.add_column(no_wrap=True, justify="right")
     grid.add_column(overflow="fold")
     for hit in found:
-        grid.add_row(f"{hit.score:.2f}" if hit.score is not None else "–", _hit(hit, console))
+        value, word, what = wording.standing(hit)
+        grid.add_row(Text.assemble((word, "bold"), (f" {value}", "dim")), _hit(hit, console, what))
     console.print(grid)
-    console.print(Text("First column: the label's score on held-out text; 0.5 is chance.", style="dim"))
+    said = f"First column: how far the name can be relied on, by its own test or by its rule's; {wording.RELIABILITY}."
+    console.print(Text(said, style="dim"), width=min(100, console.width))
 
 
-def _hit(hit: SearchHit, console: Console) -> Text:
+def _hit(hit: SearchHit, console: Console, named: str) -> Text:
     mine = " your label" if hit.written.label else ""
     places = f" · found in {', '.join(hit.found_in)}" if hit.found_in else ""
-    rest = f"  {marked(hit.name)} · {wording.percent(hit.density)} of tokens{places}"
+    rest = f"  {named}{marked(hit.name)} · {wording.percent(hit.density)} of tokens{places}"
     line = Text.assemble(("★ " if hit.written.star else "", _ACCENT), _title(hit.title, bold=True), (mine, "italic dim"), (rest, "dim"))
     if hit.passage is not None and "context" in hit.found_in:
         line.append("\n")

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 
 from hooke.analysis.result import Analysis, TextResult
-from hooke.analysis.wording import count, percent
+from hooke.analysis.wording import count, percent, short_topic
 from hooke.text.marks import stripped
 from hooke.text.markup import Markup, join, tag
 
@@ -88,7 +88,7 @@ def _spread(places: np.ndarray, shares: np.ndarray) -> np.ndarray:
 def _anchor(topic: str, x: float, y: float) -> Markup:
     side = "middle" if abs(x) < 0.2 else "start" if x > 0 else "end"
     far = _RING + _LABEL + (2 * _SPREAD if side == "middle" else 0)
-    return tag("text", short(topic), x=round(far * x), y=round(far * y) + 4, text_anchor=side)
+    return tag("text", short_topic(topic), x=round(far * x), y=round(far * y) + 4, text_anchor=side)
 
 
 def _dot(n: int, text: TextResult, x: float, y: float) -> Markup:
@@ -106,14 +106,5 @@ def _table(texts: list[TextResult]) -> Markup:
 
 
 def _named(text: TextResult) -> Markup:
-    said = [f"{short(score.topic)} {percent(score.score)}" for score in text.topics[:_NAMED]]
+    said = [f"{short_topic(score.topic)} {percent(score.score)}" for score in text.topics[:_NAMED]]
     return join(", ".join(said) or "none")
-
-
-def short(topic: str) -> str:
-    """A topic by its first words, as the news industry's long names allow.
-
-    >>> short("economy, business and finance")
-    'economy'
-    """
-    return stripped(topic).partition(",")[0].partition(" and ")[0]

@@ -54,6 +54,21 @@ def grammatical() -> frozenset[str]:
     return frozenset().union(*(named_classes()[name] for name in _SMALL_WORDS))
 
 
+@cache
+def _known() -> frozenset[str]:
+    return frozenset().union(*classes().values())
+
+
+def is_word(text: str) -> bool:
+    """Whether `text` is a whole English word of some content that is known here: no piece of one, and no word of grammar.
+
+    >>> [is_word(text) for text in ("Profits", "extin", "of")]
+    [True, False, False]
+    """
+    word = text.lower()
+    return len(word) > 2 and word in _known() and word not in grammatical()
+
+
 def languages() -> list[str]:
     """The languages that can be told."""
     return list(_tables()[1])

@@ -1,0 +1,93 @@
+"""What opens behind a feature's row in an analysis: passages that it fires on, what it does, how its name was tested."""
+
+from collections.abc import Sequence
+
+from hooke.analysis import wording
+from hooke.analysis.result import Hit
+from hooke.analysis.wording import NO_LABEL, YOURS, number, past_maximum
+from hooke.atlas import NO_MEANING
+from hooke.atlas.feature import Feature
+from hooke.explain.rules.phrasing import in_full, shortened
+from hooke.explain.rules.rule import Rule
+from hooke.report.feature import highlighted
+from hooke.text.marks import stripped
+from hooke.text.markup import Markup, join, tag
+
+_CONTEXTS, _BEFORE, _AFTER = 5, 14, 10
+"""Contexts of an opened feature, and tokens shown on each side of their peaks."""
+_RELATIVES, _FIRED, _RULE = 4, 12, 400
+_ALIKE = 0.3
+"""Cosine of what two features write, below which they are not called alike: less is common between any two."""
+
+
+def card(hit: Hit, tokens: list[str], feature: Feature | None) -> Markup:
+    """What is known of `hit`, which fired in a text of `tokens`; `feature` is what an atlas says of it."""
+    fired = [join(tag("bdi", f"“{token.strip(' ') or '␣'}”"), f" {number(value)} · ") for token, value in wording.strongest(hit, tokens)]
+    here = join(
+        fired[:_FIRED],
+        f"{len(fired) - _FIRED} more" if len(fired) > _FIRED else None,
+        "stronger than ever in the atlas' text" if past_maximum(hit) else None,
+    )
+    lines = [("in this text", here)]
+    if feature and feature.promoted:
+        promoted = {token.text.strip().casefold(): token.text.strip() for token in reversed(feature.promoted[:8])}
+        lines.append(("pushes the model to say next", tag("bdi", ", ".join(f"“{text}”" for text in reversed(promoted.values())))))
+    lines.append(("how well the name was tested", _tested(hit)))
+    return tag("div", _contexts(feature) if feature else None, _table(lines), _details(hit, feature), class_="card")
+
+
+def _details(hit: Hit, feature: Feature | None) -> Markup:
+    """What only few will ask of a feature, one step further."""
+    lines: list[tuple[str, Markup | str]] = []
+    if rule := _rule(hit, feature):
+        lines.append(("its rule", tag("bdi", stripped(rule)[:_RULE])))
+    if hit.label_score is not None and not hit.own_label:
+        lines.append(("the rule's score", " ".join(wording.score(hit.label_score, hit.label_evidence, hit.label_method))))
+    lines.append(("unusual by", f"{number(hit.specificity)} nats of specificity against other texts"))
+    near = [r for r in feature.neighbours if r.value >= _ALIKE][:_RELATIVES] if feature else []
+    if near:
+        lines.append(("features that write alike", tag("bdi", ", ".join(shortened(stripped(r.label or NO_LABEL)) for r in near))))
+    lines.append(("look it up", join("hooke feature ", _address(hit.feature))))
+    return tag("details", tag("summary", "more of this feature"), _table(lines), class_="more")
+
+
+def _table(lines: Sequence[tuple[str, Markup | str]]) -> Markup:
+    return tag("table", tag("tbody", [tag("tr", tag("th", name, scope="row"), tag("td", said)) for name, said in lines]))
+
+
+def _contexts(feature: Feature) -> Markup | None:
+    """Text of the atlas' corpus that the feature fires on, from the strongest down its range."""
+    chosen = [*feature.top[:3], *(own[0] for own in reversed(feature.intervals) if own)]
+    chosen = (chosen + feature.top[3:])[:_CONTEXTS]
+    rows = [tag("li", highlighted(context.near(_BEFORE, _AFTER), feature.max), dir="auto") for context in chosen]
+    return tag("ul", rows, class_="contexts") if rows else None
+
+
+def _tested(hit: Hit) -> Markup:
+    """Who named it, what was tested and how that went, as a sentence."""
+    if hit.own_label:
+        return join(tag("b", YOURS[0]), f" {YOURS[1]}")
+    word, rule = wording.trust(hit), hit.label_score is not None and hit.label_method != "none"
+    if hit.name_score is not None:
+        said = f": a second reader who saw only the name was right at {hit.name_score:.2f} on {number(hit.name_evidence)} held-out places"
+    elif hit.named_by == "reader":
+        said = ": somebody read where it fires and named it; " + ("what was tested is its rule" if rule else "no rule fits it either")
+    else:
+        said = ": the name is its rule in short" if rule else ": nobody named it, and no rule fits it"
+    if hit.name_score is None and rule:
+        said += f", right at {hit.label_score:.2f} on {number(hit.label_evidence)} held-out places"
+    return join(tag("b", word), f"{said} (0.5 is chance)" if rule or hit.name_score is not None else said)
+
+
+def _rule(hit: Hit, feature: Feature | None) -> str | None:
+    """The whole rule behind a feature's label, where it is known; else the label, where the name says less."""
+    if feature and feature.label and not {"any", "all", "points"}.isdisjoint(feature.label.rule):  # the rule is of a topic, else
+        return in_full(Rule.parse(feature.label.rule))
+    return hit.label if hit.label not in (hit.name, NO_MEANING) else None
+
+
+def _address(feature: str) -> Markup:
+    """An address, short to look at, whole when it is copied or read aloud."""
+    first, layer, width, index = wording.address(feature)
+    hidden = [tag("span", part, class_="vh") if part else None for part in (first, width)]
+    return tag("code", tag("bdi", hidden[0], layer, hidden[1], index), title=stripped(feature))
