@@ -42,7 +42,7 @@ _COMMANDS = {
     "sample": "Write text sampled from a model itself, to train on or to look at.",
     "search": "Find features by the words of their labels, of the text they fire on, or of what they write.",
     "serve": "Show features and read texts in a browser: one page, on this machine alone, offline.",
-    "steer": "Write text with features turned up or down, beside the model's own and random controls.",
+    "steer": "Write text with features turned up or down, beside the model's own and random controls; or propose features to turn.",
     "topics": "Group texts into topics of their own, by the features of what they are about.",
     "train": "Train SAEs, one or a whole suite, from one pass over the activations.",
 }
