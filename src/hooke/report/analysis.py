@@ -1,6 +1,6 @@
 """An analysis as HTML: `page`, one file for a browser that runs no script, and `fragment`, for a notebook's cell."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.resources import files
 
 from hooke.analysis import wording
@@ -21,9 +21,8 @@ from hooke.analysis.wording import (
     steps,
 )
 from hooke.atlas import NO_MEANING
-from hooke.atlas.feature import Feature
 from hooke.atlas.wording import RELIABILITY
-from hooke.report.analysis_card import card
+from hooke.report.analysis_card import Features, Known, card
 from hooke.report.document import document, masthead
 from hooke.report.topic_map import topic_map
 from hooke.text.marks import runs, stripped
@@ -35,8 +34,6 @@ MIN_SHARE = 0.05
 """Share of the topical evidence below which a second topic is not worth naming."""
 LONG = 400
 """Tokens past which a text scrolls in a box of its own."""
-Features = Mapping[str, Feature]
-"""What an atlas knows of features, by address."""
 
 
 def page(analysis: Analysis, features: Features | None = None) -> str:
@@ -59,7 +56,7 @@ def page(analysis: Analysis, features: Features | None = None) -> str:
         tag(
             "main",
             _chips(analysis) if analysis.topical and analysis.texts else None,
-            _texts(analysis, features or {}),
+            _texts(analysis, Known(features or {}, _first(analysis))),
             _topics(analysis) if analysis.topics else None,
             topic_map(analysis),
         ),
@@ -80,8 +77,17 @@ def _rules(analysis: Analysis) -> str:
     rules.append(f"@supports not selector(:has(a)){{{tints}}}")
     rules += [f".legend .l{s}{{--t:var(--s{s});--w:{s}px}}" for s in range(1, STEPS + 1)]
     for k in [*range(len(analysis.topics)), "x"] if analysis.topical else []:
-        rules.append(f"body:has(#only-{k}:checked) .text:not(.in-{k}):not(:target){{display:none}}")
+        rules.append(f"body:has(#only-{k}:checked) .text:not(.in-{k},:target,:has(:target)){{display:none}}")
     return "\n".join(rules) + "\n"
+
+
+def _first(analysis: Analysis) -> dict[str, tuple[int, int]]:
+    """The text and row that show each feature first."""
+    first: dict[str, tuple[int, int]] = {}
+    for i, text in enumerate(analysis.texts[:MAX_TEXTS]):
+        for f, hit in enumerate(_rows(text)):
+            first.setdefault(hit.feature, (i, f))
+    return first
 
 
 def _rows(text: TextResult) -> list[Hit]:
@@ -186,31 +192,36 @@ def _carrier(hit: Hit, texts: int) -> Markup:
     return tag("li", _name(hit), " ", tag("span", _trust(hit), f" · in {count(texts, 'text')}", class_="soft"), title=hit.feature)
 
 
-def _texts(analysis: Analysis, features: Features) -> Markup:
+def _texts(analysis: Analysis, known: Known) -> Markup:
     place = {topic.topic: k for k, topic in enumerate(analysis.topics)}
     left = len(analysis.texts) - MAX_TEXTS
     layers = [str(sae.get("name")) for sae in analysis.saes]
     return tag(
         "section",
         tag("h2", "Texts", id="texts", class_="vh"),
-        tag("p", [tag("span", head) for head in _HEADS], class_="heads", aria_hidden="true")
+        tag("p", [tag("span", head, title=said) for head, said in _HEADS], class_="heads", aria_hidden="true")
         if analysis.topical and len(layers) == 1
         else None,
         tag("p", f"The first {MAX_TEXTS} texts are shown; {left} more are in the JSON output.", class_="soft") if left > 0 else None,
         [
-            _text(i, text, place if analysis.topical else None, layers, features, analysis.topics)
+            _text(i, text, place if analysis.topical else None, layers, known, analysis.topics)
             for i, text in enumerate(analysis.texts[:MAX_TEXTS])
         ],
         class_="texts",
     )
 
 
-_HEADS = ("feature, by its name", "the name is", "fires here, of its strongest", "most on")
-"""What stands in the columns of a row."""
+_HEADS = (
+    ("feature, by its name", None),
+    ("the name is", RELIABILITY),
+    ("fires here, of its strongest", wording.BAR),
+    ("most on", "the word here that the feature says most of"),
+)
+"""What stands in the columns of a row, and what that means: said once, and not in every row."""
 
 
 def _text(
-    i: int, text: TextResult, place: dict[str, int] | None, layers: Sequence[str], features: Features, topics: Sequence[TopicResult]
+    i: int, text: TextResult, place: dict[str, int] | None, layers: Sequence[str], known: Known, topics: Sequence[TopicResult]
 ) -> Markup:
     """One text; `place` numbers the topics, None where nothing is known of any."""
     where = place.get(text.topic) if place and text.topic is not None else None
@@ -236,34 +247,34 @@ def _text(
             tag("span", explained(text.explained), class_="end"),
             class_="head",
         ),
-        _layers(i, about, text.tokens, layers, features)
+        _layers(i, about, text.tokens, layers, known)
         if about
         else tag("p", "No feature stands out here." if text.tokens else "The text has no tokens.", class_="empty"),
-        _words(i, words, text.tokens, features) if words else None,
+        _words(i, words, text.tokens, known) if words else None,
         class_="text" if kind is None else f"text in-{kind}",
         id=f"text-{i}",
     )
 
 
-def _layers(i: int, rows: Sequence[tuple[int, Hit]], tokens: list[str], layers: Sequence[str], features: Features) -> Markup:
+def _layers(i: int, rows: Sequence[tuple[int, Hit]], tokens: list[str], layers: Sequence[str], known: Known) -> Markup:
     """The features of what a text is about, those of several SAEs side by side, each under a chip."""
     several = len(layers) > 1
     columns = []
     for layer in layers if several else [None]:
-        own = [_row(i, f, hit, tokens, features) for f, hit in rows if layer is None or hit.sae == layer]
+        own = [_row(i, f, hit, tokens, known) for f, hit in rows if layer is None or hit.sae == layer]
         head = tag("p", tag("span", site(layer.split("/")[1] if layer.count("/") > 1 else layer), class_="layer")) if layer else None
         if own:
             columns.append(tag("div", head, own))
-    rest = [_row(i, f, hit, tokens, features) for f, hit in rows if several and hit.sae not in layers]
+    rest = [_row(i, f, hit, tokens, known) for f, hit in rows if several and hit.sae not in layers]
     return tag("div", columns, rest, class_="about several" if several else "about")
 
 
-def _words(i: int, rows: Sequence[tuple[int, Hit]], tokens: list[str], features: Features) -> Markup:
+def _words(i: int, rows: Sequence[tuple[int, Hit]], tokens: list[str], known: Known) -> Markup:
     """The features of a text's words: one line, and each of them behind it."""
     names = wording.in_short([hit for _, hit in rows])
     said = [join(tag("bdi", name), tag("span", f" ({trusted})", class_="how") if trusted else None) for name, trusted in names]
     line = join(tag("b", "words"), " ", [join(one, " · " if n + 1 < len(said) else "") for n, one in enumerate(said)])
-    return tag("details", tag("summary", line), [_row(i, f, hit, tokens, features) for f, hit in rows], class_="words")
+    return tag("details", tag("summary", line), [_row(i, f, hit, tokens, known) for f, hit in rows], class_="words")
 
 
 def _topic(text: TextResult, where: int | None) -> Markup:
@@ -312,18 +323,19 @@ def _visible(text: str) -> Markup:
     return join(pieces)
 
 
-def _row(i: int, f: int, hit: Hit, tokens: list[str], features: Features) -> Markup:
+def _row(i: int, f: int, hit: Hit, tokens: list[str], known: Known) -> Markup:
     """One feature: its name, how far to trust it, how strongly it fires and on what; behind it all that is known of it."""
     bar = join(_bar(hit.relative), tag("span", wording.strength(hit)))
     summary = tag(
         "summary",
         tag("span", _name(hit), class_="label"),
         _trust(hit) if hit.title is not None else tag("span", class_="trust"),
-        tag("span", bar, class_="strength over" if past_maximum(hit) else "strength", title=wording.BAR),
-        tag("bdi", "“", _visible(wording.word(hit, tokens)), "”", class_="peak", title="the word here that the feature says most of"),
+        tag("span", bar, class_="strength over" if past_maximum(hit) else "strength"),
+        tag("bdi", "“", _visible(wording.word(hit, tokens)), "”", class_="peak"),
         class_="s",
     )
-    return tag("details", summary, card(hit, tokens, features.get(hit.feature)), class_=f"row r{f}", name=f"t{i}")
+    anchor = known.anchor(hit.feature) if known.first[hit.feature] == (i, f) else None
+    return tag("details", summary, card(i, hit, tokens, known), class_=f"row r{f}", name=f"t{i}", id=anchor)
 
 
 def _name(hit: Hit) -> Markup:
@@ -337,11 +349,11 @@ def _trust(hit: Hit) -> Markup:
     if hit.own_label:
         return tag("span", tag("b", YOURS[0]), f" {YOURS[1]}", class_="trust")
     word, behind = wording.trust(hit), wording.behind(hit)
-    return tag("span", tag("b", word), f" {behind}" if behind else None, class_=f"trust {word.split()[-1]}", title=RELIABILITY)
+    return tag("span", tag("b", word), f" {behind}" if behind else None, class_=f"trust {word.split()[-1]}")
 
 
 def _bar(share: float) -> Markup:
-    return tag("svg", tag("rect", width=f"{100 * clipped(share):.1f}%", height="100%"), class_="bar", aria_hidden="true")
+    return tag("svg", tag("rect", width=f"{100 * clipped(share):.0f}%", height="100%"), class_="bar", aria_hidden="true")
 
 
 __all__ = ["MAX_TEXTS", "fragment", "page"]

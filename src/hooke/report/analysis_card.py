@@ -1,6 +1,7 @@
 """What opens behind a feature's row in an analysis: passages that it fires on, what it does, how its name was tested."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from hooke.analysis import wording
 from hooke.analysis.result import Hit
@@ -13,27 +14,49 @@ from hooke.report.feature import highlighted
 from hooke.text.marks import stripped
 from hooke.text.markup import Markup, join, tag
 
-_CONTEXTS, _BEFORE, _AFTER = 5, 14, 10
+_CONTEXTS, _BEFORE, _AFTER = 5, 12, 8
 """Contexts of an opened feature, and tokens shown on each side of their peaks."""
-_RELATIVES, _FIRED, _RULE = 4, 12, 400
+_RELATIVES, _FIRED, _RULE = 4, 8, 400
 _ALIKE = 0.3
 """Cosine of what two features write, below which they are not called alike: less is common between any two."""
 
 
-def card(hit: Hit, tokens: list[str], feature: Feature | None) -> Markup:
-    """What is known of `hit`, which fired in a text of `tokens`; `feature` is what an atlas says of it."""
-    fired = [join(tag("bdi", f"“{token.strip(' ') or '␣'}”"), f" {number(value)} · ") for token, value in wording.strongest(hit, tokens)]
+Features = Mapping[str, Feature]
+"""What an atlas knows of features, by address."""
+
+
+@dataclass(frozen=True)
+class Known:
+    """What a page says of features, of each of them once."""
+
+    features: Features
+    first: dict[str, tuple[int, int]]
+    """The text that shows a feature first, and the row there: what is known of it stands behind that row, and is linked to from others."""
+
+    def anchor(self, feature: str) -> str:
+        """Where that row is."""
+        return "f{}-{}".format(*self.first[feature])
+
+
+def card(i: int, hit: Hit, tokens: list[str], known: Known) -> Markup:
+    """What is known of `hit`, which fired in the text numbered `i`, of `tokens`; all of it only where the page shows the feature first."""
+    fired = [join(_quoted(token), f" {number(value)} · ") for token, value in wording.strongest(hit, tokens)]
     here = join(
         fired[:_FIRED],
         f"{len(fired) - _FIRED} more" if len(fired) > _FIRED else None,
         "stronger than ever in the atlas' text" if past_maximum(hit) else None,
     )
     lines = [("in this text", here)]
+    where, _ = known.first[hit.feature]
+    if where != i:
+        more = tag("a", f"is said with text {where + 1}", href=f"#{known.anchor(hit.feature)}")
+        return tag("div", _lines([*lines, ("what it is", more)]), class_="card")
+    feature = known.features.get(hit.feature)
     if feature and feature.promoted:
         promoted = {token.text.strip().casefold(): token.text.strip() for token in reversed(feature.promoted[:8])}
         lines.append(("pushes the model to say next", tag("bdi", ", ".join(f"“{text}”" for text in reversed(promoted.values())))))
     lines.append(("how well the name was tested", _tested(hit)))
-    return tag("div", _contexts(feature) if feature else None, _table(lines), _details(hit, feature), class_="card")
+    return tag("div", _contexts(feature) if feature else None, _lines(lines), _details(hit, feature), class_="card")
 
 
 def _details(hit: Hit, feature: Feature | None) -> Markup:
@@ -48,11 +71,17 @@ def _details(hit: Hit, feature: Feature | None) -> Markup:
     if near:
         lines.append(("features that write alike", tag("bdi", ", ".join(shortened(stripped(r.label or NO_LABEL)) for r in near))))
     lines.append(("look it up", join("hooke feature ", _address(hit.feature))))
-    return tag("details", tag("summary", "more of this feature"), _table(lines), class_="more")
+    return tag("details", tag("summary", "more of this feature"), _lines(lines), class_="more")
 
 
-def _table(lines: Sequence[tuple[str, Markup | str]]) -> Markup:
-    return tag("table", tag("tbody", [tag("tr", tag("th", name, scope="row"), tag("td", said)) for name, said in lines]))
+def _lines(lines: Sequence[tuple[str, Markup | str]]) -> Markup:
+    return tag("dl", [join(tag("dt", name), tag("dd", said)) for name, said in lines])
+
+
+def _quoted(text: str) -> Markup:
+    """A token in quotation marks, which keep to it where it runs from right to left."""
+    said = f"“{text.strip(' ') or '␣'}”"
+    return join(said) if said[1:-1].isascii() else tag("bdi", said)
 
 
 def _contexts(feature: Feature) -> Markup | None:
@@ -90,4 +119,4 @@ def _address(feature: str) -> Markup:
     """An address, short to look at, whole when it is copied or read aloud."""
     first, layer, width, index = wording.address(feature)
     hidden = [tag("span", part, class_="vh") if part else None for part in (first, width)]
-    return tag("code", tag("bdi", hidden[0], layer, hidden[1], index), title=stripped(feature))
+    return tag("code", hidden[0], layer, hidden[1], index)
