@@ -174,7 +174,7 @@ class Library:
             parts.append((*indices, table.density, table.max, scores, evidence, by_reader, tried, numbered))
             labels += titles
         empty = tuple(np.zeros(0, kind) for kind in (int, int, float, float, float, int, bool, bool, int))
-        return _Columns(*map(np.concatenate, zip(empty, *parts, strict=True)), list(numbers), labels)
+        return _Columns(*map(np.concatenate, zip(empty, *parts, strict=True)), kinds=list(numbers), label=labels)
 
     def prepare(self) -> None:
         """Make ready what lists need, so that the first is there at once."""
