@@ -34,3 +34,11 @@ def test_they_are_understood_and_shown(command: str) -> None:
         assert words[0] == "hooke"
         assert words[1 : 1 + len(command.split())] == command.split()
         app.parse_args(words[1:], exit_on_error=False, print_error=False)
+
+
+def test_every_group_of_the_help_names_commands_that_there_are_each_once():
+    from hooke import cli
+
+    grouped = [command for commands in cli._GROUPS.values() for command in commands]
+    assert len(grouped) == len(set(grouped))
+    assert set(grouped) < set(cli._COMMANDS)

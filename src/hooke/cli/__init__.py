@@ -6,7 +6,7 @@ import os
 import sys
 from typing import NoReturn
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, Group
 
 from hooke.cli.examples import epilogue
 from hooke.cli.memory import guard, ran_out
@@ -46,8 +46,17 @@ _COMMANDS = {
     "topics": "Group texts into topics of their own, by the features of what they are about.",
     "train": "Train SAEs, one or a whole suite, from one pass over the activations.",
 }
+_GROUPS = {
+    "Read texts": ("analyze", "topics", "diff", "monitor", "serve"),
+    "Look up": ("search", "feature", "saes", "inspect", "notes", "open"),
+    "Act on a model": ("steer", "ablate", "attribute", "audit"),
+}
+"""Which commands stand together in the help; all others make something."""
+_AS_GROUPS = {name: Group(name, sort_key=at) for at, name in enumerate(_GROUPS)}
+_GROUP_OF = {command: _AS_GROUPS[name] for name, commands in _GROUPS.items() for command in commands}
+_MAKE = Group("Make and judge", sort_key=len(_GROUPS))
 for _name, _summary in _COMMANDS.items():
-    app.command(f"hooke.cli.{_name}:{_name}", help=_summary, **epilogue(_name))
+    app.command(f"hooke.cli.{_name}:{_name}", help=_summary, group=_GROUP_OF.get(_name, _MAKE), **epilogue(_name))
 app.register_install_completion_command(help="Let your shell complete commands and options; it finds out which shell that is.")
 
 _USAGE, _LIMIT, _INTERRUPTED = 2, 6, 130

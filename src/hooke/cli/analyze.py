@@ -25,15 +25,29 @@ def analyze(
     *inputs: Annotated[
         str, Parameter(allow_leading_hyphen=True, help="Texts, files (.txt, .jsonl, .csv, also .gz or .zst), or - for standard input.")
     ],
-    model: Annotated[str, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = "gemma-3-270m",
+    model: Annotated[
+        str, Parameter(help="The language model that reads: the name of one that came along, a folder, or org/name on a hub.")
+    ] = "gemma-3-270m",
     sae: Annotated[
-        tuple[str, ...], Parameter(negative="", help="Name (see `hooke saes`) or file of an SAE; may be given several times.")
+        tuple[str, ...],
+        Parameter(
+            negative="",
+            show_default=False,
+            help="Name (see `hooke saes`) or file of an SAE, also several times; by default the one that reads news best, at layer 12.",
+        ),
     ] = (),
     atlas: Annotated[Path | None, Parameter(help="An atlas file that knows the SAEs; by default those at hand.")] = None,
     top: Annotated[int, FEW, Parameter(help="Features shown for each text.")] = 6,
-    pool: Annotated[Literal["max", "mean", "sum"], Parameter(help="How a feature's activations become one number to rank by.")] = "mean",
-    min_label_score: Annotated[float, share(), Parameter(help="Leave out features whose label scores less.")] = 0.0,
-    batch_tokens: Annotated[int, BATCH, Parameter(help="Tokens per forward pass.")] = 1024,
+    pool: Annotated[
+        Literal["max", "mean", "sum"],
+        Parameter(help="Which strength of a feature counts in a text: its mean, its largest, or its sum over the words."),
+    ] = "mean",
+    min_label_score: Annotated[
+        float,
+        share(),
+        Parameter(help="Leave out features whose label (its rule in words; a reader's name is another thing) scores less."),
+    ] = 0.0,
+    batch_tokens: Annotated[int, BATCH, Parameter(help="Pieces of words read at a time; fewer need less memory.")] = 1024,
     pushed: Annotated[
         bool, Parameter(negative="", help="Also show which features push the word that the model expects after each text.")
     ] = False,

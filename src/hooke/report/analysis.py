@@ -349,7 +349,7 @@ def _trust(hit: Hit) -> Markup:
     if hit.own_label:
         return tag("span", tag("b", YOURS[0]), f" {YOURS[1]}", class_="trust")
     word, behind = wording.trust(hit), wording.behind(hit)
-    return tag("span", tag("b", word), f" {behind}" if behind else None, class_=f"trust {word.split()[-1]}")
+    return tag("span", tag("b", word), f" · {behind}" if behind else None, class_=f"trust {word.split()[-1]}")
 
 
 def _bar(share: float) -> Markup:
