@@ -40,12 +40,10 @@ class Known:
 
 def card(i: int, hit: Hit, tokens: list[str], known: Known) -> Markup:
     """What is known of `hit`, which fired in the text numbered `i`, of `tokens`; all of it only where the page shows the feature first."""
-    fired = [join(_quoted(token), f" {number(value)} · ") for token, value in wording.strongest(hit, tokens)]
-    here = join(
-        fired[:_FIRED],
-        f"{len(fired) - _FIRED} more" if len(fired) > _FIRED else None,
-        "stronger than ever in the atlas' text" if past_maximum(hit) else None,
-    )
+    fired = [join(_quoted(token), f" {number(value)}") for token, value in wording.strongest(hit, tokens)]
+    more = [join(f"{len(fired) - _FIRED} more")] if len(fired) > _FIRED else []
+    above = [join("stronger than ever in the atlas' text")] if past_maximum(hit) else []
+    here = Markup(" · ".join([*fired[:_FIRED], *more, *above]))
     lines = [("in this text", here)]
     where, _ = known.first[hit.feature]
     if where != i:
