@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
+from itertools import groupby
 
 from hooke.atlas import wording
 from hooke.atlas.feature import Context, Feature, OutputToken, Relative
@@ -103,7 +104,7 @@ def _contexts(title: str, contexts: Sequence[Context], feature: Feature) -> Mark
         tag(
             "li",
             tag("span", wording.number(context.activation) if context.activation else "–", class_="value"),
-            tag("p", highlighted(context, feature.max), class_="tokens", dir="auto"),
+            tag("p", highlighted(context, feature.max, figures=True), class_="tokens", dir="auto"),
             tag("span", tag("bdi", wording.source(context)), class_="source soft"),
         )
         for context in contexts
@@ -111,16 +112,22 @@ def _contexts(title: str, contexts: Sequence[Context], feature: Feature) -> Mark
     return tag("section", tag("h2", title), tag("ol", rows, class_="passages"))
 
 
-def highlighted(context: Context, maximum: float) -> Markup:
-    """A context, each token tinted by how strongly the feature fires on it, the peak underlined."""
+def highlighted(context: Context, maximum: float, *, figures: bool = False) -> Markup:
+    """A context, each token tinted by how strongly the feature fires on it, the peak underlined.
+
+    With `figures` every token says its activation when it is pointed at; without, neighbours of one tint share it: half the markup.
+    """
     parts: list[Markup] = []
-    for at, (token, value) in enumerate(zip(context.tokens, context.values, strict=True)):
-        bare = token.lstrip(" ")
-        kinds = [f"s{step}"] if (step := wording.step(value, maximum)) else []
-        kinds += ["peak"] if at == context.peak else []
-        said = wording.number(value) if value > 0 else None
+    steps = [wording.step(value, maximum) for value in context.values]
+    pieces = groupby(range(len(steps)), lambda at: at if figures else (steps[at], at == context.peak))
+    for run in (list(indices) for _, indices in pieces):
+        text, value = "".join(context.tokens[at] for at in run), context.values[run[0]]
+        bare = text.lstrip(" ")
+        kinds = [f"s{steps[run[0]]}"] if steps[run[0]] else []
+        kinds += ["peak"] if run[0] == context.peak else []
+        said = wording.number(value) if figures and value > 0 else None
         shown = tag("span", _visible(bare), class_=" ".join(kinds), title=said) if kinds else _visible(bare)
-        parts += [join(token[: len(token) - len(bare)]), shown]
+        parts += [join(text[: len(text) - len(bare)]), shown]
     return join(parts)
 
 
