@@ -89,7 +89,7 @@ def ablate(model: Model, features: Sequence[tuple[Sae, int]], text: str, *, seed
     silenced = [
         Silenced(
             [f"{sae.name}/{index}" for sae, index in group],
-            sum(acts[f"{sae.name}/{index}"] for sae, index in group)[shown].tolist(),
+            torch.stack([acts[f"{sae.name}/{index}"] for sae, index in group]).sum(0)[shown].tolist(),
             row(found.cross_entropy[i]),
             row(found.kl[i].clamp_min(0)),
             row(torch.stack(found.cross_entropy[i + 1 : i + 1 + _CONTROLS]).mean(0)),

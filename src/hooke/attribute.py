@@ -186,17 +186,16 @@ class _Place:
             raise BadConfig("there is nothing to read: the text has no token.")
         read, written = _acts(model, sae, ids)
         codes = sae.encode(read)
-        other = torch.zeros(0, dtype=torch.int64)
+        elsewhere = None
         if baseline is not None:
             against = torch.tensor(model.tokenizer.encode([baseline]))
             if against.shape != ids.shape:
                 sizes = f"the baseline has {against.shape[1]} tokens and the text {ids.shape[1]}"
                 raise BadConfig(f"{sizes}; they must be as long, to be compared token by token.")
             elsewhere = sae.encode(_acts(model, sae, against)[0])
-            other = elsewhere.feature.long()
-        features = torch.cat([codes.feature.long(), other]).unique()
+        features = torch.cat([each.feature.long() for each in (codes, elsewhere) if each is not None]).unique()
         acts = codes.dense()[:, features] * counted[:, None]
-        there = torch.zeros_like(acts) if baseline is None else elsewhere.dense()[:, features] * counted[:, None]
+        there = torch.zeros_like(acts) if elsewhere is None else elsewhere.dense()[:, features] * counted[:, None]
         error = (written - sae.decode(codes, read)) * counted[:, None]
         return cls(model, sae, ids, written, features, acts, there, sae.W_dec[features].float(), sae.token_scale(read), error)
 

@@ -6,6 +6,7 @@ to be computed again, from the site upwards.
 
 import contextlib
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -54,7 +55,8 @@ class LastToken:
         cache = DynamicCache(config=model.hf.config)
         try:
             base(input_ids=ids[:, :-1], past_key_values=cache, use_cache=True)
-            past = [(layer.keys.clone(), layer.values.clone()) for layer in cache.layers]
+            layers: list[Any] = list(cache.layers)
+            past = [(layer.keys.clone(), layer.values.clone()) for layer in layers]
             with capturing({own: model.architecture.locate(model.hf, own) for own in sites}) as found:
                 hidden = base(input_ids=ids[:, -1:], past_key_values=cache, use_cache=True).last_hidden_state
         finally:

@@ -180,17 +180,12 @@ def _model_routes(router: APIRouter, library: Library, worker: Worker) -> None:
 
 def named(events: Any, names: dict[str, str]) -> Any:
     """The events of an analysis; its features under your own names where you gave some, and whether their scores are of the names."""
-    from hooke.explain.rules.phrasing import reworded
-
     for name, value in events:
         if name == "text":
             told = asdict(value["result"])
             for group in ("features", "about", "words"):
                 for hit, row in zip(getattr(value["result"], group), told[group], strict=True):
-                    row |= {
-                        "own_label": names.get(hit.feature),
-                        "tried": hit.name_score is not None or str(hit.name).startswith(reworded(str(hit.label))),
-                    }
+                    row |= {"own_label": names.get(hit.feature), "tried": hit.named_by != "reader" or hit.name_score is not None}
             yield name, value | {"result": told}
         else:
             yield name, value

@@ -46,6 +46,7 @@ def atlas_routes(library: Library, worker: Worker) -> APIRouter:
     _list_routes(router, library, worker)
     _feature_routes(router, library)
     _note_routes(router, library)
+    _kept_list_routes(router, library)
     return router
 
 
@@ -134,13 +135,14 @@ def _feature_routes(router: APIRouter, library: Library) -> None:
         return reply(Neighbours(one.neighbours, one.together))
 
 
-def _note_routes(router: APIRouter, library: Library) -> None:
-    def note(collection: str, site: str, variant: str, index: int) -> Note:
-        entry = library.entry(f"{collection}/{site}/{variant}")
-        with library.reading():
-            written = library.notes.get(entry, index)
-            return Note(f"{entry.name}/{index}", written, library.notes.lists(entry, index), etag(written))
+def _note(library: Library, collection: str, site: str, variant: str, index: int) -> Note:
+    entry = library.entry(f"{collection}/{site}/{variant}")
+    with library.reading():
+        written = library.notes.get(entry, index)
+        return Note(f"{entry.name}/{index}", written, library.notes.lists(entry, index), etag(written))
 
+
+def _note_routes(router: APIRouter, library: Library) -> None:
     @router.get("/notes", response_model=dict[str, Any], summary="Everything you wrote, as one document")
     def notes() -> Response:
         with library.reading():
@@ -153,7 +155,7 @@ def _note_routes(router: APIRouter, library: Library) -> None:
 
     @router.get("/notes/{collection}/{site}/{variant}/{index}", response_model=Note, summary="What you wrote about a feature")
     def get_note(collection: str, site: str, variant: str, index: int) -> Response:
-        return reply(note(collection, site, variant, index))
+        return reply(_note(library, collection, site, variant, index))
 
     @router.put(
         "/notes/{collection}/{site}/{variant}/{index}",
@@ -171,7 +173,7 @@ def _note_routes(router: APIRouter, library: Library) -> None:
                 )
                 return Response(told.body(), told.status, media_type=MEDIA_TYPE)
             library.notes.put(entry, index, **asdict(change))
-        return reply(note(collection, site, variant, index))
+        return reply(_note(library, collection, site, variant, index))
 
     @router.post("/saved", response_model=Saved, summary="Keep a text that is too long for an address")
     def save(text: SaveRequest) -> Response:
@@ -183,6 +185,8 @@ def _note_routes(router: APIRouter, library: Library) -> None:
         with library.reading():
             return reply(Saved(name, library.notes.saved(name)))
 
+
+def _kept_list_routes(router: APIRouter, library: Library) -> None:
     @router.get("/lists", response_model=Lists, summary="Your lists")
     def lists() -> Response:
         with library.reading():
@@ -195,13 +199,13 @@ def _note_routes(router: APIRouter, library: Library) -> None:
     def enlist(name: str, collection: str, site: str, variant: str, index: int) -> Response:
         with library.reading():
             library.notes.enlist(name, library.entry(f"{collection}/{site}/{variant}"), index)
-        return reply(note(collection, site, variant, index))
+        return reply(_note(library, collection, site, variant, index))
 
     @router.delete(_LISTED, response_model=Note, summary="Take a feature out of a list")
     def delist(name: str, collection: str, site: str, variant: str, index: int) -> Response:
         with library.reading():
             library.notes.enlist(name, library.entry(f"{collection}/{site}/{variant}"), index, out=True)
-        return reply(note(collection, site, variant, index))
+        return reply(_note(library, collection, site, variant, index))
 
 
 def etag(written: Written) -> str:
