@@ -63,14 +63,14 @@ def analyze(
     from hooke.text.arguments import texts_from
 
     _refuse_options(inputs)
-    if pushed and jsonl:
-        raise BadConfig("--pushed goes with a table or --json; with --jsonl every text is printed before that is worked out.")
     files = {"html": html, "csv": csv, "parquet": parquet}
-    _check_output(json, jsonl, files)
+    _check_output(files, json=json, jsonl=jsonl, pushed=pushed)
     texts = texts_from(inputs, field=field, column=column)
     first = next(texts, None)  # so that bad input is reported before the model is loaded
-    console = console_for(stderr=True)
-    options = {"top": top, "pool": pool, "min_label_score": min_label_score, "batch_tokens": batch_tokens}
+    console, options = (
+        console_for(stderr=True),
+        {"top": top, "pool": pool, "min_label_score": min_label_score, "batch_tokens": batch_tokens},
+    )
     reader = _reader(console, model, sae, atlas, jsonl=jsonl, **options)
     results = _counted(console, reader.read(_with_first(first, texts)))
     if jsonl:
@@ -79,17 +79,21 @@ def analyze(
 
     analysis = conclude(reader, list(results))
     _write(reader, analysis, files)
-    pushes = _pushed(console, reader, analysis, top) if pushed else []
+    pushes = _pushed(console, reader, analysis, top) if pushed else None
     if json:
-        print_line(analysis.to_json() | ({"pushed": [one and asdict(one) for one in pushes]} if pushed else {}))
+        print_line(analysis.to_json() | ({} if pushes is None else {"pushed": [one and asdict(one) for one in pushes]}))
     elif not jsonl:
-        from hooke.report.analysis_terminal import print_table
+        _print_tables(analysis, pushes, top)
 
-        print_table(analysis, console_for(), top)
-        if pushed:
-            from hooke.report.attribution_terminal import print_pushed
 
-            print_pushed([text.text for text in analysis.texts], pushes, console_for())
+def _print_tables(analysis: "Analysis", pushes: "list[Pushed | None] | None", top: int) -> None:
+    from hooke.report.analysis_terminal import print_table
+
+    print_table(analysis, console_for(), top)
+    if pushes is not None:
+        from hooke.report.attribution_terminal import print_pushed
+
+        print_pushed([text.text for text in analysis.texts], pushes, console_for())
 
 
 def _refuse_options(inputs: tuple[str, ...]) -> None:
@@ -104,7 +108,9 @@ def _refuse_options(inputs: tuple[str, ...]) -> None:
             )
 
 
-def _check_output(json: bool, jsonl: bool, files: dict[str, Path | None]) -> None:
+def _check_output(files: dict[str, Path | None], *, json: bool, jsonl: bool, pushed: bool) -> None:
+    if pushed and jsonl:
+        raise BadConfig("--pushed goes with a table or --json; with --jsonl every text is printed before that is worked out.")
     if json and jsonl:
         raise BadConfig("--json and --jsonl are two forms of the same output; give one of them.")
     for path in filter(None, files.values()):

@@ -111,7 +111,7 @@ def neutral_contexts(model: Model, sae: Sae, settings: EffectSettings) -> LastTo
     if len(sae.facts.output_sites) > 1:
         raise BadConfig(f"{sae.name} writes several sites; only effects of features that write one can be measured.")
     ids = [own for own in model.tokenizer.encode(_sentences()) if len(own) > settings.length][: settings.contexts]
-    (site,) = sae.facts.output_sites
+    site = next(iter(sae.facts.output_sites))
     return LastToken.read(model, torch.tensor([own[: settings.length + 1] for own in ids]), site)
 
 
