@@ -67,14 +67,11 @@ def analyze(
     _check_output(files, json=json, jsonl=jsonl, pushed=pushed)
     texts = texts_from(inputs, field=field, column=column)
     first = next(texts, None)  # so that bad input is reported before the model is loaded
-    console, options = (
-        console_for(stderr=True),
-        {"top": top, "pool": pool, "min_label_score": min_label_score, "batch_tokens": batch_tokens},
-    )
-    reader = _reader(console, model, sae, atlas, jsonl=jsonl, **options)
+    console = console_for(stderr=True)
+    sizes = {"top": top, "batch_tokens": batch_tokens}
+    reader = _reader(console, model, sae, atlas, jsonl=jsonl, pool=pool, min_label_score=min_label_score, **sizes)
     results = _counted(console, reader.read(_with_first(first, texts)))
-    if jsonl:
-        results = _printed(results, kept=any(files.values()))
+    results = _printed(results, kept=any(files.values())) if jsonl else results
     from hooke.analysis import conclude
 
     analysis = conclude(reader, list(results))
