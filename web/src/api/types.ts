@@ -31,6 +31,8 @@ export interface Hit {
   own_label: string | null;
   name: string | null;
   name_score: number | null;
+  /** Held-out places behind `name_score`. */
+  name_evidence: number;
   label_score: number | null;
   label_method: string | null;
   label_evidence: number;

@@ -57,8 +57,8 @@ function One({ name }: { name: string }) {
   );
 }
 
-function fit(score: number, places: string): string {
-  return `${trust(score)}: ${score.toFixed(2)} on ${places} (1 is always right, 0.5 is chance)`;
+function fit(score: number, n: number, places: string): string {
+  return `${trust(score, n)}: ${score.toFixed(2)} on ${places} (1 is always right, 0.5 is chance)`;
 }
 
 function Head({ head, changed }: { head: FeatureHead; changed: () => void }) {
@@ -69,7 +69,7 @@ function Head({ head, changed }: { head: FeatureHead; changed: () => void }) {
   const read = one.named && (one.named.name === head.title || own) && one.named.name ? one.named : null;
   const rule = label?.token ?? label?.document;
   const note = clean(read?.note);
-  const tested = rule && fit(rule.value, `${number(rule.positives)} other places where it fires and ${number(rule.negatives)} where it does not`);
+  const tested = rule && fit(rule.value, rule.positives, `${number(rule.positives)} other places where it fires and ${number(rule.negatives)} where it does not`);
   return (
     <header class="heading">
       <p class="crumbs small">
@@ -89,7 +89,7 @@ function Head({ head, changed }: { head: FeatureHead; changed: () => void }) {
         {own && "Your name. "}
         {own && read && <>A reader calls it <Label text={read.name} />. </>}
         {read && !own && `Named by ${clean(read.reader) || "a reader"}. `}
-        {read && (read.score == null ? "Nobody tried that name yet. " : `That name ${fit(read.score, `${number(read.n)} texts it was not made from`)}. `)}
+        {read && (read.score == null ? "Nobody tried that name yet. " : `That name ${fit(read.score, read.n, `${number(read.n)} texts it was not made from`)}. `)}
         {label?.text && (own || read) && <>By rule: <Label text={label.text} />{rule && `, which ${tested}`}. </>}
         {!own && !read && (!rule ? "No name could be tried. " : isNamed(label?.text) ? `Named by rule. The name ${tested}. ` : `The best rule that was found ${tested}. `)}
         It fires on {rarity(one.density)}{one.documents ? `, in ${number(one.documents)} documents` : ""}.

@@ -9,7 +9,7 @@ import { useLoaded } from "../state/load";
 import { go, params, withParams } from "../state/router";
 import { KINDS, layerOf, number, percent } from "../state/words";
 
-const COLUMNS = [["label", "name"], ["score", "name fits"], ["density", "of tokens"], ["max", "strongest"], ["layer", "layer, number"]] as const;
+const COLUMNS = [["label", "name"], ["score", "name is"], ["density", "of tokens"], ["max", "strongest"], ["layer", "layer, number"]] as const;
 export function FeaturesPage() {
   const at = params.value;
   const [total, setTotal] = useState<number | null>(null);
@@ -41,8 +41,8 @@ export function FeaturesPage() {
         <label><span>Words in the name</span><input type="search" value={at.get("q") ?? ""} onInput={(event) => set({ q: event.currentTarget.value })} /></label>
         <label><span>Layer</span><select value={at.get("sae") ?? ""} onChange={(event) => set({ sae: event.currentTarget.value || null })}>
           <option value="">all</option>{saes?.map((row) => <option key={row.name} value={row.name}>{row.layer} · {row.name.split("/").slice(1).join(" ")}</option>)}</select></label>
-        <label><span>Name fits</span><select value={at.get("min_score") ?? ""} onChange={(event) => set({ min_score: event.currentTarget.value || null })}>
-          <option value="">any</option><option value="0.7">at least loosely</option><option value="0.8">well enough</option><option value="0.9">well</option></select></label>
+        <label><span>Name is</span><select value={at.get("min_score") ?? ""} onChange={(event) => set({ min_score: event.currentTarget.value || null })}>
+          <option value="">any</option><option value="0.7">right in 0.7 of places</option><option value="0.85">in 0.85</option><option value="0.95">in 0.95</option></select></label>
         <label><span>Fires on</span><select value={at.get("max_density") ?? ""} onChange={(event) => set({ max_density: event.currentTarget.value || null })}>
           <option value="">any share</option><option value="0.1">under 10 % of tokens</option><option value="0.01">under 1 %</option><option value="0.001">under 0.1 %</option></select></label>
         <label><span>Yours</span><select value={at.get("which") ?? ""} onChange={(event) => set({ which: event.currentTarget.value || null })}>

@@ -13,7 +13,7 @@ export function Trust({ score, evidence, own, tried = true }: {
   return (
     <span class="trust small" title={`${tried ? "How well the name tells" : "Nobody tried this name yet; how well the rule beneath it tells"} where the feature fires, on text it was not made from: 1 is always right, 0.5 is chance.`}>
       <span class="dots" style={{ "--q": `${Math.round(quality * 100)}%` }} aria-hidden="true" />
-      {tried ? "" : "rule "}{trust(score)} <span class="soft">{score.toFixed(2)}{evidence !== undefined && ` on ${number(evidence)} places`}</span>
+      {tried ? "" : "rule "}{trust(score, evidence ?? 0)} <span class="soft">{score.toFixed(2)}{evidence !== undefined && ` on ${number(evidence)} places`}</span>
     </span>
   );
 }

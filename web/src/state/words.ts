@@ -29,10 +29,10 @@ export function isNamed(label: string | null | undefined): boolean {
   return !!label && !UNNAMED.has(label);
 }
 
-/** How far a name is to be trusted, in a word or two. 0.5 is chance, 1 is always right. */
-export function trust(score: number | null | undefined): string {
+/** How far a name that scored so on `n` places can be relied on, in a word, as in every command (`hooke.atlas.wording.reliability`). */
+export function trust(score: number | null | undefined, n: number): string {
   if (score === null || score === undefined) return "not tried";
-  return score >= 0.9 ? "fits well" : score >= 0.8 ? "fits" : score >= 0.7 ? "fits loosely" : "hardly fits";
+  return score >= 0.85 && n >= 20 ? "reliable" : score >= 0.7 ? "fair" : "shaky";
 }
 
 export function layerOf(sae: string): string {
