@@ -6,7 +6,6 @@ import json
 import handmade
 import planted
 import pytest
-from commands import Command
 
 from hooke import tiny
 from hooke.errors import DigestMismatch
@@ -14,18 +13,6 @@ from hooke.sae.packs import made_here
 
 NAME = tiny.sae().name
 FEW = ("--contexts", "8", "--controls", "19", "--dose", "1")
-
-
-@pytest.fixture
-def hooke(command, tmp_path, monkeypatch) -> Command:
-    """Run a command where a pack with the planted SAE is installed and the planted model is a folder beside it."""
-    monkeypatch.setenv("HOOKE_HOME", str(tmp_path / "home"))
-    monkeypatch.chdir(tmp_path)
-    tiny.save(tmp_path / "model")
-    planted.write(tmp_path / "pack" / "atlas.sqlite")
-    monkeypatch.setattr("hooke.sae.packs.pack_folders", lambda: {"tiny": tmp_path / "pack"})
-    monkeypatch.setattr("hooke.sae.Sae.from_pretrained", lambda name: tiny.sae())
-    return command
 
 
 def test_effects_are_measured_and_shown(hooke, tmp_path):
