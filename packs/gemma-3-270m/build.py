@@ -11,7 +11,8 @@ reads 20 M tokens four layers deep, some hours on eight cores and days on two: l
     hooke harvest --site resid_post.12 --corpus ... --tokens 20M --out acts      # and what it has so far
     python packs/gemma-3-270m/build.py --corpora ../shared/corpora --work runs/pack --acts acts
 
-trains the sites of a harvest alone, finished or not, from disk; the SAEs of the other sites stay as they are in the package.
+trains the sites of a harvest alone, finished or not, from disk, and makes their atlas from it too; the SAEs of the other sites, and what
+the package's atlas says of them, stay as they are.
 """
 
 import argparse
@@ -49,13 +50,13 @@ from hooke.train.export import measure
 HERE = Path(__file__).parent
 PACKAGE = HERE / "src" / "hooke_gemma_3_270m"
 MODEL = "gemma-3-270m"
-# Layer 12 is what `hooke analyze` reads by default: twice as many features there, so that they can be specific. All but a fifth of the
-# features are for words; the fifth, `about`, is trained to stay the same from token to token (docs/quality.md has what led to this).
+# Layer 12 is what `hooke analyze` reads by default: twice as many features there, so that they can be specific. Three quarters of the
+# features are for words; the rest, `about`, are trained to stay the same from token to token (docs/quality.md has what led to this).
 D_SAE = {Site(5, "resid_post"): 4096, Site(9, "resid_post"): 4096, Site(12, "resid_post"): 8192, Site(15, "resid_post"): 4096}
 # Active features a token: what Gemma Scope 2 calls medium at these layers.
 L0 = {Site(5, "resid_post"): 55, Site(9, "resid_post"): 60, Site(12, "resid_post"): 60, Site(15, "resid_post"): 60}
 SITES = list(L0)
-ABOUT, CONTRAST, PAIRS = 0.2, 0.1, 1
+ABOUT, CONTRAST, PAIRS = 0.25, 0.1, 1
 # Shares of the training tokens: news first (the pack's first use is reading headlines), then prose, talk, knowledge, code, languages.
 MIX = {
     "news-articles-2a": 0.09,
@@ -89,7 +90,7 @@ ELSEWHERE = ("bbc-news-dev", "science-abstracts", "guides-textbook", "movie-revi
 CONTEXT = 128
 FRESH_TOKENS = 20 << 20
 # A forward pass costs far more than a step: every activation is learnt from more than once, in a new order each time.
-REUSE = 2
+REUSE = 4
 BATCH = 1024
 POOL = 1 << 17
 HELD_OUT_TOKENS = 100_000
@@ -97,7 +98,12 @@ ATLAS_TOKENS = 4_000_000
 JUDGED_TOKENS, ELSEWHERE_TOKENS = 50_000, 20_000
 BASELINE_TOKENS = 5_000
 BACKGROUND = 4000
-EXAMPLES = 2
+EXAMPLES, AROUND = 2, 30
+# Excerpts that travel with the package come from these alone: texts whose stated licence, or age, permits it.
+SHOWN = (
+    *("reuters-21578", "abc-news", "brown", "books", "wikipedia-small", "web", "speeches", "languages", "movie-reviews"),
+    *("medical-qa", "law", "languages-2", "dialogue", "code", "social-comments", "maths-latex", "python", "sampled"),
+)
 NEWS = ("news-articles-2a", "news-articles-2b", "news-articles-2c", "news-headlines-2", "reuters-21578", "abc-news")
 NAMES = {site: str(SaeName(MODEL, site, f"{d_sae // 1024}k")) for site, d_sae in D_SAE.items()}
 # Half the usual rate: at this many steps it leaves fewer features dead and the loss as low (docs/quality.md).
@@ -207,11 +213,12 @@ def pack_weights(held: dict[Site, torch.Tensor], work: Path) -> None:
         say(f"{site}: float32 {exact} int8 {small}")
 
 
-def atlas(model: Model, mix: list[Corpus], work: Path) -> None:
-    """Statistics, examples, labels and topics of every feature."""
-    saes = [Sae.load(PACKAGE / f"{site}.safetensors") for site in SITES]
+def atlas(model: Model, mix: list[Corpus], sites: Sequence[Site], acts: Shards | None, work: Path) -> None:
+    """Statistics, examples, labels and topics of every feature of `sites`, with enough examples for somebody to name it by."""
+    saes = [Sae.load(PACKAGE / f"{site}.safetensors") for site in sites]
     read: dict[str, Any] = {"tokens": ATLAS_TOKENS, "context": CONTEXT, "seed": 1, "epochs": 8}
-    settings = AtlasSettings(**read, background=BACKGROUND, background_without=NEWS)
+    kept: dict[str, Any] = {"examples": 40, "per_interval": 10, "misses_kept": 8}
+    settings = AtlasSettings(**read, **kept, background=BACKGROUND, background_without=NEWS)
     last = [0.0, ""]
 
     def report(stage: str, done: int, total: int) -> None:
@@ -219,16 +226,22 @@ def atlas(model: Model, mix: list[Corpus], work: Path) -> None:
             last[:] = time.monotonic(), stage
             say(f"{stage}: {done:,} of {total:,}")
 
-    build_atlas(model, saes, mix, work / "atlas.sqlite", settings, progress=report)
+    build_atlas(model, saes, mix, work / "atlas.sqlite", settings, acts=acts, progress=report)
 
 
-def pack_atlas(work: Path) -> None:
-    """A small copy of the atlas into the package, compressed whole: half the size of features compressed one by one."""
-    small = compact(work / "atlas.sqlite", work / "small.sqlite", examples=EXAMPLES)
+def pack_atlas(work: Path, *, alone: bool) -> None:
+    """A small copy of the atlas into the package, compressed whole: half the size of features compressed one by one. Unless it stands
+    `alone`, what the package's atlas says of other SAEs is kept."""
+    packed, sources = PACKAGE / "atlas.sqlite.zst", [work / "atlas.sqlite"]
+    if not alone:
+        sources.append(work / "before.sqlite")
+        if not sources[1].is_file():
+            with packed.open("rb") as source, atomic_write(sources[1]) as out:
+                zstandard.ZstdDecompressor(max_window_size=1 << 27).copy_stream(source, out)
+    small = compact(sources, work / "small.sqlite", examples=EXAMPLES, shown=SHOWN, around=AROUND, contexts=True)
     how = zstandard.ZstdCompressionParameters.from_level(22, window_log=26, enable_ldm=True, write_checksum=True)
-    with atomic_write(PACKAGE / "atlas.sqlite.zst") as out:
+    with atomic_write(packed) as out:
         out.write(zstandard.ZstdCompressor(compression_params=how).compress(small.read_bytes()))
-    (PACKAGE / "atlas.sqlite").unlink(missing_ok=True)
 
 
 def judged(model: Model, text: Iterator[Window], tokens: int, file: Path) -> dict[str, Any]:
@@ -293,9 +306,9 @@ def main() -> None:
     pack_weights(held_out(model, mix, sites, work), work)
     figures, elsewhere = quality(model, mix, options.corpora, work)
     if not (work / "atlas.sqlite").is_file():
-        atlas(model, mix, work)
-    pack_atlas(work)
-    write_card(HERE / "README.md", PACKAGE, work / "atlas.sqlite", SITES, figures, elsewhere)
+        atlas(model, mix, sites, acts, work)
+    pack_atlas(work, alone=acts is None)
+    write_card(HERE / "README.md", PACKAGE, work / "small.sqlite", SITES, figures, elsewhere)
     return None
 
 

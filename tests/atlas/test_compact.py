@@ -13,7 +13,7 @@ from hooke.atlas.compact import compact
 
 
 def test_it_says_the_same_with_fewer_examples(tmp_path: Path) -> None:
-    whole, small = Atlas(handmade.write(tmp_path / "whole")), Atlas(compact(handmade.write(tmp_path / "w"), tmp_path / "s", examples=1))
+    whole, small = Atlas(handmade.write(tmp_path / "whole")), Atlas(compact([handmade.write(tmp_path / "w")], tmp_path / "s", examples=1))
     assert small.facts == whole.facts
     for name, entry in whole.saes.items():
         before, after = whole.table(name), small.table(name)
@@ -31,9 +31,36 @@ def test_it_says_the_same_with_fewer_examples(tmp_path: Path) -> None:
     assert problems(small.path) == []
 
 
-def test_it_is_what_a_small_file_written_at_once_would_be(tmp_path: Path) -> None:
-    at_once = handmade.write(tmp_path / "small", examples=1, contexts=False)
-    assert compact(handmade.write(tmp_path / "whole"), tmp_path / "copy", examples=1).read_bytes() == at_once.read_bytes()
+def test_atlases_are_put_together_and_the_first_that_knows_an_sae_is_believed(tmp_path: Path) -> None:
+    """Windows have the same numbers in both; each example stays with its own text."""
+    other = "tiny/resid_post.5/8"
+    with AtlasWriter(tmp_path / "other", handmade.FACTS | {"tokens": 99}) as writer:
+        writer.windows(replace(w, ids=w.ids[::-1], corpus="elsewhere") for w in handmade.windows())
+        writer.pieces(handmade.PIECES)
+        for name in (other, handmade.SECOND):
+            writer.sae(SaeEntry(name, "cd" * 32, 8, {}, np.zeros(4, np.float32)), map(handmade.record, range(8)))
+        writer.finish()
+    both = Atlas(compact([handmade.write(tmp_path / "whole"), tmp_path / "other"], tmp_path / "both", examples=2, contexts=True))
+    assert both.facts == Atlas(tmp_path / "whole").facts
+    assert list(both.saes) == [handmade.FIRST, handmade.SECOND, other]
+    assert both.saes[handmade.SECOND].digest == ""
+    for name, source in ((handmade.FIRST, "whole"), (other, "other")):
+        found, before = (Atlas(path).feature(f"{name}/1") for path in (both.path, tmp_path / source))
+        assert [e.tokens for e in found.top] == [e.tokens for e in before.top]
+        assert [e.corpus for e in found.top] == [e.corpus for e in before.top]
+    assert problems(both.path) == []
+
+
+def test_examples_come_from_the_corpora_that_may_be_shown_and_from_near_their_peaks(tmp_path: Path) -> None:
+    source = handmade.write(tmp_path / "whole")
+    whole, short = Atlas(source), Atlas(compact([source], tmp_path / "short", examples=2, around=1))
+    for before, after in zip(*(atlas.feature(f"{handmade.FIRST}/1").top for atlas in (whole, short)), strict=True):
+        assert after.tokens == before.tokens[max(0, before.peak - 1) : before.peak + 2]
+        assert after.tokens[after.peak] == before.tokens[before.peak]
+        assert after.values[after.peak] == pytest.approx(before.values[before.peak], rel=1e-2)
+    none = Atlas(compact([source], tmp_path / "none", examples=2, shown={"elsewhere"})).feature(f"{handmade.FIRST}/1")
+    assert not none.top
+    assert none.histogram == whole.feature(f"{handmade.FIRST}/1").histogram
 
 
 @pytest.mark.parametrize(("kind", "kept"), [("points", False), ("word", True)])
@@ -44,7 +71,7 @@ def test_rules_of_points_stay_behind_and_their_scores_do_not(tmp_path: Path, kin
         writer.pieces(handmade.PIECES)
         writer.sae(SaeEntry(handmade.FIRST, "", 8, {}, np.zeros(4, np.float32)), [replace(handmade.record(1), label=label)])
         writer.finish()
-    found = Atlas(compact(tmp_path / "whole", tmp_path / "copy", examples=2)).feature(f"{handmade.FIRST}/1").label
+    found = Atlas(compact([tmp_path / "whole"], tmp_path / "copy", examples=2)).feature(f"{handmade.FIRST}/1").label
     assert found is not None
     assert bool(found.rule) == kept
     assert (found.text, found.token, found.strong) == (label.text, label.token, 0.97)

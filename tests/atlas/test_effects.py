@@ -87,7 +87,7 @@ def test_added_again_they_replace_those_that_were_there(tmp_path):
 def test_a_small_file_keeps_the_tokens_of_the_full_dose(tmp_path):
     source = handmade.write(tmp_path / "a.sqlite")
     add_effects(source, source, handmade.FIRST, {1: effect()}, {"contexts": 32}, PIECES)
-    small = Atlas(compact(source, tmp_path / "small.sqlite", examples=1))
+    small = Atlas(compact([source], tmp_path / "small.sqlite", examples=1))
     half, full, twice = small.effects(handmade.FIRST)[1].doses
     assert [len(one.raised) for one in (half, full, twice)] == [0, 3, 0]
     assert half.kl == effect().doses[0].kl

@@ -20,7 +20,10 @@ from hooke.atlas import Atlas
 from hooke.builder import AtlasSettings, build_atlas, cache_bytes, work_folder
 from hooke.errors import BadConfig, Busy, LimitReached, Missing, ShapeMismatch
 from hooke.files import sole_writer
+from hooke.harvest.saving import HarvestConfig, save
 from hooke.sae import Sae, SaeFacts
+from hooke.shards import Shards
+from hooke.shards.manifest import acts_column
 from hooke.text.corpus import Corpus, windows
 from hooke.topics import load_topics
 
@@ -60,10 +63,10 @@ def other() -> Sae:
     return Sae(encode, torch.zeros(40), decode, torch.zeros(tiny.D_MODEL), torch.full((40,), 9.0), facts)
 
 
-def go(path: Path, corpus: Corpus, tokens: int = TOKENS, progress=None, saes=None, **settings) -> Path:
+def go(path: Path, corpus: Corpus, tokens: int = TOKENS, progress=None, saes=None, acts=None, **settings) -> Path:
     chosen = AtlasSettings(tokens, CONTEXT, **(SMALL | settings))
     with mock.patch("hooke.builder.background.load_topics", return_value=FEW):
-        return build_atlas(tiny.model(), saes or [tiny.sae(), other()], [corpus], path, chosen, progress=progress)
+        return build_atlas(tiny.model(), saes or [tiny.sae(), other()], [corpus], path, chosen, acts=acts, progress=progress)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +108,28 @@ def test_figures_are_those_of_brute_force(built, corpus):
     finance = atlas.feature(f"{sae.name}/0")
     assert {token.text.strip().lower() for token in finance.tokens} <= set(tiny.concepts["finance"])
     assert {token.text.strip().lower() for token in finance.promoted} <= set(tiny.concepts["finance"])
+
+
+def test_an_atlas_of_a_harvest_has_the_figures_of_its_activations(corpus, tmp_path):
+    """Of the corpora that are named, and of no other text in it."""
+    model, sae, further = tiny.model(), tiny.sae(), write_corpus(tmp_path / "further.jsonl", documents=60)
+    config = HarvestConfig(TOKENS, CONTEXT, shard_tokens=400)
+    for _ in save(model, [corpus, further], [sae.site], tmp_path / "acts", config):
+        pass
+    shards = Shards.open(tmp_path / "acts")
+    rows = [shards.read(i) for i in range(len(shards))]
+    own = torch.cat([part["corpus"] for part in rows]) == 0
+    acts = torch.cat([part[acts_column(sae.site)] for part in rows])[own]
+    dense = sae.encode(acts.float()).dense()
+    atlas = Atlas(go(tmp_path / "atlas.sqlite", corpus, saes=[sae], acts=shards))
+    assert 0 < atlas.facts["tokens"] == int(own.sum()) < TOKENS
+    np.testing.assert_allclose(atlas.table(sae.name).density, (dense > 0).float().mean(0), rtol=1e-6)
+    np.testing.assert_allclose(atlas.table(sae.name).max, dense.amax(0), rtol=1e-6)
+    texts = {document["text"] for document in map(json.loads, corpus.path.read_text().splitlines())}
+    for example in (e for i in range(0, sae.d_sae, 5) for e in atlas.feature(f"{sae.name}/{i}").top):
+        assert any("".join(example.tokens).strip() in text for text in texts)
+    with pytest.raises(BadConfig, match=r"hold no text of elsewhere; they have further, stories"):
+        go(tmp_path / "none.sqlite", replace(corpus, name="elsewhere"), saes=[sae], acts=shards)
 
 
 def test_batches_workers_and_chunks_change_nothing(built, corpus, tmp_path, monkeypatch):

@@ -57,6 +57,14 @@ def test_an_atlas_is_built_into_hookes_folder_and_found_there(build, tmp_path):
     assert sorted(file.name for file in path.parent.iterdir()) == ["index.json", "tiny.sqlite"]
 
 
+def test_from_a_harvest_the_model_reads_nothing_again(build, command, tmp_path, monkeypatch):
+    acts, read = str(tmp_path / "acts"), ["--model", "tiny", "--corpus", "stories.jsonl", "--context", "24"]
+    assert command("harvest", *read, "--site", str(tiny.sae().site), "--tokens", "900", "--out", acts)[0] == 0
+    monkeypatch.setattr("hooke.builder.read_codes", None)
+    code, out, _ = build("--acts", acts, "--tokens", "5k", "--workers", "1", "--json", "--out", str(tmp_path / "mine.sqlite"))
+    assert (code, json.loads(out)["tokens"]) == (0, 900)
+
+
 def test_json_and_another_place(build, tmp_path):
     code, out, _ = build("--tokens", "1000000", "--workers", "1", "--examples", "3", "--json", "--out", str(tmp_path / "mine.sqlite"))
     found = json.loads(out)

@@ -16,7 +16,7 @@ from hooke.atlas import AtlasWriter, FeatureRecord, SaeEntry, join_pieces
 from hooke.atlas.records import Example
 from hooke.atlas.store import piece_of
 from hooke.builder.background import Driven, Headlines, TopicEvidence, driven_by, heads, neutral_texts
-from hooke.builder.cache import Portions, read_codes
+from hooke.builder.cache import Portions, read_codes, read_harvested
 from hooke.engine import in_processes
 from hooke.errors import BadConfig, LimitReached
 from hooke.evals.run import check
@@ -36,6 +36,8 @@ from hooke.harvest.saving import described
 from hooke.metrics import VarianceSum
 from hooke.model import Model
 from hooke.sae import Sae, digest
+from hooke.sae.facts import sites_of
+from hooke.shards import Shards
 from hooke.text.corpus import Corpus, windows
 from hooke.text.meaning import MiniLM, encoder_folder
 
@@ -108,9 +110,13 @@ def build_atlas(
     path: Path | str,
     settings: AtlasSettings = AtlasSettings(),
     *,
+    acts: Shards | None = None,
     progress: Report | None = None,
 ) -> Path:
-    """Make the atlas of `saes` at `path` from text of `corpora`.
+    """Make the atlas of `saes` at `path` from text of `corpora`, or from what a harvest of that text has kept of it in `acts`.
+
+    From `acts` no text is read a second time but for the neutral texts that its windows do not give; `context`, `seed` and `epochs` are
+    then those of the harvest, and text of its other corpora is left aside.
 
     What the model read is kept in `work_folder` until the atlas is there: stopped at any moment and called again with the same arguments,
     it goes on and comes to the same content. An atlas that was at `path` stays until the new one takes its place. Raises `BadConfig` for
@@ -118,27 +124,25 @@ def build_atlas(
     where subjects are asked for and no sentence encoder is installed.
     """
     path, report = Path(path), progress or (lambda *_: None)
-    _check(model, saes, corpora, settings)
+    _check(model, saes, corpora, settings, acts)
     asked = {name: getattr(settings, name) for name in ("tokens", "context", "seed", "epochs")}
     portions = Portions(settings.tokens, settings.chunk_tokens, settings.batch_tokens)
     digests = {sae.name: digest(sae) for sae in saes}
-    identity = {
-        "model": model.name,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "digests": digests,
-        "read": [described(corpus) for corpus in corpora],
-        **asked,
-        **asdict(portions),
-    }
+    read = [described(corpus) for corpus in corpora]
+    identity = {"model": model.name, "dtype": str(model.dtype).removeprefix("torch."), "digests": digests, "read": read, **asked}
+    identity |= asdict(portions) if acts is None else {"acts": acts.digest}
     folder = work_folder(path)
     try:
         with sole_writer(folder):
             cache = ActivationCache(folder, identity, {sae.name: sae.d_sae for sae in saes}, [corpus.name for corpus in corpora])
             if not cache.complete:
                 _check_room(folder, cache_bytes(saes, settings.tokens - cache.tokens))
-                texts = windows(corpora, model.tokenizer, length=settings.context, seed=settings.seed, epochs=settings.epochs)
                 report("Reading", cache.tokens, settings.tokens)
-                read_codes(model, saes, texts, cache, portions, lambda done: report("Reading", done, settings.tokens))
+                texts = windows(corpora, model.tokenizer, length=settings.context, seed=settings.seed, epochs=settings.epochs)
+                if acts is None:
+                    read_codes(model, saes, texts, cache, portions, lambda done: report("Reading", done, settings.tokens))
+                else:
+                    read_harvested(acts, saes, cache, settings.tokens, lambda done: report("Reading", done, settings.tokens))
             _hand_back_memory()
             weights = {corpus.name: corpus.weight for corpus in corpora}
             facts = {"model": model.name, "tokens": cache.tokens, "left_out": cache.left_out, "asked": asked, "corpora": weights}
@@ -150,7 +154,7 @@ def build_atlas(
     return path
 
 
-def _check(model: Model, saes: Sequence[Sae], corpora: Sequence[Corpus], settings: AtlasSettings) -> None:
+def _check(model: Model, saes: Sequence[Sae], corpora: Sequence[Corpus], settings: AtlasSettings, acts: Shards | None) -> None:
     if not saes:
         raise BadConfig("no SAE to make an atlas of.")
     check(model, saes)
@@ -163,6 +167,11 @@ def _check(model: Model, saes: Sequence[Sae], corpora: Sequence[Corpus], setting
         )
     if not corpora or len({corpus.name for corpus in corpora}) < len(corpora):
         raise BadConfig(f"an atlas needs one or more corpora, each with a name of its own; these are {len(corpora)}.")
+    if acts is not None:
+        acts.check(model=model.name, sites=sites_of(sae.facts for sae in saes))
+        if not {corpus.name for corpus in corpora} & acts.corpora.keys():
+            held = ", ".join(sorted(acts.corpora))
+            raise BadConfig(f"the shards at {acts} hold no text of {', '.join(corpus.name for corpus in corpora)}; they have {held}.")
 
 
 def _check_room(folder: Path, needed: int) -> None:

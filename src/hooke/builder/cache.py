@@ -1,4 +1,5 @@
-"""One pass of a model over windows of text, the codes of several SAEs into an activation cache; goes on where it was stopped."""
+"""The codes of several SAEs into an activation cache, from one pass of a model over windows of text or from activations harvested before;
+goes on where it was stopped."""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -6,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from hooke.codes import Codes
 from hooke.features.cache import ActivationCache, Chunk
@@ -14,10 +16,14 @@ from hooke.metrics import VarianceSum, concat_sites
 from hooke.model import Model
 from hooke.sae import Sae
 from hooke.sae.facts import sites_of
+from hooke.shards import Shards
+from hooke.shards.manifest import acts_column
 from hooke.text.corpus import Window
 
 # What an SAE explains is measured on one window in so many; decoding every token takes longer than that figure is worth.
 _MEASURED = 4
+# Rows encoded at a time.
+_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -95,6 +101,44 @@ def _chunk(
     in_order = {name: Codes.cat(parts).take(torch.from_numpy(order)) for name, parts in codes.items()}
     in_all = {name: s.numbers().numpy() for name, s in sums.items()}
     return Chunk(np.concatenate(ids)[order], np.array(table, np.int64), in_order, in_all, sinks, special)
+
+
+def read_harvested(shards: Shards, saes: Sequence[Sae], cache: ActivationCache, tokens: int, report: Callable[[int], None]) -> None:
+    """The codes of `shards`, a chunk a shard, until there are `tokens` or no more shards; only text of the cache's corpora is taken.
+
+    A window that two shards share counts as two, and attention sinks that the harvest left out are no part of the text.
+    """
+    names = [corpus["name"] for corpus in shards.facts.corpora]
+    number = np.array([cache.corpora.index(name) if name in cache.corpora else -1 for name in names])
+    for index in range(cache.chunks, len(shards)):
+        if cache.tokens >= tokens:
+            break
+        cache.add(_harvested(shards.read(index), saes, number, shards.facts.bos is not None))
+        report(cache.tokens)
+    cache.finish()
+
+
+def _harvested(rows: dict[str, Tensor], saes: Sequence[Sae], number: np.ndarray, bos: bool) -> Chunk:
+    """The rows of one shard that are of corpora with a number."""
+    corpus, doc, pos = (rows[name].long() for name in ("corpus", "doc", "pos"))
+    begins = torch.ones(len(pos), dtype=torch.bool)
+    begins[1:] = (pos.diff() <= 0) | (doc.diff() != 0) | (corpus.diff() != 0)
+    wanted = torch.from_numpy(number)[corpus] >= 0
+    first = torch.nonzero(begins & wanted)[:, 0]
+    owner = (begins.cumsum(0) - 1)[wanted].unique_consecutive(return_inverse=True)[1]
+    table = torch.stack([torch.from_numpy(number)[corpus[first]], doc[first], pos[first] - int(bos), torch.bincount(owner)], 1)
+    codes: dict[str, list[Codes]] = {sae.name: [] for sae in saes}
+    sums = {sae.name: VarianceSum() for sae in saes}
+    for row, own in zip(wanted.nonzero()[:, 0].split(_ROWS), owner.split(_ROWS), strict=True):
+        acts = {site: rows[acts_column(site)][row] for site in sites_of(sae.facts for sae in saes)}
+        measured = torch.nonzero(own % _MEASURED == 0)[:, 0]
+        for sae in saes:
+            read = concat_sites(acts, sae.facts.input_sites).float()
+            codes[sae.name].append(on_cpu(found := sae.encode(read)))
+            target = concat_sites(acts, sae.facts.output_sites)[measured].float()
+            sums[sae.name].add(target, sae.decode(found.take(measured), read[measured]))
+    in_order = {name: Codes.cat(parts) for name, parts in codes.items()}
+    return Chunk(rows["ids"][wanted].numpy(), table.numpy(), in_order, {name: s.numbers().numpy() for name, s in sums.items()})
 
 
 def on_cpu(codes: Codes) -> Codes:

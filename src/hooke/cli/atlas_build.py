@@ -26,6 +26,9 @@ def build(
         tuple[str, ...],
         Parameter(negative="", help="What to read: a file, folder, address or dataset, perhaps with =WEIGHT."),
     ] = (),
+    acts: Annotated[
+        str | None, Parameter(help="A harvest of that text at the SAEs' sites (`hooke harvest`): the text is not read by the model again.")
+    ] = None,
     tokens: Annotated[int, TOKENS, Parameter(help="Tokens to read.")] = 2_000_000,
     out: Annotated[
         Path | None, Parameter(help="The file to write, for --atlas; by default one in Hooke's own folder, where `analyze` finds it.")
@@ -61,9 +64,11 @@ def build(
         from hooke.model import Model
         from hooke.sae import digest
         from hooke.sanity import strangers
+        from hooke.shards import Shards
         from hooke.text.corpus import parse_corpora
 
         corpora = parse_corpora(corpus, field=field)
+        harvested = Shards.open(acts) if acts else None
         saes = [one.open() for one in found]
         path = _place(out, saes)
         check_writable(path)
@@ -76,7 +81,7 @@ def build(
     _announce(console, path, saes, tokens, cache_bytes(saes, tokens))
     settings = AtlasSettings(tokens, length, seed, examples=examples, subjects=subjects, batch_tokens=batch_tokens, workers=workers)
     with _Bar(console) as bar:
-        build_atlas(loaded, saes, corpora, path, settings, progress=bar.move)
+        build_atlas(loaded, saes, corpora, path, settings, acts=harvested, progress=bar.move)
     if out is None:
         _register(console, path, {one.name: digest(one) for one in saes})
     _summarize(path, tokens, time.perf_counter() - began, as_json=json)

@@ -104,6 +104,11 @@ class ActivationCache:
         return sum(chunk.tokens for chunk in self._chunks)
 
     @property
+    def chunks(self) -> int:
+        """Chunks in it."""
+        return len(self._chunks)
+
+    @property
     def windows(self) -> int:
         """Windows in it."""
         return sum(chunk.windows for chunk in self._chunks)
