@@ -110,7 +110,7 @@ def read_harvested(shards: Shards, saes: Sequence[Sae], cache: ActivationCache, 
     """
     names = [corpus["name"] for corpus in shards.facts.corpora]
     number = np.array([cache.corpora.index(name) if name in cache.corpora else -1 for name in names])
-    for index in range(cache.chunks, len(shards)):
+    for index in range(len(cache), len(shards)):
         if cache.tokens >= tokens:
             break
         cache.add(_harvested(shards.read(index), saes, number, shards.facts.bos is not None))

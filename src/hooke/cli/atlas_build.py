@@ -26,9 +26,7 @@ def build(
         tuple[str, ...],
         Parameter(negative="", help="What to read: a file, folder, address or dataset, perhaps with =WEIGHT."),
     ] = (),
-    acts: Annotated[
-        str | None, Parameter(help="A harvest of that text at the SAEs' sites (`hooke harvest`): the text is not read by the model again.")
-    ] = None,
+    acts: Annotated[str | None, Parameter(help="A harvest of that text at the SAEs' sites, in place of the model's reading.")] = None,
     tokens: Annotated[int, TOKENS, Parameter(help="Tokens to read.")] = 2_000_000,
     out: Annotated[
         Path | None, Parameter(help="The file to write, for --atlas; by default one in Hooke's own folder, where `analyze` finds it.")
@@ -49,9 +47,7 @@ def build(
 ) -> None:
     """Make the atlas of some SAEs: read text once, and find out what makes each feature fire. Stopped, the same command goes on."""
     if not sae:
-        raise BadConfig(
-            "no SAE to make an atlas of. Name some (see `hooke saes`): hooke atlas build gemma-3-270m/resid_post.12/4k --corpus FILE"
-        )
+        raise BadConfig("no SAE to make an atlas of. Name some (see `hooke saes`): hooke atlas build 12 --corpus FILE")
     if not corpus:
         raise BadConfig("no text to read. Give --corpus FILE, JSON Lines with a 'text' (.zst too); several are mixed, FILE=WEIGHT.")
     began = time.perf_counter()
@@ -69,14 +65,13 @@ def build(
 
         corpora = parse_corpora(corpus, field=field)
         harvested = Shards.open(acts) if acts else None
-        saes = [one.open() for one in found]
+        saes = [one.open().to(device) for one in found]
         path = _place(out, saes)
         check_writable(path)
         loaded = Model.load(model or saes[0].facts.model, dtype=dtype, device=device, progress=lambda text: say(console, status, text))
         check(loaded, saes)
         for doubt in strangers(loaded, saes):
             console.print(f"note: {doubt}", highlight=False, markup=False, soft_wrap=True)
-        saes = [one.to(device) for one in saes]
         length = context or _context(saes, loaded)
     _announce(console, path, saes, tokens, cache_bytes(saes, tokens))
     settings = AtlasSettings(tokens, length, seed, examples=examples, subjects=subjects, batch_tokens=batch_tokens, workers=workers)

@@ -103,8 +103,7 @@ class ActivationCache:
         """Tokens in it."""
         return sum(chunk.tokens for chunk in self._chunks)
 
-    @property
-    def chunks(self) -> int:
+    def __len__(self) -> int:
         """Chunks in it."""
         return len(self._chunks)
 
