@@ -15,6 +15,10 @@ for _name in [name for name in os.environ if name.startswith("HOOKE_") and name 
 for _name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES"):
     os.environ.pop(_name, None)
 
+import typed  # noqa: E402
+
+typed.install()
+
 import commands  # noqa: E402
 import hypothesis  # noqa: E402
 import no_network  # noqa: E402

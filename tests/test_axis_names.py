@@ -102,3 +102,20 @@ def test_shapes_are_live():
 
     with pytest.raises(TypeCheckError):
         Codes.from_dense(torch.zeros(3))
+
+
+def test_an_axis_is_one_number_throughout_a_call():
+    import torch
+    import typed
+    from jaxtyping import Float, TypeCheckError
+    from torch import Tensor
+
+    @typed.checked
+    def first(a: Float[Tensor, " token"], b: Float[Tensor, " token"], many: int = 2) -> Float[Tensor, " token"]:
+        return first(a[:1], b[:1], 1).expand(many) if many > 1 else a + b
+
+    two = torch.ones(2)
+    assert first(two, two).tolist() == [2, 2]
+    for arguments in ((two, torch.ones(3)), (two, two, 3), (two, two, 2.0), (two, two.int())):
+        with pytest.raises(TypeCheckError):
+            first(*arguments)
