@@ -15,6 +15,7 @@ import handmade
 import planted
 import pytest
 import served
+from piles import pile
 
 from hooke import tiny
 from hooke.serve.session import API
@@ -43,12 +44,13 @@ STATES = (
     "/search?q=sport",
     "/search?q=nowhere",
     "/lists",
+    "/compare",
     "/saes",
     "/runs",
     "/f/no/resid_post.0/where/1",
 )
 
-LOOKED_INTO = [STATES[i] for i in (1, 4, 6, 8, 10)]
+LOOKED_INTO = [STATES[i] for i in (1, 4, 6, 8, 10, 13)]
 
 
 @pytest.fixture(scope="module")
@@ -265,6 +267,41 @@ def test_the_palette_goes_anywhere_by_keyboard(seen):
     expect(box).to_have_count(0)
 
 
+def test_two_piles_are_compared_and_the_address_brings_the_result_back(browser, desk):
+    one = Watched(browser, desk, viewport={"width": 320, "height": 800}, bypass_csp=True, reduced_motion="reduce")
+    page = one.open("/lists")
+    page.keyboard.press("g")
+    page.keyboard.press("c")
+    expect(page.get_by_role("button", name="Compare")).to_be_disabled()
+    for n, (name, share, seed) in enumerate((("back page", 0.8, 1), ("front page", 0.1, 2)), 1):
+        page.get_by_label(f"Name of pile {n}").fill(name)
+        page.get_by_label(f"Texts of pile {n}").fill("\n".join(pile("sport", 40, share, seed)))
+    page.get_by_role("button", name="Compare").press("Enter")
+    expect(page.get_by_role("heading", level=1)).to_have_text("What differs: back page, front page", timeout=60_000)
+    expect(page.locator(".differences > p").first).to_contain_text("What this sample can show")
+    row = page.locator("details.finding").first
+    expect(row.locator("summary")).to_contain_text("sport")
+    row.locator("summary").press("Enter")
+    assert row.locator("mark").first.inner_text().strip() in tiny.concepts["sport"]
+    assert page.evaluate("document.documentElement.scrollWidth") <= 320
+    if AXE.is_file():
+        page.evaluate(AXE.read_text())
+        told = page.evaluate("axe.run(document, {resultTypes: ['violations'], elementRef: false})")["violations"]
+        assert [kind["id"] for kind in told if kind["impact"] in ("serious", "critical")] == []
+    seen_rows = page.locator("details.finding").count()
+    page.get_by_role("button", name="as a table").click()
+    expect(page.locator("table.findings tbody tr").first).to_contain_text("sport")
+    one.open(page.url.removeprefix(one._base))
+    expect(page.locator("details.finding")).to_have_count(seen_rows)
+    page.locator("details.finding summary").first.click()
+    page.get_by_role("button", name="read it").first.click()
+    expect(page.locator(".tokens")).not_to_be_empty()
+    one.open("/compare?id=0123")
+    expect(page.get_by_role("alert")).to_contain_text("is kept")
+    one.close()
+    assert one.wrong == []
+
+
 def test_two_features_side_by_side(seen):
     page = seen.open(f"/f/{SAE}/0?with={SAE}/1")
     expect(page.locator(".side .title")).to_have_text(["the word “finance”", "the word “sport”"])
@@ -322,7 +359,7 @@ def shown(page: Page) -> list[str]:
     return [line for line in page.locator("main").inner_text().splitlines() if " ms" not in line]
 
 
-@pytest.mark.parametrize("path", STATES[:14])
+@pytest.mark.parametrize("path", STATES[:15])
 def test_an_address_brings_back_what_was_seen(seen, path):
     page = seen.open(path)
     page.wait_for_load_state("networkidle")

@@ -4,6 +4,7 @@ import "./style.css";
 import "./state/keys";
 import { Empty } from "./parts/Bits";
 import { Frame } from "./parts/Frame";
+import { ComparePage } from "./pages/Compare";
 import { FeaturePage } from "./pages/Feature";
 import { FeaturesPage } from "./pages/Features";
 import { ListsPage } from "./pages/Lists";
@@ -24,6 +25,7 @@ function Page() {
     case "/features": return <FeaturesPage />;
     case "/search": return <SearchPage />;
     case "/lists": return <ListsPage />;
+    case "/compare": return <ComparePage />;
     case "/saes": return <SaesPage />;
     case "/runs": return <RunsPage />;
     default: return <Empty>Nothing is at this address. <a href="/">Begin with a text</a>, or <a href="/features">look at features</a>.</Empty>;

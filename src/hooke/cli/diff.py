@@ -45,7 +45,8 @@ def diff(
     console = console_for(stderr=True)
     with console.status("Loading") as status:
         from hooke.analysis import Options, Reader
-        from hooke.differences import compare, detectable
+        from hooke.differences import compare
+        from hooke.differences.assemble import detectable
         from hooke.differences.grouping import group as grouped_by
 
         grouped = grouped_by(texts, name, groups=group, family=family, pair=pair, trend=trend is not None)

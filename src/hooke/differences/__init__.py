@@ -2,19 +2,19 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from hooke.analysis.reader import Options, Reader
-from hooke.differences.assemble import assemble, detectable
 from hooke.differences.grouping import Grouped, group, piles
-from hooke.differences.reading import read_pile
 from hooke.differences.result import Confounder, Differences, Excerpt, Finding, Replication
 from hooke.errors import BadConfig
-from hooke.model import Model
-from hooke.sae import Sae
 from hooke.text.intake import Record
 
-__all__ = ["Confounder", "Differences", "Excerpt", "Finding", "Replication", "compare", "detectable", "diff", "group", "piles"]
+if TYPE_CHECKING:
+    from hooke.analysis.reader import Reader
+    from hooke.model import Model
+    from hooke.sae import Sae
+
+__all__ = ["Confounder", "Differences", "Excerpt", "Finding", "Replication", "compare", "diff", "group", "piles"]
 
 GROUP = "group"
 """The field that says which group a text is of where groups were given as such."""
@@ -29,8 +29,8 @@ def diff(
     pair: str | None = None,
     trend: bool = False,
     source: str | None = None,
-    model: str | Path | Model = "gemma-3-270m",
-    saes: str | Path | Sae | Sequence[str | Path | Sae] = (),
+    model: "str | Path | Model" = "gemma-3-270m",
+    saes: "str | Path | Sae | Sequence[str | Path | Sae]" = (),
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Differences:
@@ -44,16 +44,23 @@ def diff(
     >>> found.findings[0].name, found.findings[0].groups  # doctest: +SKIP
     ('sports matches', {'desk': 0.81, 'other': 0.04})
     """
+    from hooke.analysis.reader import Options, Reader
+
     records, field = _records(texts, by)
     grouped = group(records, field, groups=groups, family=family, pair=pair, trend=trend)
-    reader = Reader.load(model, [saes] if isinstance(saes, str | Path | Sae) else saes, Options(), progress=progress)
+    several = saes if isinstance(saes, Sequence) and not isinstance(saes, str) else [saes]
+    reader = Reader.load(model, several, Options(), progress=progress)
     return compare(reader, grouped, source=source, seed=seed, progress=progress)
 
 
 def compare(
-    reader: Reader, grouped: Grouped, *, source: str | None = None, seed: int = 0, progress: Callable[[str], None] = lambda _: None
+    reader: "Reader", grouped: Grouped, *, source: str | None = None, seed: int = 0, progress: Callable[[str], None] = lambda _: None
 ) -> Differences:
     """Read grouped texts and say what differs."""
+    # The page knows these values before it loads a model; what computes comes with the first comparison.
+    from hooke.differences.assemble import assemble
+    from hooke.differences.reading import read_pile
+
     total = len(grouped.texts)
     pile = read_pile(reader, grouped.texts, lambda done: progress(f"Reading: {done:,} of {total:,} texts"))
     return assemble(reader, pile, grouped, source=source, seed=seed, progress=progress)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
-from scipy import stats
 
 from hooke.errors import BadConfig, BadFile, listed, quoted, unknown
 from hooke.text.intake import Record
@@ -111,7 +110,7 @@ def group(
         _large_enough(by, names, at)
     elif family is not None and units is not None and not trend:
         _families_enough(family, names, at, units)
-    ranks = None if values is None else np.asarray(stats.rankdata(np.array(values)[keep]), float)
+    ranks = None if values is None else _ranks(np.array(values)[keep])
     comparisons = _comparisons(names, at, ranks)
     return Grouped(by, grouped_texts, grouped_fields, at, names, comparisons, units, pair is not None, notes)
 
@@ -152,7 +151,7 @@ def _chosen(by: str, labels: Sequence[str], groups: Sequence[str]) -> list[str]:
             f"all {len(labels):,} texts are of one group: {by} is {quoted(names[0])} everywhere. A difference needs two groups."
         )
     if len(names) > MAX_GROUPS:
-        alike = all(_number(name) is not None for name in names)
+        alike = all(as_number(name) is not None for name in names)
         number = " They look like numbers or dates: --trend takes them as such." if alike else ""
         raise BadConfig(
             f"{by} has {len(names):,} different values, and at most {MAX_GROUPS} groups are compared at once.{number} Name some with"
@@ -222,7 +221,7 @@ def _comparisons(names: Sequence[str], at: np.ndarray, ranks: np.ndarray | None)
     return [Comparison(name, "the others", at == i, at != i) for i, name in enumerate(names)]
 
 
-def _number(value: Any) -> float | None:
+def as_number(value: Any) -> float | None:
     """A number, or a date as years; None for anything else."""
     if isinstance(value, bool):
         return None
@@ -239,13 +238,19 @@ def _number(value: Any) -> float | None:
 
 
 def _numbers(by: str, fields: Sequence[dict[str, Any]], kept: Sequence[int]) -> tuple[list[float], list[int], int]:
-    values = [(n, value) for n in kept if (value := _number(fields[n][by])) is not None]
+    values = [(n, value) for n in kept if (value := as_number(fields[n][by])) is not None]
     if len(values) < 3 * MIN_TEXTS:
         raise BadConfig(
             f"a trend over {by} needs numbers or dates (2016, 2016-07-31), at least {3 * MIN_TEXTS}; of {len(kept):,} texts"
             f" {len(values):,} have one. The first is {quoted(fields[kept[0]][by]) if kept else 'missing'}. For labels use --by."
         )
     return [value for _, value in values], [n for n, _ in values], len(kept) - len(values)
+
+
+def _ranks(values: np.ndarray) -> Float[np.ndarray, " text"]:
+    """The rank of each from 1; equal ones share the mean of theirs."""
+    _, place, times = np.unique(values, return_inverse=True, return_counts=True)
+    return (np.cumsum(times) - (times - 1) / 2)[place]
 
 
 def _thirds(by: str, values: Sequence[float]) -> tuple[list[str], list[str]]:

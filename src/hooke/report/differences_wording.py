@@ -44,10 +44,15 @@ def listed(findings: list[Finding], kind: str, group: str | None, most: int) -> 
 
 def able(result: Differences) -> str:
     """The smallest effect that could have been seen, in a sentence."""
-    other = min(1.0, 0.05 + result.smallest_detectable)
+    return ahead(result.smallest_detectable, result.tested)
+
+
+def ahead(smallest: float, tests: int) -> str:
+    """`able`, of what is known before anything is read."""
+    other = min(1.0, 0.05 + smallest)
     return (
         f"What this sample can show: what {share(0.05)} of one group's texts have must be in about {other:.0%} of the other's to be found"
-        f" four times in five, among {count(result.tested, 'test')}. Smaller differences may be there and not be seen."
+        f" four times in five, among {count(tests, 'test')}. Smaller differences may be there and not be seen."
     )
 
 

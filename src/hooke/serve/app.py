@@ -18,6 +18,8 @@ from starlette.exceptions import HTTPException
 
 from hooke.errors import Busy, HookeError
 from hooke.serve.atlas_routes import MAX_AROUND, atlas_routes
+from hooke.serve.compare_routes import compare_routes
+from hooke.serve.comparisons import MAX_COMPARED
 from hooke.serve.guard import MAX_BODY, Guard
 from hooke.serve.library import MAX_ROWS, Library
 from hooke.serve.meaning import has_encoder
@@ -38,6 +40,7 @@ LIMITS = {
     "saes": MAX_SAES,
     "rows": MAX_ROWS,
     "around": MAX_AROUND,
+    "compared": MAX_COMPARED,
     "waiting": MAX_WAITING,
 }
 """The most of everything that can be asked for."""
@@ -99,6 +102,7 @@ def _routed(session: Session, library: Library, worker: Worker, run_folders: lis
     _about_routes(router, session, library, worker)
     router.include_router(atlas_routes(library, worker))
     _model_routes(router, library, worker)
+    router.include_router(compare_routes(worker))
     _run_routes(router, run_folders)
     app.include_router(router)
     return app

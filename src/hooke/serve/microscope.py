@@ -11,6 +11,7 @@ from hooke.names import FeatureName
 
 if TYPE_CHECKING:
     from hooke.analysis import Reader, TextResult
+    from hooke.differences.grouping import Grouped
     from hooke.model import Model
     from hooke.sae import Sae
 
@@ -36,6 +37,7 @@ class Microscope:
         self._saes = {sae.name: sae for sae in saes}
         self._readers: dict[tuple[tuple[str, ...], int], Reader] = {}
         self._unwanted: Callable[[], bool] = lambda: False
+        self._meanwhile: Callable[[str, Any], None] = lambda *_: None
 
     @classmethod
     def load(cls, model: str, saes: Sequence[str], progress: Callable[[str], None]) -> "Microscope":
@@ -63,16 +65,20 @@ class Microscope:
         return list(self._saes)
 
     @contextmanager
-    def stopping(self, unwanted: Callable[[], bool]) -> Iterator[None]:
-        """Inside, the model raises `Cancelled` before its next layer once the work is `unwanted`."""
-        self._unwanted = unwanted
+    def stopping(self, unwanted: Callable[[], bool], meanwhile: Callable[[str, Any], None] = lambda *_: None) -> Iterator[None]:
+        """Inside, the model raises `Cancelled` before its next layer once the work is `unwanted`.
+
+        `meanwhile` is given the events of long work while it goes on, and may do other work of this microscope before it returns.
+        """
+        before = self._unwanted, self._meanwhile
+        self._unwanted, self._meanwhile = unwanted, meanwhile
         looks = [block.register_forward_pre_hook(self._look_up) for block in self.model.blocks]
         try:
             yield
         finally:
             for look in looks:
                 look.remove()
-            self._unwanted = lambda: False
+            self._unwanted, self._meanwhile = before
 
     def _look_up(self, *_: Any) -> None:
         if self._unwanted():
@@ -108,6 +114,26 @@ class Microscope:
         for topic in found["topics"]:
             topic["texts"] = sorted({owners[i] for i in topic["texts"]})
         yield "done", {key: found[key] for key in ("model", "saes", "topics", "limits")}
+
+    def compare(self, grouped: "Grouped", saes: Sequence[str], source: str | None, seed: int) -> Iterator[tuple[str, Any]]:
+        """Groups of texts held against each other: ``able``, ``progress`` while it goes on, ``found`` with the `Differences`."""
+        from hooke.analysis import Options, Reader
+        from hooke.differences.assemble import assemble, detectable
+        from hooke.differences.reading import REPORT_EVERY, read_pile
+        from hooke.report.differences_wording import ahead
+
+        chosen = [self._sae(name) for name in saes or self.default]
+        tests = sum(sae.d_sae for sae in chosen) * len(grouped.comparisons)
+        groups = [{"name": name, "texts": int((grouped.group == i).sum())} for i, name in enumerate(grouped.names)]
+        yield "able", {"able": ahead(detectable(grouped, tests), tests), "groups": groups, "notes": grouped.notes}
+
+        def told(said: str, done: int | None = None) -> None:
+            self._look_up()
+            self._meanwhile("progress", {"said": said, "done": done, "of": len(grouped.texts)})
+
+        reader = Reader(self.model, chosen, Options(chunk=REPORT_EVERY), told)
+        pile = read_pile(reader, grouped.texts, lambda done: told("Reading", done))
+        yield "found", assemble(reader, pile, grouped, source=source, seed=seed, progress=told)
 
     def parts(self, text: str) -> list[str]:
         """A text in pieces of at most `PART` tokens that put together are the text, cut at a line's end or a space where there is one."""

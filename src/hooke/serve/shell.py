@@ -12,11 +12,11 @@ PAGES = {
     "features": True,
     "search": True,
     "lists": True,
+    "compare": True,
     "saes": True,
     "runs": True,
     "steer": False,
     "layers": False,
-    "compare": False,
 }
 """Which pages there are; those of later versions stand at false."""
 _TYPES = {

@@ -25,8 +25,10 @@ Load = Callable[[Callable[[str], None]], Microscope]
 class Job:
     """Work that a request waits for. Events come out as they are made; leaving off reading them cancels it."""
 
-    def __init__(self, work: Work) -> None:
+    def __init__(self, work: Work, *, long: bool = False) -> None:
         self.work = work
+        self.long = long
+        """Whether others may be done while it goes on."""
         self.cancelled = threading.Event()
         """Set as soon as nobody wants the result any more."""
         self._loop = asyncio.get_running_loop()
@@ -75,13 +77,16 @@ class Worker:
         if self.model is not None:
             threading.Thread(target=self._run, name="model", daemon=True).start()
 
-    def submit(self, work: Work) -> Job:
-        """Put work in line. Raises `Missing` where there is no model, `Busy` where too much waits."""
+    def submit(self, work: Work, *, long: bool = False) -> Job:
+        """Put work in line; while `long` work goes on, what is not long is done in between.
+
+        Raises `Missing` where there is no model, `Busy` where too much waits.
+        """
         if self.state == "none":
             raise Missing("this server was started without a model: `hooke serve --model gemma-3-270m` reads texts as well.")
         if self.state == "failed":
             raise Missing(f"the model {self.model} could not be loaded: {self.detail}")
-        job = Job(work)
+        job = Job(work, long=long)
         with self._changed:
             self._waiting = deque(waiting for waiting in self._waiting if not waiting.cancelled.is_set())
             if len(self._waiting) >= MAX_WAITING:
@@ -114,8 +119,13 @@ class Worker:
                 self._do(microscope, job)
 
     def _do(self, microscope: Microscope, job: Job) -> None:
+        def meanwhile(name: str, value: Any) -> None:
+            job.put((name, value))
+            while (other := self._short()) is not None:
+                self._do(microscope, other)
+
         try:
-            with microscope.stopping(job.cancelled.is_set):
+            with microscope.stopping(job.cancelled.is_set, meanwhile):
                 for event in job.work(microscope):
                     job.put(event)
         except Cancelled:
@@ -126,6 +136,14 @@ class Worker:
             traceback.print_exc(file=sys.stderr)
             job.put(("error", unexpected()))
         job.put(None)
+
+    def _short(self) -> Job | None:
+        """The next job in line that is not long, taken out of it."""
+        with self._changed:
+            job = next((job for job in self._waiting if not job.long and not job.cancelled.is_set()), None)
+            if job is not None:
+                self._waiting.remove(job)
+        return job
 
     def _fail(self, why: str) -> None:
         with self._changed:

@@ -1,6 +1,7 @@
 // Every call the page makes. All go to the server it came from; a problem becomes an error with the server's own sentence.
 import type {
-  About, FeatureHead, FeaturePage, Lists, Note, Context, ReadEvent, Relative, RunDetail, RunRow, SaeRow, Saved, SearchPage, Stretch,
+  About, CompareEvent, CompareRequest, Compared, Context, FeatureHead, FeaturePage, Lists, Note, ReadEvent, Relative, RunDetail, RunRow, SaeRow, Saved,
+  SearchPage, Stretch, Table, WholeText,
 } from "./types";
 
 const BASE = "/api/v1";
@@ -68,17 +69,32 @@ export const api = {
   lists: () => get<Lists>("/lists"),
   enlist: (list: string, name: string, out: boolean) =>
     send<Note>(out ? "DELETE" : "PUT", `/lists/${encodeURIComponent(list)}/${name}`, {}),
+  table: (content: string, name: string, text: string) => send<Table>("POST", "/compare/table", { content, name, text }),
+  example: () => get<CompareRequest>("/compare/example"),
+  comparison: (id: string) => get<Compared>(`/compare/${encodeURIComponent(id)}`),
+  behind: (id: string, text: number) => get<WholeText>(`/compare/${encodeURIComponent(id)}/texts/${text}`),
   runs: () => get<{ folders: string[]; runs: RunRow[] }>("/runs"),
   run: (path: string) => get<RunDetail>(`/run${query({ path })}`),
 };
 
+/** Where a finished comparison can be fetched as a file. */
+export function exported(id: string, form: "html" | "csv"): string {
+  return `${BASE}/compare/${encodeURIComponent(id)}/as/${form}`;
+}
+
 /** What the model finds, as it finds it; ends early when `signal` says so. */
-export async function* analyze(
-  asked: { texts: string[]; saes?: string[]; top?: number; feature?: string },
-  signal: AbortSignal,
-): AsyncGenerator<ReadEvent> {
+export function analyze(asked: { texts: string[]; saes?: string[]; top?: number; feature?: string }, signal: AbortSignal): AsyncGenerator<ReadEvent> {
+  return events<ReadEvent>("/analyze", asked, signal);
+}
+
+/** How a comparison goes, and what it finds; ends early when `signal` says so. */
+export function compare(asked: Partial<CompareRequest>, signal: AbortSignal): AsyncGenerator<CompareEvent> {
+  return events<CompareEvent>("/compare", asked, signal);
+}
+
+async function* events<T>(path: string, asked: unknown, signal: AbortSignal): AsyncGenerator<T> {
   const init = { method: "POST", signal, headers: { "Content-Type": "application/json" }, body: JSON.stringify(asked) };
-  const answer = await call("/analyze", init);
+  const answer = await call(path, init);
   const reader = answer.body!.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
   for (;;) {
@@ -88,7 +104,7 @@ export async function* analyze(
     rest = blocks.pop()!;
     for (const block of blocks) {
       const found = /^event: (\w+)\ndata: (.*)$/s.exec(block);
-      if (found) yield { event: found[1], data: JSON.parse(found[2]!) } as ReadEvent;
+      if (found) yield { event: found[1], data: JSON.parse(found[2]!) } as T;
     }
   }
 }

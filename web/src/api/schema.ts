@@ -313,6 +313,108 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/compare": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What differs between groups of texts */
+        post: operations["compare"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/compare/table": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** The fields of a file of records */
+        post: operations["look"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/compare/example": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Headlines of two topics, to try it with */
+        get: operations["to_try"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/compare/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A result that is kept */
+        get: operations["result"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/compare/{id}/as/{form}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A result as a file: a page of its own, a table, or JSON */
+        get: operations["exported"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/api/v1/compare/{id}/texts/{number}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** The whole of a text behind a row */
+        get: operations["text"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/runs": {
         parameters: {
             query?: never;
@@ -406,6 +508,105 @@ export interface components {
             label?: string | null;
         };
         /**
+         * CompareRequest
+         * @description Groups of texts: piles, or else a file of records with a field that says which group each is of.
+         */
+        CompareRequest: {
+            /** Piles */
+            piles?: components["schemas"]["NamedTexts"][];
+            /**
+             * Content
+             * @default
+             */
+            content: string;
+            /**
+             * Name
+             * @default
+             */
+            name: string;
+            /**
+             * Text
+             * @default
+             */
+            text: string;
+            /**
+             * By
+             * @default
+             */
+            by: string;
+            /**
+             * Trend
+             * @default false
+             */
+            trend: boolean;
+            /** Groups */
+            groups?: string[];
+            /**
+             * Family
+             * @default
+             */
+            family: string;
+            /**
+             * Pair
+             * @default
+             */
+            pair: string;
+            /**
+             * Source
+             * @default
+             */
+            source: string;
+            /** Saes */
+            saes?: string[];
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+        };
+        /**
+         * Compared
+         * @description A finished comparison.
+         */
+        Compared: {
+            /** Id */
+            id: string;
+            /** Able */
+            able: string;
+            /** Summary */
+            summary: string[];
+            /** Sides */
+            sides: components["schemas"]["Side"][];
+            /** Command */
+            command: string;
+            /** Schema Version */
+            schema_version: number;
+            result: components["schemas"]["Differences"];
+        };
+        /**
+         * Confounder
+         * @description Something else in which the groups may differ, and what becomes of the findings when it is held fixed.
+         */
+        Confounder: {
+            /** Name */
+            name: string;
+            /** Said */
+            said: string;
+            /** Groups */
+            groups: {
+                [key: string]: number;
+            };
+            /**
+             * Unit
+             * @enum {string}
+             */
+            unit: "tokens" | "share";
+            /** Kept */
+            kept: number | null;
+            /** Of */
+            of: number;
+        };
+        /**
          * Context
          * @description A stretch of text around a place where a feature fired, or, of a near miss, where it might have and did not.
          */
@@ -438,6 +639,46 @@ export interface components {
             l0?: (number | null)[];
             /** Dead */
             dead?: (number | null)[];
+        };
+        /**
+         * Differences
+         * @description Everything one comparison found.
+         */
+        Differences: {
+            /** By */
+            by: string;
+            /** Groups */
+            groups: {
+                [key: string]: unknown;
+            }[];
+            /** Tested */
+            tested: number;
+            /** Smallest Detectable */
+            smallest_detectable: number;
+            /** Findings */
+            findings: components["schemas"]["Finding"][];
+            replication: components["schemas"]["Replication"];
+            /** Confounders */
+            confounders: components["schemas"]["Confounder"][];
+            /** Baselines */
+            baselines: {
+                [key: string]: {
+                    [key: string]: number;
+                };
+            };
+            /** Limits */
+            limits: string[];
+            /** Notes */
+            notes: string[];
+            /** Made */
+            made: {
+                [key: string]: unknown;
+            };
+            /**
+             * Level
+             * @default 0.05
+             */
+            level: number;
         };
         /**
          * DoseEffect
@@ -502,6 +743,22 @@ export interface components {
         Examples: {
             /** Stretches */
             stretches: components["schemas"]["Stretch"][];
+        };
+        /**
+         * Excerpt
+         * @description A piece of a text that has what is spoken of; addresses and long numbers are masked.
+         */
+        Excerpt: {
+            /** Text */
+            text: number;
+            /** Group */
+            group: string;
+            /** Before */
+            before: string;
+            /** Token */
+            token: string;
+            /** After */
+            after: string;
         };
         /**
          * Feature
@@ -642,6 +899,86 @@ export interface components {
             noted: boolean;
         };
         /**
+         * FieldSeen
+         * @description A field of a file's records.
+         */
+        FieldSeen: {
+            /** Name */
+            name: string;
+            /** Filled */
+            filled: number;
+            /** Different */
+            different: number;
+            /** Most */
+            most: {
+                [key: string]: number;
+            };
+            /** Number */
+            number: boolean;
+        };
+        /**
+         * Finding
+         * @description One thing that texts of one group have more often than those of another.
+         */
+        Finding: {
+            /**
+             * Kind
+             * @enum {string}
+             */
+            kind: "feature" | "topic" | "word";
+            /** Feature */
+            feature: string;
+            /** Name */
+            name: string;
+            /** Groups */
+            groups: {
+                [key: string]: number;
+            };
+            /** Effect */
+            effect: number;
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
+            /** Q */
+            q: number;
+            /** Replicated */
+            replicated: boolean | null;
+            /** Texts */
+            texts: number[];
+            /** A */
+            a: string;
+            /** B */
+            b: string;
+            /** Auc */
+            auc: number;
+            /** Log Odds */
+            log_odds: number | null;
+            /** Separation */
+            separation: number | null;
+            /** Usual */
+            usual: boolean;
+            /** Group */
+            group: string | null;
+            /** Score */
+            score: number | null;
+            /** Beyond Words */
+            beyond_words: boolean | null;
+            /** Holds */
+            holds: {
+                [key: string]: boolean | null;
+            };
+            /** Like */
+            like?: string | null;
+            /**
+             * Sensitive
+             * @default false
+             */
+            sensitive: boolean;
+            /** Excerpts */
+            excerpts?: components["schemas"]["Excerpt"][];
+        };
+        /**
          * Key
          * @description Asks for the cookie.
          */
@@ -763,6 +1100,16 @@ export interface components {
             reader: string;
         };
         /**
+         * NamedTexts
+         * @description Texts of one kind.
+         */
+        NamedTexts: {
+            /** Name */
+            name: string;
+            /** Texts */
+            texts: string[];
+        };
+        /**
          * NearMisses
          * @description Places where a feature might have fired and did not.
          */
@@ -814,6 +1161,16 @@ export interface components {
             label: string | null;
             /** Value */
             value: number;
+        };
+        /**
+         * Replication
+         * @description What one half of the texts chose, tried on the other.
+         */
+        Replication: {
+            /** Chosen */
+            chosen: number;
+            /** Held */
+            held: number;
         };
         /**
          * RunDetail
@@ -977,6 +1334,20 @@ export interface components {
             };
         };
         /**
+         * Side
+         * @description What one group's texts have more often than others'.
+         */
+        Side: {
+            /** Name */
+            name: string;
+            /** Other */
+            other: string;
+            /** Findings */
+            findings: components["schemas"]["Finding"][];
+            /** Total */
+            total: number;
+        };
+        /**
          * Stretch
          * @description Examples from one stretch of a feature's range.
          */
@@ -989,6 +1360,40 @@ export interface components {
             share: number | null;
             /** Passages */
             passages: components["schemas"]["Context"][];
+        };
+        /**
+         * Table
+         * @description What is in a file.
+         */
+        Table: {
+            /** Records */
+            records: number;
+            /** Text */
+            text: string;
+            /** Names */
+            names: string[];
+            /** Fields */
+            fields: components["schemas"]["FieldSeen"][];
+            /** By */
+            by: string;
+        };
+        /**
+         * TableRequest
+         * @description A file of records to look into.
+         */
+        TableRequest: {
+            /** Content */
+            content: string;
+            /**
+             * Name
+             * @default
+             */
+            name: string;
+            /**
+             * Text
+             * @default
+             */
+            text: string;
         };
         /**
          * TokenShare
@@ -1019,6 +1424,16 @@ export interface components {
         Tokenized: {
             /** Tokens */
             tokens: string[][];
+        };
+        /**
+         * WholeText
+         * @description A text behind a row.
+         */
+        WholeText: {
+            /** Text */
+            text: string;
+            /** Group */
+            group: string;
         };
         /**
          * Written
@@ -1065,16 +1480,23 @@ export interface components {
 export type About = components['schemas']['About'];
 export type AnalyzeRequest = components['schemas']['AnalyzeRequest'];
 export type Change = components['schemas']['Change'];
+export type CompareRequest = components['schemas']['CompareRequest'];
+export type Compared = components['schemas']['Compared'];
+export type Confounder = components['schemas']['Confounder'];
 export type Context = components['schemas']['Context'];
 export type Curve = components['schemas']['Curve'];
+export type Differences = components['schemas']['Differences'];
 export type DoseEffect = components['schemas']['DoseEffect'];
 export type Effect = components['schemas']['Effect'];
 export type Estimate = components['schemas']['Estimate'];
 export type Examples = components['schemas']['Examples'];
+export type Excerpt = components['schemas']['Excerpt'];
 export type Feature = components['schemas']['Feature'];
 export type FeatureHead = components['schemas']['FeatureHead'];
 export type FeaturePage = components['schemas']['FeaturePage'];
 export type FeatureRow = components['schemas']['FeatureRow'];
+export type FieldSeen = components['schemas']['FieldSeen'];
+export type Finding = components['schemas']['Finding'];
 export type Key = components['schemas']['Key'];
 export type Label = components['schemas']['Label'];
 export type ListSummary = components['schemas']['ListSummary'];
@@ -1082,11 +1504,13 @@ export type Lists = components['schemas']['Lists'];
 export type ModelState = components['schemas']['ModelState'];
 export type Moved = components['schemas']['Moved'];
 export type Name = components['schemas']['Name'];
+export type NamedTexts = components['schemas']['NamedTexts'];
 export type NearMisses = components['schemas']['NearMisses'];
 export type Neighbours = components['schemas']['Neighbours'];
 export type Note = components['schemas']['Note'];
 export type OutputToken = components['schemas']['OutputToken'];
 export type Relative = components['schemas']['Relative'];
+export type Replication = components['schemas']['Replication'];
 export type RunDetail = components['schemas']['RunDetail'];
 export type RunRow = components['schemas']['RunRow'];
 export type Runs = components['schemas']['Runs'];
@@ -1096,10 +1520,14 @@ export type Saved = components['schemas']['Saved'];
 export type Score = components['schemas']['Score'];
 export type SearchHit = components['schemas']['SearchHit'];
 export type SearchPage = components['schemas']['SearchPage'];
+export type Side = components['schemas']['Side'];
 export type Stretch = components['schemas']['Stretch'];
+export type Table = components['schemas']['Table'];
+export type TableRequest = components['schemas']['TableRequest'];
 export type TokenShare = components['schemas']['TokenShare'];
 export type TokenizeRequest = components['schemas']['TokenizeRequest'];
 export type Tokenized = components['schemas']['Tokenized'];
+export type WholeText = components['schemas']['WholeText'];
 export type Written = components['schemas']['Written'];
 export type Problem = components['schemas']['Problem'];
 export type $defs = Record<string, never>;
@@ -1808,6 +2236,194 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["Tokenized"];
+                };
+            };
+            /** @description What was wrong with the request */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    compare: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CompareRequest"];
+            };
+        };
+        responses: {
+            /** @description Server-sent events: `able`, what could be seen; `progress` while it goes on; `done` with a Compared; or `error` */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description What was wrong with the request */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    look: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["TableRequest"];
+            };
+        };
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Table"];
+                };
+            };
+            /** @description What was wrong with the request */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    to_try: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["CompareRequest"];
+                };
+            };
+            /** @description What was wrong with the request */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    result: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Compared"];
+                };
+            };
+            /** @description What was wrong with the request */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    exported: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                form: "html" | "csv" | "json";
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description What was wrong with the request */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    text: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                id: string;
+                number: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["WholeText"];
                 };
             };
             /** @description What was wrong with the request */

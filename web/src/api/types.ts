@@ -21,6 +21,12 @@ export type RunRow = S["RunRow"];
 export type RunDetail = S["RunDetail"];
 export type Curve = S["Curve"];
 export type Score = S["Score"];
+export type CompareRequest = S["CompareRequest"];
+export type Compared = S["Compared"];
+export type Finding = S["Finding"];
+export type Side = S["Side"];
+export type Table = S["Table"];
+export type WholeText = S["WholeText"];
 
 /** One feature at work in one text. */
 export interface Hit {
@@ -77,4 +83,10 @@ export type ReadEvent =
   | { event: "text"; data: { index: number; part: number; parts: number; result: ReadText } }
   | { event: "trace"; data: { index: number; tokens: string[]; values: number[] } }
   | { event: "done"; data: { model: string; saes: ReadSae[]; topics: CarriedTopic[]; limits: string[] } }
+  | { event: "error"; data: { title: string; status: number; detail: string } };
+
+export type CompareEvent =
+  | { event: "able"; data: { able: string; groups: { name: string; texts: number }[]; notes: string[] } }
+  | { event: "progress"; data: { said: string; done: number | null; of: number } }
+  | { event: "done"; data: Compared }
   | { event: "error"; data: { title: string; status: number; detail: string } };

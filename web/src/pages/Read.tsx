@@ -4,6 +4,7 @@ import type { VNode } from "preact";
 import type { ReadText } from "../api/types";
 import { useEffect } from "preact/hooks";
 import { Bar, Choice, Elsewhere, Empty, Failed } from "../parts/Bits";
+import { Layers } from "../parts/Layers";
 import { Reading } from "../parts/Reading";
 import { api, type Problem } from "../api/client";
 import { go, params, path, withParams } from "../state/router";
@@ -107,19 +108,10 @@ function Examples() {
 }
 
 function Controls() {
-  const { saes: known, default: usual } = about.value!.model;
-  const on = reading.saes.value.length ? reading.saes.value : usual;
-  const flip = (name: string) => {
-    const next = known.filter((own) => (own === name ? !on.includes(own) : on.includes(own)));
-    if (next.length) reading.saes.value = next;
-  };
-  if (!known.length) return about.value!.model.state === "loading" ? <p class="soft small" role="status">The model warms up: {about.value!.model.detail}. Your text is read as soon as it is ready.</p> : null;
+  if (!about.value!.model.saes.length) return about.value!.model.state === "loading" ? <p class="soft small" role="status">The model warms up: {about.value!.model.detail}. Your text is read as soon as it is ready.</p> : null;
   return (
     <div class="controls small">
-      <span class="soft" id="depths">Look at layer</span>
-      <div class="choice" role="group" aria-labelledby="depths">
-        {known.map((name) => <button key={name} type="button" title={name} aria-pressed={on.includes(name)} onClick={() => flip(name)}>{layerOf(name)}</button>)}
-      </div>
+      <Layers chosen={reading.saes} />
       {reading.text.value.trim().includes("\n") && (
         <Choice name="What is a text" value={reading.byLine.value ? "lines" : "all"} options={[["lines", "each line is a text"], ["all", "one text"]]}
           onChange={(value) => (reading.byLine.value = value === "lines")} />

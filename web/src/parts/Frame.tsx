@@ -11,13 +11,13 @@ export const helpOpen = signal(false);
 // Pages of later versions have their place here; the server says which there are.
 const NAV = [
   ["read", "/", "Read"], ["features", "/features", "Features"], ["search", "/search", "Search"], ["lists", "/lists", "Lists"],
-  ["steer", "/steer", "Steer"], ["layers", "/layers", "Layers"], ["compare", "/compare", "Compare"],
+  ["compare", "/compare", "Compare"], ["steer", "/steer", "Steer"], ["layers", "/layers", "Layers"],
   ["saes", "/saes", "SAEs"], ["runs", "/runs", "Runs"],
 ] as const;
 
 /** The pages that this server has, each with its address and name. */
 export function pagesHere(): readonly (readonly [string, string, string])[] {
-  const pages: Record<string, boolean> = about.value?.pages ?? { read: true, features: true, search: true, lists: true, saes: true, runs: true };
+  const pages: Record<string, boolean> = about.value?.pages ?? { read: true, features: true, search: true, lists: true, compare: true, saes: true, runs: true };
   return NAV.filter(([key]) => pages[key]);
 }
 
@@ -74,7 +74,7 @@ function Locked({ why }: { why: string }) {
 
 const KEYS = [
   ["Ctrl K", "go to a page, a feature by number or name, a search"],
-  ["/", "search"], ["g then r f s l e u", "Read, Features, Search, Lists, SAEs, Runs"], ["[ and ]", "the feature before, the next"], [".", "any feature"],
+  ["/", "search"], ["g then r f s l c e u", "Read, Features, Search, Lists, Compare, SAEs, Runs"], ["[ and ]", "the feature before, the next"], [".", "any feature"],
   ["← →", "walk the tokens of a text"], ["Enter", "hold a token or feature, let it go"], ["↑ ↓", "walk the rows of a list"],
   ["t", "light, dark, as the system"], ["Esc", "stop reading; let go; close"], ["?", "this"],
 ] as const;
