@@ -1,6 +1,6 @@
 // The palette: Ctrl-K, a few letters, Enter. It goes to pages, features by number or name, and searches.
 import { signal } from "@preact/signals";
-import { useEffect, useRef, useState } from "preact/hooks";
+import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
 import { api } from "../api/client";
 import { random } from "../state/keys";
 import { go } from "../state/router";
@@ -44,7 +44,8 @@ export function Palette() {
   const [text, set] = useState("");
   const [found, show] = useState<Entry[]>([]);
   const [at, move] = useState(0);
-  useEffect(() => {
+  // Before anybody can type: what comes later would wipe out the first letters.
+  useLayoutEffect(() => {
     if (!paletteOpen.value) return dialog.current?.close();
     set("");
     dialog.current?.showModal();
@@ -78,7 +79,7 @@ export function Palette() {
     event.preventDefault();
   };
   return (
-    <dialog ref={dialog} class="palette" aria-label="Go to" onClose={() => (paletteOpen.value = false)} onClick={(event) => event.target === dialog.current && (paletteOpen.value = false)}>
+    <dialog ref={dialog} class="palette" aria-label="Go to" onClose={() => (paletteOpen.value = dialog.current!.open)} onClick={(event) => event.target === dialog.current && (paletteOpen.value = false)}>
       {paletteOpen.value && (
         <>
           <input type="text" role="combobox" aria-expanded="true" aria-controls="palette" aria-activedescendant={`p${at}`} aria-label="Page, feature or words" autocomplete="off"
