@@ -114,7 +114,15 @@ def test_an_axis_is_one_number_throughout_a_call():
     def first(a: Float[Tensor, " token"], b: Float[Tensor, " token"], many: int = 2) -> Float[Tensor, " token"]:
         return first(a[:1], b[:1], 1).expand(many) if many > 1 else a + b
 
+    @typed.checked
+    def each(a: Float[Tensor, " token"], b: Float[Tensor, " token"]) -> Iterator[Float[Tensor, " token"]]:
+        yield a[:1]
+        yield b
+
     two = torch.ones(2)
+    with pytest.raises(TypeCheckError):
+        each(two, torch.ones(3))
+    assert [len(first(item, item, 1)) for item in each(two, two)] == [1, 2]
     assert first(two, two).tolist() == [2, 2]
     for arguments in ((two, torch.ones(3)), (two, two, 3), (two, two, 2.0), (two, two.int())):
         with pytest.raises(TypeCheckError):

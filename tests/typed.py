@@ -15,7 +15,7 @@ import jaxtyping
 from beartype import BeartypeConf, beartype
 
 _beartype = beartype(conf=BeartypeConf(violation_type=jaxtyping.TypeCheckError))
-_context = jaxtyping.jaxtyped
+_jaxtyped = jaxtyping.jaxtyped
 
 
 def install() -> None:
@@ -47,10 +47,12 @@ def _function(function: Callable[..., Any]) -> Callable[..., Any]:
     function.__annotations__ = typed.__annotations__ = written
     if not any(map(_has_shape, hints.values())):
         return typed
+    if inspect.isgeneratorfunction(function):  # beartype looks at its arguments when the first item is asked for, too late for a context
+        return _jaxtyped(typechecker=_beartype)(function)
 
     @functools.wraps(function)
     def shaped(*args: Any, **kwargs: Any) -> Any:
-        with _context("context"):  # an axis is one number throughout a call
+        with _jaxtyped("context"):  # an axis is one number throughout a call
             return typed(*args, **kwargs)
 
     return shaped
