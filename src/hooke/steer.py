@@ -1,9 +1,9 @@
 """Steer: what a model writes while chosen features are turned up or down, beside what it writes by itself and under random features."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import Literal
 
 import numpy as np
@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hooke.atlas.feature import Feature
 from hooke.errors import BadConfig, LimitReached
 from hooke.intervene import intervene
 from hooke.model import Model
@@ -18,13 +19,28 @@ from hooke.names import Site
 from hooke.sae import Sae
 from hooke.sae.edits import Edit
 
-__all__ = ["MOST_DOSE", "MOST_KL", "Arm", "Dial", "Steering", "capped_dose", "dose_of_kl", "steer"]
+__all__ = [
+    "MOST_DIALS",
+    "MOST_DOSE",
+    "MOST_KL",
+    "MOST_TOKENS",
+    "Arm",
+    "Dial",
+    "Drawing",
+    "Steering",
+    "capped_dose",
+    "dose_of_kl",
+    "steer",
+    "steering",
+]
 
 MOST_DOSE = 16.0
 """Past this many times a feature's own maximum no model writes text any more."""
 MOST_KL = 2.0
 """Nats a token by which expectations move at most where nobody asked for a dose; beyond, small models write no text."""
-_MOST_TOKENS, _MOST_ARMS, _MOST_DIALS = 512, 32, 8
+MOST_TOKENS, MOST_DIALS = 512, 8
+"""Tokens written, and features turned together, at most."""
+_MOST_ARMS = 32
 # A dose is looked for from here on, doubling.
 _LEAST_DOSE = 2.0**-6
 _HALVINGS = 7
@@ -54,6 +70,14 @@ class Dial:
             raise BadConfig(f"{self.name} never fired in its atlas' text, so that a dose of it is nothing. Choose a feature that fires.")
         if len(self.sae.facts.output_sites) > 1:
             raise BadConfig(f"{self.sae.name} writes several sites; only features that write one can be turned.")
+
+    @classmethod
+    def of(cls, model: Model, sae: Sae, feature: Feature, density: np.ndarray) -> "Dial":
+        """The feature as its atlas has it; of the words that it promotes, those that are one token."""
+        spelt = model.tokenizer.encode([output.text for output in feature.promoted])
+        begins = int(model.tokenizer.bos is not None)
+        words = tuple(ids[begins] for ids in spelt if len(ids) == begins + 1)
+        return cls(sae, int(feature.name.rpartition("/")[2]), feature.max, words, density)
 
     @property
     def name(self) -> str:
@@ -100,6 +124,18 @@ class Arm:
 
 
 @dataclass(frozen=True)
+class Drawing:
+    """How much is written, and how its words are drawn; the same for every arm."""
+
+    tokens: int = 64
+    """Tokens to write."""
+    temperature: float = 1.0
+    """0 takes the likeliest token each time."""
+    seed: int = 0
+    """Decides what is drawn."""
+
+
+@dataclass(frozen=True)
 class Steering:
     """One prompt, continued in several ways from the same random numbers."""
 
@@ -110,6 +146,8 @@ class Steering:
     seed: int
     temperature: float
     arms: list[Arm]
+    controls: list[str] = field(default_factory=list)
+    """Addresses of the features that were turned in the controls, one for each of `features`."""
 
     @property
     def note(self) -> str:
@@ -136,20 +174,40 @@ def steer(
     All arms are one batch and draw with the same random numbers, so that they differ by what was altered alone. A control is a feature by
     lot that fires as often, its step as long. With `asked`, an arm of the unaltered model is told in words what to write about.
     """
+    steps = steering(model, dials, prompt, doses, Drawing(tokens, temperature, seed), asked)
+    for done in count(1):
+        try:
+            next(steps)
+        except StopIteration as end:
+            return end.value
+        progress(done)
+    raise AssertionError("counting never ends")
+
+
+def steering(
+    model: Model, dials: Sequence[Dial], prompt: str, doses: Sequence[float], drawing: Drawing, asked: str | None = None
+) -> Generator[list[Arm], None, Steering]:
+    """The same as `steer`, token by token: the arms as far as they are written, without figures; returned at the end, all of it."""
+    tokens, temperature, seed = drawing.tokens, drawing.temperature, drawing.seed
     _check(dials, doses, tokens)
     ids = _prompt_ids(model, prompt, tokens)
     draw = np.random.default_rng(seed)
     kinds: tuple[Kind, Kind] = ("steered", "random")
     plan: list[tuple[Kind, float]] = [("clean", 0.0), *((kind, dose) for dose in doses for kind in kinds)]
-    edits = [_edit(dial, dial.control(draw), plan) for dial in dials]
+    controls = [dial.control(draw) for dial in dials]
+    edits = [_edit(dial, control, plan) for dial, control in zip(dials, controls, strict=True)]
+    written, start = ids.repeat(len(plan), 1), ids.shape[1]
     with intervene(model, *edits):
-        written = model.generate(ids.repeat(len(plan), 1), tokens, temperature=temperature, seed=seed, alike=True, progress=progress)
-    start, words = ids.shape[1], sorted({word for dial in dials for word in dial.words})
+        for column in model.sampled(written, tokens, temperature=temperature, seed=seed, alike=True):
+            written = torch.cat([written, column[:, None].to(written)], 1)
+            yield [_arm(model, *what, row[start:]) for what, row in zip(plan, written, strict=True)]
+    words = sorted({word for dial in dials for word in dial.words})
     costs = _costs(model, written, start, _read(model, written, start), edits, words)
     arms = [_arm(model, *what, row[start:], cost, words=bool(words)) for what, row, cost in zip(plan, written, costs, strict=True)]
     if asked:
         arms.append(_prompted(model, asked, prompt, tokens, temperature, seed))
-    return Steering(prompt, model.name, [dial.name for dial in dials], seed, temperature, arms)
+    named = [f"{dial.sae.name}/{other}" for dial, (other, _) in zip(dials, controls, strict=True)]
+    return Steering(prompt, model.name, [dial.name for dial in dials], seed, temperature, arms, named)
 
 
 def dose_of_kl(model: Model, dials: Sequence[Dial], prompt: str, kl: float, *, tokens: int = 32, seed: int = 0) -> float:
@@ -199,14 +257,14 @@ def _dose_of(kl: float, cost: Callable[[float], float]) -> float:
 
 
 def _check(dials: Sequence[Dial], doses: Sequence[float], tokens: int) -> None:
-    if not 1 <= len(dials) <= _MOST_DIALS or len({dial.name for dial in dials}) < len(dials):
+    if not 1 <= len(dials) <= MOST_DIALS or len({dial.name for dial in dials}) < len(dials):
         raise BadConfig(
-            f"steering takes 1 to {_MOST_DIALS} different features; these are {', '.join(dial.name for dial in dials) or 'none'}."
+            f"steering takes 1 to {MOST_DIALS} different features; these are {', '.join(dial.name for dial in dials) or 'none'}."
         )
     if not doses or not all(abs(dose) <= MOST_DOSE for dose in doses):  # nan is not
         raise BadConfig(f"a dose is a number from -{MOST_DOSE:.0f} to {MOST_DOSE:.0f} times a feature's own maximum; given: {list(doses)}.")
-    if 2 * len(doses) >= _MOST_ARMS or not 1 <= tokens <= _MOST_TOKENS:
-        raise BadConfig(f"at most {_MOST_ARMS // 2 - 1} doses of 1 to {_MOST_TOKENS} tokens at a time; these are {len(doses)} of {tokens}.")
+    if 2 * len(doses) >= _MOST_ARMS or not 1 <= tokens <= MOST_TOKENS:
+        raise BadConfig(f"at most {_MOST_ARMS // 2 - 1} doses of 1 to {MOST_TOKENS} tokens at a time; these are {len(doses)} of {tokens}.")
 
 
 def _edit(dial: Dial, control: tuple[int, float], plan: Sequence[tuple[Kind, float]]) -> Edit:
@@ -270,7 +328,7 @@ def _length(model: Model, row: Int[Tensor, " n"]) -> int:
     return int(ends.nonzero()[0, 0]) if bool(ends.any()) else len(row)
 
 
-def _arm(model: Model, kind: Kind, dose: float, row: Int[Tensor, " n"], cost: _Cost, *, words: bool) -> Arm:
+def _arm(model: Model, kind: Kind, dose: float, row: Int[Tensor, " n"], cost: _Cost = _Cost([], [], []), *, words: bool = False) -> Arm:
     ids = row[: _length(model, row)].tolist()
     pairs, pieces = list(pairwise(ids)), model.tokenizer.pieces(ids)
     return Arm(

@@ -164,6 +164,60 @@ def test_one_feature_on_every_token(desk):
     assert np.allclose([value for value in told["values"] if value > 0], planted.STRENGTH, atol=1)
 
 
+def test_a_feature_turned_up_writes_its_own_words_beside_controls(desk):
+    index = list(tiny.concepts).index("sport")
+    asked = {"features": [f"{SAE}/{index}"], "prompt": "the mayor says that the", "doses": [4.0], "tokens": 12, "temperature": 0.5}
+    events = desk.stream("/steer", asked)
+    assert [name for name, _ in events] == ["state", "meta", *["written"] * 12, "done"]
+    told, done = events[1][1], events[-1][1]
+    assert (told["doses"], told["features"][0]["name"]) == ([4.0], asked["features"][0])
+    assert [(arm["kind"], arm["dose"]) for arm in done["arms"]] == [("clean", 0), ("steered", 4), ("random", 4), ("prompted", 0)]
+    # What was shown on the way is the beginning of what came out.
+    for arm, whole in zip(events[-2][1]["arms"], done["arms"], strict=False):
+        assert whole["text"] == arm["text"]
+    share = {arm["kind"]: np.mean([token.strip().lower() in tiny.concepts["sport"] for token in arm["tokens"]]) for arm in done["arms"]}
+    assert share["steered"] > 0.7 > 0.3 > share["random"]
+    assert "altered" in done["note"]
+    assert done["controls"][0] != f"{SAE}/{index}"
+    assert done["titles"].keys() == set(done["controls"])
+    assert dict(desk.stream("/steer", asked | {"doses": [], "tokens": 2, "asked": False}))["meta"]["doses"] == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "said"),
+    [
+        ({"prompt": " "}, 400, "no text to go on from"),
+        ({"tokens": 513}, 400, "512"),
+        ({"doses": [1.0] * 7}, 400, "6"),
+        ({"seed": -1}, 400, "seed"),
+        ({"prompt": "a" * 200_001}, 400, "characters"),
+        ({"features": "x"}, 400, "features"),
+    ],
+)
+def test_steering_that_cannot_be_is_refused_at_once(desk, change, status, said):
+    body = {"features": [f"{SAE}/0"], "prompt": "the bank", "tokens": 2} | change
+    found, told, _ = desk.ask("POST", f"{API}/steer", body)
+    assert (found, said in told["detail"]) == (status, True)
+
+
+@pytest.mark.parametrize(
+    ("change", "status", "said"),
+    [
+        ({"features": []}, 400, "1 to 8"),
+        ({"features": [f"{SAE}/99"]}, 404, "99"),
+        ({"features": [f"{SAE}/{tiny.D_SAE - 1}"]}, 400, "never fired"),
+        ({"doses": [17.0]}, 400, "16"),
+        ({"kl": 1e9}, 413, "no dose"),
+        ({"tokens": 0}, 400, "tokens"),
+        ({"prompt": "the bank " * 100}, 413, "128"),
+    ],
+)
+def test_what_turns_out_on_the_way_is_an_event(desk, change, status, said):
+    name, told = desk.stream("/steer", {"features": [f"{SAE}/0"], "prompt": "the bank", "doses": [1.0], "tokens": 2} | change)[-1]
+    assert (name, told["status"]) == ("error", status)
+    assert said in told["detail"]
+
+
 @pytest.mark.parametrize(
     ("body", "status"),
     [

@@ -45,11 +45,12 @@ STATES = (
     "/lists",
     "/compare",
     "/saes",
+    f"/steer?f={SAE}/1&p=the+mayor+says&dose=1&dose=2&tokens=8&temp=0.7&seed=3",
     "/runs",
     "/f/no/resid_post.0/where/1",
 )
 
-LOOKED_INTO = [STATES[i] for i in (1, 4, 6, 8, 10, 13)]
+LOOKED_INTO = [STATES[i] for i in (1, 4, 6, 8, 10, 13, 15)]
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +99,7 @@ class Watched:
     def open(self, path: str) -> Page:
         self.page.goto(self._base + path)
         self.page.wait_for_selector("main :is(h1, .empty, .failed)", state="attached")
-        expect(self.page.locator(".stale")).to_have_count(0)
+        expect(self.page.locator(".stale")).to_have_count(0, timeout=30_000)
         expect(self.page.locator("main")).not_to_contain_text("Opening")
         return self.page
 
@@ -328,6 +329,28 @@ def test_a_sentence_of_ones_own_on_a_feature(seen):
     expect(page.locator(".tryit [role=status]")).to_have_text("It stays silent.")
 
 
+def test_a_feature_is_turned_by_keyboard_beside_a_control(seen):
+    page = seen.open(f"/f/{SAE}/1")
+    page.get_by_role("link", name="steer this").click()
+    expect(page.locator(".picker .chip")).to_contain_text("sport")
+    page.get_by_role("searchbox", name="Feature").fill("weather")
+    expect(page.locator(".offered button")).to_contain_text("weather")
+    page.keyboard.press("Enter")
+    expect(page.locator(".picker .chip")).to_have_count(2)
+    page.get_by_role("button", name="Leave out").last.press("Enter")
+    page.get_by_role("button", name="4×", exact=True).press("Enter")
+    page.get_by_role("button", name="20", exact=True).press("Enter")
+    page.get_by_label("Text to go on from").fill("the mayor says that the")
+    page.keyboard.press("Control+Enter")
+    expect(page.locator(".note")).to_contain_text("altered: not what the model says by itself", timeout=30_000)
+    expect(page.locator(".arm h2")).to_contain_text(["The model by itself", "Turned, dose 4", "Control", "Asked for in words"])
+    page.locator(".arm.steered summary").click()
+    words = page.locator(".arm.steered tbody td:first-child").all_inner_texts()
+    assert sum(word.strip().lower() in tiny.concepts["sport"] for word in words) > len(words) / 2
+    assert f"f={SAE.replace('/', '%2F')}%2F1" in page.url
+    assert "dose=4" in page.url
+
+
 def test_what_you_write_is_kept_and_shown(seen, desk):
     page = seen.open(f"/f/{SAE}/9")
     page.get_by_role("button", name="Star").click()
@@ -366,7 +389,7 @@ def shown(page: Page) -> list[str]:
     return [line for line in page.locator("main").inner_text().splitlines() if " ms" not in line]
 
 
-@pytest.mark.parametrize("path", STATES[:15])
+@pytest.mark.parametrize("path", STATES[:16])
 def test_an_address_brings_back_what_was_seen(seen, path):
     page = seen.open_whole(path)
     before, told = page.url, shown(page)

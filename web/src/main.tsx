@@ -12,6 +12,7 @@ import { ReadPage } from "./pages/Read";
 import { RunsPage } from "./pages/Runs";
 import { SaesPage } from "./pages/Saes";
 import { SearchPage } from "./pages/Search";
+import { SteerPage } from "./pages/Steer";
 import { featureHere } from "./state/keys";
 import { path } from "./state/router";
 import { about, enter } from "./state/session";
@@ -25,6 +26,7 @@ function Page() {
     case "/features": return <FeaturesPage />;
     case "/search": return <SearchPage />;
     case "/lists": return <ListsPage />;
+    case "/steer": return <SteerPage />;
     case "/compare": return <ComparePage />;
     case "/saes": return <SaesPage />;
     case "/runs": return <RunsPage />;

@@ -113,13 +113,9 @@ def _levels(text: str) -> tuple[float, ...]:
 def _dial(model: "Model", saes: "dict[str, Sae]", atlas: "Atlas", feature: "Feature") -> "Dial":
     from hooke.steer import Dial
 
-    sae, _, index = feature.name.rpartition("/")
+    sae = feature.name.rpartition("/")[0]
     atlas.check(saes[sae])
-    # Promoted tokens come as text; those that the tokenizer takes apart are left out.
-    spelt = model.tokenizer.encode([output.text for output in feature.promoted])
-    begins = int(model.tokenizer.bos is not None)
-    words = tuple(ids[begins] for ids in spelt if len(ids) == begins + 1)
-    return Dial(saes[sae], int(index), feature.max, words, atlas.table(sae).density)
+    return Dial.of(model, saes[sae], feature, atlas.table(sae).density)
 
 
 def _show(result: "Steering", titles: "dict[str, str | None]", *, as_json: bool, html: Path | None) -> None:

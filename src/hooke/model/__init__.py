@@ -288,16 +288,23 @@ class Model:
         Rows that are shorter than the longest are filled up on the right with -1, and sampled from there on. If `alike`, all rows draw
         with the same random numbers. `progress` hears how many tokens each row has got so far.
         """
+        prompts = prompts.to(self.device)
+        columns = [prompts[:, : int((prompts >= 0).sum(1).min())]]
+        for count, column in enumerate(self.sampled(prompts, tokens, temperature=temperature, seed=seed, alike=alike), 1):
+            columns.append(column[:, None])
+            progress(count)
+        return torch.cat(columns, 1)
+
+    @torch.inference_mode()
+    def sampled(
+        self, prompts: Int[Tensor, "batch pos"], tokens: int, *, temperature: float = 1.0, seed: int = 0, alike: bool = False
+    ) -> Iterator[Int[Tensor, " batch"]]:
+        """The tokens that `generate` adds, as they are drawn: one for each row at a time."""
         if not 0 <= temperature < math.inf or tokens < 0:
             raise BadConfig(
                 f"cannot sample {tokens} tokens at temperature {temperature}; neither may be negative, and both must be finite."
             )
-        prompts = prompts.to(self.device)
-        columns = [prompts[:, : int((prompts >= 0).sum(1).min())]]
-        for count, column in enumerate(generate(self.hf, prompts, tokens, temperature=temperature, seed=seed, alike=alike), 1):
-            columns.append(column[:, None])
-            progress(count)
-        return torch.cat(columns, 1)
+        yield from generate(self.hf, prompts.to(self.device), tokens, temperature=temperature, seed=seed, alike=alike)
 
 
 def length_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:

@@ -25,10 +25,12 @@ from hooke.serve.library import MAX_ROWS, Library
 from hooke.serve.meaning import has_encoder
 from hooke.serve.microscope import MAX_CHARACTERS, MAX_SAES, MAX_TEXTS, MAX_TOP, check_request
 from hooke.serve.problems import DOCUMENTED, MEDIA_TYPE, Problem, problem, problem_of, unexpected
+from hooke.serve.requests import AnalyzeRequest, SteerRequest, TokenizeRequest
 from hooke.serve.runs import read_run, read_runs
-from hooke.serve.schema import About, AnalyzeRequest, Key, ModelState, RunDetail, Runs, Tokenized, TokenizeRequest
+from hooke.serve.schema import About, Key, ModelState, RunDetail, Runs, Tokenized
 from hooke.serve.session import API, Session
 from hooke.serve.shell import PAGES, Shell
+from hooke.serve.steered import MAX_DOSES, MAX_STEER_TOKENS, check_steer, steered
 from hooke.serve.wire import reply, stream
 from hooke.serve.worker import MAX_WAITING, Worker
 
@@ -38,18 +40,24 @@ LIMITS = {
     "characters": MAX_CHARACTERS,
     "features_per_text": MAX_TOP,
     "saes": MAX_SAES,
+    "doses": MAX_DOSES,
+    "steer_tokens": MAX_STEER_TOKENS,
     "rows": MAX_ROWS,
     "around": MAX_AROUND,
     "compared": MAX_COMPARED,
     "waiting": MAX_WAITING,
 }
 """The most of everything that can be asked for."""
-_STREAM: dict[int | str, dict[str, Any]] = {
-    200: {
-        "description": "Server-sent events: `meta`, `text` for each text or part of one (or `trace`), `done`; or `error` with a problem",
-        "content": {"text/event-stream": {"schema": {"type": "string"}}},
-    }
-}
+
+
+def _streaming(told: str) -> dict[int | str, dict[str, Any]]:
+    """What a route that answers with events says of them in the schema."""
+    said = f"Server-sent events: {told}; or `error` with a problem"
+    return {200: {"description": said, "content": {"text/event-stream": {"schema": {"type": "string"}}}}}
+
+
+_READ = _streaming("`meta`, `text` for each text or part of one (or `trace`), `done`")
+_STEERED = _streaming("`state`, `meta`, `written` after each token with every arm so far, `done` with what `hooke steer --json` prints")
 
 
 def make_app(session: Session, library: Library, worker: Worker, run_folders: list[Path]) -> Guard:
@@ -161,7 +169,7 @@ def _about_routes(router: APIRouter, session: Session, library: Library, worker:
 
 
 def _model_routes(router: APIRouter, library: Library, worker: Worker) -> None:
-    @router.post("/analyze", response_class=Response, responses=_STREAM, summary="Which features stand out in texts")
+    @router.post("/analyze", response_class=Response, responses=_READ, summary="Which features stand out in texts")
     async def analyze(request: AnalyzeRequest) -> Response:
         check_request(request.texts, request.saes, request.top)
         if request.feature is not None:
@@ -169,6 +177,11 @@ def _model_routes(router: APIRouter, library: Library, worker: Worker) -> None:
             return stream(worker.submit(lambda microscope: microscope.trace(request.texts, feature)))
         names = library.own_labels()
         return stream(worker.submit(lambda microscope: named(microscope.analyze(request.texts, request.saes, request.top), names)))
+
+    @router.post("/steer", response_class=Response, responses=_STEERED, summary="Text written with features turned up or down")
+    async def steer(request: SteerRequest) -> Response:
+        check_steer(request)
+        return stream(worker.submit(lambda microscope: steered(microscope, library, request)))
 
     @router.post("/tokenize", response_model=Tokenized, summary="Texts cut into tokens")
     async def tokenize(request: TokenizeRequest) -> Response:

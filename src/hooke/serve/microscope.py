@@ -72,7 +72,7 @@ class Microscope:
         """
         before = self._unwanted, self._meanwhile
         self._unwanted, self._meanwhile = unwanted, meanwhile
-        looks = [block.register_forward_pre_hook(self._look_up) for block in self.model.blocks]
+        looks = [block.register_forward_pre_hook(self.stop_if_unwanted) for block in self.model.blocks]
         try:
             yield
         finally:
@@ -80,7 +80,8 @@ class Microscope:
                 look.remove()
             self._unwanted, self._meanwhile = before
 
-    def _look_up(self, *_: Any) -> None:
+    def stop_if_unwanted(self, *_: Any) -> None:
+        """Raise `Cancelled` where nobody wants the work under way."""
         if self._unwanted():
             raise Cancelled
 
@@ -109,7 +110,7 @@ class Microscope:
                 yield "text", {"index": index, "part": part, "parts": len(parts), "result": result}
                 results.append(replace(result, text="", tokens=[]))
                 owners.append(index)
-        self._look_up()
+        self.stop_if_unwanted()
         found = asdict(conclude(reader, results))
         for topic in found["topics"]:
             topic["texts"] = sorted({owners[i] for i in topic["texts"]})
@@ -122,13 +123,13 @@ class Microscope:
         from hooke.differences.reading import REPORT_EVERY, read_pile
         from hooke.report.differences_wording import ahead
 
-        chosen = [self._sae(name) for name in saes or self.default]
+        chosen = [self.sae(name) for name in saes or self.default]
         tests = sum(sae.d_sae for sae in chosen) * len(grouped.comparisons)
         groups = [{"name": name, "texts": int((grouped.group == i).sum())} for i, name in enumerate(grouped.names)]
         yield "able", {"able": ahead(detectable(grouped, tests), tests), "groups": groups, "notes": grouped.notes}
 
         def told(said: str, done: int | None = None) -> None:
-            self._look_up()
+            self.stop_if_unwanted()
             self._meanwhile("progress", {"said": said, "done": done, "of": len(grouped.texts)})
 
         reader = Reader(self.model, chosen, Options(chunk=REPORT_EVERY), told)
@@ -155,7 +156,7 @@ class Microscope:
         from hooke.metrics import concat_sites
 
         name = FeatureName.parse(feature)
-        sae = self._sae(str(name.sae))
+        sae = self.sae(str(name.sae))
         if not 0 <= name.index < sae.d_sae:
             raise unknown("feature", name.index, [], f"{sae.name} has {sae.d_sae:,}, counted from 0.")
         yield "meta", {"model": self.model.name, "saes": [sae.name], "texts": len(texts)}
@@ -172,7 +173,8 @@ class Microscope:
             yield "trace", {"index": at, "tokens": tokens, "values": [round(value, 3) for value in values.tolist()]}
         yield "done", {"model": self.model.name, "saes": [], "topics": [], "limits": []}
 
-    def _sae(self, name: str) -> "Sae":
+    def sae(self, name: str) -> "Sae":
+        """The SAE called `name`. Raises `UnknownName` for one that is not at hand."""
         if name not in self._saes:
             raise unknown("SAE", name, self._saes, "`hooke serve --sae NAME` loads another.")
         return self._saes[name]
@@ -184,7 +186,7 @@ class Microscope:
             if len(self._readers) >= _READERS:
                 self._readers.pop(next(iter(self._readers)))
             # One text at a time, so that each shows as soon as it is read.
-            self._readers[saes, top] = Reader(self.model, [self._sae(name) for name in saes], Options(top=top, chunk=1))
+            self._readers[saes, top] = Reader(self.model, [self.sae(name) for name in saes], Options(top=top, chunk=1))
         return self._readers[saes, top]
 
 

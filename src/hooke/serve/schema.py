@@ -349,28 +349,6 @@ class Saved:
     """The text."""
 
 
-@dataclass
-class AnalyzeRequest:
-    """Texts to read."""
-
-    texts: list[str]
-    """The texts, in order."""
-    saes: list[str] = field(default_factory=list)
-    """The SAEs to look through; empty: the default one."""
-    top: int = 24
-    """Features of each text, at most 100."""
-    feature: str | None = None
-    """Only this feature, and on every token, however weak; for trying a sentence on a feature's page."""
-
-
-@dataclass
-class TokenizeRequest:
-    """Texts to cut into tokens."""
-
-    texts: list[str]
-    """The texts."""
-
-
 @dataclass(frozen=True)
 class Tokenized:
     """Tokens as text."""

@@ -15,7 +15,7 @@ PAGES = {
     "compare": True,
     "saes": True,
     "runs": True,
-    "steer": False,
+    "steer": True,
     "layers": False,
 }
 """Which pages there are; those of later versions stand at false."""

@@ -1,7 +1,7 @@
 // Every call the page makes. All go to the server it came from; a problem becomes an error with the server's own sentence.
 import type {
   About, CompareEvent, CompareRequest, Compared, Context, FeatureHead, FeaturePage, Lists, Note, ReadEvent, Relative, RunDetail, RunRow, SaeRow, Saved,
-  SearchPage, Stretch, Table, WholeText,
+  SearchPage, SteerEvent, SteerRequest, Stretch, Table, WholeText,
 } from "./types";
 
 const BASE = "/api/v1";
@@ -85,6 +85,11 @@ export function exported(id: string, form: "html" | "csv"): string {
 /** What the model finds, as it finds it; ends early when `signal` says so. */
 export function analyze(asked: { texts: string[]; saes?: string[]; top?: number; feature?: string }, signal: AbortSignal): AsyncGenerator<ReadEvent> {
   return events<ReadEvent>("/analyze", asked, signal);
+}
+
+/** Texts with features turned, as they are written. */
+export function steer(asked: SteerRequest, signal: AbortSignal): AsyncGenerator<SteerEvent> {
+  return events<SteerEvent>("/steer", asked, signal);
 }
 
 /** How a comparison goes, and what it finds; ends early when `signal` says so. */

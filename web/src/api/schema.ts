@@ -296,6 +296,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/steer": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Text written with features turned up or down */
+        post: operations["steer"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tokenize": {
         parameters: {
             query?: never;
@@ -1348,6 +1365,40 @@ export interface components {
             total: number;
         };
         /**
+         * SteerRequest
+         * @description Features to turn while a text is written.
+         */
+        SteerRequest: {
+            /** Features */
+            features: string[];
+            /** Prompt */
+            prompt: string;
+            /** Doses */
+            doses?: number[];
+            /** Kl */
+            kl?: number | null;
+            /**
+             * Tokens
+             * @default 40
+             */
+            tokens: number;
+            /**
+             * Temperature
+             * @default 1
+             */
+            temperature: number;
+            /**
+             * Seed
+             * @default 0
+             */
+            seed: number;
+            /**
+             * Asked
+             * @default true
+             */
+            asked: boolean;
+        };
+        /**
          * Stretch
          * @description Examples from one stretch of a feature's range.
          */
@@ -1521,6 +1572,7 @@ export type Score = components['schemas']['Score'];
 export type SearchHit = components['schemas']['SearchHit'];
 export type SearchPage = components['schemas']['SearchPage'];
 export type Side = components['schemas']['Side'];
+export type SteerRequest = components['schemas']['SteerRequest'];
 export type Stretch = components['schemas']['Stretch'];
 export type Table = components['schemas']['Table'];
 export type TableRequest = components['schemas']['TableRequest'];
@@ -2197,6 +2249,39 @@ export interface operations {
         };
         responses: {
             /** @description Server-sent events: `meta`, `text` for each text or part of one (or `trace`), `done`; or `error` with a problem */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description What was wrong with the request */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    steer: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SteerRequest"];
+            };
+        };
+        responses: {
+            /** @description Server-sent events: `state`, `meta`, `written` after each token with every arm so far, `done` with what `hooke steer --json` prints; or `error` with a problem */
             200: {
                 headers: {
                     [name: string]: unknown;

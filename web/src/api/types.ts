@@ -27,6 +27,7 @@ export type Finding = S["Finding"];
 export type Side = S["Side"];
 export type Table = S["Table"];
 export type WholeText = S["WholeText"];
+export type SteerRequest = S["SteerRequest"];
 
 /** One feature at work in one text. */
 export interface Hit {
@@ -78,15 +79,55 @@ export interface CarriedTopic {
   features: { feature: string; label: string | null; own_label: string | null; label_score: number | null; texts: number }[];
 }
 
+type ErrorEvent = { event: "error"; data: { title: string; status: number; detail: string } };
+
+/** A text that was written, as far as it is; what it cost comes at the end. */
+export interface Arm {
+  kind: "clean" | "steered" | "random" | "prompted";
+  dose: number;
+  text: string;
+  tokens?: string[];
+  /** Of each token, in nats. */
+  kl?: number[];
+  loss_clean_model?: number | null;
+  repetition?: number;
+  own_words?: number | null;
+}
+
+export interface Turned {
+  name: string;
+  title: string | null;
+  max: number;
+  /** Tokens that it promotes. */
+  words: string[];
+}
+
+export interface Steering {
+  prompt: string;
+  model: string;
+  features: string[];
+  controls: string[];
+  titles: Record<string, string | null>;
+  arms: Arm[];
+  note: string;
+}
+
+export type SteerEvent =
+  | { event: "state"; data: { detail: string } }
+  | { event: "meta"; data: { model: string; doses: number[]; features: Turned[] } }
+  | { event: "written"; data: { arms: Arm[] } }
+  | { event: "done"; data: Steering }
+  | ErrorEvent;
+
 export type ReadEvent =
   | { event: "meta"; data: { model: string; saes: string[]; texts: number } }
   | { event: "text"; data: { index: number; part: number; parts: number; result: ReadText } }
   | { event: "trace"; data: { index: number; tokens: string[]; values: number[] } }
   | { event: "done"; data: { model: string; saes: ReadSae[]; topics: CarriedTopic[]; limits: string[] } }
-  | { event: "error"; data: { title: string; status: number; detail: string } };
+  | ErrorEvent;
 
 export type CompareEvent =
   | { event: "able"; data: { able: string; groups: { name: string; texts: number }[]; notes: string[] } }
   | { event: "progress"; data: { said: string; done: number | null; of: number } }
   | { event: "done"; data: Compared }
-  | { event: "error"; data: { title: string; status: number; detail: string } };
+  | ErrorEvent;

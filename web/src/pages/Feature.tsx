@@ -78,6 +78,7 @@ function Head({ head, changed }: { head: FeatureHead; changed: () => void }) {
           {head.index > 0 && <a href={`/f/${head.sae}/${head.index - 1}`} rel="prev" aria-label="The feature before">←</a>}
           {head.index + 1 < head.d_sae && <a href={`/f/${head.sae}/${head.index + 1}`} rel="next" aria-label="The next feature">→</a>}
           <button type="button" class="quiet" onClick={() => void random()}>any</button>
+          <a href={`/steer?f=${head.name}`}>steer this</a>
         </span>
       </p>
       <h1>

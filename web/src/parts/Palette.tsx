@@ -1,11 +1,11 @@
 // The palette: Ctrl-K, a few letters, Enter. It goes to pages, features by number or name, and searches.
 import { signal } from "@preact/signals";
 import { useEffect, useLayoutEffect, useRef, useState } from "preact/hooks";
-import { api } from "../api/client";
+import { findFeatures } from "../state/find";
 import { random } from "../state/keys";
 import { go } from "../state/router";
 import { about, theme } from "../state/session";
-import { clean, layerOf } from "../state/words";
+import { layerOf } from "../state/words";
 import { helpOpen, pagesHere } from "./Frame";
 
 export const paletteOpen = signal(false);
@@ -23,20 +23,8 @@ function fixed(): Entry[] {
   ];
 }
 
-/** What the words typed may mean, apart from features that have them in their names. */
-async function numbered(text: string): Promise<Entry[]> {
-  const found = /^(?:(.+)\/)?(\d+)\/(\d+)$/.exec(text.trim());
-  if (!found) return [];
-  const saes = await api.saes();
-  const sae = saes.find((row) => `${row.name}/${found[3]}` === text.trim()) ?? saes.find((row) => String(row.layer) === found[2]);
-  return sae && Number(found[3]) < sae.d_sae ? [{ text: `${sae.name}/${found[3]}`, said: "feature", act: to(`/f/${sae.name}/${found[3]}`) }] : [];
-}
-
 async function meant(text: string, signal: AbortSignal): Promise<Entry[]> {
-  if (!text.trim()) return [];
-  const [number, page] = await Promise.all([numbered(text), api.search({ q: text, in: ["label"], limit: 8 }, signal).catch(() => null)]);
-  const hits = page?.hits.map((hit): Entry => ({ text: clean(hit.title) || hit.name, said: `layer ${layerOf(hit.name)}`, act: to(`/f/${hit.name}`) })) ?? [];
-  return [...number, ...hits];
+  return (await findFeatures(text, signal)).map((found) => ({ text: found.title ?? found.name, said: found.title ? `layer ${layerOf(found.name)}` : "feature", act: to(`/f/${found.name}`) }));
 }
 
 export function Palette() {

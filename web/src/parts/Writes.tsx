@@ -1,6 +1,7 @@
 // What a feature makes the model say: measured where it was, and by the direct way to the logits.
 import type { DoseEffect, FeatureHead } from "../api/types";
 import { clean, number, percent } from "../state/words";
+import { DoseCurve } from "./DoseCurve";
 
 const KINDS: Record<string, string> = {
   reads: "Its name tells where it fires; it puts no words of its own in.", writes: "It puts words of its own in, whatever makes it fire.",
@@ -51,20 +52,11 @@ function Measured({ doses, kind }: { doses: DoseEffect[]; kind: string | null })
 }
 
 function Doses({ doses }: { doses: DoseEffect[] }) {
-  const right = doses.at(-1)!.dose || 1;
-  const top = Math.max(...doses.flatMap((one) => [one.kl.high, one.kl_random[1]]), 1e-9);
-  const at = (x: number, y: number) => `${((100 * x) / right).toFixed(1)},${(39 - (37 * Math.max(0, y)) / top).toFixed(1)}`;
-  const line = (of: (one: DoseEffect) => number) => ["0,39", ...doses.map((one) => at(one.dose, of(one)))].join(" ");
   return (
-    <figure class="plot">
-      <svg viewBox="0 0 100 40" preserveAspectRatio="none" role="img" aria-label="How far it moves what comes next, by dose, above what random steps do; the table below has the numbers">
-        <polygon points={`${line((one) => one.kl_random[1])} ${at(right, 0)}`} /><polyline points={line((one) => one.kl.mean)} />
-      </svg>
-      <figcaption class="small soft ends"><span>0</span><span>dose; grey: one random step in twenty</span><span>{number(right)}×</span></figcaption>
-      <details><summary class="small soft">as a table</summary>
+    <DoseCurve points={doses.map((one) => ({ dose: one.dose, value: one.kl.mean, chance: one.kl_random[1] }))} most={Math.max(...doses.map((one) => one.kl.high))}
+      label="How far it moves what comes next, by dose, above what random steps do" chance="dose; grey: one random step in twenty" table={
         <table><thead><tr><th scope="col">dose</th><th scope="col">nats</th><th scope="col">random, half</th><th scope="col">one in twenty</th></tr></thead>
           <tbody>{doses.map((one) => <tr key={one.dose}><td>{number(one.dose)}</td><td>{number(one.kl.mean)}</td><td>{number(one.kl_random[0])}</td><td>{number(one.kl_random[1])}</td></tr>)}</tbody></table>
-      </details>
-    </figure>
+      } />
   );
 }

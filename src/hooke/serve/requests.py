@@ -1,0 +1,47 @@
+"""Requests: what the model is asked for over the wire, as plain values; the interface's schema is made from these."""
+
+from dataclasses import dataclass, field
+
+
+@dataclass
+class AnalyzeRequest:
+    """Texts to read."""
+
+    texts: list[str]
+    """The texts, in order."""
+    saes: list[str] = field(default_factory=list)
+    """The SAEs to look through; empty: the default one."""
+    top: int = 24
+    """Features of each text, at most 100."""
+    feature: str | None = None
+    """Only this feature, and on every token, however weak; for trying a sentence on a feature's page."""
+
+
+@dataclass
+class TokenizeRequest:
+    """Texts to cut into tokens."""
+
+    texts: list[str]
+    """The texts."""
+
+
+@dataclass
+class SteerRequest:
+    """Features to turn while a text is written."""
+
+    features: list[str]
+    """Addresses of 1 to 8 features, turned together."""
+    prompt: str
+    """The text to go on from."""
+    doses: list[float] = field(default_factory=list)
+    """How far, in units of each feature's own maximum; empty: 1, or less where that would move expectations by more than 2 nats a token."""
+    kl: float | None = None
+    """Instead of doses: the least that moves expectations by so many nats a token."""
+    tokens: int = 40
+    """Tokens to write."""
+    temperature: float = 1.0
+    """0 takes the likeliest token each time."""
+    seed: int = 0
+    """Decides what is drawn; the same for every arm."""
+    asked: bool = True
+    """Whether the unaltered model is also asked for it in words."""

@@ -1,0 +1,78 @@
+"""Steered: text written with features turned, for the page; every arm as it is written, then what it cost."""
+
+from collections.abc import Iterator
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from hooke.errors import BadConfig
+from hooke.serve.library import Library, title_of
+from hooke.serve.microscope import MAX_CHARACTERS, Microscope
+from hooke.serve.requests import SteerRequest
+
+if TYPE_CHECKING:
+    from hooke.atlas import Feature
+    from hooke.steer import Dial
+
+MAX_DOSES, MAX_STEER_TOKENS = 6, 512
+"""Doses beside each other, and tokens of each text, at most."""
+
+
+def check_steer(request: SteerRequest) -> None:
+    """Raise `BadConfig` where more is asked for than is done at one go; features and doses are checked where they are used."""
+    if not request.prompt.strip():
+        raise BadConfig("there is no text to go on from.")
+    asked = {
+        "characters": (len(request.prompt), MAX_CHARACTERS),
+        "doses": (len(request.doses), MAX_DOSES),
+        "tokens": (request.tokens, MAX_STEER_TOKENS),
+    }
+    for what, (count, most) in asked.items():
+        if count > most:
+            raise BadConfig(f"{count:,} {what} were asked for; at most {most:,} are written beside each other. `hooke steer` writes more.")
+    if not 0 <= request.seed < 1 << 32:
+        raise BadConfig(f"seed {request.seed} cannot be; it is a whole number from 0 to {(1 << 32) - 1}.")
+
+
+def steered(microscope: Microscope, library: Library, request: SteerRequest) -> Iterator[tuple[str, Any]]:
+    """``meta``, ``state`` with what is being done before anything is written, ``written`` after each token, and ``done`` with it all."""
+    from hooke.steer import Drawing, capped_dose, dose_of_kl, steering
+
+    features = [library.feature(name, 0) for name in request.features]
+    yield "state", {"detail": "loading the whole model"}
+    model = microscope.model
+    dials = [_dial(microscope, library, feature) for feature in features]
+    doses = request.doses
+    if not doses or request.kl is not None:
+        yield "state", {"detail": "looking for the dose"}
+        prompt, kl, seed = request.prompt, request.kl, request.seed
+        dose = capped_dose(model, dials, prompt, seed=seed) if kl is None else dose_of_kl(model, dials, prompt, kl, seed=seed)
+        doses = [dose]
+    told = [_told(microscope, *pair) for pair in zip(features, dials, strict=True)]
+    yield "meta", {"model": model.name, "doses": doses, "features": told}
+    asked = " and ".join(title for feature in features if (title := title_of(feature))) if request.asked else ""
+    steps = steering(model, dials, request.prompt, doses, Drawing(request.tokens, request.temperature, request.seed), asked or None)
+    while True:
+        microscope.stop_if_unwanted()
+        try:
+            arms = next(steps)
+        except StopIteration as end:
+            titles = {name: title_of(library.feature(name, 0)) for name in end.value.controls}
+            yield "done", {**asdict(end.value), "note": end.value.note, "titles": titles}
+            return
+        yield "written", {"arms": [{"kind": arm.kind, "dose": arm.dose, "text": arm.text} for arm in arms]}
+
+
+def _dial(microscope: Microscope, library: Library, feature: "Feature") -> "Dial":
+    from hooke.steer import Dial
+
+    name = feature.name.rpartition("/")[0]
+    sae = microscope.sae(name)
+    with library.reading():
+        library.of[name].check(sae)
+        density = library.of[name].table(name).density
+    return Dial.of(microscope.model, sae, feature, density)
+
+
+def _told(microscope: Microscope, feature: "Feature", dial: "Dial") -> dict[str, Any]:
+    words = [microscope.model.tokenizer.pieces([word])[0] for word in dial.words]
+    return {"name": feature.name, "title": title_of(feature), "max": feature.max, "words": words}

@@ -1,0 +1,112 @@
+// Steer: features turned up or down while the model writes, beside what it writes by itself and under a control.
+import { useLayoutEffect } from "preact/hooks";
+import { Arms } from "../parts/Arms";
+import { Choice, Copy, Elsewhere, Empty, Failed } from "../parts/Bits";
+import { FeaturePicker } from "../parts/FeaturePicker";
+import { go, params, withParams } from "../state/router";
+import { about } from "../state/session";
+import * as steering from "../state/steering";
+import { clean, number } from "../state/words";
+
+const PROMPTS = ["Yesterday in the city", "The minister said that", "My favourite thing about", "It was late, and"];
+const DOSES = [-1, 0.25, 0.5, 1, 2, 4];
+const LENGTHS = [["20", "20"], ["40", "40"], ["80", "80"]] as const;
+const HOW = [["0", "the likeliest"], ["0.7", "usual"], ["1", "freely"]] as const;
+
+/** What the address says comes in; and if it says enough that was not written yet, it is written. */
+function useAddress(): void {
+  useLayoutEffect(() => {
+    const given = params.value;
+    if (!given.has("f")) return steering.done.value ? keepAddress() : undefined;
+    steering.features.value = given.getAll("f").slice(0, steering.MOST.features);
+    if (given.has("p")) steering.prompt.value = given.get("p")!;
+    const doses = given.getAll("dose").map(Number).filter(Number.isFinite);
+    if (given.has("p")) steering.doses.value = doses.slice(0, steering.MOST.doses);
+    for (const [key, own] of [["tokens", steering.tokens], ["temp", steering.temperature], ["seed", steering.seed]] as const) {
+      const value = Number(given.get(key) ?? NaN);
+      if (Number.isFinite(value)) own.value = value;
+    }
+    if (steering.written.value === steering.command()) return;
+    steering.clear();
+    if (given.has("p") && about.value!.model.state !== "none") void steering.write();
+  }, []);
+}
+
+function keepAddress(): void {
+  const { features, prompt, doses, tokens, temperature, seed } = steering;
+  go(withParams({ f: features.value, p: prompt.value, dose: doses.value.map(String), tokens: String(tokens.value), temp: String(temperature.value), seed: String(seed.value) }), true);
+}
+
+function write(): void {
+  keepAddress();
+  void steering.write();
+}
+
+export function SteerPage() {
+  useAddress();
+  const model = about.value!.model;
+  const { features, prompt, doing, failed, arms, done, turned } = steering;
+  if (model.state === "none") return <><h1>Steer</h1><Empty>This server runs without a model, so nothing can be written. <code>hooke serve</code> without <code>--model none</code> steers.</Empty></>;
+  return (
+    <div class={`steer${doing.value ? " stale" : ""}`}>
+      <h1 class={arms.value.length ? "vh" : ""}>Turn a feature. See what the model writes.</h1>
+      {!arms.value.length && <p class="lede">A name says what a feature reads. Only turning it shows what it does: beside it stands what the model writes by itself, and what it writes with another feature turned as far.</p>}
+      <form onSubmit={(event) => { event.preventDefault(); if (steering.ready()) write(); }}>
+        <div class="asked">
+          <fieldset><legend class="small soft">Features to turn</legend><FeaturePicker names={features.value} most={steering.MOST.features} onChange={(names) => (features.value = names)} /></fieldset>
+          <div>
+            <label class="small soft" for="prompt">Text to go on from</label>
+            <textarea id="prompt" dir="auto" rows={2} maxLength={steering.MOST.prompt} spellcheck={false} value={prompt.value} placeholder="Yesterday in the city"
+              onInput={(event) => (prompt.value = event.currentTarget.value)}
+              onKeyDown={(event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && steering.ready()) write(); if (event.key === "Escape") steering.cancel(); }} />
+            {!prompt.value && <p class="chips">{PROMPTS.map((line) => <button key={line} type="button" class="chip" onClick={() => (prompt.value = line)}>{line}</button>)}</p>}
+          </div>
+        </div>
+        <Settings />
+        <div class="actions">
+          <button type="submit" class="primary" disabled={!steering.ready()}>Write</button>
+          {doing.value && <button type="button" class="quiet" onClick={steering.cancel}>stop</button>}
+          <span class="soft small" role="status">{doing.value ? `${doing.value}…` : !steering.ready() && !arms.value.length ? "Choose a feature and a text to go on from." : ""}</span>
+        </div>
+      </form>
+      {failed.value && <Failed error={failed.value} again={write} />}
+      {turned.value.length > 0 && arms.value.length > 0 && (
+        <p class="small soft turned">{turned.value.map((one) => <span key={one.name}><b><bdi>{clean(one.title) || one.name}</bdi></b>{one.words.length > 0 && <>, whose own words are {one.words.slice(0, 10).map((word, i) => <bdi key={i} class="word">{clean(word).trim()}</bdi>)}</>}: one dose is {number(one.max)}, its strongest in ordinary text. </span>)}</p>
+      )}
+      {arms.value.length > 0 && <Arms prompt={done.value?.prompt ?? prompt.value} arms={arms.value} done={done.value} />}
+      {done.value && (
+        <>
+          <p class="note"><em>{done.value.note}</em> <Copy text={told}>copy the texts, with this sentence</Copy></p>
+          <p class="small soft">A model of this size is easily pushed out of language, and steering is weaker than asking in words on average. That a feature's own words rise says that its direction is read, not that the model needed it.</p>
+        </>
+      )}
+      {steering.ready() && <Elsewhere command={steering.command()} {...(done.value ? { json: () => done.value } : {})} />}
+    </div>
+  );
+}
+
+/** The texts that were written, and that they were altered. */
+function told(): string {
+  const result = steering.done.value!;
+  const named = { clean: "By itself", steered: "Turned", random: "Control", prompted: "Asked for in words" };
+  return [...result.arms.map((arm) => `${named[arm.kind]}${arm.dose ? `, dose ${arm.dose}` : ""}: ${result.prompt}${arm.text}`), result.note].join("\n\n");
+}
+
+function Settings() {
+  const { doses, tokens, temperature, seed } = steering;
+  const flip = (dose: number) => (doses.value = doses.value.includes(dose) ? doses.value.filter((own) => own !== dose) : [...doses.value, dose].sort((a, b) => a - b));
+  return (
+    <div class="controls small">
+      <span class="soft" id="doses" title="in units of the strongest that the feature ever was in ordinary text">Dose</span>
+      <div class="choice" role="group" aria-labelledby="doses">
+        <button type="button" aria-pressed={!doses.value.length} title="1, or less where that would move expectations by more than 2 nats a word" onClick={() => (doses.value = [])}>what text bears</button>
+        {DOSES.map((dose) => <button key={dose} type="button" aria-pressed={doses.value.includes(dose)} onClick={() => flip(dose)}>{number(dose)}×</button>)}
+      </div>
+      <span class="soft">Words</span>
+      <Choice name="How many words" value={String(tokens.value)} options={LENGTHS} onChange={(value) => (tokens.value = Number(value))} />
+      <span class="soft">Drawn</span>
+      <Choice name="How words are drawn" value={String(temperature.value)} options={HOW} onChange={(value) => (temperature.value = Number(value))} />
+      <label class="soft">Seed <input type="text" inputMode="numeric" class="seed" maxLength={10} value={seed.value} onChange={(event) => (seed.value = Math.min(4294967295, Math.max(0, Math.floor(Number(event.currentTarget.value)) || 0)))} /></label>
+    </div>
+  );
+}

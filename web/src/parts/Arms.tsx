@@ -1,0 +1,103 @@
+// Texts that were written side by side: by the model itself, with features turned, and with controls turned as far.
+import type { Arm, Steering } from "../api/types";
+import { clean, layerOf, number, percent, step } from "../state/words";
+import { DoseCurve } from "./DoseCurve";
+import { Label, Shown } from "./Text";
+
+/** Nats at which a word takes the full tint, and below which it takes none. */
+const FULL = 2, FAINT = 0.1;
+/** What a text looks like that is no longer one: nats a token, share of pairs of words that repeat. */
+const ODD = 6, REPEATS = 0.5;
+const KINDS = { clean: "The model by itself", steered: "Turned", random: "Control, turned as far", prompted: "Asked for in words instead" } as const;
+
+export function Arms({ prompt, arms, done }: { prompt: string; arms: readonly Arm[]; done: Steering | null }) {
+  const dosed = arms.filter((arm) => arm.kind === "steered" && arm.kl);
+  return (
+    <>
+      <div class="arms">{arms.map((arm) => <One key={`${arm.kind} ${arm.dose}`} prompt={prompt} arm={arm} done={done} />)}</div>
+      {done && (
+        <>
+          <p class="legend small soft">
+            <span>tint: how far the model's expectations were moved at that word, in nats</span>
+            <span class="scale nats" aria-hidden="true">{[1, 2, 3, 4, 5].map((s) => <span key={s} class={`s${s}`}>{(FULL * s) / 5}</span>)}</span>
+          </p>
+          <p class="small soft">The control is {done.controls.map((name, i) => <>{i > 0 && ", "}<a href={`/f/${name}`}><Label text={done.titles[name]} /></a> (layer {layerOf(name)})</>)}: drawn by lot among features that fire as often, its step as long. What it does as well, the feature does not do.</p>
+          {dosed.length > 1 && (
+            <section class="dosed">
+              <h2>How far expectations move, by dose</h2>
+              <DoseCurve points={dosed.map((arm) => ({ dose: arm.dose, value: mean(arm.kl), chance: mean(control(arms, arm.dose)?.kl) }))}
+                label="Nats a word by which the feature moves expectations, by dose, above what the control does" chance="dose; grey: the control" table={<Compared arms={arms} />} />
+            </section>
+          )}
+          {dosed.length === 1 && <details><summary class="small soft">the figures as a table</summary><Compared arms={arms} /></details>}
+        </>
+      )}
+    </>
+  );
+}
+
+function control(arms: readonly Arm[], dose: number): Arm | undefined {
+  return arms.find((arm) => arm.kind === "random" && arm.dose === dose);
+}
+
+function mean(values: readonly number[] | undefined): number {
+  return values?.length ? values.reduce((sum, value) => sum + value, 0) / values.length : 0;
+}
+
+function One({ prompt, arm, done }: { prompt: string; arm: Arm; done: Steering | null }) {
+  const altered = arm.kind === "steered" || arm.kind === "random";
+  return (
+    <section class={`arm ${arm.kind}`}>
+      <h2>{KINDS[arm.kind]}{altered && <span class="soft">, dose {number(arm.dose)}</span>}{altered && <span class="tag">altered</span>}</h2>
+      <p class="passage" dir="auto">
+        <span class="soft"><Shown text={prompt} /></span>
+        {arm.tokens ? arm.tokens.map((token, i) => <Word key={i} token={token} kl={arm.kl?.[i] ?? 0} />) : <Shown text={arm.text} />}
+        {!done && <span class="caret" aria-hidden="true" />}
+      </p>
+      {done && <ul class="small soft">{figures(arm).map((line) => <li key={line}>{line}</li>)}</ul>}
+      {done && altered && !!arm.kl?.length && (
+        <details><summary class="small soft">word by word</summary>
+          <table class="small effect"><thead><tr><th scope="col">word</th><th scope="col">moved by, nats</th></tr></thead>
+            <tbody>{arm.tokens!.map((token, i) => <tr key={i}><td><bdi>{clean(token) || "␣"}</bdi></td><td>{arm.kl![i]!.toFixed(2)}</td></tr>)}</tbody></table>
+        </details>
+      )}
+    </section>
+  );
+}
+
+function Word({ token, kl }: { token: string; kl: number }) {
+  const bare = token.trimStart();
+  const tint = kl < FAINT ? 0 : step(Math.min(kl, FULL), FULL);
+  return <>{token.slice(0, token.length - bare.length).replace(/[\n\r\t]+/g, " ")}{tint ? <span class={`s${tint}`} title={`${kl.toFixed(2)} nats`}><Shown text={bare} /></span> : <Shown text={bare} />}</>;
+}
+
+/** What it cost, in words. */
+function figures(arm: Arm): string[] {
+  const said: string[] = [];
+  if (arm.kl?.length) said.push(arm.kl.some((value) => value > 0) ? `expectations move by ${mean(arm.kl).toFixed(2)} nats a word` : "nothing altered");
+  if (arm.own_words != null && arm.kind !== "clean") said.push(`the feature's own words ${times(arm.own_words)} as likely`);
+  if (arm.loss_clean_model != null) said.push(`${arm.loss_clean_model.toFixed(2)} nats a word to the model by itself${arm.loss_clean_model > ODD ? ": odd text" : ""}`);
+  if ((arm.repetition ?? 0) > REPEATS) said.push(`${percent(arm.repetition)} of its pairs of words repeat`);
+  return said;
+}
+
+function times(rise: number): string {
+  return `${number(Number(Math.exp(Math.min(rise, 20)).toPrecision(2)))}×`;
+}
+
+/** Every arm in a row. */
+function Compared({ arms }: { arms: readonly Arm[] }) {
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label="Table of the texts' figures">
+      <table class="small compared">
+        <thead><tr><th scope="col">text</th><th scope="col">dose</th><th scope="col">expectations moved, nats a word</th><th scope="col">own words</th><th scope="col">to the model by itself, nats a word</th><th scope="col">pairs that repeat</th></tr></thead>
+        <tbody>{arms.map((arm) => (
+          <tr key={`${arm.kind} ${arm.dose}`}>
+            <th scope="row">{KINDS[arm.kind]}</th><td>{arm.dose ? number(arm.dose) : ""}</td><td>{arm.kl?.length ? mean(arm.kl).toFixed(2) : ""}</td>
+            <td>{arm.own_words == null ? "" : times(arm.own_words)}</td><td>{arm.loss_clean_model?.toFixed(2) ?? ""}</td><td>{percent(arm.repetition)}</td>
+          </tr>
+        ))}</tbody>
+      </table>
+    </div>
+  );
+}

@@ -1,0 +1,55 @@
+// Features chosen by name or address, each a chip that can be taken off again.
+import { useEffect, useState } from "preact/hooks";
+import { api } from "../api/client";
+import { findFeatures, type Found } from "../state/find";
+import { useLoaded } from "../state/load";
+import { layerOf } from "../state/words";
+import { Label } from "./Text";
+
+export function FeaturePicker({ names, most, onChange }: { names: readonly string[]; most: number; onChange: (names: string[]) => void }) {
+  const [text, set] = useState("");
+  const [found, show] = useState<Found[] | null>(null);
+  useEffect(() => {
+    const stop = new AbortController();
+    const timer = setTimeout(() => void findFeatures(text, stop.signal).then((rows) => !stop.signal.aborted && show(text.trim() ? rows : null), () => undefined), 120);
+    return () => {
+      clearTimeout(timer);
+      stop.abort();
+    };
+  }, [text]);
+  const add = (name: string) => {
+    onChange([...names, name]);
+    set("");
+    document.getElementById("feature")?.focus();
+  };
+  const offered = found?.filter((row) => !names.includes(row.name)) ?? [];
+  return (
+    <div class="picker">
+      {names.length > 0 && <ul class="chips">{names.map((name) => <Chosen key={name} name={name} onDrop={() => onChange(names.filter((own) => own !== name))} />)}</ul>}
+      {names.length < most && (
+        <>
+          <input id="feature" type="search" autocomplete="off" spellcheck={false} maxLength={200} aria-label="Feature, by name or number" placeholder={names.length ? "another one with it" : "a name, or 12/2703"}
+            value={text} onInput={(event) => set(event.currentTarget.value)} onKeyDown={(event) => { if (event.key === "Enter" && offered[0]) { add(offered[0].name); event.preventDefault(); } }} />
+          {found && (
+            <ul class="offered" aria-label="Features found">
+              {offered.map((row) => (
+                <li key={row.name}><button type="button" onClick={() => add(row.name)}><Label text={row.title ?? row.name} /> <span class="soft small">layer {layerOf(row.name)}</span></button></li>
+              ))}
+              {!offered.length && <li class="soft small">No feature is called so. <a href={`/search?q=${encodeURIComponent(text)}`}>Search their texts</a></li>}
+            </ul>
+          )}
+        </>
+      )}
+    </div>
+  );
+}
+
+function Chosen({ name, onDrop }: { name: string; onDrop: () => void }) {
+  const { value: head, error } = useLoaded(name, (signal) => api.feature(name, signal));
+  return (
+    <li class="chip">
+      {head ? <a href={`/f/${name}`}><Label text={head.title} own={head.feature.written?.label} /></a> : <span>{error ?? name}</span>}{" "}
+      <span class="soft">layer {layerOf(name)}</span> <button type="button" class="quiet" aria-label={`Leave out ${head?.title ?? name}`} onClick={onDrop}>×</button>
+    </li>
+  );
+}

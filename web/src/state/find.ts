@@ -1,0 +1,20 @@
+// Features by what is typed for them: an address such as 12/2703, or words of a name.
+import { api } from "../api/client";
+import { clean } from "./words";
+
+export interface Found { name: string; title: string | null }
+
+async function numbered(text: string): Promise<Found[]> {
+  const found = /^(?:(.+)\/)?(\d+)\/(\d+)$/.exec(text.trim());
+  if (!found) return [];
+  const saes = await api.saes();
+  const sae = saes.find((row) => `${row.name}/${found[3]}` === text.trim()) ?? saes.find((row) => String(row.layer) === found[2]);
+  return sae && Number(found[3]) < sae.d_sae ? [{ name: `${sae.name}/${found[3]}`, title: null }] : [];
+}
+
+/** The feature at the address typed, then those with the words in their names. */
+export async function findFeatures(text: string, signal: AbortSignal): Promise<Found[]> {
+  if (!text.trim()) return [];
+  const [number, page] = await Promise.all([numbered(text), api.search({ q: text, in: ["label"], limit: 8 }, signal).catch(() => null)]);
+  return [...number, ...(page?.hits.map((hit) => ({ name: hit.name, title: clean(hit.title) || null })) ?? [])];
+}
