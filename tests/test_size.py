@@ -17,6 +17,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("src/hooke/cli/harvest.py:harvest", "parameters"): "a command's options are its parameters",
     ("src/hooke/cli/analyze.py:analyze", "parameters"): "a command's options are its parameters",
     ("src/hooke/cli/attribute.py:attribute", "parameters"): "a command's options are its parameters",
+    ("src/hooke/cli/lens.py:lens", "parameters"): "a command's options are its parameters",
     ("src/hooke/cli/atlas_build.py:build", "parameters"): "a command's options are its parameters",
     ("src/hooke/cli/atlas_effects.py:effects", "parameters"): "a command's options are its parameters",
     ("src/hooke/cli/diff.py:diff", "parameters"): "a command's options are its parameters",

@@ -34,6 +34,7 @@ _COMMANDS = {
     "finetune": "Fine-tune a trained SAE so that the model predicts with its reconstructions what it predicts without.",
     "harvest": "Write a model's activations over texts to disk, to train on later.",
     "inspect": "Say what an SAE is, without reading its weights; what is not on this machine is fetched.",
+    "lens": "Show one text through every layer of a model: the word each would say next, and its features.",
     "monitor": "Raise an alarm on texts of one kind, at a rate of false alarms that was set beforehand.",
     "notes": "List your notes, stars and labels, or carry them to another machine.",
     "open": "Open a feature in the page of the running `hooke serve`.",
@@ -47,7 +48,7 @@ _COMMANDS = {
     "train": "Train SAEs, one or a whole suite, from one pass over the activations.",
 }
 _GROUPS = {
-    "Read texts": ("analyze", "topics", "diff", "monitor", "serve"),
+    "Read texts": ("analyze", "lens", "topics", "diff", "monitor", "serve"),
     "Look up": ("search", "feature", "saes", "inspect", "notes", "open"),
     "Act on a model": ("steer", "ablate", "attribute", "audit"),
 }

@@ -50,6 +50,9 @@ hooke harvest --corpus news.jsonl.zst --site resid_post.12 --tokens 2M --out act
     "inspect": """
 hooke inspect 12
 hooke inspect org/repo/layer_20 --json""",
+    "lens": """
+hooke lens "Rates held at 4.5% as inflation eases"
+hooke lens "Striker scores twice in cup final" --sae 12 --html layers.html""",
     "monitor make": """
 hooke monitor make labelled.jsonl --by kind --kind clickbait --out clickbait.json""",
     "monitor run": """

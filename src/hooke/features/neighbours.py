@@ -14,10 +14,10 @@ from torch import Tensor
 
 from hooke.codes import Codes
 from hooke.engine import in_parts
-from hooke.errors import HookeError
 from hooke.features.events import Events, placed
 from hooke.kernels.products import product
 from hooke.model import Model
+from hooke.model.head import final_norm
 
 _CELLS = 1 << 23
 _PAIRS = 1 << 29
@@ -249,9 +249,6 @@ def _jaccard(low, high, arrays):
         both[i, :kept] = best[:kept]
 
 
-_FINAL_NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm")
-
-
 @torch.no_grad()
 def logit_lens(model: Model) -> LogitLens:
     """The final norm's gain and the unembedding of `model`; tokens without a letter or digit, and special ones, are not named.
@@ -259,11 +256,9 @@ def logit_lens(model: Model) -> LogitLens:
     What the norm does is asked of the norm itself, so that it does not matter whether it multiplies by its weight or by 1 + weight: of
     ``x`` with mean 0 and mean square 1 it makes ``gain · x`` (+ bias), and of the ones it makes ``gain``, or 0 where it takes the mean off.
     """
-    base = model.architecture.base(model.hf)
-    norm = next((copy.deepcopy(found).float() for name in _FINAL_NORMS if (found := getattr(base, name, None)) is not None), None)
+    norm = copy.deepcopy(final_norm(model)).float()
     head = model.hf.get_output_embeddings()
-    if norm is None or head is None:
-        raise HookeError(f"{model.name} has no final norm or no LM head that Hooke knows, so nothing can be said of what features promote.")
+    assert head is not None
     unembedding = head.weight
     ones = torch.ones(unembedding.shape[1], device=unembedding.device)
     signs = ones.clone()

@@ -1,0 +1,97 @@
+"""`hooke lens`: one text through all layers of a model, what each would say next and which features it holds."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from hooke.cli.output import console_for, print_line, say
+from hooke.cli.values import count
+from hooke.errors import BadConfig, Missing
+
+if TYPE_CHECKING:
+    from hooke.atlas import Atlas
+    from hooke.lens import Lens, LensSae
+
+_SCHEMA = 1
+
+
+def lens(
+    text: Annotated[str, Parameter(allow_leading_hyphen=True, help="The text, of at most 128 tokens.")],
+    *,
+    sae: Annotated[tuple[str, ...], Parameter(help="SAEs to show features of, such as 12; may be repeated. By default one a layer.")] = (),
+    features: Annotated[bool, Parameter(negative="--no-features", help="Show features where there are SAEs.")] = True,
+    words: Annotated[int, count(1, 20), Parameter(help="Words of each layer and token in the JSON and on the page.")] = 5,
+    model: Annotated[str, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = "gemma-3-270m",
+    atlas: Annotated[Path | None, Parameter(help="An atlas file; by default those of the installed packs.")] = None,
+    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
+    html: Annotated[Path | None, Parameter(help="Also write a page to this file.")] = None,
+) -> None:
+    """Show one text through every layer of a model: the word each would say next, and its features."""
+    if html is not None and not html.parent.is_dir():
+        raise BadConfig(f"cannot write {html}: there is no folder {html.parent}.")
+    homes = _homes(sae, model, atlas) if features else {}
+    console = console_for(stderr=True)
+    with console.status("Loading") as status:
+        from hooke.lens import read_lens
+        from hooke.model import Model
+
+        opened = [_opened(home, name) for name, home in homes.items()]
+        loaded = Model.load(model, progress=lambda said: say(console, status, said))
+        status.update("Reading")
+        result = read_lens(loaded, text, opened, top=words)
+    found = {one.feature for own in result.saes for one in (*own.top, *(own.newest or ())) if one is not None}
+    titles = {name: homes[name.rpartition("/")[0]].feature(name).title for name in sorted(found)}
+    _show(result, titles, as_json=json, html=html)
+
+
+def _homes(saes: tuple[str, ...], model: str, given: Path | None) -> "dict[str, Atlas]":
+    """The atlas of each SAE meant; by default the first at each layer's residual stream that was made for the model."""
+    from hooke.cli.atlases import find_feature, knowing, of_packs, open_atlases
+    from hooke.names import SaeName
+
+    try:
+        opened = open_atlases(given)
+    except Missing:
+        if saes or given:
+            raise
+        return {}
+    if saes:
+        found = [find_feature(f"{name}/0", opened) for name in saes]
+        return {name.rpartition("/")[0]: home for home, name in found}
+    by_layer: dict[int, str] = {}
+    bare = model.rstrip("/").rpartition("/")[2]
+    for home in (*of_packs(opened), *opened):
+        for name in home.saes:
+            site = SaeName.parse(name).site
+            if site.kind == "resid_post" and home.facts.get("model") == bare:
+                by_layer.setdefault(site.layer, name)
+    return {name: knowing([name], opened)[0] for _, name in sorted(by_layer.items())}
+
+
+def _opened(atlas: "Atlas", name: str) -> "LensSae":
+    from hooke.lens import LensSae
+    from hooke.sae import Sae
+
+    sae, known = Sae.from_pretrained(name), atlas.table(name)
+    atlas.check(sae)
+    return LensSae(sae, known.max, known.density)
+
+
+def _show(result: "Lens", titles: dict[str, str | None], *, as_json: bool, html: Path | None) -> None:
+    if html is not None:
+        from hooke.files import atomic_write
+        from hooke.report.lens import page
+
+        with atomic_write(html) as file:
+            file.write(page(result, titles).encode())
+    if as_json:
+        print_line({"schema_version": _SCHEMA, **asdict(result), "settled": result.settled, "titles": titles})
+    else:
+        from hooke.report.lens import print_lens
+
+        print_lens(result, titles, console_for())
+    if html is not None:
+        sys.stderr.write(f"Wrote {html}\n")
