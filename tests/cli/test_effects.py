@@ -51,10 +51,10 @@ def test_what_cannot_be_is_said_before_anything_is_measured(hooke, options, code
     assert said in found[2]
 
 
-def test_another_sae_than_the_atlas_knows_is_refused(hooke, tmp_path, monkeypatch):
+def test_another_sae_than_the_atlas_knows_is_refused(hooke, tmp_path):
     handmade.write(tmp_path / "other.sqlite")
     facts = dataclasses.replace(tiny.sae().facts, name=handmade.FIRST)
-    monkeypatch.setattr("hooke.sae.Sae.from_pretrained", lambda name: dataclasses.replace(tiny.sae(), facts=facts))
+    dataclasses.replace(tiny.sae(), facts=facts).save(tmp_path / "pack" / "other.safetensors")
     code, _, said = hooke("atlas", "effects", handmade.FIRST, "--atlas", "other.sqlite", *FEW, "--model", str(tmp_path / "model"))
     assert code == DigestMismatch.exit_code
     assert "describes another" in said

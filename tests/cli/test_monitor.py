@@ -27,7 +27,8 @@ def hooke(command, tmp_path, monkeypatch) -> Command:
     return command
 
 
-MAKE = ("monitor", "make", "news.jsonl", "--by", "kind", "--kind", "sport", "--out", "m.json", "--model", "model", "--sae", "tiny")
+FROM = ("--model", "model", "--sae", "model/sae.safetensors")
+MAKE = ("monitor", "make", "news.jsonl", "--by", "kind", "--kind", "sport", "--out", "m.json", *FROM)
 
 
 def test_a_monitor_is_made_and_run(hooke):

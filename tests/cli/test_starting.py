@@ -36,6 +36,11 @@ REFUSED = [
     ["serve", "--no-open", "--sae", TYPO],
     ["steer", f"{TYPO}/17", "--prompt", "a"],
     ["feature", f"{TYPO}/17"],
+    ["ablate", f"{TYPO}/17", "a text"],
+    ["attribute", "a text", "--sae", TYPO],
+    ["atlas", "effects", TYPO],
+    ["diff", "a.jsonl", "b.jsonl", "--sae", TYPO],
+    ["monitor", "make", "x.jsonl", "--by", "desk", "--kind", "sport", "--out", "x.json", "--sae", TYPO],
 ]
 SCRIPT = """
 import contextlib, io, json, sys, commands

@@ -85,7 +85,7 @@ def test_a_suite_from_a_corpus(hooke, tmp_path):
     code, said, err = hooke("train", "suite.toml", "--out", str(out))
     assert code == 0, err
     assert "What this run takes" in err
-    assert "step 30 of 30" in err
+    assert "30 of 30 steps" in err
     assert "resid_post.0/transcoder-40-l0_4" in said
     files = sorted(str(path.relative_to(out / "saes")) for path in (out / "saes").rglob("*.safetensors"))
     assert files == [

@@ -1,6 +1,7 @@
 """`hooke atlas build`: one reading of text made into what is known of every feature."""
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,8 +9,10 @@ from cyclopts import Parameter
 
 from hooke.cli.named import named
 from hooke.cli.output import console_for, print_line, say
+from hooke.cli.progress import ProgressBar
 from hooke.cli.values import BATCH, FEW, SEED, TOKENS, WINDOW, WORKERS
 from hooke.errors import BadConfig, HookeError
+from hooke.text.figures import byte_size, left_out
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -75,11 +78,17 @@ def build(
         length = context or _context(saes, loaded)
     _announce(console, path, saes, tokens, cache_bytes(saes, tokens))
     settings = AtlasSettings(tokens, length, seed, examples=examples, subjects=subjects, batch_tokens=batch_tokens, workers=workers)
-    with _Bar(console) as bar:
-        build_atlas(loaded, saes, corpora, path, settings, acts=harvested, progress=bar.move)
+    with ProgressBar(console) as bar:
+        build_atlas(loaded, saes, corpora, path, settings, acts=harvested, progress=partial(_move, bar))
     if out is None:
         _register(console, path, {one.name: digest(one) for one in saes})
     _summarize(path, tokens, time.perf_counter() - began, as_json=json)
+
+
+def _move(bar: ProgressBar, stage: str, done: int, total: int) -> None:
+    if stage != bar.stage:
+        bar.begin(total, "tokens" if stage == "Reading" else "features", stage=stage)
+    bar.move(done)
 
 
 def _place(out: Path | None, saes: "Sequence[Sae]") -> Path:
@@ -123,48 +132,11 @@ def _announce(console: "Console", path: Path, saes: "Sequence[Sae]", tokens: int
     features = sum(sae.d_sae for sae in saes)
     console.print(
         f"{tokens:,} tokens for {len(saes)} {'SAE' if len(saes) == 1 else 'SAEs'} with {features:,} features; until {path} is there, "
-        f"about {_bytes(size)} beside it.",
+        f"about {byte_size(size)} beside it.",
         highlight=False,
         soft_wrap=True,
         markup=False,
     )
-
-
-class _Bar:
-    """How far the work is, how fast, and how long still: a bar on a terminal, else a line now and then."""
-
-    _EVERY_S = 10.0
-
-    def __init__(self, console: "Console") -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        told = TextColumn("{task.percentage:.0f} %  {task.fields[rate]} ")
-        parts = (TextColumn("{task.description}", markup=False), BarColumn(), told, TimeRemainingColumn())
-        self._console = console
-        self._progress = Progress(*parts, console=console, disable=not console.is_terminal)
-        self._stage, self._task, self._began, self._first, self._said = "", None, 0.0, 0, 0.0
-
-    def __enter__(self) -> "_Bar":
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    def move(self, stage: str, done: int, total: int) -> None:
-        """So much of the stage is done."""
-        now = time.perf_counter()
-        if self._task is None or stage != self._stage:
-            self._stage, self._began, self._first, self._said = stage, now, done, now
-            self._task = self._progress.add_task(stage, total=total, completed=done, rate="")
-            if not self._console.is_terminal:
-                self._console.print(stage, highlight=False, markup=False)
-        unit = "tokens" if stage == "Reading" else "features"
-        rate = f"{(done - self._first) / (now - self._began):,.0f} {unit}/s" if done > self._first and now > self._began else ""
-        self._progress.update(self._task, completed=min(done, total), rate=rate)
-        if not self._console.is_terminal and now - self._said > self._EVERY_S:
-            self._said = now
-            self._console.print(f"{stage}: {done:,} of {total:,}, {rate}", highlight=False, markup=False)
 
 
 def _summarize(path: Path, asked: int, seconds: float, *, as_json: bool) -> None:
@@ -198,12 +170,10 @@ def _summarize(path: Path, asked: int, seconds: float, *, as_json: bool) -> None
     if as_json:
         print_line(summary)
         return
-    from hooke.text.figures import left_out
-
     console = console_for()
     fewer = f", all there is of the {asked:,} asked for" if summary["tokens"] < asked else ""
     console.print(
-        f"{path}: {features:,} features from {summary['tokens']:,} tokens{fewer}, {_bytes(size)}; {left_out(**summary['left_out'])}.",
+        f"{path}: {features:,} features from {summary['tokens']:,} tokens{fewer}, {byte_size(size)}; {left_out(**summary['left_out'])}.",
         highlight=False,
         soft_wrap=True,
         markup=False,
@@ -216,7 +186,3 @@ def _summarize(path: Path, asked: int, seconds: float, *, as_json: bool) -> None
             soft_wrap=True,
             markup=False,
         )
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from hooke.cli.named import named
 from hooke.cli.output import console_for, print_line, say, talk
 from hooke.cli.stopping import stoppable
 from hooke.cli.values import count, share
@@ -36,9 +37,7 @@ def effects(
 ) -> None:
     """Measure what every feature of an SAE does to what a model expects, beside random steps as long. Stopped, the same command goes on."""
     from hooke.cli.atlases import default_sae, find_feature, open_atlases
-    from hooke.features.effects import EffectLog, EffectSettings
 
-    settings = EffectSettings(tuple(dict.fromkeys(dose)), contexts, controls=controls)
     known, name = find_feature(f"{sae or default_sae()}/0", open_atlases(atlas))
     name = name.rpartition("/")[0]
     target = out or (known.path if atlas else _place(known, name))
@@ -46,16 +45,17 @@ def effects(
         raise BadConfig(f"cannot write {target}: it is a folder. Give a file's name: --out {target / 'atlas.sqlite'}")
     began, console = time.perf_counter(), console_for(stderr=True)
     with console.status("Loading") as status:
-        from hooke.features.effects import EffectRun
+        found = named([name, *([frozen] if frozen else [])], lambda text: say(console, status, text))
+        from hooke.features.effects import EffectLog, EffectRun, EffectSettings
         from hooke.files import check_writable, data_dir
         from hooke.model import Model
-        from hooke.sae import Sae
 
+        settings = EffectSettings(tuple(dict.fromkeys(dose)), contexts, controls=controls)
         check_writable(target)
-        own, other = Sae.from_pretrained(name), Sae.from_pretrained(frozen) if frozen else None
+        own, *others = [one.open() for one in found]
         known.check(own)
         loaded = Model.load(model or own.facts.model, progress=lambda text: say(console, status, text))
-        run, told = EffectRun(loaded, own, known.table(name).max, settings, other), 0.0
+        run, told = EffectRun(loaded, own, known.table(name).max, settings, *others), 0.0
 
         def progress(done: int, total: int) -> None:
             nonlocal told

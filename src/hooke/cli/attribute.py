@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from hooke.cli.named import named
 from hooke.cli.output import console_for, print_line, say
 from hooke.cli.values import FEW, count
 from hooke.errors import BadConfig
@@ -44,12 +45,12 @@ def attribute(
     name = name.rpartition("/")[0]
     console = console_for(stderr=True)
     with console.status("Loading") as status:
+        [place] = named([name], lambda said: say(console, status, said))
         from hooke.attribute import attribute as run
         from hooke.attribute import likeliest, log_prob, logit_difference, one_token
         from hooke.model import Model
-        from hooke.sae import Sae
 
-        own = Sae.from_pretrained(name)
+        own = place.open()
         known.check(own)
         loaded = Model.load(model or own.facts.model, progress=lambda said: say(console, status, said))
         wanted = likeliest(loaded, text) if token is None else one_token(loaded, token)

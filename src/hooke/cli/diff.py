@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from hooke.cli.named import named
 from hooke.cli.output import console_for, print_line, say, talk
 from hooke.cli.values import FEW, SEED
 from hooke.errors import BadConfig
@@ -41,16 +42,18 @@ def diff(
     for path in filter(None, (html, csv)):
         if not path.parent.is_dir() or path.is_dir():
             raise BadConfig(f"cannot write {path}: " + ("it is a folder." if path.is_dir() else f"there is no folder {path.parent}."))
-    texts, name = _texts(inputs, by, trend, field, column)
     console = console_for(stderr=True)
     with console.status("Loading") as status:
+        found = named(sae, lambda text: say(console, status, text))
+        texts, name = _texts(inputs, by, trend, field, column)
         from hooke.analysis import Options, Reader
         from hooke.differences import compare
         from hooke.differences.assemble import detectable
         from hooke.differences.grouping import group as grouped_by
 
         grouped = grouped_by(texts, name, groups=group, family=family, pair=pair, trend=trend is not None)
-        reader = Reader.load(model, sae, Options(), progress=lambda text: say(console, status, text), atlas=atlas)
+        opened = [one.open() for one in found]
+        reader = Reader.load(model, opened, Options(), progress=lambda text: say(console, status, text), atlas=atlas)
         most = sum(one.sae.d_sae for one in reader.labelled_saes) * len(grouped.comparisons)
         able = detectable(grouped, most)
         say(

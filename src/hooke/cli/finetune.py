@@ -10,18 +10,15 @@ from cyclopts import Parameter
 
 from hooke.cli.named import named
 from hooke.cli.output import console_for, print_line, say
+from hooke.cli.progress import ProgressBar
 from hooke.cli.values import BATCH, SEED, TOKENS, WINDOW
 from hooke.errors import BadConfig
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from hooke.finetune import FinetuneProgress, TextBatch
     from hooke.model import Model
     from hooke.text.corpus import Window
 
-# Seconds between two lines where there is no terminal to draw a bar on.
-_LINE_EVERY = 10.0
 _ROWS = {"error": ("fvu", "{:.4f}"), "KL": ("kl", "{:.4f}"), "loss rise": ("delta_loss", "{:+.4f}"), "L0": ("l0", "{:.1f}")}
 
 
@@ -67,9 +64,8 @@ def finetune(
         held = _first(spare, held_out)
         say(console, status, "Measuring on held-out text")
     began = time.monotonic()
-    bar = _Bar(console, tokens)
-    with bar.progress:
-        tuned = run(found.to(device), loaded, stream, held, config, bar.report).to("cpu")
+    with ProgressBar(console).begin(tokens, "tokens", "measuring on held-out text") as bar:
+        tuned = run(found.to(device), loaded, stream, held, config, lambda done: bar.move(done.tokens, _told(done))).to("cpu")
     record = tuned.facts.training["finetuned"]
     record |= {"corpora": {one.name: one.weight for one in corpora}, "context": context, "windows": batch, "seed": seed}
     tuned.save(out)
@@ -117,32 +113,8 @@ def _first(batches: "Iterator[TextBatch]", tokens: int) -> "list[TextBatch]":
     return taken
 
 
-class _Bar:
-    """How the work is doing: a bar on a terminal, elsewhere a line now and then."""
-
-    def __init__(self, console: "Console", tokens: int) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        told = TextColumn("{task.percentage:.0f} %  {task.fields[told]} ")
-        self.console = console
-        self.progress = Progress(BarColumn(), told, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
-        self.task = self.progress.add_task("", total=tokens, told="measuring on held-out text")
-        self._said = 0.0
-
-    def report(self, done: "FinetuneProgress") -> None:
-        """Show it."""
-        told = f"{done.tokens_per_s:,.0f} tokens/s  KL {done.kl:.4f}  MSE {done.mse:,.4g}"
-        self.progress.update(self.task, completed=done.tokens, told=told)
-        last = done.tokens >= done.total
-        if not self.console.is_terminal and (last or time.monotonic() - self._said >= _LINE_EVERY):
-            self._said = time.monotonic()
-            left = max(0, done.total - done.tokens) / done.tokens_per_s
-            line = f"{done.tokens:,} of {done.total:,} tokens  {told}" + ("" if last else f"  about {_span(left)} left")
-            self.console.print(line, highlight=False, soft_wrap=True)
-
-
-def _span(seconds: float) -> str:
-    return f"{seconds / 60:,.0f} min" if seconds >= 100 else f"{seconds:.0f} s"
+def _told(done: "FinetuneProgress") -> str:
+    return f"{done.tokens_per_s:,.0f} tokens/s  KL {done.kl:.4f}  MSE {done.mse:,.4g}"
 
 
 def _print(record: dict[str, Any]) -> None:

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from hooke.cli.output import console_for, print_line, say
+from hooke.cli.progress import ProgressBar
 from hooke.cli.stopping import stoppable
 from hooke.cli.values import BATCH, FEW, SEED, TOKENS, WINDOW
 from hooke.errors import Missing
+from hooke.text.figures import byte_size, duration
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -60,7 +62,7 @@ def harvest(
             say(console, status, "Measuring how fast this machine reads")
             _announce(console, out, facts, there, _rate(loaded, sites, config))
     began, before = time.perf_counter(), there.tokens if there else 0
-    bar = _Bar(console, tokens, before)
+    bar = ProgressBar(console).begin(tokens, "tokens")
     _write(bar, out, save(loaded, corpora, sites, out, config, bar.move))
     _summarize(out, before, time.perf_counter() - began, as_json=json)
 
@@ -95,62 +97,29 @@ def _announce(console: "Console", out: str, facts: "ShardFacts", there: "Shards 
 
     done, shards = there.tokens if there else 0, -(-facts.tokens // facts.shard_tokens)
     console.print(
-        f"{facts.tokens:,} tokens at {', '.join(facts.sites)} of {facts.model}: {_bytes(token_bytes(facts) * facts.tokens)} in "
+        f"{facts.tokens:,} tokens at {', '.join(facts.sites)} of {facts.model}: {byte_size(token_bytes(facts) * facts.tokens)} in "
         f"{shards:,} {'shard' if shards == 1 else 'shards'} at {out}"
         + (f"; {done:,} tokens are there already" if done else "")
-        + f". At {rate:,.0f} tokens/s that takes {_duration((facts.tokens - done) / rate)}.",
+        + f". At {rate:,.0f} tokens/s that takes {duration((facts.tokens - done) / rate)}.",
         highlight=False,
         soft_wrap=True,
     )
 
 
-class _Bar:
-    """How far a harvest is, how fast, how long still, and how much is safe: a bar on a terminal, else a line for each shard."""
-
-    def __init__(self, console: "Console", total: int, done: int) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        told = TextColumn("{task.percentage:.0f} %  {task.fields[rate]:,.0f} tokens/s  {task.fields[safe]} written ")
-        self.console, self.total = console, total
-        self.progress = Progress(BarColumn(), told, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
-        self.task = self.progress.add_task("", total=total, completed=done, rate=0.0, safe=_bytes(0))
-        self.done, self.bytes = done, 0
-        # The clock starts with the first report: what came before was passed over and not read.
-        self.began, self.first = 0.0, done
-        self.rate = 0.0
-
-    def move(self, tokens: int) -> None:
-        """So many tokens are written or waiting to be."""
-        now = time.perf_counter()
-        if not self.began:
-            self.began, self.first = now, tokens
-        else:
-            self.rate = (tokens - self.first) / (now - self.began)
-        self.done = min(tokens, self.total)
-        self.progress.update(self.task, completed=self.done, rate=self.rate)
-
-    def safe(self, shard: "Shard") -> None:
-        """`shard` is written."""
-        self.bytes += shard.bytes
-        self.progress.update(self.task, safe=_bytes(self.bytes))
-        if not self.console.is_terminal:
-            self.console.print(f"{shard.file}: {shard.tokens:,} tokens, {self.rate:,.0f} tokens/s", highlight=False)
-
-
-def _write(bar: _Bar, out: str, shards: "Generator[Shard, None, None]") -> None:
+def _write(bar: ProgressBar, out: str, shards: "Generator[Shard, None, None]") -> None:
     """Take the shards as they come; once asked to stop, end with the one at hand."""
 
     def told() -> None:
-        bar.console.print("Stopping once the shard at hand is written. Ask again to stop at once; that shard is then made again.")
+        bar.say("Stopping once the shard at hand is written. Ask again to stop at once; that shard is then made again.")
 
-    with contextlib.closing(shards), bar.progress, stoppable(told) as stop:
+    with contextlib.closing(shards), bar, stoppable(told) as stop:
         for shard in shards:
-            bar.safe(shard)
+            bar.note(f"{shard.file}: {shard.tokens:,} tokens, {bar.rate:,.0f} tokens/s")
             if stop:
                 break
     there = _there(out)
     if stop and there is not None and not there.complete:
-        bar.console.print(f"Stopped after {there.tokens:,} tokens. The same command goes on from there.", highlight=False)
+        bar.say(f"Stopped after {there.tokens:,} tokens. The same command goes on from there.")
         raise SystemExit(stop.exit_code)
 
 
@@ -180,17 +149,7 @@ def _summarize(out: str, before: int, seconds: float, *, as_json: bool) -> None:
         return
     read = ", ".join(f"{name} {tokens:,}" for name, tokens in shards.corpora.items())
     left = ", ".join(f"{count:,} {reason}" for reason, count in shards.left_out.items()) or "none"
-    fresh = f" in {_duration(seconds)}, {rate:,.0f} tokens/s" if shards.tokens > before else ": they were all there already"
+    fresh = f" in {duration(seconds)}, {rate:,.0f} tokens/s" if shards.tokens > before else ": they were all there already"
     console = console_for()
-    console.print(f"{shards.tokens:,} tokens, {_bytes(size)}, at {out}{fresh}.", highlight=False, soft_wrap=True)
+    console.print(f"{shards.tokens:,} tokens, {byte_size(size)}, at {out}{fresh}.", highlight=False, soft_wrap=True)
     console.print(f"Tokens by corpus: {read}. Positions left out: {left}.", highlight=False, soft_wrap=True)
-
-
-def _bytes(count: int) -> str:
-    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
-
-
-def _duration(seconds: float) -> str:
-    minutes, left = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes} min" if hours else f"{minutes} min {left} s" if minutes else f"{left} s"

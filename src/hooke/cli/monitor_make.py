@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from hooke.cli.named import named
 from hooke.cli.output import console_for, print_line, say, talk
 from hooke.cli.values import SEED, count, share
 from hooke.errors import BadConfig, unknown
@@ -34,9 +35,10 @@ def make(
         raise BadConfig(f"cannot write {out}: " + ("it is a folder." if out.is_dir() else f"there is no folder {out.parent}."))
     from hooke.text.arguments import texts_from
 
-    texts = list(texts_from([file], field=field, column=column))
     console = console_for(stderr=True)
     with console.status("Loading") as status:
+        found = named([sae] if sae else [], lambda text: say(console, status, text))
+        texts = list(texts_from([file], field=field, column=column))
         from hooke.analysis import Options, Reader
         from hooke.differences.grouping import group
         from hooke.monitors import make_monitor
@@ -44,7 +46,7 @@ def make(
         grouped = group(texts, by)
         if kind not in grouped.names:
             raise unknown(f"kind of {by}", kind, grouped.names)
-        reader = Reader.load(model, [sae] if sae else [], Options(), progress=lambda text: say(console, status, text))
+        reader = Reader.load(model, [one.open() for one in found], Options(), progress=lambda text: say(console, status, text))
         told = lambda done: status.update(f"Reading: {done:,} of {len(grouped.texts):,} texts")  # noqa: E731
         made = make_monitor(reader, grouped, kind, rate=false_alarms, features=features, seed=seed, progress=told)
     made.save(out)

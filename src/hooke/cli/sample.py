@@ -1,19 +1,14 @@
 """`hooke sample`: text that a model writes itself."""
 
-import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from cyclopts import Parameter
 
 from hooke.cli.output import console_for, print_line, say
+from hooke.cli.progress import ProgressBar
 from hooke.cli.stopping import stoppable
 from hooke.cli.values import BATCH, SEED, TOKENS, share
-
-if TYPE_CHECKING:
-    from rich.console import Console
-
-    from hooke.model.sampled import Sampled
 
 
 def sample(
@@ -43,56 +38,24 @@ def sample(
     from hooke.model.sampled import sample as run
 
     config = SampleConfig(tokens, length, batch, temperature, seed, given)
-    bar = _Bar(console, tokens)
-    with (
-        bar.progress,
-        stoppable(lambda: bar.say("Stopping after the batch at hand. Ask again to stop at once; it is then made again.")) as stop,
-    ):
-        for done in run(loaded, config, out, bar.move):
-            bar.at(done)
-            if stop and done.tokens < tokens:
-                bar.say(f"Stopped after {done.tokens:,} tokens. The same command goes on from there.")
+    documents = written = 0
+    bar = ProgressBar(console).begin(tokens, "tokens")
+
+    def drawn(more: int) -> None:
+        nonlocal written
+        written += more
+        bar.move(written)
+
+    with bar, stoppable(lambda: bar.say("Stopping after the batch at hand. Ask again to stop at once; it is then made again.")) as stop:
+        for done in run(loaded, config, out, drawn):
+            documents, written = done.documents, done.tokens
+            bar.move(written)
+            if stop and written < tokens:
+                bar.say(f"Stopped after {written:,} tokens. The same command goes on from there.")
                 raise SystemExit(stop.exit_code)
     if json:
-        facts = {"documents": bar.documents, "tokens": bar.tokens, "new_tokens": bar.fresh, "tokens_per_s": round(bar.rate, 1)}
+        facts = {"documents": documents, "tokens": written, "new_tokens": bar.new, "tokens_per_s": round(bar.rate, 1)}
         print_line({"out": str(out), "model": loaded.name, "seed": seed, **facts})
     else:
-        rate = f" at {bar.rate:,.0f} tokens/s" if bar.fresh else ""
-        bar.say(f"Wrote {out}: {bar.documents:,} documents of {bar.tokens:,} tokens in all{rate}.")
-
-
-class _Bar:
-    """How many tokens there are, how fast they come, and how long it still takes: a bar on a terminal, else a line for each batch."""
-
-    def __init__(self, console: "Console", total: int) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-        told = TextColumn("{task.completed:,.0f} of {task.total:,.0f} tokens  {task.fields[rate]:,.0f} tokens/s ")
-        self._console, self._total = console, total
-        self.progress = Progress(BarColumn(), told, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
-        self._task = self.progress.add_task("", total=total, rate=0.0)
-        self._began = self._before = self._drawn = 0.0
-        self.documents = self.tokens = self.fresh = 0
-        self.rate = 0.0
-
-    def move(self, tokens: int) -> None:
-        """So many more tokens are drawn; their batch is not written yet."""
-        self._drawn += tokens
-        rate = (self.fresh + self._drawn) / (time.perf_counter() - self._began)
-        self.progress.update(self._task, completed=min(self._total, self.tokens + self._drawn), rate=rate)
-
-    def at(self, done: "Sampled") -> None:
-        """`done` is written; the first time, by an earlier run."""
-        now = time.perf_counter()
-        if not self._began:
-            self._began, self._before = now, done.tokens
-        self.documents, self.tokens, self.fresh = done.documents, done.tokens, int(done.tokens - self._before)
-        self.rate, self._drawn = self.fresh / max(now - self._began, 1e-9), 0
-        self.progress.update(self._task, completed=min(self._total, self.tokens), rate=self.rate)
-        if not self._console.is_terminal and (self.fresh or self.tokens):
-            rate = f", {self.rate:,.0f} tokens/s" if self.fresh else " are there already"
-            self.say(f"{self.tokens:,} of {self._total:,} tokens{rate}")
-
-    def say(self, text: str) -> None:
-        """A line of talk."""
-        self._console.print(text, highlight=False, soft_wrap=True)
+        rate = f" at {bar.rate:,.0f} tokens/s" if bar.new else ""
+        bar.say(f"Wrote {out}: {documents:,} documents of {written:,} tokens in all{rate}.")

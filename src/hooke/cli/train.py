@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from hooke.cli.output import console_for, print_line, say
+from hooke.cli.progress import ProgressBar
 from hooke.cli.stopping import stoppable
 from hooke.cli.values import BATCH, FEW, SEED, TOKENS, WIDTH, share
 from hooke.errors import BadConfig, HookeError
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
     from hooke.train.plan import Plan
 
 _PAGE = "run.html"
-# Seconds between two writings of the run's page, and between two lines where there is no terminal to draw a bar on.
-_PAGE_EVERY, _LINE_EVERY = 30.0, 10.0
+# Seconds between two writings of the run's page.
+_PAGE_EVERY = 30.0
 # Share by which L0 on held-out text may miss its target before that is said.
 _L0_OFF = 0.05
 
@@ -106,48 +107,44 @@ def _run(console: "Console", plan: "Plan", feed: Any, folder: "RunFolder", check
     if folder.step:
         console.print(f"Going on after step {folder.step:,} of {plan.steps:,}.", highlight=False)
     held_out = feed.held_out()
-    bar = _Bar(console, plan, folder)
+    shown = _Shown(console, plan, folder)
 
     def told() -> None:
         console.print("Stopping after this step, with a checkpoint. Ask again to stop at once, without one.", soft_wrap=True)
 
-    with bar.progress, stoppable(told) as stop:
-        hooks = Hooks(bar.report, lambda: bool(stop), checkpoint_s)
+    with shown.bar, stoppable(told) as stop:
+        hooks = Hooks(shown.report, lambda: bool(stop), checkpoint_s)
         try:
             saes = train(plan.saes, feed.source(), held_out, model=plan.model, context=feed.context, hooks=hooks, folder=folder)
         except KeyboardInterrupt:
-            folder.event("stopped", bar.step, "asked to stop")
-            bar.draw()
+            folder.event("stopped", shown.step, "asked to stop")
+            shown.draw()
             if not stop:
                 raise
-            console.print(f"Stopped after step {bar.step:,}. The same command goes on from there.", highlight=False)
+            console.print(f"Stopped after step {shown.step:,}. The same command goes on from there.", highlight=False)
             raise SystemExit(stop.exit_code) from None
         except HookeError as error:
-            folder.event("stopped", bar.step, str(error))
-            bar.draw()
+            folder.event("stopped", shown.step, str(error))
+            shown.draw()
             raise
         # Before the last SAE is written, which makes the run a finished one.
         folder.write_settings(held_out={name: sae.facts.metrics for name, sae in saes.items()})
         for name, sae in saes.items():
             sae.facts.training.update(feed.facts())
             sae.save(folder.sae_path(name))
-    folder.event("finished", bar.step)
-    bar.draw()
+    folder.event("finished", shown.step)
+    shown.draw()
 
 
-class _Bar:
+class _Shown:
     """How a run is doing, on the terminal and on its page."""
 
     def __init__(self, console: "Console", plan: "Plan", folder: "RunFolder") -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
         from hooke.train.alarms import Watch
 
-        told = TextColumn("{task.percentage:.0f} %  {task.fields[told]} ")
-        self.console, self.folder, self.plan = console, folder, plan
-        self.progress = Progress(BarColumn(), told, TimeRemainingColumn(), console=console, disable=not console.is_terminal)
-        self.task = self.progress.add_task("", total=plan.steps, told="reading the first activations")
-        self.step, self._drawn, self._said = folder.step, 0.0, 0.0
+        self.console, self.folder = console, folder
+        self.bar = ProgressBar(console).begin(plan.steps, "steps", "reading the first activations")
+        self.step, self._drawn = folder.step, 0.0
         self._watch = Watch(folder.settings["saes"])
         for row in folder.rows():
             if row["step"] <= self.step:  # what came after the checkpoint comes again
@@ -157,12 +154,7 @@ class _Bar:
     def report(self, progress: "Progress") -> Sequence[str]:
         """Show it; what looks wrong."""
         self.step = progress.step
-        told = _told(progress)
-        self.progress.update(self.task, completed=progress.step, told=told)
-        last = progress.step == progress.steps
-        if not self.console.is_terminal and (last or time.monotonic() - self._said > _LINE_EVERY):
-            self._said = time.monotonic()
-            self.console.print(f"step {progress.step:,} of {progress.steps:,}  {told}", highlight=False, soft_wrap=True)
+        self.bar.move(progress.step, _told(progress))
         warnings = [alarm.text for alarm in self._watch.see({"step": progress.step, "tokens": progress.tokens, "saes": progress.saes})]
         for text in warnings:
             self.console.print(f"[yellow]![/] {text}", highlight=False, soft_wrap=True)

@@ -71,6 +71,15 @@ def when(time: float | int) -> str:
         return "at an unknown time"
 
 
+def byte_size(count: int) -> str:
+    """Megabytes or gigabytes.
+
+    >>> byte_size(57_800_000), byte_size(2_000_000_000)
+    ('57.8 MB', '2.00 GB')
+    """
+    return f"{count / 1e9:.2f} GB" if count >= 1e8 else f"{count / 1e6:.1f} MB"
+
+
 def duration(seconds: float | int) -> str:
     """Minutes, hours or days."""
     if not math.isfinite(seconds):
