@@ -26,8 +26,8 @@ from hooke.differences import compare
 from hooke.differences.grouping import Grouped, group
 from hooke.differences.items import items_of
 from hooke.differences.reading import Pile, read_pile
-from hooke.differences.statistics import LEVEL, clustered_difference, difference, paired_difference
-from hooke.differences.testing import adjusted, compare_items, halves, replicate
+from hooke.differences.statistics import clustered_difference, difference, paired_difference
+from hooke.differences.testing import Listed, compare_items, halves, listed, replicate
 from hooke.differences.words import count_words
 from hooke.text.intake import Record
 
@@ -56,13 +56,13 @@ def load(options: argparse.Namespace) -> list[Record]:
     return [text for own in kept.values() for text in own.values()]
 
 
-def findings(pile: Pile, grouped: Grouped, seed: int) -> tuple[list[np.ndarray], list]:
-    """q values of every item, and the items."""
+def findings(pile: Pile, grouped: Grouped, seed: int) -> tuple[list[Listed], list]:
+    """What is listed of every item, and the items."""
     counts, vocabulary = count_words(grouped.texts, 5)
     smallest = int(min(min(one.in_a.sum(), one.in_b.sum()) for one in grouped.comparisons))
     items = items_of(pile, counts, vocabulary, smallest)
     tested = compare_items(items.present, grouped, np.ones(len(grouped.texts), bool), seed=seed)
-    return adjusted(tested), [items, tested]
+    return listed(tested), [items, tested]
 
 
 def replication(pile: Pile, grouped: Grouped) -> None:
@@ -88,7 +88,7 @@ def null_splits(pile: Pile, texts: list[Record], runs: int, family: str | None) 
         grouped = group(rows, "side", family="family" if family else None)
         place = {text: n for n, text in enumerate(texts)}
         q, _ = findings(pile.take(np.array([place[text] for text in grouped.texts])), grouped, seed)
-        wrong += any((own < LEVEL).any() for own in q)
+        wrong += any(own.listed.any() for own in q)
     what = f"{len(names)} families ({family})" if family else f"{len(texts)} texts"
     print(f"null splits of {what} with any finding: {interval(wrong, runs)}", flush=True)
 
@@ -105,15 +105,15 @@ def planted(reader: Reader, pile: Pile, texts: list[Record], runs: int) -> None:
         rows += [Record.of(texts[n], {"side": "with" if i < half else "without"}) for i, n in enumerate(order) if i >= len(with_phrase)]
         own = both.take(np.concatenate([with_phrase + len(texts), order[len(with_phrase) :]]))
         grouped = group(rows, "side", groups=["with", "without"])
-        (q,), (items, (tested,)) = findings(own, grouped, seed)
+        (judged,), (items, (tested,)) = findings(own, grouped, seed)
         # The best by the end of the interval nearer to zero, as the command lists them.
         gap = difference(tested.a, tested.n_a, tested.b, tested.n_b)
-        clear = np.where(q < LEVEL, np.maximum(gap.low, -gap.high), -1.0)
+        clear = np.where(judged.listed, np.maximum(gap.low, -gap.high), -1.0)
         best = [column for column in np.argsort(-clear, kind="stable")[:2].tolist() if clear[column] > -1]
         words = set(PHRASE.split())
         share = [np.isin(np.arange(len(with_phrase)), items.texts(column)).mean() for column in best]
         stands = [items.key[column] in words if items.kind[column] == "word" else s > 0.8 for column, s in zip(best, share, strict=True)]
-        found += bool((q[[items.kind.index("word") + i for i, key in enumerate(_words(items)) if key in words]] < LEVEL).any())
+        found += bool(judged.listed[[items.kind.index("word") + i for i, key in enumerate(_words(items)) if key in words]].any())
         first += any(stands)
     print(
         f"{PHRASE!r} in {SHARE:.0%} of {half} against {half}: found {interval(found, runs)}, first or second {interval(first, runs)}",

@@ -14,20 +14,20 @@ from hooke.analysis.result import Hit
 from hooke.analysis.wording import named
 from hooke.atlas import NO_MEANING
 from hooke.differences.baselines import baselines
-from hooke.differences.confounders import Check, checks, quantiles, within
+from hooke.differences.beyond import BeyondWords
+from hooke.differences.confounders import Check, checks
 from hooke.differences.excerpts import excerpts, sensitive, strongest
 from hooke.differences.grouping import Comparison, Grouped
 from hooke.differences.items import Items, items_of
 from hooke.differences.reading import Pile
 from hooke.differences.result import Confounder, Differences, Finding
 from hooke.differences.statistics import LEVEL, auc, separation, smallest_detectable
-from hooke.differences.testing import Tested, adjusted, compare_items, halves, interval, replicate
+from hooke.differences.testing import Listed, compare_items, halves, interval, listed, replicate, units
 from hooke.differences.words import count_words, word_odds, word_scores
 from hooke.sae import digest
 from hooke.text.tokens import Tokenizer
 
 _RARE_SHARE = 0.05
-_WORD_CLASSES = 10
 _ALIKE = 0.5
 _SHOWN = 40
 """Findings of each kind and comparison that bring excerpts."""
@@ -50,17 +50,16 @@ def assemble(
     items = items_of(pile, counts, vocabulary, smallest)
     everything = np.ones(len(grouped.texts), bool)
     tested = compare_items(items.present, grouped, everything, seed=seed)
-    q = adjusted(tested)
+    judged = listed(tested)
     first = halves(grouped, seed)
     replication, held = replicate(items.present, grouped, first, seed=seed)
     progress("Holding other differences fixed")
     scores = np.stack([word_scores(counts, one.in_a, one.in_b, first) for one in grouped.comparisons])
     checked = checks(items, pile, grouped, source)
-    told = _Told(items, pile, grouped, reader.labelled_saes, counts, checked, scores)
+    beyond = BeyondWords(grouped.texts, np.logical_or(grouped.comparisons[0].in_a, grouped.comparisons[0].in_b), seed)
+    told = _Told(items, pile, grouped, reader.labelled_saes, counts, checked, beyond)
     findings = [
-        replace(finding, replicated=held.get((c, column)))
-        for c, own in enumerate(tested)
-        for column, finding in told.findings(c, own, q[c])
+        replace(finding, replicated=held.get((c, column))) for c, own in enumerate(judged) for column, finding in told.findings(c, own)
     ]
     findings = told.marked(sorted(findings, key=lambda one: (-_clear(one), one.q, one.kind, one.feature)), reader.model.tokenizer)
     progress("Telling the groups apart in other ways")
@@ -71,6 +70,7 @@ def assemble(
         tested=sum(len(one.p) for one in tested),
         smallest_detectable=detectable(grouped, sum(len(one.p) for one in tested)),
         findings=findings,
+        unlisted=sum(int(own.clear.sum() - own.listed.sum()) for own in judged),
         replication=replication,
         confounders=[_confounder(check, grouped, findings) for check in checked],
         baselines=figures,
@@ -120,22 +120,21 @@ class _Told:
         labelled: Sequence[LabelledSae],
         counts: Any,
         checked: Sequence[Check],
-        scores: np.ndarray,
+        beyond: BeyondWords,
     ) -> None:
         self._items, self._pile, self._grouped, self._labelled = items, pile, grouped, labelled
-        self._counts, self._checked, self._scores = counts, checked, scores
+        self._counts, self._checked, self._beyond = counts, checked, beyond
         self._columns: dict[tuple[str, str, str], tuple[Comparison, int]] = {}
 
-    def findings(self, number: int, tested: Tested, q: np.ndarray) -> list[tuple[int, Finding]]:
+    def findings(self, number: int, judged: Listed) -> list[tuple[int, Finding]]:
         """The findings of one comparison, with their columns."""
         comparison, items = self._grouped.comparisons[number], self._items
-        columns = np.flatnonzero(q < LEVEL)
+        columns = np.flatnonzero(judged.listed)
         if not len(columns):
             return []
         effect = interval(items.present, self._grouped, comparison, columns)
         held = {check.name: check.holds(comparison, columns) for check in self._checked}
-        alike = quantiles(self._scores[number], _WORD_CLASSES)
-        beyond = within(items.present, alike)(comparison, columns)
+        beyond = self._says_more(comparison, columns, effect.value > 0)
         odds = word_odds(self._counts, comparison.in_a, comparison.in_b)[0]
         shares = [self._shares(column) for column in columns.tolist()]
         out = []
@@ -155,7 +154,8 @@ class _Told:
                 effect=float(effect.value[i]),
                 low=float(effect.low[i]),
                 high=float(effect.high[i]),
-                q=float(q[column]),
+                q=float(judged.q[column]),
+                again=float(judged.again[column]),
                 replicated=None,
                 texts=strongest(items, self._pile, column, more, _TEXTS),
                 a=comparison.a,
@@ -166,12 +166,22 @@ class _Told:
                 usual=bool(items.usual[column]),
                 group=of,
                 score=score,
-                beyond_words=None if kind == "word" else bool(beyond[i]),
+                beyond_words=beyond.get(column),
                 holds={name: own_holds[i] for name, own_holds in held.items()},
                 sensitive=sensitive(name),
             )
             out.append((column, finding))
         return out
+
+    def _says_more(self, comparison: Comparison, columns: np.ndarray, more_in_a: np.ndarray) -> dict[int, bool]:
+        """Of each finding that is no word whether it says more than plain words."""
+        own = np.array([column for column in columns.tolist() if self._items.kind[column] != "word"], np.int64)
+        if not len(own):
+            return {}
+        present = np.asarray(self._items.present[:, own].todense(), float)
+        up = more_in_a[np.isin(columns, own)]
+        told = self._beyond.says_more(present, comparison.in_a, up, units(self._grouped))
+        return dict(zip(own.tolist(), told.tolist(), strict=True))
 
     def marked(self, findings: Sequence[Finding], tokenizer: Tokenizer) -> list[Finding]:
         """The same, those that stand in the texts of an earlier one of their kind saying so; the first of each kind with excerpts."""

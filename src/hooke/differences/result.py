@@ -44,8 +44,10 @@ class Finding:
     """Upper end."""
     q: float
     """Share of false ones expected among the findings that are as clear as this or clearer."""
+    again: float
+    """Chance that as many fresh texts would show it again, with this sign and p below 0.04."""
     replicated: bool | None
-    """Whether, chosen on one half of the texts alone, it held on the untouched half; None: the half did not choose it."""
+    """Whether, listed on one half of the texts alone, it held on the untouched half; None: that half did not list it."""
     texts: list[int]
     """Texts that have it most, of the group that has it more often."""
     a: str
@@ -65,7 +67,7 @@ class Finding:
     score: float | None
     """Of a feature's name: how well it tells where the feature fires, 0.5 is chance; None where nobody tried."""
     beyond_words: bool | None
-    """Whether texts differ in it whose words speak alike for the groups; None for words."""
+    """Whether at least half of the difference is left, clearly, when what plain words tell is taken off; None for words."""
     holds: dict[str, bool | None]
     """By confounder: whether the difference stays when that is held fixed; None where that cannot be told."""
     like: str | None = None
@@ -99,7 +101,7 @@ class Replication:
     """What one half of the texts chose, tried on the other."""
 
     chosen: int
-    """Differences with q below the level on the first half alone."""
+    """Differences that the first half alone lists."""
     held: int
     """Those with the same sign and q below the level on the other half."""
 
@@ -117,7 +119,10 @@ class Differences:
     smallest_detectable: float
     """Difference of shares, beside a share of 5 %, that this sample shows four times in five if it is there."""
     findings: list[Finding]
-    """Those with q below the level, best first: by the end of the interval that is nearer to no difference."""
+    """Those with q below the level that as many fresh texts would show again three times in four; best first, by the end of the interval
+    that is nearer to no difference."""
+    unlisted: int
+    """Differences with q below the level that fresh texts would show again less often than that."""
     replication: Replication
     """How many of the differences that one half chose held on the other."""
     confounders: list[Confounder]

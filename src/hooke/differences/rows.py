@@ -5,7 +5,23 @@ import io
 
 from hooke.differences.result import Differences
 
-_PLAIN = ("kind", "feature", "name", "a", "b", "effect", "low", "high", "q", "replicated", "beyond_words", "auc", "log_odds", "separation")
+_PLAIN = (
+    "kind",
+    "feature",
+    "name",
+    "a",
+    "b",
+    "effect",
+    "low",
+    "high",
+    "q",
+    "again",
+    "replicated",
+    "beyond_words",
+    "auc",
+    "log_odds",
+    "separation",
+)
 
 
 def csv_text(result: Differences) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy import sparse
 
+from hooke.differences.again import LEAST, chance_again
 from hooke.differences.grouping import Comparison, Grouped
 from hooke.differences.permutation import PERMUTATIONS, permutation_test
 from hooke.differences.result import Replication
@@ -119,17 +120,38 @@ def halves(grouped: Grouped, seed: int) -> Bool[np.ndarray, " text"]:
 
 
 def replicate(present: Any, grouped: Grouped, first: Bool[np.ndarray, " text"], *, seed: int) -> tuple[Replication, dict]:
-    """What the first half alone finds, tried on the other half: how much held, and whether each did, by (comparison, column)."""
+    """What the first half alone lists, tried on the other half: how much held, and whether each did, by (comparison, column)."""
     chosen_on, tried_on = (compare_items(present, grouped, rows, seed=seed) for rows in (first, ~first))
-    q = adjusted(chosen_on)
     held: dict[tuple[int, int], bool] = {}
-    chosen = [(c, int(i)) for c, own in enumerate(q) for i in np.flatnonzero(own < LEVEL)]
+    chosen = [(c, int(i)) for c, own in enumerate(listed(chosen_on)) for i in np.flatnonzero(own.listed)]
     again = q_values(np.array([tried_on[c].p[i] for c, i in chosen]))
     for (c, i), value in zip(chosen, again, strict=True):
         held[c, i] = bool(value < LEVEL and chosen_on[c].effect[i] * tried_on[c].effect[i] > 0)
     return Replication(len(chosen), sum(held.values())), held
 
 
-def adjusted(tested: list[Tested]) -> list[np.ndarray]:
-    """q values of every comparison, all of them taken together."""
-    return np.split(q_values(np.concatenate([one.p for one in tested])), np.cumsum([len(one.p) for one in tested])[:-1])
+@dataclass(frozen=True)
+class Listed:
+    """Which items of a comparison are listed as differences, and why."""
+
+    q: Float[np.ndarray, " column"]
+    """Of all comparisons together."""
+    again: Float[np.ndarray, " column"]
+    """Chance that as many fresh texts show it again."""
+
+    @property
+    def clear(self) -> Bool[np.ndarray, " column"]:
+        """Those with q below the level."""
+        return self.q < LEVEL
+
+    @property
+    def listed(self) -> Bool[np.ndarray, " column"]:
+        """Those of them that fresh texts would mostly show again."""
+        return self.clear & (self.again >= LEAST)
+
+
+def listed(tested: list[Tested]) -> list[Listed]:
+    """What every comparison lists; all of them are judged together."""
+    p = np.concatenate([one.p for one in tested])
+    ends = np.cumsum([len(one.p) for one in tested])[:-1]
+    return [Listed(*own) for own in zip(np.split(q_values(p), ends), np.split(chance_again(p), ends), strict=True)]

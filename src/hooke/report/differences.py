@@ -74,7 +74,7 @@ def _row(finding: Finding, result: Differences) -> Markup:
     ]
     marks = []
     if finding.beyond_words:
-        marks.append(tag("span", "+", class_="beyond", title="texts differ in it whose plain words speak alike"))
+        marks.append(tag("span", "+", class_="beyond", title="says more than plain words do"))
     return tag(
         "details",
         tag(
@@ -117,7 +117,8 @@ def _forest(finding: Finding) -> Markup:
 
 
 def _facts(finding: Finding, shares: list[Markup]) -> Markup:
-    said = [f"q {wording.q(finding.q)}", f"on the untouched half: {wording.held(finding)}", f"AUC {finding.auc:.2f}"]
+    said = [f"q {wording.q(finding.q)}", f"chance that fresh texts show it again: {finding.again:.0%}"]
+    said += [f"on the untouched half: {wording.held(finding)}", f"AUC {finding.auc:.2f}"]
     if finding.log_odds is not None:
         said.append(f"log-odds {finding.log_odds:+.2f}".replace("-", "−"))
     if finding.usual:

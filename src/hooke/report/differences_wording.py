@@ -17,8 +17,8 @@ _MINUS = "−"
 
 
 MARKS = (
-    "+ still differs among texts whose plain words speak alike. A hollow dot: goes away when something else is held fixed, or did not"
-    " hold on the untouched half."
+    "+ says more than plain words: with what they tell taken off, half of the difference is left. A hollow dot: goes away when"
+    " something else is held fixed, or did not hold on the untouched half."
 )
 """What the marks on the page mean."""
 
@@ -60,24 +60,33 @@ def summary(result: Differences) -> list[str]:
     """What was found on the whole, in sentences."""
     n = len(result.findings)
     if not n:
-        return [f"No difference stands out among {count(result.tested, 'test')}. That does not show that there is none."]
+        nothing = f"No difference stands out among {count(result.tested, 'test')}. That does not show that there is none."
+        return [nothing, *_unlisted(result)]
     said = [
         f"{count(n, 'difference')} of {figure(result.tested)} tested stand{'s' if n == 1 else ''} out (q below {result.level:g}: about"
-        f" {share(result.level)} of them, at most, are expected to be chance)."
+        f" {share(result.level)} of them, at most, are expected to be chance), each likely to be seen again in as many fresh texts.",
+        *_unlisted(result),
     ]
     chosen, held = result.replication.chosen, result.replication.held
     if chosen:
         part = f"{figure(held)} ({held / chosen:.0%})"
-        said.append(f"One half of the texts, taken alone, chose {figure(chosen)}; {part} of these held on the untouched half.")
+        said.append(f"One half of the texts, taken alone, found {figure(chosen)}; {part} of these held on the untouched half.")
     else:
-        said.append("One half of the texts alone is too few to choose any, so none was confirmed on the other half.")
+        said.append("One half of the texts alone is too few to find any, so none was confirmed on the other half.")
     told = [finding for finding in result.findings if finding.beyond_words is not None]
     if beyond := sum(finding.beyond_words is True for finding in told):
         part = f"{figure(beyond)} of {figure(len(told))} features and topics"
-        said.append(f"{part} differ among texts whose plain words speak alike, too (marked +).")
+        said.append(f"{part} say more than plain words do (marked +): with what words tell taken off, half of the difference is left.")
     elif told:
-        said.append("No feature or topic says more than plain words: among texts whose words speak alike, none of them differs.")
+        said.append("No feature or topic says clearly more than plain words: with what they tell taken off, little is left of any.")
     return said
+
+
+def _unlisted(result: Differences) -> list[str]:
+    """What is left out of the list, if anything is."""
+    n = result.unlisted
+    more = f"{count(n, 'more difference')} {'has' if n == 1 else 'have'} q below {result.level:g}, but fresh texts would show"
+    return [f"{more} {'it' if n == 1 else 'them'} again too seldom; more texts would tell."] if n else []
 
 
 def effect(finding: Finding) -> str:

@@ -674,6 +674,8 @@ export interface components {
             smallest_detectable: number;
             /** Findings */
             findings: components["schemas"]["Finding"][];
+            /** Unlisted */
+            unlisted: number;
             replication: components["schemas"]["Replication"];
             /** Confounders */
             confounders: components["schemas"]["Confounder"][];
@@ -959,6 +961,8 @@ export interface components {
             high: number;
             /** Q */
             q: number;
+            /** Again */
+            again: number;
             /** Replicated */
             replicated: boolean | null;
             /** Texts */
