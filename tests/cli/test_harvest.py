@@ -97,6 +97,7 @@ from pathlib import Path
 import hooke.harvest.saving, hooke.harvest.stream, hooke.model, hooke.shards, rich.progress
 from commands import ended, fork
 
+hooke.model.Model.load("tiny")  # what it imports, no fork has to
 times, arguments, root = int(sys.argv[1]), sys.argv[2:-1], Path(sys.argv[-1])
 contents = lambda folder: {path.name: path.read_bytes() for path in folder.iterdir()}
 

@@ -258,9 +258,10 @@ def test_a_file_in_the_folders_place(hooke, tmp_path):
 RUNS = """
 import json, os, signal, sys, time
 from pathlib import Path
-import hooke.cli.train_stream, hooke.report.training, hooke.train.alarms, rich.progress, rich.table
+import hooke.cli.train_stream, hooke.model, hooke.report.training, hooke.train.alarms, rich.progress, rich.table
 from commands import ended, fork
 
+hooke.model.Model.load("tiny")  # what it imports, no fork has to
 arguments, root = sys.argv[1:-1], Path(sys.argv[-1])
 
 def run(out):
