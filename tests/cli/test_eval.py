@@ -13,6 +13,7 @@ from evals import reading
 from rich.console import Console
 
 from hooke import tiny
+from hooke.evals import probing
 from hooke.report.evaluation_terminal import print_tables
 
 
@@ -147,7 +148,8 @@ def test_probing_and_tpp_in_a_terminal_are_a_line_a_method():
     assert "skipped, it writes elsewhere" in lines[-1]
 
 
-def test_probing_alone(hooke):
+def test_probing_alone(hooke, monkeypatch):
+    monkeypatch.setattr(probing, "run", partial(probing.run, config=probing.ProbingConfig(ks=(1,), splits=1)))  # as it is, hundreds of fits
     code, out, err = hooke("planted.safetensors", *COMMON, "--suite", "probing", "--labels", "category", "--json")
     assert code == 0, err
     (row,) = json.loads(out)["saes"]
