@@ -183,6 +183,25 @@ def test_a_feature_turned_up_writes_its_own_words_beside_controls(desk):
     assert dict(desk.stream("/steer", asked | {"doses": [], "tokens": 2, "asked": False}))["meta"]["doses"] == [1.0]
 
 
+def test_a_text_goes_through_every_layer(desk):
+    from hooke.lens import read_lens
+
+    text = "The bank and the storm"
+    events = desk.stream("/lens", {"text": text, "words": 2})
+    assert [name for name, _ in events] == ["meta", "features", "layer", "layer", "done"]
+    meta, features, *layers = (told for _, told in events[:-1])
+    assert (meta["layers"], meta["saes"], "".join(meta["tokens"])) == (2, [SAE], text)
+    assert [one and one["feature"] for one in features["top"]][1] == f"{SAE}/{list(tiny.concepts).index('finance')}"
+    assert "finance" in features["titles"][f"{SAE}/{list(tiny.concepts).index('finance')}"]
+    read = read_lens(tiny.model(), text, top=2)
+    assert [layer["words"] for layer in layers[::-1]] == [layer.words for layer in read.layers]
+    assert events[-1][1]["limits"]
+    assert [name for name, _ in desk.stream("/lens", {"text": text, "features": False})] == ["meta", "layer", "layer", "done"]
+    assert desk.ask("POST", f"{API}/lens", {"text": " "})[0] == 400
+    assert desk.ask("POST", f"{API}/lens", {"text": "a" * 4001})[0] == 400
+    assert desk.stream("/lens", {"text": "the bank " * 100})[-1][1]["status"] == 413
+
+
 @pytest.mark.parametrize(
     ("change", "status", "said"),
     [

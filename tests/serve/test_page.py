@@ -46,11 +46,12 @@ STATES = (
     "/compare",
     "/saes",
     f"/steer?f={SAE}/1&p=the+mayor+says&dose=1&dose=2&tokens=8&temp=0.7&seed=3",
+    "/layers?t=The+bank+and+the+storm&at=1",
     "/runs",
     "/f/no/resid_post.0/where/1",
 )
 
-LOOKED_INTO = [STATES[i] for i in (1, 4, 6, 8, 10, 13, 15)]
+LOOKED_INTO = [STATES[i] for i in (1, 4, 6, 8, 10, 13, 15, 16)]
 
 
 @pytest.fixture(scope="module")
@@ -351,6 +352,24 @@ def test_a_feature_is_turned_by_keyboard_beside_a_control(seen):
     assert "dose=4" in page.url
 
 
+def test_a_text_is_followed_through_the_layers_by_keyboard(seen):
+    page = seen.open("/layers")
+    page.get_by_label("Text to follow").fill("The bank and the storm")
+    page.keyboard.press("Enter")
+    expect(page.locator(".followed")).to_have_count(0)
+    expect(page.locator(".movie .of a")).to_contain_text(["finance"], timeout=30_000)
+    expect(page.locator(".stale")).to_have_count(0, timeout=30_000)
+    page.locator(".movie [tabindex='0']").focus()
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    expect(page.locator(".followed h2")).to_contain_text("bank")
+    expect(page.locator(".followed tbody tr")).to_have_count(2)
+    assert "at=1" in page.url
+    page.keyboard.press("Enter")
+    expect(page.locator(".followed")).to_have_count(0)
+
+
 def test_what_you_write_is_kept_and_shown(seen, desk):
     page = seen.open(f"/f/{SAE}/9")
     page.get_by_role("button", name="Star").click()
@@ -389,7 +408,7 @@ def shown(page: Page) -> list[str]:
     return [line for line in page.locator("main").inner_text().splitlines() if " ms" not in line]
 
 
-@pytest.mark.parametrize("path", STATES[:16])
+@pytest.mark.parametrize("path", STATES[:17])
 def test_an_address_brings_back_what_was_seen(seen, path):
     page = seen.open_whole(path)
     before, told = page.url, shown(page)

@@ -1,10 +1,10 @@
 // The page: which page is shown at which address.
-import { render } from "preact";
+import { render, type VNode } from "preact";
+import { useEffect, useState } from "preact/hooks";
 import "./style.css";
 import "./state/keys";
 import { Empty } from "./parts/Bits";
 import { Frame } from "./parts/Frame";
-import { ComparePage } from "./pages/Compare";
 import { FeaturePage } from "./pages/Feature";
 import { FeaturesPage } from "./pages/Features";
 import { ListsPage } from "./pages/Lists";
@@ -12,10 +12,22 @@ import { ReadPage } from "./pages/Read";
 import { RunsPage } from "./pages/Runs";
 import { SaesPage } from "./pages/Saes";
 import { SearchPage } from "./pages/Search";
-import { SteerPage } from "./pages/Steer";
 import { featureHere } from "./state/keys";
 import { path } from "./state/router";
 import { about, enter } from "./state/session";
+
+/** A page that is fetched when it is first gone to. */
+function later(load: () => Promise<() => VNode>): () => VNode {
+  return function Fetched() {
+    const [page, set] = useState<{ show: () => VNode } | null>(null);
+    useEffect(() => void load().then((show) => set({ show })), []);
+    return page ? <page.show /> : <Empty>Opening…</Empty>;
+  };
+}
+
+const ComparePage = later(() => import("./pages/Compare").then((own) => own.ComparePage));
+const LayersPage = later(() => import("./pages/Layers").then((own) => own.LayersPage));
+const SteerPage = later(() => import("./pages/Steer").then((own) => own.SteerPage));
 
 function Page() {
   if (!about.value) return <Empty>Opening…</Empty>;
@@ -27,6 +39,7 @@ function Page() {
     case "/search": return <SearchPage />;
     case "/lists": return <ListsPage />;
     case "/steer": return <SteerPage />;
+    case "/layers": return <LayersPage />;
     case "/compare": return <ComparePage />;
     case "/saes": return <SaesPage />;
     case "/runs": return <RunsPage />;

@@ -21,11 +21,12 @@ from hooke.serve.atlas_routes import MAX_AROUND, atlas_routes
 from hooke.serve.compare_routes import compare_routes
 from hooke.serve.comparisons import MAX_COMPARED
 from hooke.serve.guard import MAX_BODY, Guard
+from hooke.serve.lensed import check_lens, lensed
 from hooke.serve.library import MAX_ROWS, Library
 from hooke.serve.meaning import has_encoder
 from hooke.serve.microscope import MAX_CHARACTERS, MAX_SAES, MAX_TEXTS, MAX_TOP, check_request
 from hooke.serve.problems import DOCUMENTED, MEDIA_TYPE, Problem, problem, problem_of, unexpected
-from hooke.serve.requests import AnalyzeRequest, SteerRequest, TokenizeRequest
+from hooke.serve.requests import AnalyzeRequest, LensRequest, SteerRequest, TokenizeRequest
 from hooke.serve.runs import read_run, read_runs
 from hooke.serve.schema import About, Key, ModelState, RunDetail, Runs, Tokenized
 from hooke.serve.session import API, Session
@@ -57,6 +58,7 @@ def _streaming(told: str) -> dict[int | str, dict[str, Any]]:
 
 
 _READ = _streaming("`meta`, `text` for each text or part of one (or `trace`), `done`")
+_LENSED = _streaming("`meta`, `features` for each SAE, `layer` for each layer from the last down, `done`")
 _STEERED = _streaming("`state`, `meta`, `written` after each token with every arm so far, `done` with what `hooke steer --json` prints")
 
 
@@ -182,6 +184,11 @@ def _model_routes(router: APIRouter, library: Library, worker: Worker) -> None:
     async def steer(request: SteerRequest) -> Response:
         check_steer(request)
         return stream(worker.submit(lambda microscope: steered(microscope, library, request)))
+
+    @router.post("/lens", response_class=Response, responses=_LENSED, summary="One text through every layer")
+    async def lens(request: LensRequest) -> Response:
+        check_lens(request)
+        return stream(worker.submit(lambda microscope: lensed(microscope, library, request)))
 
     @router.post("/tokenize", response_model=Tokenized, summary="Texts cut into tokens")
     async def tokenize(request: TokenizeRequest) -> Response:

@@ -45,3 +45,15 @@ class SteerRequest:
     """Decides what is drawn; the same for every arm."""
     asked: bool = True
     """Whether the unaltered model is also asked for it in words."""
+
+
+@dataclass
+class LensRequest:
+    """A text to follow through every layer."""
+
+    text: str
+    """The text, of at most 128 tokens."""
+    words: int = 5
+    """Words of each layer and token, at most 20."""
+    features: bool = True
+    """Whether features are shown where there are SAEs."""

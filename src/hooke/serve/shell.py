@@ -16,7 +16,7 @@ PAGES = {
     "saes": True,
     "runs": True,
     "steer": True,
-    "layers": False,
+    "layers": True,
 }
 """Which pages there are; those of later versions stand at false."""
 _TYPES = {

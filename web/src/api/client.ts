@@ -1,6 +1,6 @@
 // Every call the page makes. All go to the server it came from; a problem becomes an error with the server's own sentence.
 import type {
-  About, CompareEvent, CompareRequest, Compared, Context, FeatureHead, FeaturePage, Lists, Note, ReadEvent, Relative, RunDetail, RunRow, SaeRow, Saved,
+  About, CompareEvent, CompareRequest, Compared, Context, FeatureHead, FeaturePage, LensEvent, Lists, Note, ReadEvent, Relative, RunDetail, RunRow, SaeRow, Saved,
   SearchPage, SteerEvent, SteerRequest, Stretch, Table, WholeText,
 } from "./types";
 
@@ -90,6 +90,11 @@ export function analyze(asked: { texts: string[]; saes?: string[]; top?: number;
 /** Texts with features turned, as they are written. */
 export function steer(asked: SteerRequest, signal: AbortSignal): AsyncGenerator<SteerEvent> {
   return events<SteerEvent>("/steer", asked, signal);
+}
+
+/** One text through every layer, the last first. */
+export function lens(asked: { text: string; words?: number; features?: boolean }, signal: AbortSignal): AsyncGenerator<LensEvent> {
+  return events<LensEvent>("/lens", asked, signal);
 }
 
 /** How a comparison goes, and what it finds; ends early when `signal` says so. */

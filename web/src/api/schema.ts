@@ -313,6 +313,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/lens": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** One text through every layer */
+        post: operations["lens"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/tokenize": {
         parameters: {
             query?: never;
@@ -1030,6 +1047,24 @@ export interface components {
             strong?: number | null;
         };
         /**
+         * LensRequest
+         * @description A text to follow through every layer.
+         */
+        LensRequest: {
+            /** Text */
+            text: string;
+            /**
+             * Words
+             * @default 5
+             */
+            words: number;
+            /**
+             * Features
+             * @default true
+             */
+            features: boolean;
+        };
+        /**
          * ListSummary
          * @description One of your lists.
          */
@@ -1554,6 +1589,7 @@ export type FieldSeen = components['schemas']['FieldSeen'];
 export type Finding = components['schemas']['Finding'];
 export type Key = components['schemas']['Key'];
 export type Label = components['schemas']['Label'];
+export type LensRequest = components['schemas']['LensRequest'];
 export type ListSummary = components['schemas']['ListSummary'];
 export type Lists = components['schemas']['Lists'];
 export type ModelState = components['schemas']['ModelState'];
@@ -2286,6 +2322,39 @@ export interface operations {
         };
         responses: {
             /** @description Server-sent events: `state`, `meta`, `written` after each token with every arm so far, `done` with what `hooke steer --json` prints; or `error` with a problem */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description What was wrong with the request */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    lens: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LensRequest"];
+            };
+        };
+        responses: {
+            /** @description Server-sent events: `meta`, `features` for each SAE, `layer` for each layer from the last down, `done`; or `error` with a problem */
             200: {
                 headers: {
                     [name: string]: unknown;

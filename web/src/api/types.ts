@@ -81,6 +81,35 @@ export interface CarriedTopic {
 
 type ErrorEvent = { event: "error"; data: { title: string; status: number; detail: string } };
 
+/** One layer: for each token of the text what would come next, were it the last. */
+export interface LayerReading {
+  layer: number;
+  words: string[][];
+  probabilities: number[][];
+  /** Nats to what the model says in the end. */
+  kl: number[];
+  /** Place of the model's own likeliest token; 1 is first. */
+  rank: number[];
+}
+
+interface FeatureAt { feature: string; activation: number; relative: number }
+
+export interface SaeReading {
+  sae: string;
+  layer: number;
+  top: (FeatureAt | null)[];
+  active: number[];
+  newest: (FeatureAt | null)[] | null;
+  titles: Record<string, string | null>;
+}
+
+export type LensEvent =
+  | { event: "meta"; data: { model: string; tokens: string[]; layers: number; saes: string[] } }
+  | { event: "features"; data: SaeReading }
+  | { event: "layer"; data: LayerReading }
+  | { event: "done"; data: { changes: string[]; limits: string } }
+  | ErrorEvent;
+
 /** A text that was written, as far as it is; what it cost comes at the end. */
 export interface Arm {
   kind: "clean" | "steered" | "random" | "prompted";

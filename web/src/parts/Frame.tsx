@@ -74,7 +74,7 @@ function Locked({ why }: { why: string }) {
 
 const KEYS = [
   ["Ctrl K", "go to a page, a feature by number or name, a search"],
-  ["/", "search"], ["g then r f s l t c e u", "Read, Features, Search, Lists, Steer, Compare, SAEs, Runs"], ["[ and ]", "the feature before, the next"], [".", "any feature"],
+  ["/", "search"], ["g then r f s l t y c e u", "Read, Features, Search, Lists, Steer, Layers, Compare, SAEs, Runs"], ["[ and ]", "the feature before, the next"], [".", "any feature"],
   ["← →", "walk the tokens of a text"], ["Enter", "hold a token or feature, let it go"], ["↑ ↓", "walk the rows of a list"],
   ["t", "light, dark, as the system"], ["Esc", "stop reading; let go; close"], ["?", "this"],
 ] as const;

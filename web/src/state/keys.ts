@@ -5,7 +5,7 @@ import { paletteOpen } from "../parts/Palette";
 import { go, path } from "./router";
 import { about, singleKeys, theme } from "./session";
 
-const PAGES: Record<string, string> = { r: "/", f: "/features", s: "/search", l: "/lists", t: "/steer", c: "/compare", e: "/saes", u: "/runs" };
+const PAGES: Record<string, string> = { r: "/", f: "/features", s: "/search", l: "/lists", t: "/steer", y: "/layers", c: "/compare", e: "/saes", u: "/runs" };
 let prefix = 0;
 
 /** The feature at the page's address, or null. */
