@@ -151,7 +151,7 @@ def judged(options: argparse.Namespace) -> None:
         config = EvalConfig(options.tokens, ("core",), baseline_tokens=300, calibration_tokens=1000)
         text = windows(parse_corpora([given]), model.tokenizer, length=128, seed=3)
         for row, judged_row in zip(table, evaluate(model, saes, text, config, progress=print).result["saes"], strict=True):
-            row[f"delta_loss {Path(given).name}"] = judged_row["delta_loss"]["value"]
+            row[f"delta_loss {Path(given).name}"] = judged_row["core"]["delta_loss"]["value"]
     with atomic_write(options.out / "judged.json") as out:
         out.write(json.dumps(table, indent=1).encode())
     for row in table:

@@ -50,13 +50,13 @@ from hooke.train.export import measure
 HERE = Path(__file__).parent
 PACKAGE = HERE / "src" / "hooke_gemma_3_270m"
 MODEL = "gemma-3-270m"
-# Layer 12 is what `hooke analyze` reads by default: twice as many features there, so that they can be specific. Three quarters of the
-# features are for words; the rest, `about`, are trained to stay the same from token to token (docs/quality.md has what led to this).
+# Layer 12 is what `hooke analyze` reads by default: twice as many features there, so that they can be specific. All but a fifth of the
+# features are for words; the fifth, `about`, is trained to stay the same from token to token (docs/quality.md has what led to this).
 D_SAE = {Site(5, "resid_post"): 4096, Site(9, "resid_post"): 4096, Site(12, "resid_post"): 8192, Site(15, "resid_post"): 4096}
 # Active features a token: what Gemma Scope 2 calls medium at these layers.
 L0 = {Site(5, "resid_post"): 55, Site(9, "resid_post"): 60, Site(12, "resid_post"): 60, Site(15, "resid_post"): 60}
 SITES = list(L0)
-ABOUT, CONTRAST, PAIRS = 0.25, 0.1, 1
+ABOUT, CONTRAST, PAIRS = 0.2, 0.1, 1
 # Shares of the training tokens: news first (the pack's first use is reading headlines), then prose, talk, knowledge, code, languages.
 MIX = {
     "news-articles-2a": 0.09,
@@ -238,7 +238,8 @@ def pack_atlas(work: Path, *, alone: bool) -> None:
         if not sources[1].is_file():
             with packed.open("rb") as source, atomic_write(sources[1]) as out:
                 zstandard.ZstdDecompressor(max_window_size=1 << 27).copy_stream(source, out)
-    small = compact(sources, work / "small.sqlite", examples=EXAMPLES, shown=SHOWN, around=AROUND, contexts=True)
+    kept: dict[str, Any] = {"examples": EXAMPLES, "saes": NAMES.values(), "shown": SHOWN, "around": AROUND, "contexts": True}
+    small = compact(sources, work / "small.sqlite", **kept)
     how = zstandard.ZstdCompressionParameters.from_level(22, window_log=26, enable_ldm=True, write_checksum=True)
     with atomic_write(packed) as out:
         out.write(zstandard.ZstdCompressor(compression_params=how).compress(small.read_bytes()))

@@ -39,7 +39,7 @@ def test_more_of_anything_never_stands_later(specificity, relative, share, score
     assert standing(specificity, relative, score) <= standing(more[0], more[1], more[3]) + 1e-9
 
 
-def test_groups_come_from_training_then_from_readers_then_from_rules_and_topics():
+def test_groups_come_from_readers_then_from_training_then_from_rules_and_topics():
     rules = ["word", "topic", "mark", "points", "word", "mark"]
     labels = ["bank", "texts on sport", "years", "mostly of, in … near barrels", "rugby", "names inside a sentence"]
     topics = [[0, 0, 0, 0]] * 4 + [[5, 0, 0, 0]] * 2
@@ -51,7 +51,13 @@ def test_groups_come_from_training_then_from_readers_then_from_rules_and_topics(
     assert groups_of(FACTS, grammar, {}).tolist() == [False, False]
     assert groups_of(FACTS, grammar, {0: Name("", "unclear"), 1: Name("", "unclear")}).tolist() == [False, False]
     trained = SaeFacts("tiny/resid_post.0/6", "tiny", groups={"about": [0, 2], "word": [2, 6]})
-    assert groups_of(trained, own, read).tolist() == [True, True, False, False, False, False]
+    assert groups_of(trained, None, {}).tolist() == [True, True]
+    assert groups_of(trained, own, {}).tolist() == [True, True, False, False, False, False]
+    assert groups_of(trained, grammar, {}).tolist() == [False, False]
+    assert groups_of(trained, own, {1: Name("the word sport", "word"), 4: Name("rugby", "topic")}).tolist() == [True] + [False] * 3 + [
+        True,
+        False,
+    ]
     assert groups_of(FACTS, None, {}) is None
     np.testing.assert_array_equal(persists(np.array([0.1, 0.5])), [False, True])
 

@@ -49,6 +49,8 @@ def test_atlases_are_put_together_and_the_first_that_knows_an_sae_is_believed(tm
         assert [e.tokens for e in found.top] == [e.tokens for e in before.top]
         assert [e.corpus for e in found.top] == [e.corpus for e in before.top]
     assert problems(both.path) == []
+    one = compact([tmp_path / "whole", tmp_path / "other"], tmp_path / "one", examples=2, saes={other})
+    assert list(Atlas(one).saes) == [other]
 
 
 def test_examples_come_from_the_corpora_that_may_be_shown_and_from_near_their_peaks(tmp_path: Path) -> None:

@@ -65,20 +65,24 @@ def speaks(affinity: np.ndarray) -> np.ndarray:
 def groups_of(facts: SaeFacts, table: FeatureTable | None, names: Mapping[int, Name]) -> np.ndarray | None:
     """``[d_sae]`` bool: the features that tell what a text is about, the others being of words; None where nothing is known of any.
 
-    By the SAE's own groups where it was trained with such, by what a reader said, else by rule and topics.
+    What a reader said of a feature decides. Of the others, those of the SAE's own group *about* do where it was trained with such, but for
+    what a rule tells to be grammar or form; without groups, what rule and topics say.
     """
+    trained = None
     if "about" in facts.groups:
         first, end = facts.groups["about"]
-        return (np.arange(table.max.size if table else end) >= first) & (np.arange(table.max.size if table else end) < end)
+        place = np.arange(table.max.size if table else end)
+        trained = (place >= first) & (place < end)
     if table is None:
-        return None
+        return trained
     read = {i: name for i, name in names.items() if name.about != "unclear"}  # of the others only the rule says something
     kinds = [kind_of(read.get(i), rule, label) for i, (rule, label) in enumerate(zip(table.rule, table.label, strict=True))]
-    by_topic = speaks(table.topics[:, :-1]) >= _SPEAKS
+    of_content = np.array([kind not in ("form", "grammar") for kind in kinds])
+    by_topic = (speaks(table.topics[:, :-1]) >= _SPEAKS) & of_content | [kind == "topic" for kind in kinds]
     return np.where(
         [i in read for i in range(len(kinds))],
         [kind in ABOUT_KINDS for kind in kinds],
-        [kind == "topic" or (kind not in ("form", "grammar") and speaking) for kind, speaking in zip(kinds, by_topic, strict=True)],
+        by_topic if trained is None else trained & of_content,
     )
 
 

@@ -24,13 +24,15 @@ def compact(
     target: Path,
     *,
     examples: int,
+    saes: Collection[str] | None = None,
     shown: Collection[str] | None = None,
     around: int = _WHOLE,
     contexts: bool = False,
 ) -> Path:
     """Write at `target` what the atlases at `sources` say, with so many examples a feature, as `AtlasWriter` makes a small file.
 
-    The first source gives the facts of the whole; of an SAE that several know, the first that does is believed. Examples come from the
+    The first source gives the facts of the whole; of an SAE that several know, the first that does is believed, and only those named in
+    `saes` (None: all) are kept. Examples come from the
     corpora named in `shown` (None: from all), with at most `around` tokens on either side of their peak. With `contexts` their text can
     be searched.
     """
@@ -47,7 +49,7 @@ def compact(
                 with damage(path):
                     excerpts = _Excerpts(db, first_window, shown, around)
                     for name, digest, d_sae, measured, mean, first in db.execute(schema.GET_SAES).fetchall():
-                        if name not in known:
+                        if name not in known and (saes is None or name in saes):
                             entry = SaeEntry(name, digest, d_sae, parse_json(measured), np.frombuffer(mean, "<f4"))
                             writer.sae(entry, _records(db, first, d_sae, excerpts, examples))
                             known.add(name)

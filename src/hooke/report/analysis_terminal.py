@@ -44,7 +44,9 @@ def print_table(analysis: Analysis, console: Console, top: int) -> None:
             (_wide(own, widths) if console.width >= WIDE else _narrow(own)) if own else Text("no feature stands out", style="dim italic")
         )
         console.print(Padding(shown, (0, 0, 0, _INDENT), expand=False))
-        console.print(Padding(_words(text.words[:top]), (0, 0, 1, _INDENT), expand=False) if text.words else "")
+        if text.words:
+            console.print(Padding(_words(text.words[:top]), (0, 0, 0, _INDENT), expand=False), width=min(READABLE, console.width))
+        console.print()
     if analysis.topical and len(analysis.texts) > 1:
         _topics(console, analysis)
     _limits(console, analysis)
