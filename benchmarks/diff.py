@@ -6,7 +6,8 @@
 FILE has labelled texts; at most N of each group are read, once. Then, from what was read: how many differences one half of the texts
 chooses and how many of these hold on the other (by the file's own groups); in how many of RUNS random splits of all texts, by texts and by
 families, anything is found at all; and in how many of RUNS splits a phrase that was written into 5 % of one side is found, and stands
-first or second. `--speed` runs the whole command on all texts instead and says what it took.
+first or second. `--show` prints what `hooke diff` finds in these texts
+instead (with `--pair FIELD`, in the first N pairs); `--speed` runs the whole command on all texts instead and says what it took.
 """
 
 import argparse
@@ -19,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 import zstandard
+from rich.console import Console
 from scipy import sparse
 
 from hooke.analysis import Options, Reader
@@ -29,6 +31,7 @@ from hooke.differences.reading import Pile, read_pile
 from hooke.differences.statistics import clustered_difference, difference, paired_difference
 from hooke.differences.testing import Listed, compare_items, halves, listed, replicate
 from hooke.differences.words import count_words
+from hooke.report.differences_terminal import print_differences
 from hooke.text.intake import Record
 
 PHRASE = "said the lighthouse keeper"
@@ -45,13 +48,18 @@ def interval(hits: int, n: int) -> str:
 def load(options: argparse.Namespace) -> list[Record]:
     """At most N different texts of each group, in the file's order."""
     kept: dict[str, dict[str, Record]] = defaultdict(dict)
+    pairs: dict[str, int] = {}
     with zstandard.open(options.file, "rb") as raw:
         for line in io.TextIOWrapper(raw, "utf-8"):
             row = json.loads(line)
             label, text = row.get(options.by), (row.get(options.text) or "").strip()
             label = label[0] if isinstance(label, list) and len(label) == 1 else label
             wanted = isinstance(label, str) and text and (not options.group or label in options.group)
-            if wanted and len(kept[label]) < options.n:
+            if wanted and options.pair:
+                wanted = pairs.setdefault(row[options.pair], len(pairs)) < options.n
+            elif wanted:
+                wanted = len(kept[label]) < options.n
+            if wanted:
                 kept[label].setdefault(text, Record.of(text, {**row, options.by: label}))
     return [text for own in kept.values() for text in own.values()]
 
@@ -161,6 +169,11 @@ def coverage(runs: int = 4000) -> None:
     print(f"coverage, 150 pairs, 20 % and 10 % differ either way: {interval(inside, runs // 4)}", flush=True)
 
 
+def show(reader: Reader, texts: list[Record], options: argparse.Namespace) -> None:
+    found = compare(reader, group(texts, options.by, groups=options.group, family=options.family, pair=options.pair))
+    print_differences(found, Console(width=160), 6)
+
+
 def speed(reader: Reader, texts: list[Record], by: str) -> None:
     from hooke.report.differences import page
 
@@ -180,6 +193,8 @@ def main() -> None:
     parser.add_argument("--group", action="append", default=[])
     parser.add_argument("--text", default="text")
     parser.add_argument("--family")
+    parser.add_argument("--pair")
+    parser.add_argument("--show", action="store_true")
     parser.add_argument("--n", type=int, default=500)
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--speed", action="store_true")
@@ -190,6 +205,9 @@ def main() -> None:
         return
     texts, wanted = load(options), options.only or ["replication", "null", "planted"]
     reader = Reader.load("gemma-3-270m", [], Options(chunk=512))
+    if options.show:
+        show(reader, texts, options)
+        return
     if options.speed:
         speed(reader, texts, options.by)
         return

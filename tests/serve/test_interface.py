@@ -1,12 +1,14 @@
 """What the interface answers, against the atlas and the model that it stands on."""
 
 import json
+import os
 import socket
 import time
 
 import numpy as np
 import planted
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter
@@ -15,10 +17,13 @@ from served import tiny_microscope
 
 from hooke import tiny
 from hooke.atlas import Atlas, Name
+from hooke.codes import Codes
 from hooke.explain.kinds import kind_of
 from hooke.explain.rules.phrasing import reworded
+from hooke.features.cache import ActivationCache, Chunk
 from hooke.serve.library import SORTS, Library, Wanted
 from hooke.serve.microscope import PART, Microscope
+from hooke.serve.runs import read_runs
 from hooke.serve.session import API
 from hooke.text.meaning import MiniLM
 
@@ -455,6 +460,21 @@ def test_runs_are_read_from_their_folders(tmp_path):
         assert detail["curves"][0]["fvu"][-1] == pytest.approx(1 / 50)
         assert detail["events"][0]["text"] == "<script>"
         assert one.ask("GET", f"{API}/run?path={spoilt}")[0] == 404
+
+
+def test_an_atlas_that_is_being_built_is_a_run(tmp_path):
+    cache = ActivationCache(tmp_path / "runs" / "news.sqlite.work", {"model": "tiny", "tokens": 1000}, {SAE: 64}, ["news"])
+    cache.folder.mkdir(parents=True)
+    codes = Codes.from_dense(torch.eye(64)[:50])
+    cache.add(Chunk(np.arange(50), np.array([[0, 0, 0, 50]]), {SAE: codes}, {SAE: np.zeros(3)}, 0, 0))
+    (row,) = read_runs([tmp_path / "runs"])
+    assert (row.kind, row.state, row.model, row.done, row.planned) == ("atlas", "running", "tiny", 50, 1000)
+    assert row.detail.startswith("reading, 1 SAE;")
+    cache.finish()
+    assert "all is read" in read_runs([tmp_path / "runs"])[0].detail
+    os.utime(cache.folder / "spool.json", (1, 1))
+    os.utime(next(cache.folder.glob("chunk-*")), (1, 1))
+    assert read_runs([tmp_path / "runs"])[0].state == "silent"
 
 
 def test_a_quarter_million_rows_sort_and_filter_fast():

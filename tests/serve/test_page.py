@@ -49,6 +49,7 @@ STATES = (
     "/layers?t=The+bank+and+the+storm&at=1",
     "/runs",
     "/f/no/resid_post.0/where/1",
+    "/no/such-page",
 )
 
 LOOKED_INTO = [STATES[i] for i in (1, 4, 6, 8, 10, 13, 15, 16)]
@@ -420,6 +421,22 @@ def test_an_address_brings_back_what_was_seen(seen, path):
 def test_an_address_from_another_atlas_is_said(seen):
     page = seen.open(f"/f/{handmade.FIRST}/1?made=0123abcd")
     expect(page.get_by_role("alert")).to_contain_text("another atlas")
+
+
+def test_a_wrong_address_says_what_was_asked_and_finds_what_was_meant(seen, desk):
+    assert [desk.ask("GET", path)[0] for path in ("/sport", "/no/such-page", "/nothing.js", "/api/nothing")] == [404] * 4
+    page = seen.open("/sport")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Nothing is at this address")
+    expect(page.locator(".lost code").first).to_have_text("/sport")
+    page.get_by_role("link", name="the word “sport”").click()
+    expect(page).to_have_url(f"{seen._base}/f/{SAE}/{list(tiny.concepts).index('sport')}")
+    page = seen.open("/f/0/12")
+    expect(page.locator(".related a").first).to_have_attribute("href", f"/f/{SAE}/12")
+    page = seen.open(f"/f/{SAE}/999")
+    expect(page.locator(".lost")).to_contain_text("999")
+    page.get_by_label("Find what you meant").fill("sport")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(f"{seen._base}/search?q=sport")
 
 
 def test_a_server_that_is_gone_is_said(browser, tmp_path):

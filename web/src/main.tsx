@@ -8,6 +8,7 @@ import { Frame } from "./parts/Frame";
 import { FeaturePage } from "./pages/Feature";
 import { FeaturesPage } from "./pages/Features";
 import { ListsPage } from "./pages/Lists";
+import { LostPage } from "./pages/Lost";
 import { ReadPage } from "./pages/Read";
 import { RunsPage } from "./pages/Runs";
 import { SaesPage } from "./pages/Saes";
@@ -43,7 +44,7 @@ function Page() {
     case "/compare": return <ComparePage />;
     case "/saes": return <SaesPage />;
     case "/runs": return <RunsPage />;
-    default: return <Empty>Nothing is at this address. <a href="/">Begin with a text</a>, or <a href="/features">look at features</a>.</Empty>;
+    default: return <LostPage />;
   }
 }
 

@@ -17,7 +17,7 @@ MAX_RUNS, MAX_FOLDERS, MAX_POINTS, MAX_EVENTS = 200, 5000, 200, 50
 """The most runs listed, folders looked into, points of a curve and events shown."""
 SILENT = 900.0
 """Seconds without a sign of life after which a run that never said it ended is not called running."""
-_MARKS = ("run.json", "manifest.json")
+_MARKS = ("run.json", "manifest.json", "spool.json")
 _MAX_MANIFEST = 64 << 20
 
 
@@ -69,7 +69,7 @@ def _row(folder: Path) -> RunRow:
             from hooke.train.run_log import History
 
             return _train_row(folder, History.read(folder))
-        return _harvest_row(folder)
+        return _atlas_row(folder) if (folder / "spool.json").is_file() else _harvest_row(folder)
     except (HookeError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         return RunRow(str(folder), "unreadable", "cannot be read", "", None, None, None, None, _changed(folder), str(error)[:300])
 
@@ -86,11 +86,25 @@ def _train_row(folder: Path, history: "History") -> RunRow:
     return RunRow(str(folder), "train", state, str(history.run.get("model", "")), done, planned, rate, left, changed, detail)
 
 
-def _harvest_row(folder: Path) -> RunRow:
-    path = folder / "manifest.json"
+def _manifest(path: Path) -> dict[str, Any]:
     if path.stat().st_size > _MAX_MANIFEST:
         raise ValueError("its manifest is too large to be one")
-    told = json.loads(path.read_bytes())
+    return json.loads(path.read_bytes())
+
+
+def _atlas_row(folder: Path) -> RunRow:
+    """An atlas that is being built, from what it keeps until it is there."""
+    told = _manifest(folder / "spool.json")
+    asked, saes = told["settings"]["settings"], list(told["settings"]["widths"])
+    done, changed = float(sum(int(chunk["tokens"]) for chunk in told["chunks"])), _changed(folder)
+    state = "running" if time.time() - changed <= SILENT else "silent"
+    doing = "all is read, features are being described" if told["complete"] is True else "reading"
+    detail = f"{doing}, {len(saes)} SAE{'s' * (len(saes) != 1)}; stopped, the same command goes on from here"
+    return RunRow(str(folder), "atlas", state, str(asked["model"]), done, float(asked["tokens"]), None, None, changed, detail)
+
+
+def _harvest_row(folder: Path) -> RunRow:
+    told = _manifest(folder / "manifest.json")
     facts = told["facts"]
     done = float(sum(int(shard["tokens"]) for shard in told["shards"]))
     state = "finished" if told.get("complete") is True else "partial"

@@ -254,7 +254,7 @@ class RunRow:
     path: str
     """The folder."""
     kind: str
-    """``train``, ``harvest`` or ``unreadable``."""
+    """``train``, ``harvest``, ``atlas`` or ``unreadable``."""
     state: str
     """``running``, ``silent`` (no sign of life for long), ``finished``, ``stopped``, ``not started``, ``partial`` or what is wrong."""
     model: str

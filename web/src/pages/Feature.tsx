@@ -11,6 +11,7 @@ import { Label } from "../parts/Text";
 import { TryIt } from "../parts/TryIt";
 import { Writes } from "../parts/Writes";
 import { Yours } from "../parts/Yours";
+import { LostPage } from "./Lost";
 import { random } from "../state/keys";
 import { useLoaded } from "../state/load";
 import { params } from "../state/router";
@@ -22,13 +23,14 @@ export function FeaturePage({ name }: { name: string }) {
 }
 
 function One({ name }: { name: string }) {
-  const { value: head, error, again } = useLoaded(name, (signal) => api.feature(name, signal));
+  const { value: head, error, status, again } = useLoaded(name, (signal) => api.feature(name, signal));
   const [marker, mark] = useState<number | null>(null);
   useEffect(() => mark(null), [name]);
   useEffect(() => {
     document.title = `${clean(head?.title) || name} · Hooke`;
     return () => { document.title = "Hooke"; };
   }, [head]);
+  if (status === 404) return <LostPage why={error!} />;
   if (error) return <Failed error={error} again={again} />;
   if (!head) return <Empty>Opening {name}…</Empty>;
   const made = params.value.get("made");

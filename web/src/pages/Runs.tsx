@@ -1,4 +1,4 @@
-// Runs: training and harvests as their folders tell them. Nothing here can change them.
+// Runs: training, harvests and atlases being built, as their folders tell them. Nothing here can change them.
 import { useEffect, useState } from "preact/hooks";
 import { api } from "../api/client";
 import type { Curve, RunRow } from "../api/types";
@@ -8,7 +8,7 @@ import { go, params, withParams } from "../state/router";
 import { ago, clean, number, percent, seconds } from "../state/words";
 
 const EVERY = 3000;
-const KINDS: Record<string, string> = { train: "training" };
+const KINDS: Record<string, string> = { train: "training", atlas: "atlas being built" };
 
 export function RunsPage() {
   const { value, error, again } = useLoaded("runs", () => api.runs());
@@ -21,7 +21,7 @@ export function RunsPage() {
   return (
     <div class="runs">
       <h1>Runs</h1>
-      <p class="lede">Training and harvests, read from their folders{value ? <> in {value.folders.map((folder, i) => <>{i ? ", " : ""}<code key={folder}>{folder}</code></>)}</> : ""}. This page looks on; it changes nothing.</p>
+      <p class="lede">Training, harvests and atlases being built, read from their folders{value ? <> in {value.folders.map((folder, i) => <>{i ? ", " : ""}<code key={folder}>{folder}</code></>)}</> : ""}. This page looks on; it changes nothing.</p>
       {value && !value.runs.length && <Empty>No run is in these folders. Another place: <code>hooke serve --runs FOLDER</code>. Begin one: <code>hooke train --help</code></Empty>}
       <ul class="cards">{value?.runs.map((run) => <Run key={run.path} run={run} open={open === run.path} />)}</ul>
     </div>

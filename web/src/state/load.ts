@@ -5,19 +5,21 @@ import type { Problem } from "../api/client";
 export interface Loaded<T> {
   value: T | null;
   error: string | null;
+  /** HTTP status of the error; 0 where there is none, or no answer. */
+  status: number;
   again: () => void;
 }
 
 /** What `fetch` gives, asked again whenever `key` changes; the old value stays until the new one is there. */
 export function useLoaded<T>(key: string, fetch: (signal: AbortSignal) => Promise<T>, delay = 0): Loaded<T> {
-  const [state, set] = useState<{ key: string; value: T | null; error: string | null }>({ key, value: null, error: null });
+  const [state, set] = useState<{ key: string; value: T | null; error: string | null; status: number }>({ key, value: null, error: null, status: 0 });
   const [round, turn] = useState(0);
   useEffect(() => {
     const stop = new AbortController();
     const timer = setTimeout(() => {
       fetch(stop.signal).then(
-        (value) => !stop.signal.aborted && set({ key, value, error: null }),
-        (error: Problem) => !stop.signal.aborted && set({ key, value: null, error: error.message }),
+        (value) => !stop.signal.aborted && set({ key, value, error: null, status: 0 }),
+        (error: Problem) => !stop.signal.aborted && set({ key, value: null, error: error.message, status: error.status ?? 0 }),
       );
     }, delay);
     return () => {
@@ -25,5 +27,5 @@ export function useLoaded<T>(key: string, fetch: (signal: AbortSignal) => Promis
       stop.abort();
     };
   }, [key, round]);
-  return { value: state.value, error: state.error, again: () => turn(round + 1) };
+  return { value: state.value, error: state.error, status: state.status, again: () => turn(round + 1) };
 }
