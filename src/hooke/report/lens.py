@@ -7,13 +7,14 @@ from importlib.resources import files
 from rich.console import Console
 from rich.text import Text
 
+from hooke.explain.rules.phrasing import shortened
 from hooke.lens import FeatureAt, LayerReading, Lens, SaeReading
 from hooke.report.document import document, masthead
 from hooke.report.tables import table
 from hooke.text.marks import marked, stripped
 from hooke.text.markup import Markup, tag
 
-_COLUMNS, _WORD, _TITLE = 7, 12, 40
+_COLUMNS, _WORD = 7, 12
 # Nats to the end from which on a cell takes the next stronger tint.
 _STEPS = (4.0, 2.0, 1.0, 0.5, 0.25)
 _TINTS = ("dim", "", "black on #fbecd8", "black on #f2c787", "black on #ecb359", "black on #e69f00")
@@ -118,9 +119,9 @@ def _some(layers: Sequence[LayerReading]) -> list[LayerReading]:
     return [layers[round(i * (len(layers) - 1) / max(1, count - 1))] for i in range(count)]
 
 
-def _short(text: str, most: int = _WORD) -> str:
+def _short(text: str) -> str:
     shown = marked(text).strip() or "·"
-    return shown if len(shown) <= most else shown[: most - 1] + "…"
+    return shown if len(shown) <= _WORD else shown[: _WORD - 1] + "…"
 
 
 def _called(one: FeatureAt | None, titles: Titles) -> str:
@@ -129,4 +130,4 @@ def _called(one: FeatureAt | None, titles: Titles) -> str:
 
 def _name(one: FeatureAt, titles: Titles) -> str:
     title = titles.get(one.feature)
-    return _short(stripped(title), _TITLE) if title else one.feature.rpartition("/")[2]
+    return shortened(stripped(title)) if title else one.feature.rpartition("/")[2]
