@@ -18,6 +18,7 @@ from hooke.atlas.store import piece_of
 from hooke.builder.background import Driven, Headlines, TopicEvidence, driven_by, heads, neutral_texts
 from hooke.builder.cache import Portions, read_codes, read_harvested
 from hooke.engine import in_processes
+from hooke.engine.cluster import Cluster
 from hooke.errors import BadConfig, LimitReached
 from hooke.evals.run import check
 from hooke.explain.rules.corpus_index import TokenIndex
@@ -112,6 +113,7 @@ def build_atlas(
     *,
     acts: Shards | None = None,
     progress: Report | None = None,
+    cluster: Cluster | None = None,
 ) -> Path:
     """Make the atlas of `saes` at `path` from text of `corpora`, or from what a harvest of that text has kept of it in `acts`.
 
@@ -119,9 +121,10 @@ def build_atlas(
     then those of the harvest, and text of its other corpora is left aside.
 
     What the model read is kept in `work_folder` until the atlas is there: stopped at any moment and called again with the same arguments,
-    it goes on and comes to the same content. An atlas that was at `path` stays until the new one takes its place. Raises `BadConfig` for
-    a work folder of other settings, `ShapeMismatch` for an SAE of another model, `LimitReached` where the disk has no room, `Missing`
-    where subjects are asked for and no sentence encoder is installed.
+    it goes on and comes to the same content. With `cluster` its workers read. An atlas
+    that was at `path` stays until the new one takes its place. Raises `BadConfig` for a work folder of other settings, `ShapeMismatch` for
+    an SAE of another model, `LimitReached` where the disk has no room, `Missing` where subjects are asked for and no sentence encoder is
+    installed.
     """
     path, report = Path(path), progress or (lambda *_: None)
     _check(model, saes, corpora, settings, acts)
@@ -139,10 +142,14 @@ def build_atlas(
                 _check_room(folder, cache_bytes(saes, settings.tokens - cache.tokens))
                 report("Reading", cache.tokens, settings.tokens)
                 texts = windows(corpora, model.tokenizer, length=settings.context, seed=settings.seed, epochs=settings.epochs)
+
+                def told(done: int) -> None:
+                    report("Reading", done, settings.tokens)
+
                 if acts is None:
-                    read_codes(model, saes, texts, cache, portions, lambda done: report("Reading", done, settings.tokens))
+                    read_codes(model, saes, texts, cache, portions, told, cluster)
                 else:
-                    read_harvested(acts, saes, cache, settings.tokens, lambda done: report("Reading", done, settings.tokens))
+                    read_harvested(acts, saes, cache, settings.tokens, told)
             _hand_back_memory()
             weights = {corpus.name: corpus.weight for corpus in corpora}
             facts = {"model": model.name, "tokens": cache.tokens, "left_out": cache.left_out, "asked": asked, "corpora": weights}

@@ -4,16 +4,20 @@ goes on where it was stopped."""
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from hooke.codes import Codes
+from hooke.engine.cluster import Cluster, Unit
 from hooke.features.cache import ActivationCache, Chunk
 from hooke.harvest import harvest
 from hooke.metrics import VarianceSum, concat_sites
 from hooke.model import Model
+from hooke.model.recipe import Recipe
 from hooke.sae import Sae
 from hooke.sae.facts import sites_of
 from hooke.shards import Shards
@@ -38,23 +42,56 @@ class Portions:
     """Tokens of a forward pass."""
 
 
+@dataclass(frozen=True)
+class _Reading:
+    """What reading any chunk takes."""
+
+    model: Model
+    saes: Sequence[Sae]
+    corpora: Sequence[str]
+    batch_tokens: int
+
+
+def _opened(recipe: Recipe, saes: Sequence[Sae], *how: Any) -> _Reading:
+    return _Reading(recipe.load(), [sae.to(recipe.device) for sae in saes], *how)
+
+
 def read_codes(
-    model: Model, saes: Sequence[Sae], windows: Iterable[Window], cache: ActivationCache, portions: Portions, report: Callable[[int], None]
+    model: Model,
+    saes: Sequence[Sae],
+    windows: Iterable[Window],
+    cache: ActivationCache,
+    portions: Portions,
+    report: Callable[[int], None],
+    cluster: Cluster | None = None,
 ) -> None:
     """Read `windows` until there are enough tokens or no more text, chunk by chunk, from where the cache ends.
 
     `report` hears how many tokens were read. Chunks are cut where the text says, not where batches end, so the rows are the same for any
-    `batch_tokens`.
+    `batch_tokens`. With `cluster` its workers read, each a chunk at a time with a model of its own.
     """
     if cache.complete:
         return
     special = model.tokenizer.special
     numbered = ((window, sum(token not in special for token in window.ids)) for window in windows)
     counted = ((window, count) for window, count in numbered if count)
-    for group in _groups(itertools.islice(counted, cache.windows, None), portions, cache.tokens):
-        cache.add(_chunk(model, saes, group, cache.corpora, portions, lambda n, before=cache.tokens: report(before + n)))
+    groups = _groups(itertools.islice(counted, cache.windows, None), portions, cache.tokens)
+    if cluster is None:
+        reading = _Reading(model, saes, cache.corpora, portions.batch_tokens)
+        chunks = (_chunk(reading, group, lambda n: report(cache.tokens + n)) for group in groups)
+    else:
+        opened = partial(_opened, Recipe.of(model, cluster.device), [sae.to("cpu") for sae in saes], cache.corpora, portions.batch_tokens)
+        chunks = cluster.in_order(_chunk, opened, _units(groups, cache.windows))
+    for chunk in chunks:
+        cache.add(chunk)
         report(cache.tokens)
     cache.finish()
+
+
+def _units(groups: Iterator[list[Window]], first: int) -> Iterator[Unit[list[Window]]]:
+    for group in groups:
+        yield Unit(f"windows from {first}", group)
+        first += len(group)
 
 
 def _groups(counted: Iterator[tuple[Window, int]], portions: Portions, tokens: int) -> Iterator[list[Window]]:
@@ -73,15 +110,14 @@ def _groups(counted: Iterator[tuple[Window, int]], portions: Portions, tokens: i
         yield group
 
 
-def _chunk(
-    model: Model, saes: Sequence[Sae], group: list[Window], names: Sequence[str], portions: Portions, report: Callable[[int], None]
-) -> Chunk:
+def _chunk(reading: _Reading, group: list[Window], report: Callable[[int], None] = lambda tokens: None) -> Chunk:
+    model, saes, names = reading.model, reading.saes, reading.corpora
     place = {id(window): number for number, window in enumerate(group)}
     window, ids, n, sinks, special = [], [], 0, 0, 0
     codes: dict[str, list[Codes]] = {sae.name: [] for sae in saes}
     sums = {sae.name: VarianceSum() for sae in saes}
     sites = sites_of(sae.facts for sae in saes)
-    for part in harvest(model, group, sites, batch_tokens=portions.batch_tokens, drop_sinks=False):
+    for part in harvest(model, group, sites, batch_tokens=reading.batch_tokens, drop_sinks=False):
         owner = np.array([place[id(own)] for own in part.windows])[part.window.numpy()]
         measured = torch.from_numpy(np.flatnonzero((owner % _MEASURED == 0) & ~part.sink.numpy())).to(part.acts[sites[0]].device)
         window.append(owner)

@@ -38,6 +38,7 @@ _COMMANDS = {
     "monitor": "Raise an alarm on texts of one kind, at a rate of false alarms that was set beforehand.",
     "notes": "List your notes, stars and labels, or carry them to another machine.",
     "open": "Open a feature in the page of the running `hooke serve`.",
+    "plan": "Say what a harvest or the training of SAEs would take on given machines: hours, money, memory, disk, and what is short.",
     "pull": "Fetch SAEs, to use them later without a network.",
     "saes": "List the SAEs at hand, and published ones that can be fetched.",
     "sample": "Write text sampled from a model itself, to train on or to look at.",

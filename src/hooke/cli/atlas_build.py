@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from hooke.cli.engines import HERE, Engine
 from hooke.cli.named import named
 from hooke.cli.output import console_for, print_line, say
 from hooke.cli.progress import ProgressBar
@@ -46,17 +47,15 @@ def build(
     workers: Annotated[int, WORKERS, Parameter(help="Threads, or processes for the labels; 0: one a core.")] = 0,
     dtype: Annotated[str, Parameter(help="The model's number format: auto (what is fast here), bfloat16 or float32.")] = "auto",
     device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
+    where: Engine = HERE,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
 ) -> None:
     """Make the atlas of some SAEs: read text once, and find out what makes each feature fire. Stopped, the same command goes on."""
-    if not sae:
-        raise BadConfig("no SAE to make an atlas of. Name some (see `hooke saes`): hooke atlas build 12 --corpus FILE")
-    if not corpus:
-        raise BadConfig("no text to read. Give --corpus FILE, JSON Lines with a 'text' (.zst too); several are mixed, FILE=WEIGHT.")
+    _check(sae, corpus, acts, where)
     began = time.perf_counter()
     console = console_for(stderr=True)
     with console.status("Loading") as status:
-        found = named(sae)
+        home, found = where.home(device, dtype), named(sae)
         from hooke.builder import AtlasSettings, build_atlas, cache_bytes
         from hooke.evals.run import check
         from hooke.files import check_writable
@@ -68,18 +67,18 @@ def build(
 
         corpora = parse_corpora(corpus, field=field)
         harvested = Shards.open(acts) if acts else None
-        saes = [one.open().to(device) for one in found]
+        saes = [one.open().to(home["device"]) for one in found]
         path = _place(out, saes)
         check_writable(path)
-        loaded = Model.load(model or saes[0].facts.model, dtype=dtype, device=device, progress=lambda text: say(console, status, text))
+        loaded = Model.load(model or saes[0].facts.model, **home, progress=lambda text: say(console, status, text))
         check(loaded, saes)
         for doubt in strangers(loaded, saes):
             console.print(f"note: {doubt}", highlight=False, markup=False, soft_wrap=True)
         length = context or _context(saes, loaded)
     _announce(console, path, saes, tokens, cache_bytes(saes, tokens))
     settings = AtlasSettings(tokens, length, seed, examples=examples, subjects=subjects, batch_tokens=batch_tokens, workers=workers)
-    with ProgressBar(console) as bar:
-        build_atlas(loaded, saes, corpora, path, settings, acts=harvested, progress=partial(_move, bar))
+    with where.joined(device) as cluster, ProgressBar(console) as bar:
+        build_atlas(loaded, saes, corpora, path, settings, acts=harvested, progress=partial(_move, bar), cluster=cluster)
     if out is None:
         _register(console, path, {one.name: digest(one) for one in saes})
     _summarize(path, tokens, time.perf_counter() - began, as_json=json)
@@ -89,6 +88,15 @@ def _move(bar: ProgressBar, stage: str, done: int, total: int) -> None:
     if stage != bar.stage:
         bar.begin(total, "tokens" if stage == "Reading" else "features", stage=stage)
     bar.move(done)
+
+
+def _check(sae: "Sequence[str]", corpus: "Sequence[str]", acts: str | None, where: Engine) -> None:
+    if not sae:
+        raise BadConfig("no SAE to make an atlas of. Name some (see `hooke saes`): hooke atlas build 12 --corpus FILE")
+    if not corpus:
+        raise BadConfig("no text to read. Give --corpus FILE, JSON Lines with a 'text' (.zst too); several are mixed, FILE=WEIGHT.")
+    if acts and where.engine != "here":
+        raise BadConfig("--acts was read before, and --engine is for reading: give one of the two.")
 
 
 def _place(out: Path | None, saes: "Sequence[Sae]") -> Path:

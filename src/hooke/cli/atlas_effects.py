@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from hooke.cli.engines import HERE, Engine
 from hooke.cli.named import named
 from hooke.cli.output import console_for, print_line, say, talk
 from hooke.cli.stopping import stoppable
@@ -33,6 +34,9 @@ def effects(
     atlas: Annotated[Path | None, Parameter(help="An atlas file, to be replaced; by default the one at hand that knows the SAE.")] = None,
     out: Annotated[Path | None, Parameter(help="Write the atlas here instead.")] = None,
     model: Annotated[str | None, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = None,
+    dtype: Annotated[str, Parameter(help="The model's number format: auto (what is fast here), bfloat16 or float32.")] = "auto",
+    device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
+    where: Engine = HERE,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
 ) -> None:
     """Measure what every feature of an SAE does to what a model expects, beside random steps as long. Stopped, the same command goes on."""
@@ -50,11 +54,12 @@ def effects(
         from hooke.files import check_writable, data_dir
         from hooke.model import Model
 
+        home = where.home(device, dtype)
         settings = EffectSettings(tuple(dict.fromkeys(dose)), contexts, controls=controls)
         check_writable(target)
         own, *others = [one.open() for one in found]
         known.check(own)
-        loaded = Model.load(model or own.facts.model, progress=lambda text: say(console, status, text))
+        loaded = Model.load(model or own.facts.model, **home, progress=lambda text: say(console, status, text))
         run, told = EffectRun(loaded, own, known.table(name).max, settings, *others), 0.0
 
         def progress(done: int, total: int) -> None:
@@ -64,8 +69,12 @@ def effects(
                 say(console, status, f"Measuring: {done:,} of {total:,} steps, {told - began:,.0f} s")
 
         folder = data_dir() / "effects" / str(run.about["sae"])[:16]
-        with EffectLog(folder, run.about) as log, stoppable(lambda: talk("Stopping; the same command goes on.")) as stop:
-            complete = run.run(log, progress=progress, stop=lambda: bool(stop))
+        with (
+            where.joined(device) as cluster,
+            EffectLog(folder, run.about) as log,
+            stoppable(lambda: talk("Stopping; the same command goes on.")) as stop,
+        ):
+            complete = run.run(log, progress=progress, stop=lambda: bool(stop), cluster=cluster)
             _write(known, target, name, loaded, run, log)
     if atlas is None and out is None:
         _register(target)

@@ -46,7 +46,8 @@ hooke feature 12/17 --star --note 'fires in headlines on rates'""",
     "finetune": """
 hooke finetune 12 --corpus news.jsonl.zst --tokens 2M --out tuned.safetensors""",
     "harvest": """
-hooke harvest --corpus news.jsonl.zst --site resid_post.12 --tokens 2M --out acts""",
+hooke harvest --corpus news.jsonl.zst --site resid_post.12 --tokens 2M --out acts
+hooke harvest --corpus news.jsonl.zst --site resid_post.12 --tokens 2M --out acts --engine ray""",
     "inspect": """
 hooke inspect 12
 hooke inspect org/repo/layer_20 --json""",
@@ -63,6 +64,9 @@ hooke notes
 hooke notes --export notes.json""",
     "open": """
 hooke open 12/17""",
+    "plan": """
+hooke plan --site resid_post.12 --tokens 20M --d-sae 4k --d-sae 16k
+hooke plan --model google/gemma-2-2b --site resid_post.12 --tokens 1B --tflops 400 --devices 8""",
     "pull": """
 hooke pull gemma-scope-2b-pt-res/layer_20/width_16k/canonical
 hooke pull org/repo/layer_20 --revision main""",

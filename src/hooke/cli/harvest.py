@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from hooke.cli.engines import HERE, Engine
 from hooke.cli.output import console_for, print_line, say
 from hooke.cli.progress import ProgressBar
 from hooke.cli.stopping import stoppable
@@ -42,6 +43,9 @@ def harvest(
     held_out: Annotated[bool, Parameter(negative="", help="Read the documents that are kept from training, not the others.")] = False,
     shard_tokens: Annotated[int, TOKENS, Parameter(help="Tokens in a shard; one shard is held in memory.")] = 1 << 16,
     batch_tokens: Annotated[int, BATCH, Parameter(help="Tokens per forward pass.")] = 4096,
+    dtype: Annotated[str, Parameter(help="The model's number format: auto (what is fast here), bfloat16 or float32.")] = "auto",
+    device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
+    where: Engine = HERE,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
 ) -> None:
     """Write a model's activations over texts to disk, to train on later."""
@@ -50,20 +54,25 @@ def harvest(
     corpora = parse_corpora(corpus, field=field)
     console = console_for(stderr=True)
     with console.status("Loading") as status:
+        home = where.home(device, dtype)
         from hooke.harvest.saving import HarvestConfig, facts_of, save
         from hooke.model import Model
         from hooke.names import Site
 
         config = HarvestConfig(tokens, context, pack, seed, epochs, held_out, shard_tokens=shard_tokens, batch_tokens=batch_tokens)
         sites = list(dict.fromkeys(map(Site.parse, site)))
-        loaded = Model.load(model, progress=lambda text: say(console, status, text))
+        loaded = Model.load(model, **home, progress=lambda text: say(console, status, text))
         facts, there = facts_of(loaded, corpora, sites, config), _there(out)
         if there is None or not there.complete:
-            say(console, status, "Measuring how fast this machine reads")
-            _announce(console, out, facts, there, _rate(loaded, sites, config))
+            rate = None
+            if where.engine == "here":
+                say(console, status, "Measuring how fast this machine reads")
+                rate = reading_rate(loaded, sites, config)
+            _announce(console, out, facts, there, rate)
     began, before = time.perf_counter(), there.tokens if there else 0
     bar = ProgressBar(console).begin(tokens, "tokens")
-    _write(bar, out, save(loaded, corpora, sites, out, config, bar.move))
+    with where.joined(device) as cluster:
+        _write(bar, out, save(loaded, corpora, sites, out, config, bar.move, cluster=cluster))
     _summarize(out, before, time.perf_counter() - began, as_json=json)
 
 
@@ -75,7 +84,7 @@ def _there(out: str) -> "Shards | None":
     return None
 
 
-def _rate(model: "Model", sites: "list[Site]", config: "HarvestConfig") -> float:
+def reading_rate(model: "Model", sites: "list[Site]", config: "HarvestConfig") -> float:
     """Tokens per second of a short pass over random tokens: for the estimate only."""
     from hooke.harvest import harvest as read
     from hooke.text.corpus import Window
@@ -92,7 +101,7 @@ def _rate(model: "Model", sites: "list[Site]", config: "HarvestConfig") -> float
     return length * count / wall
 
 
-def _announce(console: "Console", out: str, facts: "ShardFacts", there: "Shards | None", rate: float) -> None:
+def _announce(console: "Console", out: str, facts: "ShardFacts", there: "Shards | None", rate: float | None) -> None:
     from hooke.shards.manifest import token_bytes
 
     done, shards = there.tokens if there else 0, -(-facts.tokens // facts.shard_tokens)
@@ -100,7 +109,7 @@ def _announce(console: "Console", out: str, facts: "ShardFacts", there: "Shards 
         f"{facts.tokens:,} tokens at {', '.join(facts.sites)} of {facts.model}: {byte_size(token_bytes(facts) * facts.tokens)} in "
         f"{shards:,} {'shard' if shards == 1 else 'shards'} at {out}"
         + (f"; {done:,} tokens are there already" if done else "")
-        + f". At {rate:,.0f} tokens/s that takes {duration((facts.tokens - done) / rate)}.",
+        + (f". At {rate:,.0f} tokens/s that takes {duration((facts.tokens - done) / rate)}." if rate else "."),
         highlight=False,
         soft_wrap=True,
     )

@@ -14,7 +14,7 @@ import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -25,10 +25,12 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hooke.atlas.records import DoseEffect, Effect, Estimate, Moved
+from hooke.engine.cluster import Cluster, Unit
 from hooke.errors import BadConfig, BadFile
 from hooke.files import parse_json, sole_writer, write_error
 from hooke.model import Model
 from hooke.model.last import LastToken
+from hooke.model.recipe import Recipe
 from hooke.sae import Sae, digest
 
 SHOWN = 6
@@ -83,8 +85,6 @@ class Meter:
         self._contexts, self._head = contexts, model.head
         self.count = len(contexts.ids)
         """How many contexts there are."""
-        self.at_once = max(1, _ROWS // self.count)
-        """Steps that are best measured together."""
         self._log_p = torch.cat([log_p for _, log_p in model.head.log_probs(contexts.hidden)])
         self._p = self._log_p.exp()
         self._entropy = [float(torch.dot(p, log_p)) for p, log_p in zip(self._p, self._log_p, strict=True)]
@@ -97,6 +97,7 @@ class Meter:
     @torch.no_grad()
     def measure(self, steps: Float[Tensor, "row d_site"]) -> Iterator[Measured]:
         """What each of `steps` does."""
+        steps = steps.to(self._contexts.acts.device)
         hidden, tally = self._contexts.hidden_with(steps).flatten(0, 1), _Tally(self._log_p, self._p, self._entropy)
         for rows, log_q in self._head.log_probs(hidden):
             for row, own in zip(range(rows.start, rows.stop), log_q, strict=True):
@@ -110,9 +111,12 @@ def neutral_contexts(model: Model, sae: Sae, settings: EffectSettings) -> LastTo
     """The beginnings of neutral sentences, read, at the site that `sae` writes. Raises `BadConfig` where that is more than one."""
     if len(sae.facts.output_sites) > 1:
         raise BadConfig(f"{sae.name} writes several sites; only effects of features that write one can be measured.")
+    return LastToken.read(model, torch.tensor(_neutral_ids(model, settings)), next(iter(sae.facts.output_sites)))
+
+
+def _neutral_ids(model: Model, settings: EffectSettings) -> list[list[int]]:
     ids = [own for own in model.tokenizer.encode(_sentences()) if len(own) > settings.length][: settings.contexts]
-    site = next(iter(sae.facts.output_sites))
-    return LastToken.read(model, torch.tensor([own[: settings.length + 1] for own in ids]), site)
+    return [own[: settings.length + 1] for own in ids]
 
 
 class _Tally:
@@ -244,6 +248,10 @@ class EffectLog:
             raise write_error(error, self._path) from error
 
 
+_Step = tuple[dict[str, Any], Tensor]
+"""What a line of the log says beside the measurement, and the step that is measured."""
+
+
 class EffectRun:
     """The effects of an SAE's features being measured, as far as a log has them."""
 
@@ -284,7 +292,7 @@ class EffectRun:
             out["frozen"] = torch.nn.functional.normalize(some, dim=1)
         return out
 
-    def _work(self, log: EffectLog) -> list[tuple[dict[str, Any], Tensor]]:
+    def _work(self, log: EffectLog) -> list[_Step]:
         """What is left to measure, the controls first: what a line says beside the measurement, and the step."""
         done = {(row.get("control"), row.get("number"), row.get("feature"), row.get("at")) for row in log.rows}
         work = [
@@ -301,20 +309,38 @@ class EffectRun:
         ]
         return [(key, step) for key, step in work if (key.get("control"), key.get("number"), key.get("feature"), key["at"]) not in done]
 
-    def run(self, log: EffectLog, *, progress: Callable[[int, int], None], stop: Callable[[], bool] = lambda: False) -> bool:
-        """Measure what is not in `log` yet; whether all of it is there now, which it is not where `stop` asked to end before."""
+    def run(
+        self,
+        log: EffectLog,
+        *,
+        progress: Callable[[int, int], None],
+        stop: Callable[[], bool] = lambda: False,
+        cluster: Cluster | None = None,
+    ) -> bool:
+        """Measure what is not in `log` yet; whether all of it is there now, which it is not where `stop` asked to end before.
+
+        With `cluster` its workers measure, each with a model of its own, and this process keeps the log.
+        """
         if not self._live:
             raise BadConfig(f"no feature of {self._sae.name} ever fired in its atlas' text, so that none has a dose.")
         work = self._work(log)
         total = len(log.rows) + len(work)
-        meter = Meter.neutral(self._model, self._sae, self._settings) if work else None
         progress(len(log.rows), total)
-        while work and meter and not stop():
-            some, work = work[: meter.at_once], work[meter.at_once :]
-            found = meter.measure(torch.stack([step for _, step in some]).to(self._model.device))
-            log.add([key | _row(own, whole="feature" in key) for (key, _), own in zip(some, found, strict=True)])
+        for rows in self._lines(work, len(log.rows), cluster) if work and not stop() else ():
+            log.add(rows)
             progress(len(log.rows), total)
-        return not work
+            if stop():
+                break
+        return len(log.rows) == total
+
+    def _lines(self, work: list[_Step], done: int, cluster: Cluster | None) -> Iterator[list[dict[str, Any]]]:
+        """What the log is to say of `work`, some at a time, in order; `done` lines are there already."""
+        most = max(1, _ROWS // len(_neutral_ids(self._model, self._settings)))
+        some = [work[at : at + most] for at in range(0, len(work), most)]
+        if cluster is None:
+            return map(partial(_measure, Meter.neutral(self._model, self._sae, self._settings)), some)
+        opened = partial(_opened, Recipe.of(self._model, cluster.device), self._sae, self._settings)
+        return cluster.in_order(_measure, opened, (Unit(f"steps from {done + at * most}", steps) for at, steps in enumerate(some)))
 
     def effects(self, log: EffectLog) -> dict[int, Effect]:
         """By feature, what `log` knows of it, ranked among the controls; empty until all controls were measured."""
@@ -333,6 +359,15 @@ class EffectRun:
             return None
         kl, gain = (np.array([[rows[i, at][key]["mean"] for at in range(_NORMS)] for i in range(count)]) for key in ("kl", "gain"))
         return Controls(self._norms, kl, gain)
+
+
+def _opened(recipe: Recipe, sae: Sae, settings: EffectSettings) -> Meter:
+    return Meter.neutral(recipe.load(), sae, settings)
+
+
+def _measure(meter: Meter, steps: list[_Step]) -> list[dict[str, Any]]:
+    found = meter.measure(torch.stack([step for _, step in steps]))
+    return [key | _row(own, whole="feature" in key) for (key, _), own in zip(steps, found, strict=True)]
 
 
 def _row(found: Measured, *, whole: bool) -> dict[str, Any]:

@@ -68,11 +68,12 @@ def harvest(
     `skip` batches are passed over without running the model; those after them are what they would have been.
     Raises `HookeError` naming the site and document where an activation is not finite.
     """
-    for chosen in itertools.islice(_batches(windows, batch_tokens), skip, None):
-        yield _read(model, chosen, sites, drop_sinks)
+    for chosen in itertools.islice(batches(windows, batch_tokens), skip, None):
+        yield read(model, chosen, sites, drop_sinks)
 
 
-def _read(model: Model, chosen: list[Window], sites: Sequence[Site], drop_sinks: bool) -> Harvested:
+def read(model: Model, chosen: list[Window], sites: Sequence[Site], drop_sinks: bool) -> Harvested:
+    """What `harvest` gives for one batch."""
     # A function of its own, so that no suspended generator keeps the model's tensors alive beside the rows that were taken from them.
     ids, wanted = model.padded([window.ids for window in chosen])
     acts = model.capture(ids, sites)
@@ -106,8 +107,8 @@ def not_finite(model: Model, site: Site, where: str) -> HookeError:
     return HookeError(f"{said} Use bfloat16 or float32.")
 
 
-def _batches(windows: Iterable[Window], tokens: int) -> Iterator[list[Window]]:
-    """The windows of each forward pass. Lengths are sorted within a group only, so that a corpus of any size can be read."""
+def batches(windows: Iterable[Window], tokens: int) -> Iterator[list[Window]]:
+    """The windows of each forward pass of `harvest`. Lengths are sorted within a group only, so that a corpus of any size can be read."""
     for group in _groups(windows, 8 * tokens):
         for batch in length_batches([len(window.ids) for window in group], tokens):
             yield [group[i] for i in batch]

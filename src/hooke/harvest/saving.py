@@ -1,21 +1,25 @@
 """Saving: a harvest written as shards, one after the other, that goes on where it was stopped and gives the same bytes."""
 
+import itertools
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from hooke.engine.cluster import Cluster, Unit
 from hooke.errors import BadConfig, LimitReached
-from hooke.harvest import Harvested, harvest
+from hooke.harvest import batches, read
 from hooke.harvest.buffer import Buffer, Part
 from hooke.model import Model
+from hooke.model.recipe import Recipe
 from hooke.names import Site
 from hooke.shards import Shard, ShardFacts
 from hooke.shards.manifest import acts_column
 from hooke.shards.writer import ShardWriter, writing
-from hooke.text.corpus import Corpus, windows
+from hooke.text.corpus import Corpus, Window, windows
 from hooke.text.sources import files_of
 
 
@@ -94,17 +98,29 @@ def save(
     out: Path | str,
     config: HarvestConfig,
     report: Callable[[int], None] = lambda tokens: None,
+    *,
+    cluster: Cluster | None = None,
 ) -> Generator[Shard, None, None]:
     """Write activations at `sites` to `out`, a folder or an `fsspec` address; gives each shard once it is safe.
 
     What is there already is not made again: stopped at any moment and started with the same settings, the same bytes come out. `report`
-    hears the number of tokens that are written or waiting to be. Raises `LimitReached` if the corpora end before `config.tokens`, which
-    leaves all that they gave in complete shards, and whatever `writing` and `harvest` raise.
+    hears the number of tokens that are written or waiting to be. With `cluster` its workers read, each with a model of its own, and this
+    process writes: the same bytes. Raises `LimitReached` if the corpora end before `config.tokens`, which leaves all that they gave in
+    complete shards, and whatever `writing`, `harvest` and the cluster raise.
     """
     facts = facts_of(model, corpora, sites, config)
     with writing(out, facts) as writer:
         if not writer.manifest.complete:
-            yield from _shards(model, corpora, sites, config, writer, report)
+            reading = _Reading(model, sites, [corpus.name for corpus in corpora], config.drop_sinks)
+            texts = _texts(model, corpora, config)
+            number = writer.manifest.part
+            chosen = itertools.islice(batches(texts, config.batch_tokens), number, None)
+            if cluster is None:
+                parts = (_part(reading, batch) for batch in chosen)
+            else:
+                units = (Unit(f"batch {at}", batch) for at, batch in enumerate(chosen, number))
+                parts = cluster.in_order(_part, partial(_opened, Recipe.of(model, cluster.device), *reading.how), units)
+            yield from _shards(parts, config, writer, report)
         if writer.tokens < config.tokens:
             raise LimitReached(
                 f"the corpora gave {writer.tokens:,} tokens of the {config.tokens:,} that were asked for"
@@ -113,16 +129,28 @@ def save(
             )
 
 
-def _shards(
-    model: Model,
-    corpora: Sequence[Corpus],
-    sites: Sequence[Site],
-    config: HarvestConfig,
-    writer: ShardWriter,
-    report: Callable[[int], None],
-) -> Generator[Shard, None, None]:
-    begin = (writer.manifest.part, writer.manifest.rows)
-    texts = windows(
+@dataclass(frozen=True)
+class _Reading:
+    """What reading any batch takes."""
+
+    model: Model
+    sites: Sequence[Site]
+    names: list[str]
+    """Names of the corpora."""
+    drop_sinks: bool
+
+    @property
+    def how(self) -> tuple[Sequence[Site], list[str], bool]:
+        """All but the model."""
+        return self.sites, self.names, self.drop_sinks
+
+
+def _opened(recipe: Recipe, *how: Any) -> _Reading:
+    return _Reading(recipe.load(), *how)
+
+
+def _texts(model: Model, corpora: Sequence[Corpus], config: HarvestConfig) -> Iterator[Window]:
+    return windows(
         corpora,
         model.tokenizer,
         length=config.context,
@@ -132,9 +160,22 @@ def _shards(
         epochs=config.epochs,
         pack=config.pack,
     )
-    found = harvest(model, texts, sites, batch_tokens=config.batch_tokens, drop_sinks=config.drop_sinks, skip=begin[0])
-    parts = _parts(found, [corpus.name for corpus in corpora], writer.tokens - begin[1], report)
-    buffer = Buffer(min(config.shard_tokens, config.tokens), parts, begin)
+
+
+def _part(reading: _Reading, batch: list[Window]) -> Part:
+    """The rows of one batch, as a shard has them."""
+    harvested = read(reading.model, batch, reading.sites, reading.drop_sinks)
+    corpus = torch.tensor([reading.names.index(window.corpus) for window in harvested.windows])[harvested.window]
+    columns = {acts_column(site): value.to("cpu", torch.bfloat16) for site, value in harvested.acts.items()}
+    columns |= {"ids": harvested.ids.int(), "doc": harvested.docs.int(), "pos": harvested.pos.int(), "corpus": corpus.to(torch.uint8)}
+    return Part(columns, reading.names, corpus, {"special": harvested.special, "sink": harvested.sinks})
+
+
+def _shards(
+    parts: Iterator[Part], config: HarvestConfig, writer: ShardWriter, report: Callable[[int], None]
+) -> Generator[Shard, None, None]:
+    begin = (writer.manifest.part, writer.manifest.rows)
+    buffer = Buffer(min(config.shard_tokens, config.tokens), _heard(parts, writer.tokens - begin[1], report), begin)
     while (missing := config.tokens - writer.tokens) and buffer.fill(missing):
         last = buffer.n == missing
         yield writer.write({str(name): value[: buffer.n] for name, value in buffer.columns.items()}, buffer, last)
@@ -142,11 +183,8 @@ def _shards(
         writer.finish()
 
 
-def _parts(found: Iterator[Harvested], names: list[str], tokens: int, report: Callable[[int], None]) -> Iterator[Part]:
-    for harvested in found:
-        tokens += len(harvested.ids)
+def _heard(parts: Iterator[Part], tokens: int, report: Callable[[int], None]) -> Iterator[Part]:
+    for part in parts:
+        tokens += len(part.corpus)
         report(tokens)
-        corpus = torch.tensor([names.index(window.corpus) for window in harvested.windows])[harvested.window]
-        columns = {acts_column(site): value.to(torch.bfloat16) for site, value in harvested.acts.items()}
-        columns |= {"ids": harvested.ids.int(), "doc": harvested.docs.int(), "pos": harvested.pos.int(), "corpus": corpus.to(torch.uint8)}
-        yield Part(columns, names, corpus, {"special": harvested.special, "sink": harvested.sinks})
+        yield part

@@ -38,6 +38,8 @@ _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torc
 class Model:
     """A causal language model to look into."""
 
+    ref: str | None = None
+    """What it was loaded by; None for one that was made of its parts."""
     _trunk: torch.nn.Module
     _loads: tuple[Path, torch.dtype]
 
@@ -133,12 +135,15 @@ class Model:
             raise unknown("model", ref, CARRIED, "A model is a name from this list, a folder, or org/name on a model hub.")
         number = _DTYPES.get(dtype, fast_dtype(place))
         if isinstance(folder, Path) and (config := read_config(folder)) is not None:
-            return cls._of_trunk(folder, config, ref, number, place)
-        from hooke.model.loading import load
+            model = cls._of_trunk(folder, config, ref, number, place)
+        else:
+            from hooke.model.loading import load
 
-        hf, tokenizer = load(folder, number, ref)
-        torch.nn.Module.to(hf, place)
-        return cls(hf, tokenizer, model_name(ref))
+            hf, tokenizer = load(folder, number, ref)
+            torch.nn.Module.to(hf, place)
+            model = cls(hf, tokenizer, model_name(ref))
+        model.ref = ref
+        return model
 
     def __repr__(self) -> str:
         config, weights = self._config.get_text_config(), f"{str(self.dtype).removeprefix('torch.')} on {self.device}"

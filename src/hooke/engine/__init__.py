@@ -137,12 +137,12 @@ def _serve(
             try:
                 result = work(shared, item)
             except Exception as error:
-                out.send((False, _sendable(error)))
+                out.send((False, sendable(error)))
                 return
             out.send((True, result))
 
 
-def _sendable(error: Exception) -> Exception:
+def sendable(error: Exception) -> Exception:
     """`error` with its traceback as a note; in words where the listener could not make it out of what is sent."""
     error.add_note(traceback.format_exc())
     try:
