@@ -14,6 +14,7 @@ import argparse
 import itertools
 import json
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -26,29 +27,21 @@ JUDGED = Path(__file__).with_name("judged_headlines.jsonl")
 SAE = "gemma-3-270m/resid_post.12/4k"
 
 
-def reading(texts: list[str], pool: str) -> list[tuple[Firings, int, np.ndarray]]:
-    """What was found in each text, its tokens, and the share of each topic in it."""
+def reading(texts: list[str], pool: Literal["max", "mean"]) -> tuple[LabelledSae, list[tuple[Firings, int, np.ndarray]]]:
+    """The SAE, and what was found in each text, its tokens, and the share of each topic in it."""
     reader = Reader.load("gemma-3-270m", [SAE], Options(pool=pool, chunk=len(texts)))
-    found: list[tuple[Firings, int, np.ndarray]] = []
-    ranked = reader._results
-
-    def kept(texts: list[str], passages: list) -> object:
-        merged = [reader._merged(parts) for parts, _ in passages]
-        shares = [share for *_, share in weigh_topics(reader.labelled_saes, merged)]
-        found.extend(
-            (own[0], sum(len(part.ids) for part in parts), share) for own, (parts, _), share in zip(merged, passages, shares, strict=True)
-        )
-        return ranked(texts, passages)
-
-    reader._results = kept
-    list(reader.read(texts))
-    reading.labelled = reader.labelled_saes[0]
-    return found
+    passages = [parts for parts, _ in reader._passages(texts)]
+    merged = [reader._merged(parts) for parts in passages]
+    shares = [np.asarray(share) for *_, share in weigh_topics(reader.labelled_saes, merged)]
+    counts = [sum(len(part.ids) for part in parts) for parts in passages]
+    return reader.labelled_saes[0], [(own[0], count, share) for own, count, share in zip(merged, counts, shares, strict=True)]
 
 
 def first(labelled: LabelledSae, one: tuple[Firings, int, np.ndarray], by: str, top: int) -> list[int]:
     """The features that the formula called `by` puts first."""
     found, tokens, topics = one
+    assert labelled.table is not None
+    assert labelled._about is not None
     peak, pooled = (labelled.relative(found, strength) for strength in (found.peak, found.pooled))
     specificity, score = labelled.specificity(found.feature, peak), labelled._trust[found.feature]
     share, topical = found.count / tokens, topicality(labelled.table.topics[found.feature, :-1], topics)
@@ -70,9 +63,9 @@ def main() -> None:
     rows = [json.loads(line) for line in JUDGED.read_text("utf-8").splitlines()]
     print("| pool | formula | half | good | wrong | none good | not judged |\n| --- | --- | --- | --- | --- | --- | --- |")
     for pool in ("max", "mean"):
-        found = reading([row["text"] for row in rows], pool)
+        labelled, found = reading([row["text"] for row in rows], pool)
         for by, half in itertools.product(("standing", "x share", "x share x topics", "about"), ("choose", "report")):
-            shown = [(row, first(reading.labelled, one, by, top)) for row, one in zip(rows, found, strict=True) if row["half"] == half]
+            shown = [(row, first(labelled, one, by, top)) for row, one in zip(rows, found, strict=True) if row["half"] == half]
             counts = {kind: [sum(x in row[kind] for x in own) for row, own in shown] for kind in ("good", "useless", "wrong")}
             every = sum(len(own) for _, own in shown)
             good, wrong = (sum(counts[kind]) / every for kind in ("good", "wrong"))

@@ -72,11 +72,7 @@ def ablate(model: Model, features: Sequence[tuple[Sae, int]], text: str, *, seed
     names = [f"{sae.name}/{index}" for sae, index in features]
     if not 1 <= len(names) <= _MOST or len(set(names)) < len(names):
         raise BadConfig(f"ablation takes 1 to {_MOST} different features; these are {', '.join(names) or 'none'}.")
-    ids = torch.tensor(model.tokenizer.encode([text]))
-    model.check_length(ids.shape[1])
-    shown = ~model.is_special(ids[0])
-    if not bool(shown.any()):
-        raise BadConfig("there is nothing to read: the text has no token.")
+    ids, shown = model.one_text(text)
     draw = torch.Generator().manual_seed(seed)
     groups = [[one] for one in features] + ([list(features)] if len(features) > 1 else [])
     acts = _active(model, features, ids)

@@ -179,11 +179,7 @@ class _Place:
     @classmethod
     @torch.no_grad()
     def read(cls, model: Model, sae: Sae, text: str, baseline: str | None) -> "_Place":
-        ids = torch.tensor(model.tokenizer.encode([text]))
-        model.check_length(ids.shape[1])
-        counted = ~model.is_special(ids[0])
-        if not bool(counted.any()):
-            raise BadConfig("there is nothing to read: the text has no token.")
+        ids, counted = model.one_text(text)
         read, written = _acts(model, sae, ids)
         codes = sae.encode(read)
         elsewhere = None

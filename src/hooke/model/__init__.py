@@ -268,6 +268,18 @@ class Model:
         """Which of `ids` are special tokens, as the beginning-of-sequence token is."""
         return torch.isin(ids, torch.tensor(sorted(self.tokenizer.special), device=ids.device))
 
+    def one_text(self, text: str) -> tuple[Int[Tensor, "1 pos"], Bool[Tensor, " pos"]]:
+        """The ids of a text that is read whole, and which of them are no special tokens.
+
+        Raises `BadConfig` for a text without a token, `LimitReached` for one longer than the model's context.
+        """
+        ids = torch.tensor(self.tokenizer.encode([text]))
+        self.check_length(ids.shape[1])
+        shown = ~self.is_special(ids[0])
+        if not bool(shown.any()):
+            raise BadConfig("there is nothing to read: the text has no token.")
+        return ids, shown
+
     def padded(self, rows: Sequence[Sequence[int]]) -> tuple[Int[Tensor, "batch pos"], Bool[Tensor, "batch pos"]]:
         """Token ids as one matrix, padded on the right, and which of its positions hold text: neither padding nor special tokens."""
         ids, real = pad(rows)
