@@ -6,6 +6,7 @@ annotation has a shape, says the same of types and shapes for a few.
 
 import functools
 import inspect
+import threading
 import typing
 from collections.abc import Callable
 from dataclasses import is_dataclass
@@ -16,6 +17,7 @@ from beartype import BeartypeConf, beartype
 
 _beartype = beartype(conf=BeartypeConf(violation_type=jaxtyping.TypeCheckError))
 _jaxtyped = jaxtyping.jaxtyped
+_lock = threading.Lock()
 
 
 def install() -> None:
@@ -38,28 +40,44 @@ def checked(thing: Any) -> Any:
 
 
 def _function(function: Callable[..., Any]) -> Callable[..., Any]:
-    if getattr(function, "__no_type_check__", False):
+    hints = {name: _resolved(hint, function.__globals__) for name, hint in function.__annotations__.items()}
+    if getattr(function, "__no_type_check__", False) or not hints:
         return function
-    written = function.__annotations__
-    hints = {name: _resolved(hint, function.__globals__) for name, hint in written.items()}
-    function.__annotations__ = hints
-    typed = _beartype(function)
-    function.__annotations__ = typed.__annotations__ = written
-    if not any(map(_has_shape, hints.values())):
-        return typed
-    if inspect.isgeneratorfunction(function):  # beartype looks at its arguments when the first item is asked for, too late for a context
+    has_shapes = any(map(_has_shape, hints.values()))
+    if inspect.isgeneratorfunction(function) and has_shapes:  # beartype looks at its arguments when an item is asked for, not in the call
         return _jaxtyped(typechecker=_beartype)(function)
+    if inspect.isgeneratorfunction(function) or inspect.iscoroutinefunction(function):
+        return _with_types(function, hints)
+    typed = functools.cache(lambda: _with_types(function, hints))  # made when first called: most functions never are
+
+    if not has_shapes:
+        return functools.wraps(function)(lambda *args, **kwargs: typed()(*args, **kwargs))
 
     @functools.wraps(function)
     def shaped(*args: Any, **kwargs: Any) -> Any:
         with _jaxtyped("context"):  # an axis is one number throughout a call
-            return typed(*args, **kwargs)
+            return typed()(*args, **kwargs)
 
     return shaped
 
 
+def _with_types(function: Callable[..., Any], hints: dict[str, Any]) -> Callable[..., Any]:
+    """Beartype's form of a function whose annotations mean `hints`."""
+    with _lock:
+        written = function.__annotations__
+        function.__annotations__ = hints
+        try:
+            typed = _beartype(function)
+        finally:
+            function.__annotations__ = written
+        typed.__annotations__ = written
+    return typed
+
+
 def _resolved(hint: object, names: dict[str, Any]) -> object:
     """What an annotation means; anything, where a name in quotes is not there yet or only for type checkers."""
+    if isinstance(hint, type):
+        return hint
     holder = type("holder", (), {"__annotations__": {"value": hint}})
     try:
         return typing.get_type_hints(holder, names, include_extras=True)["value"]
