@@ -67,6 +67,8 @@ def test_the_document_has_the_promised_keys(found):
     assert {row["name"] for row in document["confounders"]} == {"length", "duplicates", "boilerplate", "position"}
     assert document["baselines"]["words (log-odds)"]["auc"] > 0.6
     assert document["made"]["saes"][0]["name"] == "tiny/resid_post.0/64"
+    assert {"hooke", "python", "libraries", "models", "corpus_sha256", "seed"} <= set(document["made"])
+    assert "command" not in document["made"]  # nobody typed one
 
 
 def test_the_page_runs_nothing_and_opens_texts_in_place(found):

@@ -1,9 +1,7 @@
 """Assembling: everything that was found of two or more groups of texts, out of what was read of them."""
 
-import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -15,6 +13,7 @@ from hooke.analysis.wording import named
 from hooke.atlas import NO_MEANING
 from hooke.differences.baselines import baselines
 from hooke.differences.beyond import BeyondWords
+from hooke.differences.card import card
 from hooke.differences.confounders import Check, checks
 from hooke.differences.excerpts import excerpts, sensitive, strongest
 from hooke.differences.grouping import Comparison, Grouped
@@ -24,7 +23,6 @@ from hooke.differences.result import Confounder, Differences, Finding
 from hooke.differences.statistics import LEVEL, auc, separation, smallest_detectable
 from hooke.differences.testing import Listed, compare_items, halves, interval, listed, replicate, units
 from hooke.differences.words import count_words, word_odds, word_scores
-from hooke.sae import digest
 from hooke.text.tokens import Tokenizer
 
 _RARE_SHARE = 0.05
@@ -76,23 +74,14 @@ def assemble(
         baselines=figures,
         limits=limits(grouped),
         notes=[*grouped.notes, *missing],
-        made=_made(reader, grouped, seed),
+        made=card(
+            [reader.model.name],
+            [one.sae for one in reader.labelled_saes],
+            zip(grouped.group.tolist(), grouped.texts, strict=True),
+            seed,
+        ),
         level=LEVEL,
     )
-
-
-def _made(reader: Reader, grouped: Grouped, seed: int) -> dict[str, Any]:
-    """With what a result was made."""
-    corpus = hashlib.sha256()
-    for text, place in zip(grouped.texts, grouped.group.tolist(), strict=True):
-        corpus.update(f"{place}\0{text}\0".encode())
-    return {
-        "hooke": version("hooke"),
-        "model": reader.model.name,
-        "saes": [{"name": one.sae.name, "sha256": digest(one.sae)} for one in reader.labelled_saes],
-        "corpus_sha256": corpus.hexdigest(),
-        "seed": seed,
-    }
 
 
 def detectable(grouped: Grouped, tests: int) -> float:

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from hooke.analysis.reader import Glance, Reader
+from hooke.differences.card import card
 from hooke.differences.grouping import Grouped
 from hooke.differences.reading import read_pile
 from hooke.differences.statistics import auc, wilson
@@ -144,7 +144,8 @@ def make_monitor(
         scorers.append(Scorer(name, columns if name == "features" else [], weights.tolist(), offset, threshold, figures))
         usual[name] = _moments(score[hold & ~truth])
     sae = reader.labelled_saes[0].sae
-    made = {"hooke": version("hooke"), "texts": len(truth), "of_its_kind": int(truth.sum()), "seed": seed}
+    made = card([reader.model.name], [sae], zip(grouped.group.tolist(), grouped.texts, strict=True), seed)
+    made |= {"texts": len(truth), "of_its_kind": int(truth.sum())}
     words = _words(grouped.texts, truth, learn, fresh)
     return Monitor(kind, reader.model.name, sae.name, digest(sae), rate, scorers, words, usual, made)
 
