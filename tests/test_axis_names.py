@@ -45,6 +45,7 @@ AXES = {
     "family_b": "families of the other",
     "stratum": "classes of texts alike in something",
     "comparison": "groups held against others",
+    "part": "parts of a mixture of distributions",
     "total": "positions after generation: prompt and what followed",
 }
 _KINDS = re.compile(r"(Shaped|Bool|Num|Inexact|Real|Float|BFloat|Integer|U?Int|Complex|Key|Scalar)\d*")

@@ -54,11 +54,11 @@ class BeyondWords:
 
 
 def _remainders(
-    items: Float[np.ndarray, "some column"],
-    in_a: Bool[np.ndarray, " some"],
-    of_items: Float[np.ndarray, "some column"],
-    of_group: Float[np.ndarray, " some"],
-) -> Float[np.ndarray, "some column"]:
+    items: Float[np.ndarray, "row column"],
+    in_a: Bool[np.ndarray, " row"],
+    of_items: Float[np.ndarray, "row column"],
+    of_group: Float[np.ndarray, " row"],
+) -> Float[np.ndarray, "row column"]:
     """Of each item and the group what neither guess tells, multiplied."""
     group = (of_group - of_group.mean())[:, None]
     own, member, guess = (_without(part - part.mean(0), group) for part in (items, in_a[:, None].astype(float), of_items))
@@ -79,7 +79,7 @@ class _Ridge:
         self._values, self._vectors = linalg.eigh(np.asarray((words @ words.T).todense()) + 1.0)
         self._values = np.maximum(self._values, 0)
 
-    def guess(self, targets: Float[np.ndarray, "text target"]) -> Float[np.ndarray, "text target"]:
+    def guess(self, targets: Float[np.ndarray, "text column"]) -> Float[np.ndarray, "text column"]:
         """What the words of each text let expect of each target, learnt from all other texts."""
         truth = targets - targets.mean(0)
         turned = self._vectors.T @ truth
