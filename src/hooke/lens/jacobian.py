@@ -60,6 +60,10 @@ class JacobianFit:
             raise BadFile(f"{path} is no Jacobian lens in the making; give another file, or none to begin anew.")
         return cls(facts.get("model", ""), tensors["sums"].float(), tensors["texts"].long(), int(facts["done"]))
 
+    def transported(self, hidden: Float[Tensor, "*batch d_model"], layer: int) -> Float[Tensor, "*batch d_model"]:
+        """``J_l h``: how the residual stream after a layer is felt at the last one, on average; after the last layer `hidden` itself."""
+        return hidden if layer == len(self.sums) else hidden.float() @ self.jacobians[layer].to(hidden.device).T
+
     @property
     def jacobians(self) -> Float[Tensor, "layer d_model d_model"]:
         """The mean over the texts; rows of which no text gave anything are 0."""

@@ -5,7 +5,7 @@ import { Elsewhere, Empty, Failed } from "../parts/Bits";
 import { Grid, type Place } from "../parts/Grid";
 import { Label } from "../parts/Text";
 import { go, params, withParams } from "../state/router";
-import { about } from "../state/session";
+import { about, waiting } from "../state/session";
 import * as state from "../state/layers";
 import { clean, number, percent, quoted } from "../state/words";
 
@@ -24,6 +24,7 @@ export function LayersPage() {
     state.text.value = given.slice(0, state.MOST);
     if (state.text.value.trim() && state.shown.value !== state.text.value && about.value!.model.state !== "none") void state.read();
   }, []);
+  useLayoutEffect(() => state.leave, []);
   const hold = (pos: number) => {
     held.value = pos === held.value ? -1 : pos;
     go(withParams({ at: held.value < 0 ? null : String(held.value) }), true);
@@ -41,7 +42,7 @@ export function LayersPage() {
         <button type="submit" class="primary" disabled={!text.value.trim()}>Follow</button>
       </form>
       {!text.value && <p class="chips">{EXAMPLES.map((line) => <button key={line} type="button" class="chip" onClick={() => { text.value = line; read(); }}>{line}</button>)}</p>}
-      <p class="small soft" role="status">{running.value ? (layers.value.length ? `layer ${layers.value.at(-1)!.layer} of ${state.count.value}, from the last down…` : "waiting for the model…") : ""}
+      <p class="small soft" role="status">{running.value ? (layers.value.length ? `layer ${layers.value.at(-1)!.layer} of ${state.count.value}, from the last down…` : `${waiting()}…`) : ""}
         {running.value && <> <button type="button" class="quiet" onClick={state.cancel}>stop</button></>}</p>
       {failed.value && <Failed error={failed.value} again={read} />}
       {tokens.value.length > 0 && layers.value.length > 0 && (
@@ -49,6 +50,7 @@ export function LayersPage() {
           <p class="legend small soft"><span>tint: how near to what the model says in the end, in nats</span>
             <span class="scale nats" aria-hidden="true">{["4", "2", "1", "½", "¼"].map((most, i) => <span key={most} class={`s${i + 1}`}>{most}</span>)}</span>
             <span><b>bold</b>: the model's own word is first here. Click a word to follow it.</span></p>
+          <p class="small soft">Read downwards. Early layers speak in fragments: they were never made to be read so. “␣” is a space.</p>
           <Grid tokens={tokens.value} layers={[...layers.value].sort((a, b) => a.layer - b.layer)} saes={saes.value} held={pos} onHold={(place: Place) => hold(place.pos)} />
           {pos !== null && <Followed pos={pos} onDrop={() => hold(pos)} />}
           {changes.value.length > 0 && <section class="after"><h2>Features from one SAE to the next</h2><ul class="small">{changes.value.map((line) => <li key={line}>{line}</li>)}</ul></section>}

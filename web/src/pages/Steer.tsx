@@ -30,6 +30,7 @@ function useAddress(): void {
     steering.clear();
     if (given.has("p") && about.value!.model.state !== "none") void steering.write();
   }, []);
+  useLayoutEffect(() => steering.leave, []);
 }
 
 function keepAddress(): void {

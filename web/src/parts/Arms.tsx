@@ -7,7 +7,7 @@ import { Label, Shown } from "./Text";
 /** Nats at which a word takes the full tint, and below which it takes none. */
 const FULL = 2, FAINT = 0.1;
 /** What a text looks like that is no longer one: nats a token, share of pairs of words that repeat. */
-const ODD = 6, REPEATS = 0.5;
+const ODD = 6, REPEATS = 0.3;
 const KINDS = { clean: "The model by itself", steered: "Turned", random: "Control, turned as far", prompted: "Asked for in words instead" } as const;
 
 export function Arms({ prompt, arms, done }: { prompt: string; arms: readonly Arm[]; done: Steering | null }) {
@@ -54,7 +54,7 @@ function One({ prompt, arm, done }: { prompt: string; arm: Arm; done: Steering |
         {arm.tokens ? arm.tokens.map((token, i) => <Word key={i} token={token} kl={arm.kl?.[i] ?? 0} />) : <Shown text={arm.text} />}
         {!done && <span class="caret" aria-hidden="true" />}
       </p>
-      {done && <ul class="small soft">{figures(arm).map((line) => <li key={line}>{line}</li>)}</ul>}
+      {done && <ul class="small soft">{figures(arm).map((line) => <li key={line}>{line}</li>)}{(arm.repetition ?? 0) > REPEATS && <li class="warning">it collapses into repeats: {percent(arm.repetition)} of its pairs of words stood there before</li>}</ul>}
       {done && altered && !!arm.kl?.length && (
         <details><summary class="small soft">word by word</summary>
           <table class="small effect"><thead><tr><th scope="col">word</th><th scope="col">moved by, nats</th></tr></thead>
@@ -77,7 +77,6 @@ function figures(arm: Arm): string[] {
   if (arm.kl?.length) said.push(arm.kl.some((value) => value > 0) ? `expectations move by ${mean(arm.kl).toFixed(2)} nats a word` : "nothing altered");
   if (arm.own_words != null && arm.kind !== "clean") said.push(`the feature's own words ${times(arm.own_words)} as likely`);
   if (arm.loss_clean_model != null) said.push(`${arm.loss_clean_model.toFixed(2)} nats a word to the model by itself${arm.loss_clean_model > ODD ? ": odd text" : ""}`);
-  if ((arm.repetition ?? 0) > REPEATS) said.push(`${percent(arm.repetition)} of its pairs of words repeat`);
   return said;
 }
 

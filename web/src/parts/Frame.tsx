@@ -23,6 +23,9 @@ export function pagesHere(): readonly (readonly [string, string, string])[] {
 
 export function Frame({ children }: { children: ComponentChildren }) {
   const here = path.value.startsWith("/f/") ? "/features" : path.value;
+  const nav = useRef<HTMLElement>(null);
+  // Where the pages' names do not all fit, that of this page is in sight.
+  useEffect(() => nav.current?.querySelector("[aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" }), [here, about.value !== null]);
   return (
     <>
       <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); document.getElementById("main")!.focus(); }}>Skip to the page</a>
@@ -30,7 +33,7 @@ export function Frame({ children }: { children: ComponentChildren }) {
         <a class="brand" href="/" aria-label="Hooke, to the start">
           <svg viewBox="0 0 20 20" aria-hidden="true"><circle cx="10" cy="10" r="7" /><circle class="dot" cx="10" cy="10" r="2.2" /></svg>Hooke
         </a>
-        <nav aria-label="Pages">
+        <nav aria-label="Pages" ref={nav}>
           {pagesHere().map(([key, to, name]) => (
             <a key={key} href={to} aria-current={to === here ? "page" : undefined}>{name}</a>
           ))}

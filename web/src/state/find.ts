@@ -16,5 +16,12 @@ async function numbered(text: string): Promise<Found[]> {
 export async function findFeatures(text: string, signal: AbortSignal): Promise<Found[]> {
   if (!text.trim()) return [];
   const [number, page] = await Promise.all([numbered(text), api.search({ q: text, in: ["label"], limit: 8 }, signal).catch(() => null)]);
-  return [...number, ...(page?.hits.map((hit) => ({ name: hit.name, title: clean(hit.title) || null })) ?? [])];
+  const named = page?.hits.map((hit) => ({ name: hit.name, title: clean(hit.title) || null })) ?? [];
+  return [...number, ...named.sort((a, b) => fit(b.title, text) - fit(a.title, text))];
+}
+
+/** How nearly a name is what was typed: the same, begins with it, has it as a word. */
+function fit(title: string | null, text: string): number {
+  const name = (title ?? "").toLowerCase(), wanted = text.trim().toLowerCase();
+  return name === wanted ? 3 : name.startsWith(wanted) ? 2 : ` ${name}`.includes(` ${wanted}`) ? 1 : 0;
 }

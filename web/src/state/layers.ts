@@ -24,6 +24,13 @@ export function cancel(): void {
   running.value = false;
 }
 
+/** End it where it is not done, and forget it: nobody looks any more. */
+export function leave(): void {
+  if (!running.value) return;
+  cancel();
+  shown.value = "";
+}
+
 export async function read(): Promise<void> {
   cancel();
   stop = new AbortController();

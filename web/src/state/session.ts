@@ -33,3 +33,9 @@ async function learn(): Promise<void> {
   trouble.value = null;
   if (about.value.model.state === "loading") setTimeout(() => void learn().catch(() => undefined), 700);
 }
+
+/** What a page waits for that asked the model and has heard nothing yet. */
+export function waiting(): string {
+  const model = about.value!.model;
+  return model.state === "loading" ? `the model warms up: ${model.detail}` : "waiting for the model; it does one thing at a time";
+}

@@ -2,6 +2,7 @@
 import { batch, signal } from "@preact/signals";
 import { steer, type Problem } from "../api/client";
 import type { Arm, Steering, Turned } from "../api/types";
+import { waiting } from "./session";
 import { quoted } from "./words";
 
 export const MOST = { features: 8, doses: 6, prompt: 500 } as const;
@@ -33,6 +34,11 @@ export function cancel(): void {
   doing.value = "";
 }
 
+/** End it where it is not done, and forget it: nobody looks any more. */
+export function leave(): void {
+  if (doing.value) clear();
+}
+
 /** Whether there is something to write. */
 export function ready(): boolean {
   return features.value.length > 0 && prompt.value.trim() !== "";
@@ -48,7 +54,7 @@ export async function write(): Promise<void> {
   clear();
   stop = new AbortController();
   const mine = stop;
-  batch(() => { doing.value = "waiting for the model"; written.value = command(); });
+  batch(() => { doing.value = waiting(); written.value = command(); });
   const asked = { features: features.value, prompt: prompt.value, doses: doses.value, tokens: tokens.value, temperature: temperature.value, seed: seed.value, asked: true };
   try {
     for await (const told of steer(asked, mine.signal)) {
