@@ -20,7 +20,7 @@ export function ComparePage() {
   return (
     <div class="compare">
       <h1>{found ? <>What differs: {found.result.groups.map((group, i) => <>{i ? ", " : ""}<bdi key={i}>{clean(String(group.name))}</bdi></>)}</> : "What has one pile of texts that another has not?"}</h1>
-      {!found && <p class="lede">The model reads both on this machine. What it notices more often in one than in the other is listed with how sure that is, beside plain words and whatever else may explain it.</p>}
+      {!found && <p class="lede">The model reads both on this machine. What it notices more often in one than in the other is listed with how sure that is, beside plain words and whatever else may explain it. Each pile needs {FEWEST} texts; a few hundred are better.</p>}
       {model.state === "none"
         ? <Empty>This server runs without a model, so no text can be read. To compare texts: <code>hooke serve</code> without <code>--model none</code>, or <code>hooke diff</code>.</Empty>
         : found ? <details class="again"><summary>Other texts, other groups</summary><Form /></details> : <Form />}
@@ -67,8 +67,8 @@ function Form() {
 function missing(piles: [string, number][]): string | null {
   if (new Set(piles.map(([name]) => name.trim())).size < piles.length || piles.some(([name]) => !name.trim())) return "each pile needs a name of its own";
   if (piles.every(([, n]) => !n)) return "paste texts, open a file, or try it with headlines";
-  const small = piles.find(([, n]) => n < FEWEST);
-  return small ? `“${clean(small[0])}” has ${small[1]} text${small[1] === 1 ? "" : "s"}; each pile needs ${FEWEST}, and a few hundred are better` : null;
+  const small = piles.filter(([, n]) => n < FEWEST).map(([name, n]) => `“${clean(name)}” has ${n}`);
+  return small.length ? `each pile needs ${FEWEST} texts: ${small.join(", ")}` : null;
 }
 
 function Piles() {

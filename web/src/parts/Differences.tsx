@@ -22,6 +22,7 @@ export function Differences({ found }: { found: Compared }) {
   const { result } = found;
   return (
     <div class="differences">
+      {found.sides.length === 2 && <InShort sides={found.sides} />}
       <p class="able">{found.able}</p>
       {found.summary.map((sentence) => <p key={sentence}>{sentence}</p>)}
       {result.notes.map((note) => <p key={note} class="soft small">{note}</p>)}
@@ -48,6 +49,12 @@ export function Differences({ found }: { found: Compared }) {
   );
 }
 
+/** What each of two piles has more of, in the names of its first findings. */
+function InShort({ sides }: { sides: Side[] }) {
+  const said = sides.map((side) => [side.name, side.findings.filter((one) => one.kind === "feature").slice(0, 3).map((one) => clean(one.name))] as const).filter(([, names]) => names.length);
+  return said.length ? <p class="in-short">{said.map(([name, names]) => <span key={name}><b><bdi>{clean(name)}</bdi></b> has more of {names.join(", ")}. </span>)}</p> : null;
+}
+
 function OneSide({ side, found }: { side: Side; found: Compared }) {
   const words = side.findings.filter((one) => one.kind === "word");
   const lists = LISTS.map(([title, belongs]) => [title, side.findings.filter(belongs)] as const).filter(([, own]) => own.length);
@@ -58,6 +65,7 @@ function OneSide({ side, found }: { side: Side; found: Compared }) {
         <div>
           {lists.length === 0 && <p class="soft">No feature or topic stands out.</p>}
           {lists.map(([title, own]) => <List key={title} title={title} own={own} found={found} />)}
+          {side.total > side.findings.length && <p class="soft small">{number(side.total - side.findings.length)} more are found in much the same texts as these; the CSV and the JSON have them all.</p>}
         </div>
         <div>{words.length > 0 ? <List title="Plain words" own={words} found={found} slim /> : <><h3>Plain words</h3><p class="soft small">None stands out.</p></>}</div>
       </div>
@@ -192,14 +200,14 @@ function Confounders({ found }: { found: Compared }) {
 }
 
 function Baselines({ found }: { found: Compared }) {
-  const place = (value: number) => `${200 * (Math.max(0.5, Math.min(1, value)) - 0.5)}%`;
+  const place = (value: number) => `${100 * Math.max(0, Math.min(1, value))}%`;
   return (
     <section>
       <h2>Other ways of reading</h2>
       <p class="small soft">How well each tells the texts apart, learnt on one half, tried on the other. 0.5 is chance, 1 is always right.</p>
       <table class="aucs"><thead class="vh"><tr><th scope="col">read by</th><th scope="col">AUC</th></tr></thead><tbody>{Object.entries(found.result.baselines).map(([name, row]) => (
         <tr key={name}><th scope="row">{name}</th><td><span class="nowrap">{row.auc!.toFixed(2)}{row.low !== undefined && <span class="soft small"> {row.low.toFixed(2)} to {row.high!.toFixed(2)}</span>}</span>
-          <span class="forest" aria-hidden="true">{row.low !== undefined && <span class="span" style={{ left: place(row.low), width: `calc(${place(row.high!)} - ${place(row.low)})` }} />}<span class="dot" style={{ left: place(row.auc!) }} /></span></td></tr>
+          <span class="forest" aria-hidden="true"><span class="zero" style={{ left: "50%" }} />{row.low !== undefined && <span class="span" style={{ left: place(row.low), width: `calc(${place(row.high!)} - ${place(row.low)})` }} />}<span class="dot" style={{ left: place(row.auc!) }} /></span></td></tr>
       ))}</tbody></table>
     </section>
   );
