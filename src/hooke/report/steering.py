@@ -72,7 +72,8 @@ def _figures(arm: Arm) -> Iterator[str]:
     if arm.kl:
         yield f"expectations move by {sum(arm.kl) / len(arm.kl):.2f} nats a token" if any(arm.kl) else "nothing altered"
     if arm.loss_clean_model is not None:
-        yield f"{arm.loss_clean_model:.2f} nats a token to the model by itself" + (" (odd text)" if arm.loss_clean_model > _ODD else "")
+        odd = ", hardly language" if arm.loss_clean_model > _ODD else ""
+        yield f"how odd the unaltered model finds it: {arm.loss_clean_model:.2f} nats a token{odd}"
     if arm.own_words is not None and arm.kind != "clean":
         yield f"the feature's own words {math.exp(min(arm.own_words, 20)):,.1f} times as likely"
     if arm.repetition > _REPEATS:

@@ -11,7 +11,7 @@ import { clean, number } from "../state/words";
 const PROMPTS = ["Yesterday in the city", "The minister said that", "My favourite thing about", "It was late, and"];
 const DOSES = [-1, 0.25, 0.5, 1, 2, 4];
 const LENGTHS = [["20", "20"], ["40", "40"], ["80", "80"]] as const;
-const HOW = [["0", "the likeliest"], ["0.7", "usual"], ["1", "freely"]] as const;
+const HOW = [["0", "likeliest"], ["0.7", "usual"], ["1", "free"]] as const;
 
 /** What the address says comes in; and if it says enough that was not written yet, it is written. */
 function useAddress(): void {
@@ -72,7 +72,7 @@ export function SteerPage() {
       </form>
       {failed.value && <Failed error={failed.value} again={write} />}
       {turned.value.length > 0 && arms.value.length > 0 && (
-        <p class="small soft turned">{turned.value.map((one) => <span key={one.name}><b><bdi>{clean(one.title) || one.name}</bdi></b>{one.words.length > 0 && <>, whose own words are {one.words.slice(0, 10).map((word, i) => <bdi key={i} class="word">{clean(word).trim()}</bdi>)}</>}: one dose is {number(one.max)}, its strongest in ordinary text. </span>)}</p>
+        <p class="small soft turned">{turned.value.map((one) => <span key={one.name}><b><bdi>{clean(one.title) || one.name}</bdi></b>{one.words.length > 0 && <>, whose own words are {one.words.slice(0, 10).map((word, i) => <bdi key={i} class="word">{clean(word).trim()}</bdi>)}</>}: a dose of 1× is the strongest it ever was in ordinary text ({number(one.max)}). </span>)}</p>
       )}
       {arms.value.length > 0 && <Arms prompt={done.value?.prompt ?? prompt.value} arms={arms.value} done={done.value} />}
       {done.value && (
@@ -100,12 +100,12 @@ function Settings() {
     <div class="controls small">
       <span class="soft" id="doses" title="in units of the strongest that the feature ever was in ordinary text">Dose</span>
       <div class="choice" role="group" aria-labelledby="doses">
-        <button type="button" aria-pressed={!doses.value.length} title="1, or less where that would move expectations by more than 2 nats a word" onClick={() => (doses.value = [])}>what text bears</button>
+        <button type="button" aria-pressed={!doses.value.length} title="1, or less where that would move expectations by more than 2 nats a word" onClick={() => (doses.value = [])}>automatic</button>
         {DOSES.map((dose) => <button key={dose} type="button" aria-pressed={doses.value.includes(dose)} onClick={() => flip(dose)}>{number(dose)}×</button>)}
       </div>
       <span class="soft">Words</span>
       <Choice name="How many words" value={String(tokens.value)} options={LENGTHS} onChange={(value) => (tokens.value = Number(value))} />
-      <span class="soft">Drawn</span>
+      <span class="soft">Word choice</span>
       <Choice name="How words are drawn" value={String(temperature.value)} options={HOW} onChange={(value) => (temperature.value = Number(value))} />
       <label class="soft">Seed <input type="text" inputMode="numeric" class="seed" maxLength={10} value={seed.value} onChange={(event) => (seed.value = Math.min(4294967295, Math.max(0, Math.floor(Number(event.currentTarget.value)) || 0)))} /></label>
     </div>

@@ -21,7 +21,7 @@ export function Arms({ prompt, arms, done }: { prompt: string; arms: readonly Ar
             <span>tint: how far the model's expectations were moved at that word, in nats</span>
             <span class="scale nats" aria-hidden="true">{[1, 2, 3, 4, 5].map((s) => <span key={s} class={`s${s}`}>{(FULL * s) / 5}</span>)}</span>
           </p>
-          <p class="small soft">The control is {done.controls.map((name, i) => <>{i > 0 && ", "}<a href={`/f/${name}`}><Label text={done.titles[name]} /></a> (layer {layerOf(name)})</>)}: drawn by lot among features that fire as often, its step as long. What it does as well, the feature does not do.</p>
+          <p class="small soft">The control is {done.controls.map((name, i) => <>{i > 0 && ", "}<a href={`/f/${name}`}><Label text={done.titles[name]} /></a> (layer {layerOf(name)})</>)}: drawn by lot among features that fire as often, its step as long. Whatever the control does too is not the feature's own doing.</p>
           {dosed.length > 1 && (
             <section class="dosed">
               <h2>How far expectations move, by dose</h2>
@@ -76,7 +76,7 @@ function figures(arm: Arm): string[] {
   const said: string[] = [];
   if (arm.kl?.length) said.push(arm.kl.some((value) => value > 0) ? `expectations move by ${mean(arm.kl).toFixed(2)} nats a word` : "nothing altered");
   if (arm.own_words != null && arm.kind !== "clean") said.push(`the feature's own words ${times(arm.own_words)} as likely`);
-  if (arm.loss_clean_model != null) said.push(`${arm.loss_clean_model.toFixed(2)} nats a word to the model by itself${arm.loss_clean_model > ODD ? ": odd text" : ""}`);
+  if (arm.loss_clean_model != null) said.push(`how odd the unaltered model finds it: ${arm.loss_clean_model.toFixed(2)} nats a word${arm.loss_clean_model > ODD ? ", hardly language" : ""}`);
   return said;
 }
 
@@ -89,7 +89,7 @@ function Compared({ arms }: { arms: readonly Arm[] }) {
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label="Table of the texts' figures">
       <table class="small compared">
-        <thead><tr><th scope="col">text</th><th scope="col">dose</th><th scope="col">expectations moved, nats a word</th><th scope="col">own words</th><th scope="col">to the model by itself, nats a word</th><th scope="col">pairs that repeat</th></tr></thead>
+        <thead><tr><th scope="col">text</th><th scope="col">dose</th><th scope="col">expectations moved, nats a word</th><th scope="col">own words</th><th scope="col">how odd to the unaltered model, nats a word</th><th scope="col">pairs that repeat</th></tr></thead>
         <tbody>{arms.map((arm) => (
           <tr key={`${arm.kind} ${arm.dose}`}>
             <th scope="row">{KINDS[arm.kind]}</th><td>{arm.dose ? number(arm.dose) : ""}</td><td>{arm.kl?.length ? mean(arm.kl).toFixed(2) : ""}</td>
