@@ -2,7 +2,7 @@
 goes on where it was stopped."""
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,9 +18,10 @@ from hooke.harvest import harvest
 from hooke.metrics import VarianceSum, concat_sites
 from hooke.model import Model
 from hooke.model.recipe import Recipe
+from hooke.names import Site
 from hooke.sae import Sae
 from hooke.sae.facts import sites_of
-from hooke.shards import Shards
+from hooke.shards import Shards, begins
 from hooke.shards.manifest import acts_column
 from hooke.text.corpus import Window
 
@@ -114,29 +115,21 @@ def _chunk(reading: _Reading, group: list[Window], report: Callable[[int], None]
     model, saes, names = reading.model, reading.saes, reading.corpora
     place = {id(window): number for number, window in enumerate(group)}
     window, ids, n, sinks, special = [], [], 0, 0, 0
-    codes: dict[str, list[Codes]] = {sae.name: [] for sae in saes}
-    sums = {sae.name: VarianceSum() for sae in saes}
-    sites = sites_of(sae.facts for sae in saes)
+    coded, sites = _Coded(saes), sites_of(sae.facts for sae in saes)
     for part in harvest(model, group, sites, batch_tokens=reading.batch_tokens, drop_sinks=False):
         owner = np.array([place[id(own)] for own in part.windows])[part.window.numpy()]
         measured = torch.from_numpy(np.flatnonzero((owner % _MEASURED == 0) & ~part.sink.numpy())).to(part.acts[sites[0]].device)
         window.append(owner)
         ids.append(part.ids.numpy())
-        for sae in saes:
-            acts = concat_sites(part.acts, sae.facts.input_sites).float()
-            found = sae.encode(acts)
-            codes[sae.name].append(on_cpu(found.silenced(part.sink)))  # they are text, but nothing an SAE can take apart
-            target = concat_sites(part.acts, sae.facts.output_sites)[measured].float()
-            sums[sae.name].add(target, sae.decode(found.take(measured), acts[measured]))
+        coded.add(part.acts, measured, part.sink)
         n, sinks, special = n + len(part.ids), sinks + int(part.sink.sum()), special + part.special
         report(n)
     owner = np.concatenate(window)
     order = np.argsort(owner, kind="stable")  # as read: batches are of like length
     counts = np.bincount(owner, minlength=len(group))
     table = [(names.index(own.corpus), own.doc, own.start, count) for own, count in zip(group, counts.tolist(), strict=True)]
-    in_order = {name: Codes.cat(parts).take(torch.from_numpy(order)) for name, parts in codes.items()}
-    in_all = {name: s.numbers().numpy() for name, s in sums.items()}
-    return Chunk(np.concatenate(ids)[order], np.array(table, np.int64), in_order, in_all, sinks, special)
+    in_order = {name: codes.take(torch.from_numpy(order)) for name, codes in coded.codes.items()}
+    return Chunk(np.concatenate(ids)[order], np.array(table, np.int64), in_order, coded.sums, sinks, special)
 
 
 def read_harvested(shards: Shards, saes: Sequence[Sae], cache: ActivationCache, tokens: int, report: Callable[[int], None]) -> None:
@@ -157,24 +150,43 @@ def read_harvested(shards: Shards, saes: Sequence[Sae], cache: ActivationCache, 
 def _harvested(rows: dict[str, Tensor], saes: Sequence[Sae], number: np.ndarray, bos: bool) -> Chunk:
     """The rows of one shard that are of corpora with a number."""
     corpus, doc, pos = (rows[name].long() for name in ("corpus", "doc", "pos"))
-    begins = torch.ones(len(pos), dtype=torch.bool)
-    begins[1:] = (pos.diff() <= 0) | (doc.diff() != 0) | (corpus.diff() != 0)
+    new = begins(pos, doc, corpus)
     wanted = torch.from_numpy(number)[corpus] >= 0
-    first = torch.nonzero(begins & wanted)[:, 0]
-    owner = (begins.cumsum(0) - 1)[wanted].unique_consecutive(return_inverse=True)[1]
+    first = torch.nonzero(new & wanted)[:, 0]
+    owner = new.cumsum(0)[wanted].unique_consecutive(return_inverse=True)[1]
     table = torch.stack([torch.from_numpy(number)[corpus[first]], doc[first], pos[first] - int(bos), torch.bincount(owner)], 1)
-    codes: dict[str, list[Codes]] = {sae.name: [] for sae in saes}
-    sums = {sae.name: VarianceSum() for sae in saes}
+    coded, sites = _Coded(saes), sites_of(sae.facts for sae in saes)
     for row, own in zip(wanted.nonzero()[:, 0].split(_ROWS), owner.split(_ROWS), strict=True):
-        acts = {site: rows[acts_column(site)][row] for site in sites_of(sae.facts for sae in saes)}
-        measured = torch.nonzero(own % _MEASURED == 0)[:, 0]
-        for sae in saes:
+        coded.add({site: rows[acts_column(site)][row] for site in sites}, torch.nonzero(own % _MEASURED == 0)[:, 0])
+    return Chunk(rows["ids"][wanted].numpy(), table.numpy(), coded.codes, coded.sums)
+
+
+class _Coded:
+    """The codes of some rows by SAE, and what each SAE explains of those rows that are measured."""
+
+    def __init__(self, saes: Sequence[Sae]) -> None:
+        self._saes = saes
+        self._codes: dict[str, list[Codes]] = {sae.name: [] for sae in saes}
+        self._sums = {sae.name: VarianceSum() for sae in saes}
+
+    def add(self, acts: Mapping[Site, Tensor], measured: Tensor, sink: Tensor | None = None) -> None:
+        """Further rows. Rows that are a `sink` are text, but nothing an SAE can take apart."""
+        for sae in self._saes:
             read = concat_sites(acts, sae.facts.input_sites).float()
-            codes[sae.name].append(on_cpu(found := sae.encode(read)))
+            found = sae.encode(read)
+            self._codes[sae.name].append(on_cpu(found if sink is None else found.silenced(sink)))
             target = concat_sites(acts, sae.facts.output_sites)[measured].float()
-            sums[sae.name].add(target, sae.decode(found.take(measured), read[measured]))
-    in_order = {name: Codes.cat(parts) for name, parts in codes.items()}
-    return Chunk(rows["ids"][wanted].numpy(), table.numpy(), in_order, {name: s.numbers().numpy() for name, s in sums.items()})
+            self._sums[sae.name].add(target, sae.decode(found.take(measured), read[measured]))
+
+    @property
+    def codes(self) -> dict[str, Codes]:
+        """In the order they were added."""
+        return {name: Codes.cat(parts) for name, parts in self._codes.items()}
+
+    @property
+    def sums(self) -> dict[str, np.ndarray]:
+        """As a chunk holds them."""
+        return {name: one.numbers().numpy() for name, one in self._sums.items()}
 
 
 def on_cpu(codes: Codes) -> Codes:

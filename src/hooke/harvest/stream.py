@@ -17,7 +17,7 @@ from hooke.harvest import harvest
 from hooke.harvest.buffer import Buffer, Part
 from hooke.model import Model
 from hooke.names import Site
-from hooke.shards import Shards
+from hooke.shards import Shards, begins
 from hooke.shards.manifest import acts_column
 from hooke.text.corpus import Window
 from hooke.text.pairs import Pairs
@@ -138,11 +138,7 @@ def _places(number: int, pos: Tensor, *marks: Tensor) -> dict[str, Tensor]:
 
     Rows that follow each other are of one text if they agree in all `marks` and their positions rise.
     """
-    new = pos.diff() <= 0
-    for mark in marks:
-        new |= mark.diff() != 0
-    first = torch.zeros(min(1, len(pos)), dtype=torch.int64)
-    return {_TEXT: (number << 32) + torch.cat([first, new.cumsum(0)]), _POS: pos.long()}
+    return {_TEXT: (number << 32) + begins(pos, *marks).cumsum(0) - 1, _POS: pos.long()}
 
 
 def _checked(position: Position, start: Position) -> Position:

@@ -171,10 +171,7 @@ class LensText:
         if below is None:
             return SaeReading(own.sae.name, own.layer, top, active)
         before = self._codes(below)
-        rows = [
-            torch.nn.functional.normalize(one.sae.W_dec.float()[found.feature], dim=1) for one, found in ((own, codes), (below, before))
-        ]
-        alike = (rows[0] @ rows[1].T >= CARRIED) & (codes.row[:, None] == before.row[None])
+        alike = (_directions(own, codes) @ _directions(below, before).T >= CARRIED) & (codes.row[:, None] == before.row[None])
         born, dropped = ~alike.any(1), ~alike.any(0)
         count = lambda places: torch.bincount(places, minlength=len(self.tokens)).tolist()  # noqa: E731
         newest = self._strongest(own, codes, born.numpy())

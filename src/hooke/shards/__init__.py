@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
+from jaxtyping import Bool, Int
 from torch import Tensor
 
 from hooke.errors import BadConfig, BadFile, LimitReached, Missing, ShapeMismatch, unknown
@@ -14,7 +15,7 @@ from hooke.names import Site, model_name
 from hooke.shards.manifest import MANIFEST, MAX_MANIFEST, Manifest, Shard, ShardFacts, columns_of
 from hooke.shards.place import Place, place_at
 
-__all__ = ["Shard", "ShardFacts", "Shards"]
+__all__ = ["Shard", "ShardFacts", "Shards", "begins"]
 
 # Rows looked at together when a shard's values are checked: bounds what that takes beside the shard.
 _ROWS = 8192
@@ -135,6 +136,15 @@ class Shards:
             _check_values(found, len(self.facts.corpora), name)
             self._verified.add(index)
         return found
+
+
+def begins(pos: Int[Tensor, " token"], *marks: Int[Tensor, " token"]) -> Bool[Tensor, " token"]:
+    """Which rows begin another text than the row before: where the position does not rise, or where one of `marks` changes."""
+    new = torch.ones(len(pos), dtype=torch.bool)
+    new[1:] = pos.diff() <= 0
+    for mark in marks:
+        new[1:] |= mark.diff() != 0
+    return new
 
 
 _REMEDY = "Harvest it again into another folder."
