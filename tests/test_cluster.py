@@ -9,6 +9,7 @@ import shlex
 import signal
 import socket
 import subprocess
+import time
 from pathlib import Path
 
 import psutil
@@ -80,12 +81,16 @@ def contents(where: Path) -> dict[str, bytes]:
 
 
 def at_work() -> list[int]:
-    """The processes of the workers."""
-    return [
-        process.pid
-        for process in psutil.Process().children(recursive=True)
-        if "ray::UnitWorker" in process.name() or "ray::UnitWorker" in "".join(process.cmdline())
-    ]
+    """The processes of workers; waits for one that is between two units, for at a unit Ray calls a process by that unit's name."""
+    until = time.monotonic() + 30
+    found: list[int] = []
+    while not found and time.monotonic() < until:
+        found = [
+            process.pid
+            for process in psutil.Process().children(recursive=True)
+            if "ray::UnitWorker" in process.name() or "ray::UnitWorker" in "".join(process.cmdline())
+        ]
+    return found
 
 
 def units(count: int, drawn: list[int] | None = None):
