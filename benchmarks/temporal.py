@@ -25,7 +25,7 @@ from hooke.files import atomic_write
 from hooke.harvest.stream import ShardStream
 from hooke.model import Model
 from hooke.sae import Sae
-from hooke.shards import Shards
+from hooke.shards import Shards, begins
 from hooke.shards.manifest import acts_column
 from hooke.text.corpus import parse_corpora, windows
 from hooke.train import Hooks, Progress, RunFolder, TrainConfig, train
@@ -91,8 +91,8 @@ def rows(shards: Shards, site: Any) -> tuple[torch.Tensor, torch.Tensor]:
     """All rows in reading order, and which of them follow the row before them in its text."""
     parts = [shards.read(i) for i in range(len(shards))]
     doc, corpus, pos = (torch.cat([part[name].int() for part in parts]) for name in ("doc", "corpus", "pos"))
-    follows = (doc.diff() == 0) & (corpus.diff() == 0) & (pos.diff() == 1)
-    return torch.cat([part[acts_column(site)] for part in parts]), torch.cat([torch.tensor([False]), follows])
+    follows = ~begins(pos, doc, corpus) & (pos.diff(prepend=pos[:1]) == 1)  # a token that was left out lies between others
+    return torch.cat([part[acts_column(site)] for part in parts]), follows
 
 
 def groups_of(sae: Sae) -> dict[str, slice]:

@@ -137,6 +137,20 @@ def shortest(name: str, names: Iterable[str]) -> str:
     return next((short for short in (layer, f"{layer}/{variant}", f"{site}/{variant}") if meant_by(short, known) == [name]), name)
 
 
+def one_a_layer(names: Iterable[str]) -> list[str]:
+    """The first of the SAEs at each layer's residual stream, from the lowest layer up.
+
+    >>> one_a_layer(["m/resid_post.12/4k", "m/resid_post.12/8k", "m/mlp_out.3/4k", "m/resid_post.5/4k"])
+    ['m/resid_post.5/4k', 'm/resid_post.12/4k']
+    """
+    found: dict[int, str] = {}
+    for name in names:
+        site = SaeName.parse(name).site
+        if site.kind == "resid_post":
+            found.setdefault(site.layer, name)
+    return [name for _, name in sorted(found.items())]
+
+
 @dataclass(frozen=True, order=True)
 class FeatureName:
     """Address of one feature: ``sae/index``.

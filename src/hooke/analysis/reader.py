@@ -22,7 +22,7 @@ from hooke.errors import BadConfig, BadFile, unknown
 from hooke.harvest import not_finite
 from hooke.metrics import concat_sites, not_sinks
 from hooke.model import Model, length_batches
-from hooke.names import Site
+from hooke.names import Site, model_name
 from hooke.sae import Sae
 from hooke.sae.facts import sites_of
 from hooke.sae.fits import check_fits, other_model
@@ -364,8 +364,7 @@ def _chunks(texts: Iterable[str], size: int) -> Iterator[Sequence[str]]:
 
 def default_sae(model: str) -> str:
     """Name of the installed SAE that `hooke analyze` uses for `model` when none is named."""
-    name = model.rstrip("/").rpartition("/")[2]
-    rows = [row for row in installed_saes() if row.facts.model == name]
+    rows = [row for row in installed_saes() if row.facts.model == model_name(model)]
     if not rows:
         raise unknown("SAE for the model", model, {row.facts.model for row in installed_saes()}, "Name one with --sae, or install a pack.")
     preferred = [row for row in rows if str(row.facts.site) == _DEFAULT_SITE]

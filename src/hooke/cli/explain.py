@@ -1,8 +1,7 @@
 """`hooke explain`: names for features by a reader, and how well they hold."""
 
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from hooke.cli.output import console_for, print_line, talk
+from hooke.cli.progress import ProgressBar
 from hooke.cli.values import BATCH, FEW, SEED
 from hooke.errors import BadConfig, LimitReached, Missing
 
@@ -191,8 +191,8 @@ class _Task:
         talk(f"{len(waiting):,} requests to {how.model}, {_tokens(waiting)}: about {budget.shown(likely)} of {budget.shown(budget.most)}.")
         endpoint = Endpoint(how.endpoint, how.model, key_env=how.key_env, wait=self.halt.wait)
         try:
-            with _bar() as move:
-                asked.ask(endpoint, budget, parallel=how.parallel, halt=self.halt, progress=move)
+            with ProgressBar(console_for(stderr=True)).begin(len(waiting), "requests") as bar:
+                asked.ask(endpoint, budget, parallel=how.parallel, halt=self.halt, progress=lambda done, _: bar.move(done))
         except LimitReached as error:
             raise LimitReached(f"{error}; {len(asked.open()):,} requests are open. The same command with a new budget goes on.") from error
         finally:
@@ -223,8 +223,8 @@ class _Task:
             return
         fresh = {index: name.name for index, name in found.items() if name.name and name.embedding is None}
         if fresh and not self.halt.is_set():
-            with _bar() as move:
-                self.names.embedded(embedding_scores(self.atlas, self.sae, fresh, move))
+            with ProgressBar(console_for(stderr=True)).begin(len(fresh), "names") as bar:
+                self.names.embedded(embedding_scores(self.atlas, self.sae, fresh, lambda done, _: bar.move(done)))
 
     def _summary(self, features: Sequence[int], asked: "Asked[Any]") -> dict[str, Any]:
         return {
@@ -257,16 +257,6 @@ def _batch_features(paths: Sequence[Path]) -> list[int] | None:
 
 def _tokens(requests: Sequence[Any]) -> str:
     return f"about {sum(request.tokens for request in requests):,} tokens to read and {len(requests) * _ANSWER:,} to write"
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[int, int], None]]:
-    from rich.progress import Progress
-
-    console = console_for(stderr=True)
-    with Progress(console=console, disable=not console.is_terminal) as progress:
-        task = progress.add_task("Reading")
-        yield lambda done, total: progress.update(task, completed=done, total=total)
 
 
 def _tell(summary: dict[str, Any], *, as_json: bool) -> None:

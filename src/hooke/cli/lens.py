@@ -50,7 +50,7 @@ def lens(
 def _homes(saes: tuple[str, ...], model: str, given: Path | None) -> "dict[str, Atlas]":
     """The atlas of each SAE meant; by default the first at each layer's residual stream that was made for the model."""
     from hooke.cli.atlases import find_feature, knowing, of_packs, open_atlases
-    from hooke.names import SaeName
+    from hooke.names import model_name, one_a_layer
 
     try:
         opened = open_atlases(given)
@@ -61,14 +61,8 @@ def _homes(saes: tuple[str, ...], model: str, given: Path | None) -> "dict[str, 
     if saes:
         found = [find_feature(f"{name}/0", opened) for name in saes]
         return {name.rpartition("/")[0]: home for home, name in found}
-    by_layer: dict[int, str] = {}
-    bare = model.rstrip("/").rpartition("/")[2]
-    for home in (*of_packs(opened), *opened):
-        for name in home.saes:
-            site = SaeName.parse(name).site
-            if site.kind == "resid_post" and home.facts.get("model") == bare:
-                by_layer.setdefault(site.layer, name)
-    return {name: knowing([name], opened)[0] for _, name in sorted(by_layer.items())}
+    of_model = [home for home in (*of_packs(opened), *opened) if home.facts.get("model") == model_name(model)]
+    return {name: knowing([name], opened)[0] for name in one_a_layer(name for home in of_model for name in home.saes)}
 
 
 def _opened(atlas: "Atlas", name: str) -> "LensSae":

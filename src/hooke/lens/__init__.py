@@ -133,6 +133,7 @@ class LensText:
         self._shown = shown
         self._acts = model.capture(ids, [Site(layer, "resid_post") for layer in range(model.n_layers)])
         self._norm = final_norm(model)
+        self._encoded: dict[str, Codes] = {}  # by SAE: each is asked for as itself, and as the one below the next
         last = torch.cat([log_p for _, log_p in model.head.log_probs(self._read(model.n_layers - 1))])
         self._final, self._expected = last, last.argmax(1)
 
@@ -180,7 +181,9 @@ class LensText:
         )
 
     def _codes(self, own: LensSae) -> Codes:
-        return own.sae.encode(self.hidden(own.layer).float())
+        if own.sae.name not in self._encoded:
+            self._encoded[own.sae.name] = own.sae.encode(self.hidden(own.layer).float())
+        return self._encoded[own.sae.name]
 
     def _strongest(self, own: LensSae, codes: Codes, among: np.ndarray) -> list[FeatureAt | None]:
         best: list[FeatureAt | None] = [None] * len(self.tokens)

@@ -6,7 +6,7 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 from hooke.errors import BadConfig
-from hooke.names import SaeName
+from hooke.names import one_a_layer
 from hooke.serve.library import Library, title_of
 from hooke.serve.microscope import Microscope
 from hooke.serve.requests import LensRequest
@@ -30,7 +30,8 @@ def lensed(microscope: Microscope, library: Library, request: LensRequest) -> It
     from hooke.lens import LensText, in_order
     from hooke.report.lens import LIMITS, changes
 
-    known = in_order([_sae(microscope, library, name) for name in _names(microscope, library)] if request.features else [])
+    names = one_a_layer(name for name in microscope.saes if name in library.of) if request.features else []
+    known = in_order([_sae(microscope, library, name) for name in names])
     text = LensText(microscope.model, request.text)
     layers = microscope.model.n_layers
     yield "meta", {"model": microscope.model.name, "tokens": text.tokens, "layers": layers, "saes": [own.sae.name for own in known]}
@@ -46,20 +47,9 @@ def lensed(microscope: Microscope, library: Library, request: LensRequest) -> It
     yield "done", {"changes": list(changes(found)), "limits": LIMITS}
 
 
-def _names(microscope: Microscope, library: Library) -> list[str]:
-    """The first SAE of each layer's residual stream that an atlas knows, of those at hand."""
-    by_layer: dict[int, str] = {}
-    for name in microscope.saes:
-        site = SaeName.parse(name).site
-        if site.kind == "resid_post" and name in library.of:
-            by_layer.setdefault(site.layer, name)
-    return list(by_layer.values())
-
-
 def _sae(microscope: Microscope, library: Library, name: str) -> "LensSae":
     from hooke.lens import LensSae
 
-    with library.reading():
-        library.of[name].check(microscope.sae(name))
-        known = library.of[name].table(name)
-    return LensSae(microscope.sae(name), known.max, known.density)
+    sae = microscope.sae(name)
+    known = library.table(sae)
+    return LensSae(sae, known.max, known.density)

@@ -6,10 +6,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from hooke.atlas import NO_MEANING, TOO_RARE, Atlas, Feature, Name
+from hooke.atlas import NO_MEANING, TOO_RARE, Atlas, Feature, FeatureTable, Name
 from hooke.atlas.feature import Relative, Written
 from hooke.atlas.notes import Notes
 from hooke.atlas.records import SaeEntry
@@ -19,6 +20,9 @@ from hooke.explain.kinds import ABOUT_KINDS, kind_of
 from hooke.explain.rules.phrasing import reworded, shortened
 from hooke.names import FeatureName, SaeName
 from hooke.serve.schema import FeaturePage, FeatureRow
+
+if TYPE_CHECKING:
+    from hooke.sae import Sae
 
 MAX_ROWS = 500
 """Rows of one answer."""
@@ -130,6 +134,12 @@ class Library:
         if sae not in self.of:
             raise unknown("SAE", sae, self.of, "These are in the open atlases; `hooke serve --atlas FILE` opens another.")
         return self.of[sae].saes[sae]
+
+    def table(self, sae: "Sae") -> FeatureTable:
+        """The figures of every feature of `sae`. Raises `DigestMismatch` where its atlas was made of other weights."""
+        with self._lock:
+            self.of[sae.name].check(sae)
+            return self.of[sae.name].table(sae.name)
 
     def feature(self, name: str, around: int) -> Feature:
         """Everything of one feature."""

@@ -7,7 +7,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 from hooke.errors import BadConfig, unknown
-from hooke.names import FeatureName
+from hooke.names import FeatureName, model_name
 
 if TYPE_CHECKING:
     from hooke.analysis import Reader, TextResult
@@ -48,8 +48,7 @@ class Microscope:
         from hooke.sae.packs import installed_saes
 
         default = list(saes) or [default_sae(model)]
-        bare = model.rstrip("/").rpartition("/")[2]
-        names = list(saes) or [row.facts.name for row in installed_saes() if row.facts.model == bare]
+        names = list(saes) or [row.facts.name for row in installed_saes() if row.facts.model == model_name(model)]
         progress("loading the SAEs")
         opened = [Sae.from_pretrained(name, progress=progress) for name in names]
         progress("loading the model")

@@ -65,12 +65,8 @@ def steered(microscope: Microscope, library: Library, request: SteerRequest) -> 
 def _dial(microscope: Microscope, library: Library, feature: "Feature") -> "Dial":
     from hooke.steer import Dial
 
-    name = feature.name.rpartition("/")[0]
-    sae = microscope.sae(name)
-    with library.reading():
-        library.of[name].check(sae)
-        density = library.of[name].table(name).density
-    return Dial.of(microscope.model, sae, feature, density)
+    sae = microscope.sae(feature.name.rpartition("/")[0])
+    return Dial.of(microscope.model, sae, feature, library.table(sae).density)
 
 
 def _told(microscope: Microscope, feature: "Feature", dial: "Dial") -> dict[str, Any]:

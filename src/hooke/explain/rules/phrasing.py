@@ -1,5 +1,6 @@
 """Phrasing: what a rule says, in the few words that a person would use, and in full."""
 
+import functools
 import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -72,6 +73,7 @@ def in_full(rule: "Rule") -> str:
     return "; ".join(groups) + ("" if _takes_either(rule) else f"; at least {rule.at_least} points")
 
 
+@functools.lru_cache(1 << 14)
 def reworded(label: str) -> str:
     """A label as `worded` would put it, out of the longer wording of earlier versions; what is no such wording stays as it is.
 
