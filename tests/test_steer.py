@@ -18,16 +18,6 @@ SPORT = list(tiny.concepts).index("sport")
 PROMPT = "the mayor says that the"
 
 
-@pytest.fixture(scope="module")
-def model() -> Model:
-    return tiny.model()
-
-
-@pytest.fixture(scope="module")
-def sae() -> Sae:
-    return tiny.sae()
-
-
 def words_of(model: Model, concept: str) -> tuple[int, ...]:
     return tuple(model.tokenizer.encode([f" {word}"])[0][1] for word in tiny.concepts[concept])
 

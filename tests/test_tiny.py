@@ -16,16 +16,6 @@ SITE = Site(0, "resid_post")
 CONCEPTS = list(tiny.concepts)
 
 
-@pytest.fixture(scope="module")
-def model() -> Model:
-    return tiny.model()
-
-
-@pytest.fixture(scope="module")
-def sae() -> Sae:
-    return tiny.sae()
-
-
 def meanings(piece: str) -> set[int]:
     """The concept features that should be active on a token, from the words alone."""
     word = piece.strip().lower()

@@ -115,14 +115,6 @@ def analysis() -> Analysis:
     return build()
 
 
-@pytest.fixture(scope="session")
-def model():
-    """The planted model."""
-    from hooke import tiny
-
-    return tiny.model()
-
-
 @pytest.fixture
 def renamed(analysis: Analysis) -> Analysis:
     """The same after its reader gave the first feature of the first text, which carries a topic, a label: wages."""

@@ -298,7 +298,7 @@ def started(folder: Path, *arguments: str) -> Iterator[subprocess.Popen[bytes]]:
             process.kill()
 
 
-@pytest.mark.parametrize("form", [["--jsonl"], []])
+@pytest.mark.parametrize("form", [["--jsonl"], pytest.param([], marks=pytest.mark.exhaustive)])
 def test_a_reader_who_has_enough_is_no_error(folder, tmp_path, form):
     """As in ``hooke analyze many.txt | head -1``."""
     (tmp_path / "many.txt").write_text("bank profit\n" * (100_000 if form else 800))

@@ -78,7 +78,10 @@ def test_one_json_document_the_same_for_the_same_seed(hooke, tmp_path):
         (("bad.safetensors", "--tokens", "300", "--context", "1"), 2, "--context 1 is out of range"),
         (("bad.safetensors", "--tokens", "300", "--out", "x.bin"), 2, "ends in .safetensors"),
         (("bad.safetensors", "--tokens", "300", "--out", "bad.safetensors"), 2, "is there already"),
-        (("bad.safetensors", "--tokens", "300000"), 6, "of 300,000 tokens. Ask for fewer tokens or give more text."),
+        pytest.param(  # it learns from all there is before it can say so
+            *(("bad.safetensors", "--tokens", "300000"), 6, "of 300,000 tokens. Ask for fewer tokens or give more text."),
+            marks=pytest.mark.exhaustive,
+        ),
         (("bad.safetensors", "--tokens", "300", "--beta", "-1"), 2, "beta=-1.0"),
     ],
 )

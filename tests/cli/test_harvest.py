@@ -144,12 +144,12 @@ print(json.dumps({"killed": killed, "same": same, "stopped": stopped, "busy": bu
 """
 
 
-@pytest.mark.parametrize("times", [3, pytest.param(10, marks=pytest.mark.exhaustive)])
+@pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.exhaustive)])
 def test_killed_stopped_or_two_at_once_the_bytes_are_the_same(folder, tmp_path, times):
     arguments = [str(times), "harvest", *BASE, *CORPORA, "--tokens", "6000"]
     found = forked(RUNS, *arguments, str(tmp_path), folder=folder)
     assert found["same"]
-    assert found["killed"].count(-9) >= times // 2, "the test has to kill it in the middle of its work"
+    assert found["killed"].count(-9) >= max(1, times // 2), "the test has to kill it in the middle of its work"
     for name, code in (("SIGINT", 130), ("SIGTERM", 143)):
         assert found["stopped"][name][0] == code
         said = found["stopped"][name][1]

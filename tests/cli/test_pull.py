@@ -111,6 +111,7 @@ def analyze(hub: fake_hub.Hub, cache: Path, sae: str, *, offline: bool = False) 
     return subprocess.run(arguments, capture_output=True, text=True, timeout=300, env=env, check=False)
 
 
+@pytest.mark.exhaustive
 def test_the_articles_example(hub: fake_hub.Hub, tmp_path: Path) -> None:
     cold = analyze(hub, tmp_path, SAE, offline=True)
     assert cold.returncode == 4

@@ -11,11 +11,6 @@ from hooke.evals.pooled import pool_texts
 TEXTS = ["rain", "the bank says profit is up", "", "goal goal match of the week after the storm in the court"]
 
 
-@pytest.fixture(scope="module")
-def model():
-    return tiny.model()
-
-
 def alone(model, sae, text, context):
     """One text by itself, with nothing shared: pooled activations and codes, token count and active features."""
     ids = model.tokenizer.encode([text])[0][:context]

@@ -16,11 +16,6 @@ CONFIG = ProbingConfig(ks=(1, 2), splits=2)
 
 
 @pytest.fixture(scope="module")
-def model():
-    return tiny.model()
-
-
-@pytest.fixture(scope="module")
 def result(model):
     return probing.run(model, [tiny.sae()], planted(), config=CONFIG)[0]
 

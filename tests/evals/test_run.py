@@ -18,11 +18,6 @@ SMALL = EvalConfig(tokens=400, suites=("core",), calibration_tokens=200, batch_t
 
 
 @pytest.fixture(scope="module")
-def model():
-    return tiny.model()
-
-
-@pytest.fixture(scope="module")
 def text(model):
     return reading.windows(model, 80)
 

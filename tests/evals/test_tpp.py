@@ -17,11 +17,6 @@ CONFIG = TppConfig(ns=(1, 3), splits=2)
 
 
 @pytest.fixture(scope="module")
-def model():
-    return tiny.model()
-
-
-@pytest.fixture(scope="module")
 def news():
     return planted(words=1)
 

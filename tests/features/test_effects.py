@@ -18,16 +18,6 @@ FEW = EffectSettings(contexts=6, length=3, controls=19, doses=(1.0, 2.0))
 
 
 @pytest.fixture(scope="module")
-def model():
-    return tiny.model()
-
-
-@pytest.fixture(scope="module")
-def sae():
-    return tiny.sae()
-
-
-@pytest.fixture(scope="module")
 def maximum(sae):
     out = np.zeros(sae.d_sae, np.float32)
     out[[SPORT, 8, 20]] = 8, 3, 3

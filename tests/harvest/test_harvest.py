@@ -13,11 +13,6 @@ SITES = [Site(0, "resid_post"), Site(1, "mlp_out")]
 TEXTS = ("Bank profit", "the judge after the trial", "Storm", "new album and old guitar with a choir", "rain rain rain match")
 
 
-@pytest.fixture(scope="module")
-def model():
-    return tiny.model()
-
-
 def cut(model, texts=TEXTS) -> list[Window]:
     return [Window("stories", n, ids) for n, ids in enumerate(model.tokenizer.encode(texts))]
 

@@ -9,7 +9,6 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hooke import tiny
 from hooke.errors import BadConfig, HookeError, LimitReached, UnknownName
 from hooke.harvest.saving import HarvestConfig, save
 from hooke.names import Site
@@ -19,11 +18,6 @@ from hooke.text.corpus import Corpus, documents, windows
 SITES = [Site(0, "resid_post"), Site(1, "mlp_out")]
 TEXTS = ("Bank profit", "the judge after the trial", "Storm", "new album and old guitar with a choir", "rain rain rain match")
 CONFIG = HarvestConfig(300, context=7, shard_tokens=90, batch_tokens=40)
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny.model()
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hooke import tiny
 from hooke.errors import BadConfig, HookeError, LimitReached, UnknownName
 from hooke.harvest.buffer import Buffer, Part
 from hooke.harvest.stream import DrawnBatch, LiveStream, ShardStream, Stream, _places
@@ -241,11 +240,6 @@ def test_a_batch_that_holds_no_pairs_is_refused(batch, pairs):
 
 
 # A model's activations, live and from shards.
-
-
-@pytest.fixture(scope="module")
-def model():
-    return tiny.model()
 
 
 def live(model, **options: Any) -> LiveStream:

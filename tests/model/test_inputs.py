@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 
-from hooke import tiny
 from hooke.errors import BadConfig, HookeError, UnknownName
 from hooke.model import Model
 from hooke.model.inputs import read_tokens
@@ -14,11 +13,6 @@ from hooke.names import Site
 
 TEXTS = ["the storm hit the bank", "rain"]
 SITE = "resid_post.1"
-
-
-@pytest.fixture(scope="module")
-def model() -> Model:
-    return tiny.model()
 
 
 def test_a_text_or_its_ids_in_any_form_are_the_same_reading(model: Model) -> None:

@@ -26,11 +26,6 @@ TEXTS = ["the storm hit the bank", "rain", "judge and jury on trial after the vo
 
 
 @pytest.fixture(scope="module")
-def model() -> Model:
-    return tiny.model()
-
-
-@pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("models") / "tiny"
     tiny.save(path)

@@ -11,11 +11,6 @@ from hooke.names import Site
 
 
 @pytest.fixture(scope="module")
-def model():
-    return tiny.model()
-
-
-@pytest.fixture(scope="module")
 def batch(model):
     windows = reading.windows(model, 5)
     windows[2].ids[3] = 1  # an end-of-sequence token in the middle

@@ -13,11 +13,6 @@ from hooke.sae import Sae, SaeFacts
 TEXTS = ["the storm hit the bank", "rain on the choir"]
 
 
-@pytest.fixture(scope="module")
-def model() -> Model:
-    return tiny.model()
-
-
 def other_sites(reads: list[str], writes: list[str]) -> Sae:
     sae = tiny.sae()
     wide = {"W_enc": torch.cat([sae.W_enc] * len(reads)), "W_dec": torch.cat([sae.W_dec] * len(writes), 1)}

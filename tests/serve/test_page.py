@@ -53,6 +53,8 @@ STATES = (
 )
 
 LOOKED_INTO = [STATES[i] for i in (1, 4, 6, 8, 10, 13, 15, 16)]
+# A page in a browser costs a second of processor time: one of each kind every time, all of them with `make test-all`.
+BROUGHT_BACK = [path if i in (1, 6, 8, 10, 16) else pytest.param(path, marks=pytest.mark.exhaustive) for i, path in enumerate(STATES[:17])]
 
 
 @pytest.fixture(scope="module")
@@ -119,12 +121,12 @@ class Watched:
 @pytest.fixture(scope="module")
 def seen(browser: Browser, desk: served.Desk) -> Iterator[Watched]:
     """One page for the tests that only look."""
-    one = Watched(browser, desk, viewport={"width": 1280, "height": 800})
+    one = Watched(browser, desk, viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
     yield one
     one.close()
 
 
-@pytest.mark.parametrize("width", [1280, 768, 320])
+@pytest.mark.parametrize("width", [320, *(pytest.param(width, marks=pytest.mark.exhaustive) for width in (768, 1280))])
 def test_a_tour_without_an_error_or_a_foreign_address(browser, desk, width):
     one = Watched(browser, desk, viewport={"width": width, "height": 800}, reduced_motion="reduce")
     for path in STATES:
@@ -136,6 +138,7 @@ def test_a_tour_without_an_error_or_a_foreign_address(browser, desk, width):
     assert one.wrong == []
 
 
+@pytest.mark.exhaustive
 @pytest.mark.skipif(not AXE.is_file(), reason="needs axe-core: npm ci in web")
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (320, "dark")])
 def test_nothing_serious_for_those_who_cannot_see_or_point(browser, desk, width, scheme):
@@ -410,7 +413,7 @@ def shown(page: Page) -> list[str]:
     return [line for line in page.locator("main").inner_text().splitlines() if " ms" not in line]
 
 
-@pytest.mark.parametrize("path", STATES[:17])
+@pytest.mark.parametrize("path", BROUGHT_BACK)
 def test_an_address_brings_back_what_was_seen(seen, path):
     page = seen.open_whole(path)
     before, told = page.url, shown(page)

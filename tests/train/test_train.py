@@ -74,8 +74,8 @@ KINDS = {
     "topk": {},
     "jumprelu": {},
     "jumprelu-step": {},
-    "jumprelu-tanh": {"steps": 1000},
-    "gated": {"steps": 1500},
+    "jumprelu-tanh": {"steps": 500, "lr": 1e-2},
+    "gated": {"steps": 1000, "lr": 1e-2},
     "relu": {"steps": 1000},
     "nested": {"prefixes": (32,)},
 }
