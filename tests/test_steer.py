@@ -12,7 +12,7 @@ from hooke.errors import BadConfig, LimitReached, ShapeMismatch
 from hooke.intervene import intervene
 from hooke.model import Model
 from hooke.sae import Sae
-from hooke.steer import MOST_KL, Dial, capped_dose, dose_of_kl, steer
+from hooke.steer import MOST_DOSES, MOST_KL, Arm, Dial, Steering, capped_dose, dose_of_kl, steer
 
 SPORT = list(tiny.concepts).index("sport")
 PROMPT = "the mayor says that the"
@@ -49,28 +49,33 @@ def test_a_dose_of_nothing_changes_nothing(model: Model, dial: Dial):
     assert steered.own_words == 0
 
 
-def test_what_was_sampled_with_a_cache_is_what_a_whole_pass_would_give(model: Model, dial: Dial):
+def test_a_cache_gives_what_whole_passes_give_and_figures_are_their_definitions(model: Model, dial: Dial):
     """At temperature 0 every token is the likeliest one of a pass without a cache, shifted in the same way."""
-    result = steer(model, [dial], PROMPT, [1.5], tokens=10, temperature=0.0)
+    arm = steer(model, [dial], PROMPT, [0.5, 1.5], tokens=10, temperature=0.0).arms[3]
+    assert (arm.kind, arm.dose) == ("steered", 1.5)
     ids = model.tokenizer.encode([PROMPT])[0]
     with model.edit(dial.site, lambda acts: acts + 1.5 * dial.maximum * dial.sae.W_dec[dial.index], special=False):
         for _ in range(10):
             ids.append(int(logits(model, torch.tensor([ids]))[0, -1].argmax()))
-    assert result.arms[1].text == model.tokenizer.decode(ids[-10:])
+        q = logits(model, torch.tensor([ids]))[0, -11:-1].log_softmax(-1)
+    assert arm.text == model.tokenizer.decode(ids[-10:])
+    p, words = logits(model, torch.tensor([ids]))[0, -11:-1].log_softmax(-1), list(dial.words)
+    assert np.allclose(arm.kl, (p.exp() * (p - q)).sum(1), atol=1e-4)
+    assert math.isclose(arm.loss_clean_model, -float(p[range(10), ids[-10:]].mean()), rel_tol=1e-4)
+    assert math.isclose(arm.own_words, float((q[:, words].logsumexp(1) - p[:, words].logsumexp(1)).mean()), rel_tol=1e-3)
 
 
-def test_kl_and_loss_are_their_definitions(model: Model, dial: Dial):
-    result = steer(model, [dial], PROMPT, [1.0], tokens=8)
-    start = model.tokenizer.encode([PROMPT])[0]
-    written = model.tokenizer.encode([PROMPT + result.arms[1].text])[0]
-    if written[: len(start)] != start or len(written) != len(start) + len(result.arms[1].tokens):
-        pytest.skip("the text is not read back as it was written")
-    ids = torch.tensor([written])
-    p = logits(model, ids)[0, len(start) - 1 : -1].log_softmax(-1)
-    with model.edit(dial.site, lambda acts: acts + dial.maximum * dial.sae.W_dec[dial.index], special=False):
-        q = logits(model, ids)[0, len(start) - 1 : -1].log_softmax(-1)
-    assert np.allclose(result.arms[1].kl, (p.exp() * (p - q)).sum(1), atol=1e-4)
-    assert math.isclose(result.arms[1].loss_clean_model, float(model.loss(ids)[0, len(start) - 1 :].mean()), rel_tol=1e-4)
+def test_a_dose_found_for_a_kl_costs_that_much(model: Model, dial: Dial):
+    """Along the model's own continuation, as a pass over the whole of it has it."""
+    dose = dose_of_kl(model, [dial], PROMPT, 0.5, tokens=8)
+    ids = torch.tensor(model.tokenizer.encode([PROMPT]))
+    written, start = model.generate(ids, 8), ids.shape[1]
+    p = logits(model, written)[0, start - 1 : -1].log_softmax(-1)
+    with model.edit(dial.site, lambda acts: acts + dose * dial.maximum * dial.sae.W_dec[dial.index], special=False):
+        q = logits(model, written)[0, start - 1 : -1].log_softmax(-1)
+    ends = model.is_special(written[0, start:]).tolist()
+    length = ends.index(True) if True in ends else len(ends)
+    assert float((p.exp() * (p - q)).sum(1)[:length].mean()) == pytest.approx(0.5, rel=0.03)
 
 
 def test_a_dose_is_found_for_a_kl(model: Model, dial: Dial):
@@ -79,6 +84,17 @@ def test_a_dose_is_found_for_a_kl(model: Model, dial: Dial):
     assert found == 0  # the clean arm
     less = dose_of_kl(model, [dial], PROMPT, 0.1, tokens=8)
     assert 0 < less < dose
+
+
+def test_a_curve_that_turns_says_where():
+    def turns(*own_words: float) -> float | None:
+        arms = [Arm("steered", float(dose), "", [], own_words=rise) for dose, rise in enumerate(own_words, 1)]
+        return Steering("", "", [], 0, 1.0, [Arm("clean", 0.0, "", []), *arms]).turns
+
+    assert turns(0.5, 1.0, 2.0) is None
+    assert turns(0.5, 2.0, 1.0) == 2.0
+    assert turns(0.5, 2.0, 1.95) is None  # no more than chance
+    assert turns() is None
 
 
 def test_controls_fire_as_often_and_reach_as_far(sae: Sae):
@@ -152,6 +168,8 @@ def cannot(model: Model, sae: Sae, dial: Dial, what: str) -> None:
             Dial(sae, 60, 0.0)
         case "dose":
             steer(model, [dial], PROMPT, [float("nan")])
+        case "doses":
+            steer(model, [dial], PROMPT, [1.0] * (MOST_DOSES + 1))
         case "twice":
             steer(model, [dial, dial], PROMPT)
         case "kl":
@@ -166,6 +184,7 @@ def cannot(model: Model, sae: Sae, dial: Dial, what: str) -> None:
         ("short mask", ShapeMismatch, "does not cover"),
         ("never fires", BadConfig, "never fired"),
         ("dose", BadConfig, "a dose is a number"),
+        ("doses", BadConfig, "at most 21 doses"),
         ("twice", BadConfig, "different features"),
         ("kl", LimitReached, "no dose up to"),
     ],

@@ -3,12 +3,14 @@
 import math
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from itertools import count, pairwise
 from typing import Literal
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
+from scipy.optimize import brentq
 from torch import Tensor
 
 from hooke.atlas.feature import Feature
@@ -22,6 +24,7 @@ from hooke.sae.edits import Edit
 __all__ = [
     "MOST_DIALS",
     "MOST_DOSE",
+    "MOST_DOSES",
     "MOST_KL",
     "MOST_TOKENS",
     "Arm",
@@ -38,12 +41,12 @@ MOST_DOSE = 16.0
 """Past this many times a feature's own maximum no model writes text any more."""
 MOST_KL = 2.0
 """Nats a token by which expectations move at most where nobody asked for a dose; beyond, small models write no text."""
-MOST_TOKENS, MOST_DIALS = 512, 8
-"""Tokens written, and features turned together, at most."""
-_MOST_ARMS = 32
-# A dose is looked for from here on, doubling.
-_LEAST_DOSE = 2.0**-6
-_HALVINGS = 7
+MOST_TOKENS, MOST_DIALS, MOST_DOSES = 512, 8, 21
+"""Tokens written, features turned together, and doses beside each other, at most."""
+# A dose is looked for from here on, four times as much each time, and then to this share of it.
+_LEAST_DOSE, _CLOSE = 2.0**-6, 0.01
+# Nats by which words of a curve that has turned are less likely than at its height.
+_LESS = 0.1
 
 Kind = Literal["clean", "steered", "random", "prompted"]
 
@@ -154,6 +157,13 @@ class Steering:
         """The sentence that goes with every text written under it."""
         return f"Written by {self.model} with {', '.join(self.features)} altered: not what the model says by itself."
 
+    @property
+    def turns(self) -> float | None:
+        """The dose past which more of the features makes their own words less likely again; None where every further dose adds to them."""
+        tried = sorted((arm.dose, arm.own_words) for arm in self.arms if arm.kind == "steered" and arm.own_words is not None)
+        most = max(tried, key=lambda one: one[1], default=(0.0, 0.0))
+        return most[0] if tried and tried[-1][1] < most[1] - _LESS else None
+
 
 def steer(
     model: Model,
@@ -187,7 +197,7 @@ def steer(
 def steering(
     model: Model, dials: Sequence[Dial], prompt: str, doses: Sequence[float], drawing: Drawing, asked: str | None = None
 ) -> Generator[list[Arm], None, Steering]:
-    """The same as `steer`, token by token: the arms as far as they are written, without figures; returned at the end, all of it."""
+    """The same as `steer`, token by token: the arms as far as they are written; returned at the end, all of it."""
     tokens, temperature, seed = drawing.tokens, drawing.temperature, drawing.seed
     _check(dials, doses, tokens)
     ids = _prompt_ids(model, prompt, tokens)
@@ -195,19 +205,31 @@ def steering(
     kinds: tuple[Kind, Kind] = ("steered", "random")
     plan: list[tuple[Kind, float]] = [("clean", 0.0), *((kind, dose) for dose in doses for kind in kinds)]
     controls = [dial.control(draw) for dial in dials]
-    edits = [_edit(dial, control, plan) for dial, control in zip(dials, controls, strict=True)]
-    written, start = ids.repeat(len(plan), 1), ids.shape[1]
-    with intervene(model, *edits):
-        for column in model.sampled(written, tokens, temperature=temperature, seed=seed, alike=True):
-            written = torch.cat([written, column[:, None].to(written)], 1)
-            yield [_arm(model, *what, row[start:]) for what, row in zip(plan, written, strict=True)]
+    # Each altered text is read by the unaltered model beside it, so that what it costs is known as soon as a token is written.
+    readings = plan + [("clean", 0.0)] * (len(plan) - 1)
+    follow = torch.tensor([*range(len(plan)), *range(1, len(plan))])
+    edits = [_edit(dial, control, readings) for dial, control in zip(dials, controls, strict=True)]
     words = sorted({word for dial in dials for word in dial.words})
-    costs = _costs(model, written, start, _read(model, written, start), edits, words)
-    arms = [_arm(model, *what, row[start:], cost, words=bool(words)) for what, row, cost in zip(plan, written, costs, strict=True)]
+    written, costs = ids.new_empty(len(plan), 0), [_Cost([], [], []) for _ in plan]
+
+    def look(logits: Float[Tensor, "row vocab"], chosen: Int[Tensor, " row"]) -> None:
+        for row, cost in enumerate(costs):
+            own = logits[row].float()
+            cost.add(logits[row + len(plan) - 1].float() if row else own, own, int(chosen[row]), words)
+
+    def arms() -> list[Arm]:
+        return [_arm(model, *what, row, cost, words=bool(words)) for what, row, cost in zip(plan, written, costs, strict=True)]
+
+    with intervene(model, *edits):
+        alike = {"temperature": temperature, "seed": seed, "alike": True, "follow": follow, "look": look}
+        for column in model.sampled(ids.repeat(len(readings), 1), tokens, **alike):
+            written = torch.cat([written, column[: len(plan), None].to(written)], 1)
+            yield arms()
+    every = arms()
     if asked:
-        arms.append(_prompted(model, asked, prompt, tokens, temperature, seed))
+        every.append(_prompted(model, asked, prompt, tokens, temperature, seed))
     named = [f"{dial.sae.name}/{other}" for dial, (other, _) in zip(dials, controls, strict=True)]
-    return Steering(prompt, model.name, [dial.name for dial in dials], seed, temperature, arms, named)
+    return Steering(prompt, model.name, [dial.name for dial in dials], seed, temperature, every, named)
 
 
 def dose_of_kl(model: Model, dials: Sequence[Dial], prompt: str, kl: float, *, tokens: int = 32, seed: int = 0) -> float:
@@ -231,29 +253,38 @@ def _cost_of_dose(model: Model, dials: Sequence[Dial], prompt: str, tokens: int,
     _check(dials, [1.0], tokens)
     ids = _prompt_ids(model, prompt, tokens)
     written, start = model.generate(ids, tokens, seed=seed), ids.shape[1]
-    clean = _read(model, written, start)
+    length = _length(model, written[0, start:])
+    read = lambda: model.hidden(written)[0, start - 1 : start - 1 + length]  # noqa: E731
+    with torch.inference_mode():
+        clean = torch.cat([log_p for _, log_p in model.head.log_probs(read())]) if length else torch.zeros(0, 0)
 
+    @cache
+    @torch.inference_mode()
     def cost(dose: float) -> float:
-        edits = [dial.sae.add(dial.index, dose * dial.maximum) for dial in dials]
-        return float(np.mean(_costs(model, written, start, clean, edits)[0].kl or [0.0]))
+        if not length:
+            return 0.0
+        with intervene(model, *(dial.sae.add(dial.index, dose * dial.maximum) for dial in dials)):
+            altered = read()
+        moved = [(clean[rows].exp() * (clean[rows] - log_q)).sum(1).clamp_min(0) for rows, log_q in model.head.log_probs(altered)]
+        return float(torch.cat(moved).mean())
 
     return cost
 
 
 def _dose_of(kl: float, cost: Callable[[float], float]) -> float:
-    """The least dose that costs `kl`."""
+    """The least dose that costs `kl`, to one part in a hundred."""
     high = _LEAST_DOSE
     while cost(high) < kl:
-        high *= 2
+        high *= 4
         if high > MOST_DOSE:
             raise LimitReached(
                 f"no dose up to {MOST_DOSE:.0f} moves this prompt by {kl} nats a token. Ask for less, or for another feature."
             )
-    low = high / 2
-    for _ in range(_HALVINGS):
-        middle = math.sqrt(low * high)
-        low, high = (middle, high) if cost(middle) < kl else (low, middle)
-    return high
+    if high == _LEAST_DOSE:
+        return high
+    # Cost is next to a power of the dose, a straight line in logarithms.
+    apart = lambda log_dose: math.log(max(cost(math.exp(log_dose)), 1e-12) / kl)  # noqa: E731
+    return math.exp(brentq(apart, math.log(high / 4), math.log(high), xtol=_CLOSE))
 
 
 def _check(dials: Sequence[Dial], doses: Sequence[float], tokens: int) -> None:
@@ -263,8 +294,8 @@ def _check(dials: Sequence[Dial], doses: Sequence[float], tokens: int) -> None:
         )
     if not doses or not all(abs(dose) <= MOST_DOSE for dose in doses):  # nan is not
         raise BadConfig(f"a dose is a number from -{MOST_DOSE:.0f} to {MOST_DOSE:.0f} times a feature's own maximum; given: {list(doses)}.")
-    if 2 * len(doses) >= _MOST_ARMS or not 1 <= tokens <= MOST_TOKENS:
-        raise BadConfig(f"at most {_MOST_ARMS // 2 - 1} doses of 1 to {MOST_TOKENS} tokens at a time; these are {len(doses)} of {tokens}.")
+    if len(doses) > MOST_DOSES or not 1 <= tokens <= MOST_TOKENS:
+        raise BadConfig(f"at most {MOST_DOSES} doses of 1 to {MOST_TOKENS} tokens at a time; these are {len(doses)} of {tokens}.")
 
 
 def _edit(dial: Dial, control: tuple[int, float], plan: Sequence[tuple[Kind, float]]) -> Edit:
@@ -282,38 +313,14 @@ class _Cost:
     loss: list[float]
     rise: list[float]
 
-
-@torch.inference_mode()
-def _read(model: Model, ids: Int[Tensor, "text total"], start: int) -> Float[Tensor, "token d_model"]:
-    """What the LM head reads where it predicts the tokens from number `start` on."""
-    return model.hidden(ids)[:, start - 1 : -1].flatten(0, 1)
-
-
-@torch.inference_mode()
-def _costs(
-    model: Model,
-    ids: Int[Tensor, "text total"],
-    start: int,
-    clean: Float[Tensor, "token d_model"],
-    edits: Sequence[Edit],
-    words: Sequence[int] = (),
-) -> list[_Cost]:
-    """What each text, from token `start` on, costs with the edits made, beside the `clean` reading of it; see `_Cost`.
-
-    Of `words`, it is how much likelier they become all together.
-    """
-    with intervene(model, *edits):
-        altered = _read(model, ids, start)
-    target = ids[:, start:].flatten().to(clean.device)
-    found = torch.zeros(3, len(clean))
-    for (rows, p), (_, q) in zip(model.head.log_probs(clean), model.head.log_probs(altered), strict=True):
-        found[0, rows] = (p.exp() * (p - q)).sum(1).clamp_min(0).cpu()
-        found[1, rows] = -p.gather(1, target[rows, None])[:, 0].cpu()
+    def add(self, clean: Float[Tensor, " vocab"], altered: Float[Tensor, " vocab"], token: int, words: Sequence[int]) -> None:
+        """Take in one more `token`, from the logits of both models before it; `words` are those that a feature is to make likelier."""
+        log_p = clean.log_softmax(0)
+        log_q = log_p if altered is clean else altered.log_softmax(0)
+        self.kl.append(max(0.0, float(torch.dot(log_p.exp(), log_p - log_q))))
+        self.loss.append(-float(log_p[token]))
         if words:
-            found[2, rows] = (q[:, list(words)].logsumexp(1) - p[:, list(words)].logsumexp(1)).cpu()
-    by_text = found.view(3, len(ids), -1)
-    lengths = [_length(model, row[start:]) for row in ids]
-    return [_Cost(*by_text[:, i, :length].tolist()) for i, length in enumerate(lengths)]
+            self.rise.append(float(log_q[list(words)].logsumexp(0) - log_p[list(words)].logsumexp(0)))
 
 
 def _prompt_ids(model: Model, prompt: str, tokens: int) -> Int[Tensor, "1 pos"]:
@@ -328,18 +335,19 @@ def _length(model: Model, row: Int[Tensor, " n"]) -> int:
     return int(ends.nonzero()[0, 0]) if bool(ends.any()) else len(row)
 
 
-def _arm(model: Model, kind: Kind, dose: float, row: Int[Tensor, " n"], cost: _Cost = _Cost([], [], []), *, words: bool = False) -> Arm:
-    ids = row[: _length(model, row)].tolist()
+def _arm(model: Model, kind: Kind, dose: float, row: Int[Tensor, " n"], cost: _Cost, *, words: bool = False) -> Arm:
+    length = _length(model, row)
+    ids = row[:length].tolist()
     pairs, pieces = list(pairwise(ids)), model.tokenizer.pieces(ids)
     return Arm(
         kind,
         dose,
         "".join(pieces),  # it goes on from a prompt, so that a space in front is text
         pieces,
-        [round(value, 5) for value in cost.kl],
-        float(np.mean(cost.loss)) if cost.loss else None,
+        [round(value, 5) for value in cost.kl[:length]],
+        float(np.mean(cost.loss[:length])) if length else None,
         1 - len(set(pairs)) / len(pairs) if pairs else 0.0,
-        float(np.mean(cost.rise)) if words and cost.rise else None,
+        float(np.mean(cost.rise[:length])) if words and length else None,
     )
 
 

@@ -40,7 +40,9 @@ def test_texts_stand_side_by_side_and_say_that_they_were_altered(hooke, tmp_path
     found = json.loads(out)
     assert (code, found["schema_version"], [arm["dose"] for arm in found["arms"][:7]]) == (0, 1, [0, 0.5, 0.5, 1, 1, 2, 2])
     assert "altered" in found["note"]
-    assert "<script" not in (tmp_path / "page.html").read_text()
+    page = (tmp_path / "page.html").read_text()
+    assert "<script" not in page
+    assert "By dose" in page
     assert err.endswith("Wrote page.html\n")
 
 
@@ -49,6 +51,7 @@ def test_texts_stand_side_by_side_and_say_that_they_were_altered(hooke, tmp_path
     [
         (("--prompt", "x"), 2, "no feature to turn"),
         ((f"{handmade.FIRST}/1", "--prompt", "x", "--doses", "8..1"), 2, "cannot read '8..1' as doses"),
+        ((f"{handmade.FIRST}/1", "--prompt", "x", "--doses", "1..8:1"), 2, "or 0.25..8:21 for"),
         ((f"{handmade.FIRST}/1", "--prompt", "x", "--html", "no/where.html"), 2, "there is no folder"),
         ((f"{handmade.FIRST}/99", "--prompt", "x"), 4, "unknown feature"),
     ],

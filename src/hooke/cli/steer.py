@@ -34,7 +34,9 @@ def steer(
         share(-16, 16),
         Parameter(help="How far, in units of each feature's own maximum; may be repeated. By default 1, or less where that is too much."),
     ] = (),
-    doses: Annotated[str | None, Parameter(help="Doses from one to another, doubling: 0.25..8.")] = None,
+    doses: Annotated[
+        str | None, Parameter(help="Doses from one to another, doubling: 0.25..8; or so many at equal ratios: 0.25..8:21.")
+    ] = None,
     kl: Annotated[
         float | None, share(0, 100), Parameter(help="Instead of a dose: the least that moves the model's expectations by so many nats.")
     ] = None,
@@ -101,12 +103,17 @@ def _check_asked(features: tuple[str, ...], prompt: str | None, wanted: str | No
 
 
 def _levels(text: str) -> tuple[float, ...]:
-    """``0.25..8`` as doses from the first to the last, each twice the one before."""
+    """``0.25..8`` as doses from the first to the last, each twice the one before; ``0.25..8:21`` as 21 doses, each as many times."""
     number = r"(\d{1,4}(?:\.\d{1,6})?)"
-    ends = re.fullmatch(rf"{number}\.\.{number}", text.strip())
-    if ends is None or not 0 < float(ends[1]) <= float(ends[2]):
-        raise BadConfig(f"cannot read {text!r} as doses. Write the first and the last, such as 0.25..8; each is twice the one before.")
+    ends = re.fullmatch(rf"{number}\.\.{number}(?::(\d{{1,2}}))?", text.strip())
+    if ends is None or not 0 < float(ends[1]) <= float(ends[2]) or ends[3] in ("0", "1"):
+        raise BadConfig(
+            f"cannot read {text!r} as doses. Write the first and the last, such as 0.25..8 (each twice the one before), or 0.25..8:21 for"
+            " 21 of them."
+        )
     first, last = float(ends[1]), float(ends[2])
+    if ends[3]:
+        return tuple(float(f"{first * (last / first) ** (i / (int(ends[3]) - 1)):.4g}") for i in range(int(ends[3])))
     return tuple(first * 2**i for i in range(int(math.log2(last / first) + 1e-9) + 1))
 
 
@@ -128,7 +135,7 @@ def _show(result: "Steering", titles: "dict[str, str | None]", *, as_json: bool,
     if as_json:
         from dataclasses import asdict
 
-        print_line({"schema_version": _SCHEMA, **asdict(result), "note": result.note})
+        print_line({"schema_version": _SCHEMA, **asdict(result), "turns": result.turns, "note": result.note})
     else:
         from hooke.report.steering import print_steering
 

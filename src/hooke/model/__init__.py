@@ -22,7 +22,7 @@ from hooke.model.faster import bound_products, hasten
 from hooke.model.head import Head
 from hooke.model.hooks import Reconstructs, Spliced, capturing, editing, inputs_of, run_until
 from hooke.model.inputs import Activations, Tokens, pad, read_tokens
-from hooke.model.sampling import generate
+from hooke.model.sampling import Look, generate
 from hooke.model.trunk import TextConfig, load_trunk, read_config, tokenizer_in
 from hooke.names import Site, model_name
 from hooke.text.tokens import Tokenizer
@@ -266,7 +266,11 @@ class Model:
 
     def is_special(self, ids: Int[Tensor, "*batch"]) -> Bool[Tensor, "*batch"]:
         """Which of `ids` are special tokens, as the beginning-of-sequence token is."""
-        return torch.isin(ids, torch.tensor(sorted(self.tokenizer.special), device=ids.device))
+        return torch.isin(ids, self._special.to(ids.device))
+
+    @cached_property
+    def _special(self) -> Int[Tensor, " n"]:
+        return torch.tensor(sorted(self.tokenizer.special), device=self.device)
 
     def one_text(self, text: str) -> tuple[Int[Tensor, "1 pos"], Bool[Tensor, " pos"]]:
         """The ids of a text that is read whole, and which of them are no special tokens.
@@ -314,14 +318,26 @@ class Model:
 
     @torch.inference_mode()
     def sampled(
-        self, prompts: Int[Tensor, "batch pos"], tokens: int, *, temperature: float = 1.0, seed: int = 0, alike: bool = False
+        self,
+        prompts: Int[Tensor, "batch pos"],
+        tokens: int,
+        *,
+        temperature: float = 1.0,
+        seed: int = 0,
+        alike: bool = False,
+        follow: Int[Tensor, " batch"] | None = None,
+        look: Look = lambda logits, chosen: None,
     ) -> Iterator[Int[Tensor, " batch"]]:
-        """The tokens that `generate` adds, as they are drawn: one for each row at a time."""
+        """The tokens that `generate` adds, as they are drawn: one for each row at a time.
+
+        With `follow` a row goes on with what was drawn for the row of that number. `look` hears each step's logits and tokens.
+        """
         if not 0 <= temperature < math.inf or tokens < 0:
             raise BadConfig(
                 f"cannot sample {tokens} tokens at temperature {temperature}; neither may be negative, and both must be finite."
             )
-        yield from generate(self.hf, prompts.to(self.device), tokens, temperature=temperature, seed=seed, alike=alike)
+        drawn = {"temperature": temperature, "seed": seed, "alike": alike, "follow": follow, "look": look}
+        yield from generate(self.hf, prompts.to(self.device), tokens, **drawn)
 
 
 def length_batches(lengths: Sequence[int], batch_tokens: int) -> Iterator[list[int]]:

@@ -1,15 +1,19 @@
 """Sampling text from a model: a loop with a key-value cache, and an exact draw that stays fast for very large vocabularies."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hooke.model.half import HalfWeights
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+Look = Callable[[Float[Tensor, "batch vocab"], Int[Tensor, " batch"]], None]
+"""Hears the logits of a step, and the token that each row goes on with."""
 # Values of logits turned into weights at a time on a CPU: 8 MiB of float32, which stay in its cache from the first step to the last.
 _PIECE = 1 << 21
 
@@ -21,13 +25,21 @@ def ends_of(hf: "PreTrainedModel") -> frozenset[int]:
 
 
 def generate(
-    hf: "PreTrainedModel", prompts: Int[Tensor, "batch pos"], tokens: int, *, temperature: float, seed: int, alike: bool = False
+    hf: "PreTrainedModel",
+    prompts: Int[Tensor, "batch pos"],
+    tokens: int,
+    *,
+    temperature: float,
+    seed: int,
+    alike: bool = False,
+    follow: Int[Tensor, " batch"] | None = None,
+    look: Look = lambda logits, chosen: None,
 ) -> Iterator[Int[Tensor, " batch"]]:
     """What follows `prompts`: up to `tokens` tokens, one for every row at a time; rows that came to an end go on with padding.
 
     Prompts shorter than the longest are filled up on the right with -1. These places are drawn too, so that no row needs padding: what is
     given begins at the length of the shortest prompt, and tokens of longer ones come as they are. If `alike`, all rows draw with the same
-    random numbers.
+    random numbers. With `follow` a row goes on with what was drawn for the row of that number.
     """
     generator = torch.Generator(prompts.device).manual_seed(seed)
     stop = torch.tensor(sorted(ends_of(hf)), device=prompts.device)
@@ -35,15 +47,19 @@ def generate(
     done = torch.zeros(len(prompts), dtype=torch.bool, device=prompts.device)
     shortest = int((prompts >= 0).sum(1).min())
     given = torch.nn.functional.pad(prompts, (0, tokens), value=-1)
-    step, cache = given[:, shortest - 1 : shortest], None
+    step, cache, halved = given[:, shortest - 1 : shortest], None, HalfWeights(hf)
+    leaders, place = (slice(None), slice(None)) if follow is None else follow.to(prompts.device).unique(return_inverse=True)
     if shortest > 1:
         # Without the LM head, which would multiply positions that lie apart in memory by a copy of itself for each row.
-        cache = hf.base_model(input_ids=given[:, : shortest - 1], use_cache=True).past_key_values
+        with halved:
+            cache = hf.base_model(input_ids=given[:, : shortest - 1], use_cache=True).past_key_values
     for forced in given[:, shortest:].unbind(1):
-        result = hf(input_ids=step, past_key_values=cache, use_cache=True)
-        cache = result.past_key_values
-        drawn = draw(result.logits[:, -1], temperature, generator, alike=alike).masked_fill(done, filler)
+        with halved:
+            result = hf(input_ids=step, past_key_values=cache, use_cache=True)
+        cache, logits = result.past_key_values, result.logits[:, -1]
+        drawn = draw(logits[leaders], temperature, generator, alike=alike)[place].masked_fill(done, filler)
         chosen = torch.where(forced < 0, drawn, forced)
+        look(logits, chosen)
         yield chosen
         done |= torch.isin(chosen, stop) & (forced < 0)
         if bool(done.all()):

@@ -9,6 +9,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from hooke.report.document import document, masthead
+from hooke.report.tables import table
 from hooke.steer import Arm, Steering
 from hooke.text.marks import marked, stripped
 from hooke.text.markup import Markup, tag
@@ -20,6 +21,9 @@ _KINDS = {
     "prompted": "Asked for in words instead",
 }
 _TITLE = 120
+# From so many doses on their figures stand in a table too.
+_CURVE = 3
+_HEADINGS = ("dose", "moved, nats", "its control", "own words, times", "its control", "oddness", "repeats")
 # What a text looks like that is no longer one.
 _ODD, _REPEATS = 6.0, 0.5
 
@@ -35,6 +39,13 @@ def print_steering(result: Steering, titles: Mapping[str, str | None], console: 
         console.print(Padding(Text(marked(arm.text.strip())), (0, 0, 0, 2), expand=False))
         console.print(Padding(Text(" · ".join(_figures(arm)), style="dim"), (0, 0, 0, 2), expand=False))
     console.print()
+    if rows := _curve(result):
+        curve = table(*_HEADINGS)
+        for row in rows:
+            curve.add_row(*row)
+        console.print(curve)
+    if result.turns is not None:
+        console.print(Text(_turned(result.turns), style="bold"))
     console.print(Text(result.note, style="italic"))
 
 
@@ -44,8 +55,40 @@ def page(result: Steering, titles: Mapping[str, str | None]) -> str:
         f"{stripped(result.prompt)[:60]} · steered · Hooke",
         files("hooke.report").joinpath("steering.css").read_text("utf-8"),
         tag("header", masthead(tag("bdi", stripped(result.prompt)), [tag("bdi", _called(name, titles)) for name in result.features])),
-        tag("main", [_arm(arm) for arm in result.arms], tag("p", result.note, class_="note")),
+        tag("main", [_arm(arm) for arm in result.arms], _curve_table(result), tag("p", result.note, class_="note")),
     )
+
+
+def _curve_table(result: Steering) -> Markup | None:
+    rows = _curve(result)
+    if not rows:
+        return None
+    head = tag("thead", tag("tr", [tag("th", heading, scope="col") for heading in _HEADINGS]))
+    body = tag("tbody", [tag("tr", [tag("td", cell) for cell in row]) for row in rows])
+    turned = None if result.turns is None else tag("p", tag("b", _turned(result.turns)))
+    return tag("section", tag("h2", "By dose"), tag("table", head, body), turned, class_="curve")
+
+
+def _curve(result: Steering) -> list[list[str]]:
+    """A row for each dose, the least first; none where there are few."""
+    by_kind = {kind: sorted((arm for arm in result.arms if arm.kind == kind), key=lambda arm: arm.dose) for kind in ("steered", "random")}
+    pairs = list(zip(by_kind["steered"], by_kind["random"], strict=True))
+    return [_curve_row(arm, control) for arm, control in pairs] if len(pairs) >= _CURVE else []
+
+
+def _curve_row(arm: Arm, control: Arm) -> list[str]:
+    moved = [f"{sum(one.kl) / len(one.kl):.2f}" if one.kl else "" for one in (arm, control)]
+    own = ["" if one.own_words is None else _times(one.own_words) for one in (arm, control)]
+    odd = "" if arm.loss_clean_model is None else f"{arm.loss_clean_model:.2f}"
+    return [f"{arm.dose:g}", *moved, *own, odd, f"{arm.repetition:.0%}"]
+
+
+def _turned(dose: float) -> str:
+    return f"The curve turns: past dose {dose:g} the features' own words become less likely again."
+
+
+def _times(nats: float) -> str:
+    return f"{math.exp(min(nats, 20)):,.1f}"
 
 
 def _arm(arm: Arm) -> Markup:
@@ -75,6 +118,6 @@ def _figures(arm: Arm) -> Iterator[str]:
         odd = ", hardly language" if arm.loss_clean_model > _ODD else ""
         yield f"how odd the unaltered model finds it: {arm.loss_clean_model:.2f} nats a token{odd}"
     if arm.own_words is not None and arm.kind != "clean":
-        yield f"the feature's own words {math.exp(min(arm.own_words, 20)):,.1f} times as likely"
+        yield f"the feature's own words {_times(arm.own_words)} times as likely"
     if arm.repetition > _REPEATS:
         yield f"{arm.repetition:.0%} of its word pairs repeat"
