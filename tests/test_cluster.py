@@ -26,7 +26,8 @@ from hooke.engine import crew
 from hooke.engine.cluster import Cluster, Unit, check, cluster
 from hooke.errors import BadConfig, HookeError, LimitReached, Missing, UnknownName
 from hooke.features.cache import ActivationCache
-from hooke.features.effects import EffectLog, EffectRun, EffectSettings
+from hooke.features.effect_log import EffectLog
+from hooke.features.effects import EffectRun, EffectSettings
 from hooke.harvest.saving import HarvestConfig, save
 from hooke.model import Model
 from hooke.model.recipe import Recipe

@@ -13,6 +13,11 @@ reads 20 M tokens four layers deep, some hours on eight cores and days on two: l
 
 trains the sites of a harvest alone, finished or not, from disk, and makes their atlas from it too; the SAEs of the other sites, and what
 the package's atlas says of them, stay as they are.
+
+    python packs/gemma-3-270m/build.py --work runs/pack --effects
+
+measures what the features of EFFECTS do, and adds it to whatever atlas the package has (an hour of one core the first time; what was
+measured is kept under --work, so that it can be added to another atlas of the same SAEs in a minute).
 """
 
 import argparse
@@ -30,9 +35,12 @@ import torch
 import zstandard
 from card import write_card
 
+from hooke.atlas import Atlas
 from hooke.atlas.compact import compact
 from hooke.builder import AtlasSettings, build_atlas
 from hooke.evals import EvalConfig, evaluate
+from hooke.features.effect_log import EffectLog
+from hooke.features.effects import EffectRun, EffectSettings
 from hooke.files import atomic_write
 from hooke.harvest.saving import HarvestConfig, save
 from hooke.harvest.stream import LiveStream, ShardStream, Stream
@@ -49,6 +57,7 @@ from hooke.train.export import measure
 
 HERE = Path(__file__).parent
 PACKAGE = HERE / "src" / "hooke_gemma_3_270m"
+PACKED = PACKAGE / "atlas.sqlite.zst"
 MODEL = "gemma-3-270m"
 # Layer 12 is what `hooke analyze` reads by default: twice as many features there, so that they can be specific. All but a fifth of the
 # features are for words; the fifth, `about`, is trained to stay the same from token to token (docs/quality.md has what led to this).
@@ -105,6 +114,8 @@ SHOWN = (
     *("medical-qa", "law", "languages-2", "dialogue", "code", "social-comments", "maths-latex", "python", "sampled"),
 )
 NEWS = ("news-articles-2a", "news-articles-2b", "news-articles-2c", "news-headlines-2", "reuters-21578", "abc-news")
+# Sites whose features' effects are measured; of the others the atlas says that nobody did.
+EFFECTS = (Site(12, "resid_post"),)
 NAMES = {site: str(SaeName(MODEL, site, f"{d_sae // 1024}k")) for site, d_sae in D_SAE.items()}
 # Half the usual rate: at this many steps it leaves fewer features dead and the loss as low (docs/quality.md).
 LR = 1.5e-3
@@ -232,17 +243,45 @@ def atlas(model: Model, mix: list[Corpus], sites: Sequence[Site], acts: Shards |
 def pack_atlas(work: Path, *, alone: bool) -> None:
     """A small copy of the atlas into the package, compressed whole: half the size of features compressed one by one. Unless it stands
     `alone`, what the package's atlas says of other SAEs is kept."""
-    packed, sources = PACKAGE / "atlas.sqlite.zst", [work / "atlas.sqlite"]
+    sources = [work / "atlas.sqlite"]
     if not alone:
         sources.append(work / "before.sqlite")
         if not sources[1].is_file():
-            with packed.open("rb") as source, atomic_write(sources[1]) as out:
-                zstandard.ZstdDecompressor(max_window_size=1 << 27).copy_stream(source, out)
+            unpack(sources[1])
     kept: dict[str, Any] = {"examples": EXAMPLES, "saes": NAMES.values(), "shown": SHOWN, "around": AROUND, "contexts": True}
-    small = compact(sources, work / "small.sqlite", **kept)
+    pack(compact(sources, work / "small.sqlite", **kept))
+
+
+def unpack(target: Path) -> None:
+    """The package's atlas, to be opened."""
+    with PACKED.open("rb") as source, atomic_write(target) as out:
+        zstandard.ZstdDecompressor(max_window_size=1 << 27).copy_stream(source, out)
+
+
+def pack(atlas: Path) -> None:
+    """An atlas into the package."""
     how = zstandard.ZstdCompressionParameters.from_level(22, window_log=26, enable_ldm=True, write_checksum=True)
-    with atomic_write(packed) as out:
-        out.write(zstandard.ZstdCompressor(compression_params=how).compress(small.read_bytes()))
+    with atomic_write(PACKED) as out:
+        out.write(zstandard.ZstdCompressor(compression_params=how).compress(atlas.read_bytes()))
+
+
+def effects(model: Model, work: Path) -> None:
+    """What the features of `EFFECTS` do, into the package's atlas; steps that were measured before are not measured again."""
+    small, last = work / "small.sqlite", [0.0]
+    unpack(small)
+
+    def report(done: int, total: int) -> None:
+        if time.monotonic() > last[0] + 30 or done == total:
+            last[0] = time.monotonic()
+            say(f"effects: {done:,} of {total:,}")
+
+    for site in EFFECTS:
+        sae = Sae.load(PACKAGE / f"{site}.safetensors")
+        run = EffectRun(model, sae, Atlas(small).table(sae.name).max, EffectSettings())
+        with EffectLog(work / "effects" / str(site), run.about) as log:
+            run.run(log, progress=report)
+            run.write(log, small, small)
+    pack(small)
 
 
 def judged(model: Model, text: Iterator[Window], tokens: int, file: Path) -> dict[str, Any]:
@@ -285,14 +324,17 @@ def main() -> None:
     parser.add_argument("--work", type=Path, default=Path("runs/pack"))
     parser.add_argument("--acts", type=Path, help="a harvest to train on, of one or more of the sites")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--effects", action="store_true", help="only measure what features do, and add it to the package's atlas")
     parser.add_argument("--publish", type=Path)
     options = parser.parse_args()
     work: Path = options.work
     if options.publish:
         return published(options.publish, work)
+    work.mkdir(parents=True, exist_ok=True)
+    if options.effects:
+        return effects(Model.load(MODEL, device=options.device, progress=say), work)
     if options.corpora is None:
         parser.error("say where the corpora are (--corpora)")
-    work.mkdir(parents=True, exist_ok=True)
     say(f"Python {platform.python_version()}, torch {torch.__version__}, {torch.get_num_threads()} threads")
     model = Model.load(MODEL, device=options.device, progress=say)
     if not (work / "sampled.jsonl").is_file():
@@ -309,6 +351,7 @@ def main() -> None:
     if not (work / "atlas.sqlite").is_file():
         atlas(model, mix, sites, acts, work)
     pack_atlas(work, alone=acts is None)
+    effects(model, work)
     write_card(HERE / "README.md", PACKAGE, work / "small.sqlite", SITES, figures, elsewhere)
     return None
 

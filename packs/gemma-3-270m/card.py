@@ -1,5 +1,6 @@
 """The pack's card: its README, with every figure taken from the pack's own files."""
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,7 @@ def write_card(
         "elsewhere": _elsewhere(elsewhere),
         "sparsity": _sparsity(saes, atlas),
         "labels": _labels(saes, atlas),
+        "effects": effects_table(saes, atlas),
         "mix": _mix(made["tokens"]),
         "left_out": f"{made['left_out']:,}",
         "batch": f"{made['batch']:,}",
@@ -103,6 +105,35 @@ def _labels(saes: list[Sae], atlas: Atlas) -> str:
         shares = [(scores >= bar).sum() / sae.d_sae for bar in (0.7, 0.8, 0.9)] + [nothing / sae.d_sae]
         explained = [facts["explained_headlines"], facts["explained_background"]]
         rows.append([f"`{sae.name}`", *(f"{share:.0%}" for share in shares), *(f"{share:.3f}" for share in explained)])
+    return markdown(head, rows)
+
+
+def effects_table(saes: list[Sae], atlas: Atlas) -> str:
+    """Of every SAE the shares of features by what they do; of those that put words of their own in, and of those that move expectations,
+    more than 95 % of random steps as long; SAEs that nobody measured say so."""
+    head = [
+        "SAE",
+        "measured",
+        "reads",
+        "writes",
+        "both",
+        "unclear",
+        "puts its words in (chance 5%)",
+        "moves as much (chance 5%)",
+        "KL, median",
+    ]
+    rows = []
+    for sae in saes:
+        found = atlas.effects(sae.name)
+        if not found:
+            rows.append([f"`{sae.name}`", "no", *([""] * 7)])
+            continue
+        kinds = Counter(atlas.feature(f"{sae.name}/{index}").kind for index in found)
+        full = [effect.full for effect in found.values()]
+        shares = [kinds[kind] / len(found) for kind in ("reads", "writes", "both", "unclear")]
+        shares += [np.mean([one.writes for one in full]), np.mean([one.kl_p <= 0.05 for one in full])]
+        kl = f"{np.median([one.kl.mean for one in full]):.3f} (random steps {np.median([one.kl_random[0] for one in full]):.3f})"
+        rows.append([f"`{sae.name}`", f"{len(found):,}", *(f"{share:.1%}" for share in shares), kl])
     return markdown(head, rows)
 
 

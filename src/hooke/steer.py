@@ -232,7 +232,7 @@ def steering(
     return Steering(prompt, model.name, [dial.name for dial in dials], seed, temperature, every, named)
 
 
-def dose_of_kl(model: Model, dials: Sequence[Dial], prompt: str, kl: float, *, tokens: int = 32, seed: int = 0) -> float:
+def dose_of_kl(model: Model, dials: Sequence[Dial], prompt: str, kl: float, *, tokens: int = 16, seed: int = 0) -> float:
     """The least dose at which the model's expectations, along its own continuation of `prompt`, move by `kl` nats a token on average.
 
     Raises `LimitReached` where no dose up to `MOST_DOSE` moves them so far.
@@ -242,7 +242,7 @@ def dose_of_kl(model: Model, dials: Sequence[Dial], prompt: str, kl: float, *, t
     return _dose_of(kl, _cost_of_dose(model, dials, prompt, tokens, seed))
 
 
-def capped_dose(model: Model, dials: Sequence[Dial], prompt: str, *, tokens: int = 32, seed: int = 0) -> float:
+def capped_dose(model: Model, dials: Sequence[Dial], prompt: str, *, tokens: int = 16, seed: int = 0) -> float:
     """1, or the dose below it that moves expectations along the model's own continuation of `prompt` by `MOST_KL` nats a token."""
     cost = _cost_of_dose(model, dials, prompt, tokens, seed)
     return 1.0 if cost(1.0) <= MOST_KL else _dose_of(MOST_KL, cost)

@@ -9,7 +9,8 @@ from scipy.stats import kstest
 
 from hooke import tiny
 from hooke.errors import BadConfig, Busy
-from hooke.features.effects import EffectLog, EffectRun, EffectSettings, Meter, estimate, random_directions, share_above
+from hooke.features.effect_log import EffectLog
+from hooke.features.effects import EffectRun, EffectSettings, Meter, estimate, random_directions, share_above
 from hooke.model.last import LastToken
 from hooke.names import Site
 

@@ -3,7 +3,7 @@
 import time
 from collections import Counter
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
@@ -16,8 +16,6 @@ from hooke.errors import BadConfig
 
 if TYPE_CHECKING:
     from hooke.atlas import Atlas
-    from hooke.features.effects import EffectLog, EffectRun
-    from hooke.model import Model
 
 _TOLD_S = 10.0
 
@@ -50,7 +48,8 @@ def effects(
     began, console = time.perf_counter(), console_for(stderr=True)
     with console.status("Loading") as status:
         found = named([name, *([frozen] if frozen else [])], lambda text: say(console, status, text))
-        from hooke.features.effects import EffectLog, EffectRun, EffectSettings
+        from hooke.features.effect_log import EffectLog
+        from hooke.features.effects import EffectRun, EffectSettings
         from hooke.files import check_writable, data_dir
         from hooke.model import Model
 
@@ -75,7 +74,7 @@ def effects(
             stoppable(lambda: talk("Stopping; the same command goes on.")) as stop,
         ):
             complete = run.run(log, progress=progress, stop=lambda: bool(stop), cluster=cluster)
-            _write(known, target, name, loaded, run, log)
+            run.write(log, known.path, target)
     if atlas is None and out is None:
         _register(target)
     _show(target, name, time.perf_counter() - began, complete=complete, as_json=json)
@@ -89,16 +88,6 @@ def _place(known: "Atlas", sae: str) -> Path:
 
     own = default_atlas(sae)
     return known.path if known.path in made_here() else own.with_name(f"{own.stem}-effects.sqlite")
-
-
-def _write(known: "Atlas", target: Path, sae: str, model: "Model", run: "EffectRun", log: "EffectLog") -> None:
-    from hooke.atlas.effects import add_effects, tokens_of
-    from hooke.atlas.store import piece_of
-
-    found = run.effects(log)
-    pieces = {token: piece_of(model.tokenizer.spelling(token)) for effect in found.values() for token in tokens_of(effect)}
-    about: dict[str, Any] = {key: value for key, value in run.about.items() if key not in ("format", "sae")}
-    add_effects(known.path, target, sae, found, about, pieces)
 
 
 def _register(target: Path) -> None:

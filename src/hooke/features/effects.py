@@ -8,26 +8,25 @@ contexts, and by how much on the other half. A measurement is a line of a log an
 goes on.
 """
 
-import contextlib
-import json
 import math
-import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from importlib.resources import files
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from hooke.atlas.effects import add_effects, tokens_of
 from hooke.atlas.records import DoseEffect, Effect, Estimate, Moved
+from hooke.atlas.store import piece_of
 from hooke.engine.cluster import Cluster, Unit
-from hooke.errors import BadConfig, BadFile
-from hooke.files import parse_json, sole_writer, write_error
+from hooke.errors import BadConfig
+from hooke.features.effect_log import EffectLog
 from hooke.model import Model
 from hooke.model.last import LastToken
 from hooke.model.recipe import Recipe
@@ -38,7 +37,6 @@ SHOWN = 6
 _NORMS, _RESAMPLES, _TINY = 6, 1000, 1e-12
 # Steps measured in one pass: with 32 contexts 256 rows, for which the LM head's weights are read once.
 _ROWS = 256
-_LOG = "effects.jsonl"
 
 
 @dataclass(frozen=True)
@@ -194,60 +192,6 @@ def share_above(value: float, controls: np.ndarray) -> float:
     return (1 + int((controls >= value).sum())) / (1 + len(controls))
 
 
-class EffectLog:
-    """The measurements of one SAE in a folder of their own, one a line; open for this process alone inside ``with``."""
-
-    def __init__(self, folder: Path, about: dict[str, Any]) -> None:
-        """Go on with what is in `folder`; `about` is all that decides what its lines say. Raises `BadConfig` where that was otherwise."""
-        self._path, self._about = folder / _LOG, json.loads(json.dumps(about))
-        self.rows: list[dict[str, Any]] = []
-        """What was measured so far."""
-
-    def __enter__(self) -> "EffectLog":
-        with contextlib.ExitStack() as held:
-            held.enter_context(sole_writer(self._path.parent))
-            try:
-                whole = self._restore() if self._path.is_file() else 0
-                self._file: BinaryIO = held.enter_context(self._path.open("r+b" if whole else "wb"))
-                self._file.seek(whole)
-                self._file.truncate()  # half a line, of a process that was killed
-            except OSError as error:
-                raise write_error(error, self._path) from error
-            if not whole:
-                self._put([self._about])
-            self._held = held.pop_all()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._held.close()
-
-    def _restore(self) -> int:
-        """Read the whole lines; their length in bytes."""
-        data = self._path.read_bytes()
-        data = data[: data.rfind(b"\n") + 1]
-        try:
-            about, *self.rows = map(parse_json, data.splitlines()) if data else [self._about]
-        except ValueError as error:
-            raise BadFile(f"{self._path} is damaged ({error}). Delete it to begin again.") from error
-        if about != self._about:
-            differ = sorted(key for key in {*about, *self._about} if about.get(key) != self._about.get(key))
-            raise BadConfig(f"{self._path} holds effects measured with another {', '.join(differ)}. Give the same to go on, or delete it.")
-        return len(data)
-
-    def add(self, rows: Sequence[dict[str, Any]]) -> None:
-        """Keep `rows`; once this returns they are safe."""
-        self._put(rows)
-        self.rows += rows
-
-    def _put(self, rows: Iterable[dict[str, Any]]) -> None:
-        try:
-            self._file.write(b"".join(json.dumps(row).encode() + b"\n" for row in rows))
-            self._file.flush()
-            os.fsync(self._file.fileno())
-        except OSError as error:
-            raise write_error(error, self._path) from error
-
-
 _Step = tuple[dict[str, Any], Tensor]
 """What a line of the log says beside the measurement, and the step that is measured."""
 
@@ -351,6 +295,14 @@ class EffectRun:
                 norm = float(self._length[row["feature"]] * abs(row["at"]))
                 out.setdefault(row["feature"], []).append(_dose(row, norm, controls["random"], controls.get("frozen")))
         return {index: Effect(tuple(sorted(doses, key=lambda one: one.dose))) for index, doses in sorted(out.items())}
+
+    def write(self, log: EffectLog, source: Path, target: Path) -> Path:
+        """Write at `target` the atlas at `source` with what `log` knows of the features, whole or not at all; the two may be one."""
+        found = self.effects(log)
+        spelling = self._model.tokenizer.spelling
+        pieces = {token: piece_of(spelling(token)) for effect in found.values() for token in tokens_of(effect)}
+        about = {key: value for key, value in self.about.items() if key not in ("format", "sae")}
+        return add_effects(source, target, self._sae.name, found, about, pieces)
 
     def _controls(self, kind: str, log: EffectLog) -> Controls | None:
         rows = {(row["number"], row["at"]): row for row in log.rows if row.get("control") == kind}
