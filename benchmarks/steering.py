@@ -17,6 +17,7 @@ import argparse
 import io
 import itertools
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -271,21 +272,20 @@ def best_features(model, sae, maximum: np.ndarray, words: dict[str, list[int]], 
 
 
 def differences(model, site, options: argparse.Namespace, lists: dict[str, dict[str, str]]) -> dict[str, torch.Tensor]:
-    """By concept the mean activation of texts that have two of its words or more, less that of texts that have one of no concept's."""
-    pattern = {name: set(one["choose"].split()) for name, one in lists.items()}
-    found, others = {name: [] for name in lists}, []
-    for text in texts(options.texts, 240):
-        own = set(text.split())
-        if not any(words & own for words in pattern.values()) and len(others) < 60:
+    """By concept the mean activation of texts with most of its words, less that of texts that have none of any concept's."""
+    pattern, others = {name: set(one["choose"].split()) for name, one in lists.items()}, []
+    found: dict[str, list[tuple[int, str]]] = {name: [] for name in lists}
+    for text in itertools.islice(texts(options.texts, 400), options.read):
+        own = set(re.findall(r"\w+", text))
+        counts = {name: len(words & own) for name, words in pattern.items()}
+        if not any(counts.values()):
             others.append(text)
-        for name, words in pattern.items():
-            if len(words & own) >= 2 and len(found[name]) < options.documents:
-                found[name].append(text)
-        if len(others) == 60 and min(map(len, found.values())) == options.documents:
-            break
-    print("texts:", {name: len(own) for name, own in found.items()}, flush=True)
-    middle = mean_activation(model, site, others)
-    return {name: mean_activation(model, site, own) - middle for name, own in found.items()}
+        for name in (name for name, count in counts.items() if count):
+            found[name].append((-counts[name], text))
+    best = {name: sorted(own, key=lambda one: one[0])[: options.documents] for name, own in found.items()}
+    print("texts with two words or more:", {name: sum(count <= -2 for count, _ in own) for name, own in best.items()}, flush=True)
+    middle = mean_activation(model, site, others[:: max(1, len(others) // 40)][:40])
+    return {name: mean_activation(model, site, [text for _, text in own]) - middle for name, own in best.items()}
 
 
 def mean_activation(model, site, some: list[str]) -> torch.Tensor:
@@ -331,6 +331,7 @@ def main() -> None:
     parser.add_argument("--positions", type=int, default=8, help="tokens of each prompt's continuation that are measured")
     parser.add_argument("--tokens", type=int, default=20, help="tokens written after each prompt")
     parser.add_argument("--documents", type=int, default=10, help="texts behind each difference of means")
+    parser.add_argument("--read", type=int, default=20_000, help="texts looked through for these")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--out", type=Path, default=Path("runs/concepts.json"))
     options = parser.parse_args()

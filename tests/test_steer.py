@@ -164,6 +164,15 @@ def cannot(model: Model, sae: Sae, dial: Dial, what: str) -> None:
         case "short mask":
             with intervene(model, sae.ablate([1]), where=torch.ones(1, 2, dtype=torch.bool)):
                 model.loss("the match and the team")
+        case "before the text":
+            with intervene(model, sae.ablate([1]), where=-1):
+                pass
+        case "another shape":
+            with model.edit(sae.site, lambda acts: acts[:, :1], special=False):
+                model.loss("the match and the team")
+        case "no tensor":
+            with model.edit(sae.site, lambda acts: None, special=False):
+                model.loss("the match and the team")
         case "never fires":
             Dial(sae, 60, 0.0)
         case "dose":
@@ -182,6 +191,9 @@ def cannot(model: Model, sae: Sae, dial: Dial, what: str) -> None:
         ("same feature twice", BadConfig, "set feature 1"),
         ("nothing", BadConfig, "at least one edit"),
         ("short mask", ShapeMismatch, "does not cover"),
+        ("before the text", BadConfig, "counted from 0"),
+        ("another shape", ShapeMismatch, "must keep the tensor's shape"),
+        ("no tensor", ShapeMismatch, "returned NoneType"),
         ("never fires", BadConfig, "never fired"),
         ("dose", BadConfig, "a dose is a number"),
         ("doses", BadConfig, "at most 21 doses"),

@@ -29,6 +29,8 @@ def intervene(model: Model, *edits: Edit, where: int | Bool[Tensor, "batch total
     Raises `BadConfig` where two edits would set the same feature, or an SAE reads above a site that it writes.
     """
     _refuse_conflicts(model, edits)
+    if isinstance(where, int) and where < 0:
+        raise BadConfig(f"where={where}: positions are counted from 0, the beginning of the text.")
     by_site: dict[Site, list[Edit]] = {}
     for one in edits:
         by_site.setdefault(one.sae.facts.output_sites[0], []).append(one)

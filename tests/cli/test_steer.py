@@ -5,9 +5,12 @@ import json
 
 import handmade
 import pytest
+import torch
 from commands import Command
 
 from hooke import tiny
+from hooke.cli.named import model_for
+from hooke.errors import ShapeMismatch
 
 
 @pytest.fixture
@@ -44,6 +47,16 @@ def test_texts_stand_side_by_side_and_say_that_they_were_altered(hooke, tmp_path
     assert "<script" not in page
     assert "By dose" in page
     assert err.endswith("Wrote page.html\n")
+
+
+def test_an_sae_of_another_model_is_told_and_one_that_cannot_fit_refused(tmp_path):
+    tiny.save(tmp_path / "other")
+    own, told = tiny.sae(), list[str]()
+    model_for([own], str(tmp_path / "other"), told.append)
+    assert any(said.startswith("Warning: ") and "trained on tiny, not on other" in said for said in told)
+    wide = dataclasses.replace(own, W_dec=torch.zeros(own.d_sae, 40), b_dec=torch.zeros(40))
+    with pytest.raises(ShapeMismatch, match="writes width 40 at"):
+        model_for([wide], str(tmp_path / "other"), told.append)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from hooke.cli.named import model_for
 from hooke.cli.output import console_for, print_line, say
 from hooke.cli.values import count
 from hooke.errors import BadConfig
@@ -48,13 +49,12 @@ def ablate(
     console, results = console_for(stderr=True), list["Ablation"]()
     with console.status("Loading") as status:
         from hooke.ablate import ablate as run
-        from hooke.model import Model
         from hooke.sae import Sae
 
         saes = {name: Sae.from_pretrained(name) for name in dict.fromkeys(feature.name.rpartition("/")[0] for feature in known)}
         for (one, _), feature in zip(found, known, strict=True):
             one.check(saes[feature.name.rpartition("/")[0]])
-        loaded = Model.load(model or next(iter(saes.values())).facts.model, progress=lambda text: say(console, status, text))
+        loaded = model_for([*saes.values()], model, lambda text: say(console, status, text))
         chosen = [(saes[sae], int(index)) for sae, _, index in (feature.name.rpartition("/") for feature in known)]
         for number, text in enumerate(texts, 1):
             status.update(f"Reading: text {number:,} of {len(texts):,}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from hooke.cli.engines import HERE, Engine
-from hooke.cli.named import named
+from hooke.cli.named import model_for, named
 from hooke.cli.output import console_for, print_line, say, talk
 from hooke.cli.stopping import stoppable
 from hooke.cli.values import count, share
@@ -51,14 +51,13 @@ def effects(
         from hooke.features.effect_log import EffectLog
         from hooke.features.effects import EffectRun, EffectSettings
         from hooke.files import check_writable, data_dir
-        from hooke.model import Model
 
         home = where.home(device, dtype)
         settings = EffectSettings(tuple(dict.fromkeys(dose)), contexts, controls=controls)
         check_writable(target)
         own, *others = [one.open() for one in found]
         known.check(own)
-        loaded = Model.load(model or own.facts.model, **home, progress=lambda text: say(console, status, text))
+        loaded = model_for([own], model, lambda text: say(console, status, text), **home)
         run, told = EffectRun(loaded, own, known.table(name).max, settings, *others), 0.0
 
         def progress(done: int, total: int) -> None:

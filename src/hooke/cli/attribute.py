@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from hooke.cli.named import named
+from hooke.cli.named import model_for, named
 from hooke.cli.output import console_for, print_line, say
 from hooke.cli.values import FEW, count
 from hooke.errors import BadConfig
@@ -48,11 +48,10 @@ def attribute(
         [place] = named([name], lambda said: say(console, status, said))
         from hooke.attribute import attribute as run
         from hooke.attribute import likeliest, log_prob, logit_difference, one_token
-        from hooke.model import Model
 
         own = place.open()
         known.check(own)
-        loaded = Model.load(model or own.facts.model, progress=lambda said: say(console, status, said))
+        loaded = model_for([own], model, lambda said: say(console, status, said))
         wanted = likeliest(loaded, text) if token is None else one_token(loaded, token)
         other = None if against is None else one_token(loaded, against)
         metric = log_prob(wanted) if other is None else logit_difference(wanted, other)

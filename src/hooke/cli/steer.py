@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from hooke.cli.named import model_for
 from hooke.cli.output import console_for, print_line, say
 from hooke.cli.values import count, share
 from hooke.errors import BadConfig
@@ -64,13 +65,12 @@ def steer(
     homes = [find_feature(name, opened) for name in features]
     known = [one.feature(name) for one, name in homes]
     with console.status("Loading") as status:
-        from hooke.model import Model
         from hooke.sae import Sae
         from hooke.steer import capped_dose, dose_of_kl
         from hooke.steer import steer as run
 
         saes = {name: Sae.from_pretrained(name) for name in dict.fromkeys(feature.name.rpartition("/")[0] for feature in known)}
-        loaded = Model.load(model or next(iter(saes.values())).facts.model, progress=lambda text: say(console, status, text))
+        loaded = model_for([*saes.values()], model, lambda text: say(console, status, text))
         dials = [_dial(loaded, saes, one, feature) for (one, _), feature in zip(homes, known, strict=True)]
         if kl is not None or not levels:
             say(console, status, "Looking for the dose")

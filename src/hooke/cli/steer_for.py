@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+from hooke.cli.named import model_for
 from hooke.cli.output import console_for, print_line, say
 from hooke.errors import BadConfig, Missing
 
@@ -41,13 +42,12 @@ def proposals(atlas: "Atlas", sae: str, wanted: str, model: str | None, console:
     if not 1 <= len(words) <= 20:
         raise BadConfig(f"--for takes 1 to 20 words, such as --for 'goal, match, striker'; these are {len(words)}.")
     with console.status("Loading") as status:
-        from hooke.model import Model
         from hooke.propose import candidates, propose, tokens_for
         from hooke.sae import Sae
 
         own = Sae.from_pretrained(sae)
         atlas.check(own)
-        loaded = Model.load(model or own.facts.model, progress=lambda text: say(console, status, text))
+        loaded = model_for([own], model, lambda text: say(console, status, text))
         tokens, maximum = tokens_for(loaded, words), atlas.table(sae).max
         chosen = [*candidates(loaded, own, maximum, tokens, _BY_DIRECTION), *_by_effect(atlas, sae, tokens), *_by_name(atlas, sae, words)]
         told = lambda done, total: say(console, status, f"Measuring: {done} of {total} steps")  # noqa: E731

@@ -20,7 +20,7 @@ from hooke.model.architectures import Architecture, architecture_of, verify
 from hooke.model.carried import CARRIED, carried_folder
 from hooke.model.faster import bound_products, hasten
 from hooke.model.head import Head
-from hooke.model.hooks import Reconstructs, Spliced, capturing, editing, inputs_of, run_until
+from hooke.model.hooks import Reconstructs, Spliced, capturing, edited, editing, inputs_of, run_until
 from hooke.model.inputs import Activations, Tokens, pad, read_tokens
 from hooke.model.sampling import Look, generate
 from hooke.model.trunk import TextConfig, load_trunk, read_config, tokenizer_in
@@ -206,7 +206,7 @@ class Model:
         with inputs_of(self._base) as inputs:
 
             def put(acts: Tensor) -> Tensor:
-                return torch.where(self.is_special(inputs["input_ids"])[..., None], acts, fn(acts).to(acts))
+                return torch.where(self.is_special(inputs["input_ids"])[..., None], acts, edited(fn, acts))
 
             with editing(located, put):
                 yield

@@ -70,10 +70,7 @@ def editing(located: Located, fn: Callable[[Tensor], Tensor]) -> Iterator[None]:
 
     def replace(tensor: Tensor) -> Tensor:
         # What is written into has to be out of reach of fn's autograd graph, or backward would find it changed.
-        new = fn(tensor.clone() if located.shared else tensor)
-        if new.shape != tensor.shape:
-            raise ShapeMismatch(f"an edit must keep the tensor's shape: it was given {list(tensor.shape)} and returned {list(new.shape)}.")
-        new = new.to(tensor)
+        new = edited(fn, tensor.clone() if located.shared else tensor)
         return tensor.copy_(new) if located.shared else new
 
     handle = _hook(located, replace)
@@ -81,6 +78,15 @@ def editing(located: Located, fn: Callable[[Tensor], Tensor]) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+def edited(fn: Callable[[Tensor], Tensor], tensor: Tensor) -> Tensor:
+    """``fn(tensor)`` in the dtype of `tensor`. Raises `ShapeMismatch` for what is no tensor of the same shape."""
+    new = fn(tensor)
+    if not isinstance(new, Tensor) or new.shape != tensor.shape:
+        found = list(new.shape) if isinstance(new, Tensor) else type(new).__name__
+        raise ShapeMismatch(f"an edit must keep the tensor's shape: it was given {list(tensor.shape)} and returned {found}.")
+    return new.to(tensor)
 
 
 @runtime_checkable
