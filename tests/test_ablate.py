@@ -8,6 +8,8 @@ from hooke.ablate import ablate
 from hooke.errors import BadConfig, LimitReached
 
 SPORT, MUSIC = (list(tiny.concepts).index(name) for name in ("sport", "music"))
+QUIET = 60
+"""A feature that fires on nothing here."""
 TEXT = "the striker and the coach of the team"
 
 
@@ -53,6 +55,24 @@ def test_several_are_silent_one_by_one_and_together(model, sae):
     assert alone == [one.loss, other.loss]
     assert both.acts == pytest.approx([a + b for a, b in zip(one.acts, other.acts, strict=True)])
     assert both.loss not in alone
+
+
+def test_two_at_a_time_are_beside_each_alone(model, sae):
+    """Two are what an ablation of both gives; what is silent anyway has no part in anything."""
+    text = "the striker sings with the orchestra and the singer"
+    three = [(sae, SPORT), (sae, MUSIC), (sae, QUIET)]
+    found = ablate(model, three, text, pairs=True)
+    both = ablate(model, three[:2], text).silenced[-1]
+    named = {pair.features: pair for pair in found.pairs}
+    address = [f"{sae.name}/{index}" for index in (SPORT, MUSIC, QUIET)]
+    assert list(named) == [(address[0], address[1]), (address[0], address[2]), (address[1], address[2])]
+    pair = named[address[0], address[1]]
+    assert pair.joint == pytest.approx(sum(both.rise(found.loss)), abs=1e-4)
+    assert pair.alone == pytest.approx([sum(arm.rise(found.loss)) for arm in found.silenced[:2]], abs=1e-4)
+    assert pair.interaction == pytest.approx(pair.joint - sum(pair.alone), abs=1e-5)
+    assert named[address[0], address[2]].interaction == 0
+    with pytest.raises(BadConfig, match="2 to 10 features; these are 1"):
+        ablate(model, three[:1], text, pairs=True)
 
 
 @pytest.mark.parametrize(

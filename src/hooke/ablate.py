@@ -1,7 +1,8 @@
 """Ablate: what a model predicts worse, token by token, once features are silent, beside as large a change in a random direction."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import combinations
 
 import torch
 from jaxtyping import Float, Int
@@ -15,9 +16,9 @@ from hooke.model import Model
 from hooke.model.partial import losses
 from hooke.sae import Sae
 
-__all__ = ["Ablation", "Silenced", "ablate"]
+__all__ = ["Ablation", "Pair", "Silenced", "ablate"]
 
-_MOST = 32
+_MOST, _MOST_PAIRED = 32, 10
 _CONTROLS = 4
 
 
@@ -43,6 +44,20 @@ class Silenced:
 
 
 @dataclass(frozen=True)
+class Pair:
+    """Two features silent together beside each alone. Numbers are rises of the loss over the whole text, in nats."""
+
+    features: tuple[str, str]
+    """Their addresses."""
+    alone: tuple[float, float]
+    """Without the one, and without the other."""
+    joint: float
+    """Without both."""
+    interaction: float
+    """`joint` less the sum of `alone`: above 0 they stand in for each other, below 0 they need each other."""
+
+
+@dataclass(frozen=True)
 class Ablation:
     """What one text needs features for."""
 
@@ -54,6 +69,8 @@ class Ablation:
     """Cross-entropy of each token under the model by itself, in nats; None for one with nothing before it."""
     silenced: list[Silenced]
     """Each feature by itself; of several, all of them together last."""
+    pairs: list[Pair] = field(default_factory=list)
+    """Every two of them, where that was asked for."""
 
     @property
     def note(self) -> str:
@@ -61,8 +78,8 @@ class Ablation:
         return f"Read by {self.model} with features silenced: losses without them are not what the model says by itself."
 
 
-def ablate(model: Model, features: Sequence[tuple[Sae, int]], text: str, *, seed: int = 0) -> Ablation:
-    """What `model` predicts worse in `text` without each of `features`, and without all of them.
+def ablate(model: Model, features: Sequence[tuple[Sae, int]], text: str, *, pairs: bool = False, seed: int = 0) -> Ablation:
+    """What `model` predicts worse in `text` without each of `features`, and without all of them; with `pairs`, without every two.
 
         x' = x − f_i W_dec_i       at every token but special ones; what the SAE does not explain of x stays (methods: 5.1)
 
@@ -72,6 +89,8 @@ def ablate(model: Model, features: Sequence[tuple[Sae, int]], text: str, *, seed
     names = [f"{sae.name}/{index}" for sae, index in features]
     if not 1 <= len(names) <= _MOST or len(set(names)) < len(names):
         raise BadConfig(f"ablation takes 1 to {_MOST} different features; these are {', '.join(names) or 'none'}.")
+    if pairs and not 2 <= len(names) <= _MOST_PAIRED:
+        raise BadConfig(f"pairs are taken of 2 to {_MOST_PAIRED} features; these are {len(names)}.")
     ids, shown = model.one_text(text)
     draw = torch.Generator().manual_seed(seed)
     groups = [[one] for one in features] + ([list(features)] if len(features) > 1 else [])
@@ -79,8 +98,10 @@ def ablate(model: Model, features: Sequence[tuple[Sae, int]], text: str, *, seed
     clean = _hidden(model, ids)
     arms = [[group, *([_turned(*one, draw) for one in group] for _ in range(_CONTROLS))] for group in groups]
     read = [_silent(model, arm, ids) for own in arms for arm in own]
-    found = losses(model, clean, read, ids[0, 1:].to(clean.device))
-    each = range(0, len(read), 1 + _CONTROLS)
+    each, twos = range(0, len(read), 1 + _CONTROLS), list(combinations(features, 2)) if pairs else []
+    found = losses(model, clean, read + [_silent(model, two, ids) for two in twos], ids[0, 1:].to(clean.device))
+    rises = [round(float((own - found.clean).sum()), 6) for own in found.cross_entropy]
+    alone = dict(zip(names, (rises[i] for i in each), strict=False))
     row = lambda values: _row(values, shown)  # noqa: E731
     silenced = [
         Silenced(
@@ -92,7 +113,13 @@ def ablate(model: Model, features: Sequence[tuple[Sae, int]], text: str, *, seed
         )
         for i, group in zip(each, groups, strict=True)
     ]
-    return Ablation(text, model.name, model.tokenizer.pieces(ids[0, shown].tolist(), begins=True), row(found.clean), silenced)
+    paired = [_pair(two, alone, joint) for two, joint in zip(combinations(names, 2), rises[len(read) :], strict=False)]
+    return Ablation(text, model.name, model.tokenizer.pieces(ids[0, shown].tolist(), begins=True), row(found.clean), silenced, paired)
+
+
+def _pair(names: tuple[str, str], alone: Mapping[str, float], joint: float) -> Pair:
+    one, other = (alone[name] for name in names)
+    return Pair(names, (one, other), joint, round(joint - one - other, 6))
 
 
 def _hidden(model: Model, ids: Int[Tensor, "1 pos"]) -> Float[Tensor, "token d_model"]:

@@ -24,12 +24,14 @@ def test_texts_and_files_are_read_without_features(hooke, tmp_path):
         "silenced",
     ):
         assert said in " ".join(out.split("\n")).replace("\n", " ")
-    code, out, err = hooke(*asked, "--json", "--html", "page.html")
+    code, out, err = hooke(*asked, "--pairs", "--json", "--html", "page.html")
     found = json.loads(out)
     assert [row["text"] for row in found["texts"]] == ["striker coach team goal", "the <b>storm</b> of the night", "the match"]
     first = found["texts"][0]
     assert {len(arm[key]) for arm in first["silenced"] for key in ("loss", "kl", "acts", "loss_control")} == {len(first["tokens"])}
+    assert [pair["features"] for pair in first["pairs"]] == [[f"{NAME}/1", f"{NAME}/2"]]
     written = (tmp_path / "page.html").read_text()
+    assert "without both" in written
     assert "striker coach team goal" in re.sub(r"<[^>]*>", "", written)
     assert "<script" not in written
     assert "<b>" not in written

@@ -25,6 +25,9 @@ def ablate(
     *arguments: Annotated[
         str, Parameter(allow_leading_hyphen=True, help="Features such as 12/2703, then texts, files of texts, or - for standard input.")
     ],
+    pairs: Annotated[
+        bool, Parameter(negative="", help="Also without every two of up to ten features: whether they stand in for each other.")
+    ] = False,
     seed: Annotated[int, count(0, 1 << 32), Parameter(help="Decides the random directions of the control.")] = 0,
     model: Annotated[str | None, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = None,
     atlas: Annotated[Path | None, Parameter(help="An atlas file; by default those of the installed packs.")] = None,
@@ -58,7 +61,7 @@ def ablate(
         chosen = [(saes[sae], int(index)) for sae, _, index in (feature.name.rpartition("/") for feature in known)]
         for number, text in enumerate(texts, 1):
             status.update(f"Reading: text {number:,} of {len(texts):,}")
-            results.append(run(loaded, chosen, text, seed=seed))
+            results.append(run(loaded, chosen, text, pairs=pairs, seed=seed))
     _show(results, {feature.name: feature.title for feature in known}, as_json=json, html=html)
 
 

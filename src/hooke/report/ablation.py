@@ -12,7 +12,7 @@ from hooke.report.document import document, masthead
 from hooke.text.marks import marked, stripped
 from hooke.text.markup import Markup, join, tag
 
-_TITLE, _MOST, _STEPS = 120, 5, 5
+_TITLE, _SHORT, _MOST, _STEPS = 120, 40, 5, 5
 # Nats more of a token's loss that take the full colour, and that are worth a word.
 _FULL, _WORTH = 1.0, 0.01
 _TINTS = ("", "black on #fbecd8", "black on #f7dab0", "black on #f2c787", "black on #ecb359", "black on #e69f00")
@@ -29,6 +29,10 @@ def print_ablations(results: Sequence[Ablation], titles: Mapping[str, str | None
             console.print(Padding(line, (0, 0, 0, 2), expand=False))
             for said in _figures(result, arm):
                 console.print(Padding(Text(said, style="dim"), (0, 0, 0, 2), expand=False))
+            console.print()
+        for said in _pairs(result, titles):
+            console.print(Padding(Text(said), (0, 0, 0, 2), expand=False))
+        if result.pairs:
             console.print()
     if results:
         console.print(Text(results[0].note, style="italic"))
@@ -54,7 +58,23 @@ def _section(result: Ablation, titles: Mapping[str, str | None]) -> Markup:
         )
         for arm in result.silenced
     ]
-    return tag("section", arms)
+    paired = tag("div", tag("h2", "two at a time"), [tag("p", tag("bdi", said), class_="small") for said in _pairs(result, titles)])
+    return tag("section", arms, paired if result.pairs else None)
+
+
+def _pairs(result: Ablation, titles: Mapping[str, str | None]) -> Iterator[str]:
+    """Two features without which the text is predicted otherwise than by each alone, those that differ most first."""
+    title = lambda name: f"{name.rpartition('/')[2]} {stripped(titles.get(name) or '')[:_SHORT]}".strip()  # noqa: E731
+    telling = sorted((pair for pair in result.pairs if abs(pair.interaction) >= _WORTH), key=lambda pair: -abs(pair.interaction))
+    for pair in telling:
+        one, other = map(title, pair.features)
+        why = "they stand in for each other" if pair.interaction > 0 else "they work on the same"
+        yield (
+            f"{one} · {other}: loss {pair.joint:+.3f} nats without both, {pair.alone[0]:+.3f} and {pair.alone[1]:+.3f} alone: "
+            f"{pair.interaction:+.3f} beside the sum, {why}"
+        )
+    if rest := len(result.pairs) - len(telling):
+        yield f"{rest} {'other pairs' if telling else 'pairs'}: without both as without each, summed (to {_WORTH} nats)"
 
 
 def _tinted(result: Ablation, arm: Silenced) -> Markup:
