@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from hooke import sanity
@@ -19,14 +19,15 @@ from hooke.analysis.topics import weigh_topics
 from hooke.atlas import NO_MEANING, Feature
 from hooke.atlas.notes import Notes
 from hooke.errors import BadConfig, BadFile, unknown
-from hooke.harvest import not_finite
+from hooke.harvest import Harvested, grouped, harvest
 from hooke.metrics import concat_sites, not_sinks
-from hooke.model import Model, length_batches
+from hooke.model import Model
 from hooke.names import Site, model_name
 from hooke.sae import Sae
 from hooke.sae.facts import sites_of
 from hooke.sae.fits import check_fits, other_model
 from hooke.sae.packs import installed_saes
+from hooke.text.corpus import Window
 from hooke.text.intake import Record
 
 _DEFAULT_SITE = "resid_post.12"
@@ -147,14 +148,14 @@ class Reader:
     def read(self, texts: Iterable[str]) -> Iterator[TextResult]:
         """A result for each text, in order; that of a `Record` keeps its fields."""
         self._clear()
-        for chunk in _chunks(texts, self.options.chunk):
+        for chunk in grouped(texts, self.options.chunk):
             for text, result in zip(chunk, self._read_chunk([str(text) for text in chunk]), strict=True):
                 yield replace(result, fields=text.fields) if isinstance(text, Record) else result
 
     def glance(self, texts: Iterable[str]) -> "Iterator[Glance]":
         """For each text, in order, everything that was found in it, unranked: for statistics over many texts."""
         self._clear()
-        for chunk in _chunks(texts, self.options.chunk):
+        for chunk in grouped(texts, self.options.chunk):
             for parts, _ in self._passages([str(text) for text in chunk]):
                 tokens, merged = sum(len(part.ids) for part in parts), self._merged(parts) if parts else []
                 topic = weigh_topics(self.labelled_saes, [merged])[0][0] if tokens else None
@@ -173,54 +174,41 @@ class Reader:
             if any("\ud800" <= character <= "\udfff" for character in ("" if text.isascii() else text)):
                 raise BadFile(f"the text {text[:40]!r} is not valid UTF-8: it holds half of a surrogate pair, which is no character.")
         encoded = self.model.tokenizer.encode(texts)
-        windows, owner, lost = self._windows(encoded)
-        read: dict[int, _Part] = {}
-        waiting: list[_Caught] = []
-        batches = list(length_batches([len(window) for window in windows], self.options.batch_tokens))
-        for batch in batches:
-            waiting.append(self._capture(batch, [windows[i] for i in batch]))
-            if batch is batches[-1] or sum(len(caught.ids) for caught in waiting) >= _ENCODED:
-                read.update(self._look(waiting))
-                waiting = []
-        parts: list[list[_Part]] = [[] for _ in texts]
-        for i, text in enumerate(owner):
-            parts[text].append(read[i])
-        return list(zip(parts, lost, strict=True))
+        parts: list[dict[int, _Part]] = [{} for _ in texts]
+        read = harvest(self.model, self._windows(texts, encoded), self._sites, batch_tokens=self.options.batch_tokens, drop_sinks=False)
+        for some in grouped(read, _ENCODED, lambda one: len(one.ids)):
+            for window, part in self._look(some):
+                parts[window.doc][window.start] = part
+        lost = [max(0, len(ids) - len(self._head) - _MAX_TOKENS) for ids in encoded]
+        return [([own[start] for start in sorted(own)], more) for own, more in zip(parts, lost, strict=True)]
 
     def _merged(self, parts: "Sequence[_Part]") -> list[Firings]:
         """What each SAE found in a text."""
         lengths = [len(part.ids) for part in parts]
         return [Firings.join([part.fired[k] for part in parts], lengths) for k in range(len(self.labelled_saes))]
 
-    def _windows(self, encoded: Sequence[Sequence[int]]) -> tuple[list[list[int]], list[int], list[int]]:
-        head = [] if self.model.tokenizer.bos is None else [self.model.tokenizer.bos]
+    @property
+    def _sites(self) -> list[Site]:
+        return sites_of(labelled.sae.facts for labelled in self.labelled_saes)
+
+    @property
+    def _head(self) -> list[int]:
+        return [] if self.model.tokenizer.bos is None else [self.model.tokenizer.bos]
+
+    def _windows(self, texts: Sequence[str], encoded: Sequence[Sequence[int]]) -> Iterator[Window]:
+        head = self._head
         step = min(_WINDOW, self.model.context) - len(head)
-        windows, owner, lost = [], [], []
-        for text, ids in enumerate(encoded):
+        for number, (text, ids) in enumerate(zip(texts, encoded, strict=True)):
             body = list(ids[len(head) :])
-            lost.append(max(0, len(body) - _MAX_TOKENS))
             for at in range(0, min(len(body), _MAX_TOKENS), step):
-                windows.append(head + body[at : min(at + step, _MAX_TOKENS)])
-                owner.append(text)
-        return windows, owner, lost
+                yield Window(text[:40], number, head + body[at : min(at + step, _MAX_TOKENS)], start=at)
 
     @torch.inference_mode()
-    def _capture(self, numbers: Sequence[int], windows: Sequence[Sequence[int]]) -> "_Caught":
-        """The activations of some windows, by their numbers, special tokens left out."""
-        ids, keep = self.model.padded(windows)
-        captured = self.model.capture(ids, sites_of(labelled.sae.facts for labelled in self.labelled_saes))
-        calm = not_sinks(captured.values(), keep)
-        acts = {site: value[keep].float() for site, value in captured.items()}
-        for site, value in acts.items():
-            if len(value) and not all(bound.isfinite() for bound in value.aminmax()):
-                raise not_finite(self.model, site, repr(self.model.tokenizer.decode(ids[keep].tolist())[:40]))
-        return _Caught(numbers, acts, ids[keep], ~calm[keep], keep.sum(1))
-
-    @torch.inference_mode()
-    def _look(self, caught: "Sequence[_Caught]") -> "dict[int, _Part]":
-        """What was found in each window, by its number."""
-        acts = {site: torch.cat([one.acts[site] for one in caught]) for site in caught[0].acts}
-        ids, sink, counts = (torch.cat([getattr(one, name) for one in caught]) for name in ("ids", "sink", "counts"))
+    def _look(self, read: Sequence[Harvested]) -> "list[tuple[Window, _Part]]":
+        """What was found in each window."""
+        acts = {site: torch.cat([one.acts[site] for one in read]).float() for site in self._sites}
+        ids, sink = torch.cat([one.ids for one in read]), torch.cat([one.sink for one in read])
+        counts = torch.cat([one.window.bincount(minlength=len(one.windows)) for one in read])
         text = torch.repeat_interleave(torch.arange(len(counts)), counts)
         by_sae = [
             labelled.look(
@@ -240,9 +228,9 @@ class Reader:
         first = concat_sites(acts, self.labelled_saes[0].sae.facts.input_sites)
         sums = torch.zeros(len(counts), first.shape[1]).index_add_(0, text, first)
         sinks = torch.zeros(len(counts), dtype=torch.int64).index_add_(0, text, sink.long()).tolist()
-        numbers = [number for one in caught for number in one.numbers]
-        rows = zip(numbers, ids.split(counts.tolist()), *by_sae, sinks, sums, strict=True)
-        return {number: _Part(row, list(fired), some, total) for number, row, *fired, some, total in rows}
+        windows = (window for one in read for window in one.windows)
+        rows = zip(windows, ids.split(counts.tolist()), *by_sae, sinks, sums, strict=True)
+        return [(window, _Part(row, list(fired), some, total)) for window, row, *fired, some, total in rows]
 
     def _check_fit(self) -> None:
         """Try the SAEs that did badly on the first texts on ordinary text: unusual texts are no fault, weights of another place are."""
@@ -309,20 +297,6 @@ class Reader:
 
 
 @dataclass(frozen=True)
-class _Caught:
-    """The activations of a batch of windows, special tokens left out."""
-
-    numbers: Sequence[int]
-    """The windows' numbers."""
-    acts: dict[Site, Float[Tensor, "token d_site"]]
-    ids: Int[Tensor, " token"]
-    sink: Bool[Tensor, " token"]
-    """Which are attention sinks."""
-    counts: Int[Tensor, " window"]
-    """Tokens of each window."""
-
-
-@dataclass(frozen=True)
 class _Part:
     """What was found in one window of a text."""
 
@@ -348,18 +322,6 @@ class Glance:
     """The topic it belongs to, if any."""
     acts: Float[np.ndarray, " d_in"]
     """Mean over its tokens of what the first SAE reads."""
-
-
-def _chunks(texts: Iterable[str], size: int) -> Iterator[Sequence[str]]:
-    # itertools.batched is newer than Python 3.11.
-    chunk: list[str] = []
-    for text in texts:
-        chunk.append(text)
-        if len(chunk) == size:
-            yield chunk
-            chunk = []
-    if chunk:
-        yield chunk
 
 
 def default_sae(model: str) -> str:

@@ -1,8 +1,9 @@
 """Harvest: a model reading windows of text, and its activations at several sites."""
 
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -15,7 +16,9 @@ from hooke.model.architectures import spoilt_weight
 from hooke.names import Site
 from hooke.text.corpus import Window
 
-__all__ = ["Harvested", "harvest", "pad"]
+__all__ = ["Harvested", "grouped", "harvest", "pad"]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -109,18 +112,23 @@ def not_finite(model: Model, site: Site, where: str) -> HookeError:
 
 def batches(windows: Iterable[Window], tokens: int) -> Iterator[list[Window]]:
     """The windows of each forward pass of `harvest`. Lengths are sorted within a group only, so that a corpus of any size can be read."""
-    for group in _groups(windows, 8 * tokens):
+    for group in grouped(windows, 8 * tokens, lambda window: len(window.ids)):
         for batch in length_batches([len(window.ids) for window in group], tokens):
             yield [group[i] for i in batch]
 
 
-def _groups(windows: Iterable[Window], tokens: int) -> Iterator[list[Window]]:
-    group, size = [], 0
-    for window in windows:
-        group.append(window)
-        size += len(window.ids)
-        if size >= tokens:
+def grouped(items: Iterable[T], least: int, size: Callable[[T], int] = lambda _: 1) -> Iterator[list[T]]:
+    """Some `items` at a time, in order: as few as have a `size` of `least` together; what is left at the end may have less.
+
+    >>> list(grouped([5, 1, 1, 4], 2, size=int))
+    [[5], [1, 1], [4]]
+    """
+    group, total = list[T](), 0
+    for item in items:
+        group.append(item)
+        total += size(item)
+        if total >= least:
             yield group
-            group, size = [], 0
+            group, total = [], 0
     if group:
         yield group
