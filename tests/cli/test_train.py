@@ -262,7 +262,7 @@ import hooke.cli.train_stream, hooke.model, hooke.report.training, hooke.train.a
 from commands import ended, fork
 
 hooke.model.Model.load("tiny")  # what it imports, no fork has to
-arguments, root = sys.argv[1:-1], Path(sys.argv[-1])
+names, arguments, root = sys.argv[1].split(), sys.argv[2:-1], Path(sys.argv[-1])
 
 def run(out):
     return fork([*arguments, "--out", str(out)], root / "said")
@@ -272,7 +272,7 @@ def kept(out):
 
 assert ended(run(root / "whole")) == 0, (root / "said").read_text()
 found, same = {}, True
-for name in ("SIGINT", "SIGTERM"):
+for name in names:
     out = root / name
     pid, end = run(out), time.monotonic() + 60
     while not (out / "metrics.jsonl").exists() and time.monotonic() < end:
@@ -286,10 +286,11 @@ print(json.dumps({"found": found, "same": same, "kept": len(kept(root / "whole")
 """
 
 
-def test_a_stopped_run_goes_on_to_the_same_bytes(folder, tmp_path):
-    result = forked(RUNS, "train", "suite.toml", "--tokens", "4000", str(tmp_path), folder=folder)
+@pytest.mark.parametrize("codes", [{"SIGTERM": 143}, pytest.param({"SIGINT": 130}, marks=pytest.mark.exhaustive)], ids="".join)
+def test_a_stopped_run_goes_on_to_the_same_bytes(folder, tmp_path, codes):
+    result = forked(RUNS, " ".join(codes), "train", "suite.toml", "--tokens", "4000", str(tmp_path), folder=folder)
     assert (result["same"], result["kept"]) == (True, 8)
-    for name, code in (("SIGINT", 130), ("SIGTERM", 143)):
+    for name, code in codes.items():
         stopped, said, saes, after = result["found"][name]
         assert (stopped, saes) == (code, 0), "the test has to stop it in the middle of its work"
         assert "Stopping after this step, with a checkpoint." in said

@@ -6,12 +6,16 @@ import math
 import pytest
 import torch
 import transformers as hf
+from model.conftest import CONFIGS
 from torch import Tensor, nn
 
 from hooke.errors import ShapeMismatch, UnknownName
 from hooke.model.architectures import ARCHITECTURES, Architecture, architecture_of, verify
 from hooke.model.hooks import run_until
 from hooke.names import SITE_KINDS, Site
+
+OFTEN = ("gemma3_text", "gpt2", "llama")
+SELDOM = [pytest.param(name, marks=pytest.mark.exhaustive) for name in CONFIGS if name not in OFTEN]
 
 # ---------------------------------------------------------------- the forward passes by hand, in float64
 
@@ -238,6 +242,7 @@ def test_verify_accepts_bfloat16(lm: hf.PreTrainedModel) -> None:
         lm.float()
 
 
+@pytest.mark.parametrize("lm", [*OFTEN, *SELDOM], indirect=True)
 def test_verify_catches_every_kind_that_points_at_another(lm: hf.PreTrainedModel) -> None:
     row = architecture_of(lm.config)
     kinds = {site.kind for site in row.sites(lm.config)}

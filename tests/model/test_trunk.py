@@ -1,8 +1,5 @@
 """The trunk gives what the library's own model gives, to the bit, and loads nothing that a headline does not need."""
 
-import subprocess
-import sys
-
 import pytest
 import torch
 from transformers import Gemma3ForCausalLM, Gemma3TextConfig
@@ -85,14 +82,3 @@ def test_the_carried_model_computes_the_same_before_and_after_it_is_whole():
     for ids, found in zip(batches, before, strict=True):
         again = model.capture(ids, sites)
         assert all(torch.equal(again[site], found[site]) for site in found)
-
-
-@pytest.mark.real
-def test_a_headline_is_read_without_the_library():
-    code = (
-        "import sys; from hooke.model import Model; model = Model.load();"
-        "import torch; model.capture(torch.tensor(model.tokenizer.encode(['Rates held.'])), ['resid_post.12']);"
-        "print(*{'transformers', 'tokenizers', 'torch._dynamo', 'sympy'} & set(sys.modules))"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300, check=True)
-    assert done.stdout.split() == []
