@@ -118,8 +118,8 @@ def effects_table(saes: list[Sae], atlas: Atlas) -> str:
         "writes",
         "both",
         "unclear",
-        "puts its words in (chance 5%)",
-        "moves as much (chance 5%)",
+        "puts words in, beyond 19 of 20 random steps",
+        "moves expectations so far",
         "KL, median",
     ]
     rows = []

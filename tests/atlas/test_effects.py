@@ -45,6 +45,23 @@ def older(path):
     return path
 
 
+def test_a_curve_turns_where_less_goes_over_with_intervals_apart():
+    def turns(*gains: tuple[float, float, float]) -> float | None:
+        doses = effect(doses=(0.5, 1.0, 2.0)).doses
+        return Effect(tuple(dataclasses.replace(d, gain=Estimate(*own)) for d, own in zip(doses, gains, strict=True))).turns
+
+    assert turns((0.1, 0.05, 0.15), (0.3, 0.2, 0.4), (0.1, 0.0, 0.15)) == 1.0
+    assert turns((0.1, 0.05, 0.15), (0.3, 0.2, 0.4), (0.1, 0.0, 0.25)) is None  # may be chance
+    assert turns((0.1, 0.05, 0.15), (0.3, 0.2, 0.4), (0.5, 0.4, 0.6)) is None
+
+
+def test_a_token_is_held_where_logarithms_and_probabilities_say_the_same():
+    up, mixed = Moved(1, 0.1, 0.2, Estimate(1.0, 0.5, 1.5)), Moved(2, 0.2, 0.1, Estimate(1.0, 0.5, 1.5))
+    down, unsure = Moved(3, 0.2, 0.1, Estimate(-1.0, -1.5, -0.5)), Moved(4, 0.2, 0.1, Estimate(-1.0, -1.5, 0.5))
+    one = dataclasses.replace(effect().full, raised=(up, mixed), lowered=(down, unsure))
+    assert one.held == ([up], [down])
+
+
 @pytest.mark.parametrize("make", [handmade.write, older])
 def test_effects_come_back_as_they_were_added(tmp_path, make):
     source = make(tmp_path / "a.sqlite")
@@ -60,6 +77,8 @@ def test_effects_come_back_as_they_were_added(tmp_path, make):
     assert found.saes[handmade.FIRST].facts["effects"] == {"contexts": 32}
     assert {index: plain(own) for index, own in found.effects(handmade.FIRST).items()} == {1: effect(), 3: effect(0.5)}
     assert found.effects(handmade.SECOND) == {}
+    assert list(found.effects(handmade.FIRST, [500])) == [1, 3]
+    assert found.effects(handmade.FIRST, [501]) == {}
     assert problems(target) == []
     kept = dataclasses.replace(before.feature(f"{handmade.FIRST}/1"), effect=one.effect)
     assert kept == one  # nothing else changed

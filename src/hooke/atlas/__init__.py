@@ -2,7 +2,7 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -265,15 +265,18 @@ class Atlas:
         fields |= self._resolved(entry, unpack(content, plain=form == schema.PLAIN_FORM), around)
         return Feature(name=f"{entry.name}/{index}", density=float(density), max=float(largest), count=count, **fields)
 
-    def effects(self, sae: str) -> dict[int, Effect]:
-        """What the features of the SAE called `sae` do, by index; empty where that was not measured."""
+    def effects(self, sae: str, raising: Collection[int] | None = None) -> dict[int, Effect]:
+        """What the features of the SAE called `sae` do, by index; empty where that was not measured.
+
+        With `raising` only of features that raise one of these tokens, which takes far less time.
+        """
         entry = self._entry(sae)
         with damage(self.path):
-            return self._effects(entry, 0, entry.d_sae)
+            return self._effects(entry, 0, entry.d_sae, raising)
 
-    def _effects(self, entry: SaeEntry, index: int, count: int) -> dict[int, Effect]:
+    def _effects(self, entry: SaeEntry, index: int, count: int, raising: Collection[int] | None = None) -> dict[int, Effect]:
         """Of `count` features from `index` on, with texts for token ids."""
-        found = read_effects(self._db, self._first[entry.name] + index, count)
+        found = read_effects(self._db, self._first[entry.name] + index, count, raising)
         self._pieces.learn({token for effect in found.values() for token in tokens_of(effect)})
         return {index + number: with_texts(effect, self._pieces.text) for number, effect in found.items()}
 

@@ -176,8 +176,12 @@ class DoseEffect:
 
     @property
     def held(self) -> tuple[list[Moved], list[Moved]]:
-        """Of the tokens raised and of those lowered, those that the contexts which did not choose them move the same way for sure."""
-        return [one for one in self.raised if one.rise.low > 0], [one for one in self.lowered if one.rise.high < 0]
+        """Of the tokens raised and of those lowered, those that the contexts which did not choose them move the same way for sure.
+
+        Both in the mean of the logarithms, with its interval, and in the mean probability, which one context can decide.
+        """
+        raised = [one for one in self.raised if one.rise.low > 0 and one.after > one.before]
+        return raised, [one for one in self.lowered if one.rise.high < 0 and one.after < one.before]
 
     @property
     def writes(self) -> bool:
@@ -196,6 +200,13 @@ class Effect:
     def full(self) -> DoseEffect:
         """At the feature's own maximum, or the dose next to it that was measured."""
         return min(self.doses, key=lambda one: abs(one.dose - 1))
+
+    @property
+    def turns(self) -> float | None:
+        """The dose past which less goes over to its own words again, the intervals apart; None where every further dose adds to them."""
+        most = max((one for one in self.doses if one.dose > 0), key=lambda one: one.gain.mean, default=None)
+        falls = most is not None and any(one.dose > most.dose and one.gain.high < most.gain.low for one in self.doses)
+        return most.dose if most is not None and falls else None
 
 
 @dataclass(frozen=True)

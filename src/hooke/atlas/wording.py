@@ -148,7 +148,9 @@ def effect(feature: Feature) -> Iterator[tuple[str, str]]:
     frozen = "" if full.frozen is None else f"; {percent(full.frozen)} of the other dictionary's features move as much"
     yield "chance", f"{percent(full.kl_p)} of random steps move as much, {percent(full.gain_p)} put in as much{frozen}"
     if len(feature.effect.doses) > 1:
-        yield "by dose", " · ".join(f"{dose(one.dose)} {nats(one.kl.mean)} nats" for one in feature.effect.doses)
+        turns = feature.effect.turns
+        turned = "" if turns is None else f"; the curve turns: past {dose(turns)} less goes over to its own words again"
+        yield "by dose", " · ".join(f"{dose(one.dose)} {nats(one.kl.mean)} nats" for one in feature.effect.doses) + turned
 
 
 def _signed(share: float) -> str:

@@ -59,7 +59,7 @@ def _by_effect(atlas: "Atlas", sae: str, tokens: "Sequence[int]") -> list[int]:
     """Features whose measured effect raises one of `tokens`, those that give them most first."""
     found = {
         index: sum(moved.after - moved.before for moved in effect.full.raised if moved.token in tokens)
-        for index, effect in atlas.effects(sae).items()
+        for index, effect in atlas.effects(sae, tokens).items()
     }
     return [index for index in sorted(found, key=lambda i: -found[i]) if found[index] > 0][:_BY_EFFECT]
 
