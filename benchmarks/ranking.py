@@ -20,36 +20,32 @@ import numpy as np
 
 from hooke.analysis import Options, Reader
 from hooke.analysis.labelled_sae import Firings, LabelledSae
-from hooke.analysis.ranking import about_standing, diverse, standing, topicality
-from hooke.analysis.topics import weigh_topics
+from hooke.analysis.ranking import about_standing, diverse, standing
 
 JUDGED = Path(__file__).with_name("judged_headlines.jsonl")
 SAE = "gemma-3-270m/resid_post.12/4k"
 
 
-def reading(texts: list[str], pool: Literal["max", "mean"]) -> tuple[LabelledSae, list[tuple[Firings, int, np.ndarray]]]:
-    """The SAE, and what was found in each text, its tokens, and the share of each topic in it."""
+def reading(texts: list[str], pool: Literal["max", "mean"]) -> tuple[LabelledSae, list[tuple[Firings, int]]]:
+    """The SAE, and what was found in each text with its number of tokens."""
     reader = Reader.load("gemma-3-270m", [SAE], Options(pool=pool, chunk=len(texts)))
     passages = [parts for parts, _ in reader._passages(texts)]
-    merged = [reader._merged(parts) for parts in passages]
-    shares = [np.asarray(share) for *_, share in weigh_topics(reader.labelled_saes, merged)]
     counts = [sum(len(part.ids) for part in parts) for parts in passages]
-    return reader.labelled_saes[0], [(own[0], count, share) for own, count, share in zip(merged, counts, shares, strict=True)]
+    return reader.labelled_saes[0], [(reader._merged(parts)[0], count) for parts, count in zip(passages, counts, strict=True)]
 
 
-def first(labelled: LabelledSae, one: tuple[Firings, int, np.ndarray], by: str, top: int) -> list[int]:
+def first(labelled: LabelledSae, one: tuple[Firings, int], by: str, top: int) -> list[int]:
     """The features that the formula called `by` puts first."""
-    found, tokens, topics = one
-    assert labelled.table is not None
+    found, tokens = one
     assert labelled._about is not None
     peak, pooled = (labelled.relative(found, strength) for strength in (found.peak, found.pooled))
     specificity, score = labelled.specificity(found.feature, peak), labelled._trust[found.feature]
-    share, topical = found.count / tokens, topicality(labelled.table.topics[found.feature, :-1], topics)
+    plain, valid = about_standing(specificity, pooled, found.count / tokens, score, 1), labelled._valid[found.feature]
     rank = {
-        "standing": standing(specificity, pooled, score),
-        "x share": standing(specificity, pooled, score) * share,
-        "x share x topics": about_standing(specificity, pooled, share, score, topical),
-        "about": np.where(labelled._about[found.feature], about_standing(specificity, pooled, share, score, topical), 0),
+        "of words": standing(specificity, pooled, score),
+        "not tried": plain,
+        "tried, all kinds": plain * valid,
+        "about": np.where(labelled._about[found.feature], plain * valid, 0),
     }[by]
     rank = np.where(labelled.telling(found.feature), rank, 0)
     order = [i for i in np.argsort(-rank, kind="stable")[:64].tolist() if rank[i] > 0]
@@ -64,7 +60,7 @@ def main() -> None:
     print("| pool | formula | half | good | wrong | none good | not judged |\n| --- | --- | --- | --- | --- | --- | --- |")
     for pool in ("max", "mean"):
         labelled, found = reading([row["text"] for row in rows], pool)
-        for by, half in itertools.product(("standing", "x share", "x share x topics", "about"), ("choose", "report")):
+        for by, half in itertools.product(("of words", "not tried", "tried, all kinds", "about"), ("choose", "report")):
             shown = [(row, first(labelled, one, by, top)) for row, one in zip(rows, found, strict=True) if row["half"] == half]
             counts = {kind: [sum(x in row[kind] for x in own) for row, own in shown] for kind in ("good", "useless", "wrong")}
             every = sum(len(own) for _, own in shown)

@@ -118,11 +118,10 @@ def test_texts_ranked_together_are_ranked_as_each_alone(kind, known, acts, monke
         labelled.background = Background(labelled.sae.encode(acts / 2), sentence, len(LENGTHS), acts.mean(0))
     found = look(labelled, acts, "mean")
     tokens = [[f"{n}{at}" for at in range(length)] for n, length in enumerate(LENGTHS)]
-    topics = np.random.default_rng(0).dirichlet(np.ones(labelled.table.topics.shape[1] - 1), len(LENGTHS)) if labelled.table else None
-    together = labelled.rank(found, tokens, Options(top=3), topics)
+    together = labelled.rank(found, tokens, Options(top=3))
     assert any(one.features for one in together)
     for n, one in enumerate(together):
-        (alone,) = labelled.rank([found[n]], [tokens[n]], Options(top=3), topics if topics is None else topics[n : n + 1])
+        (alone,) = labelled.rank([found[n]], [tokens[n]], Options(top=3))
         for name in ("features", "about", "words"):
             ours, theirs = getattr(one, name), getattr(alone, name)
             assert [hit for _, hit in ours] == [hit for _, hit in theirs]

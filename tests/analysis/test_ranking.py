@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hooke.analysis.ranking import about_standing, diverse, groups_of, persists, speaks, standing, topicality
+from hooke.analysis.ranking import about_standing, diverse, groups_of, persists, standing, validity
 from hooke.atlas import NO_MEANING, FeatureTable, Name
 from hooke.explain.kinds import kind_of
 from hooke.sae.facts import SaeFacts
@@ -21,20 +21,22 @@ def table(rules: list[str], labels: list[str], topics: list[list[float]]) -> Fea
     )
 
 
-def test_topicality_asks_for_the_topics_of_this_text():
-    affinity = np.array([[6, 0, 0, 0], [0, 6, 0, 0], [1, 1, 1, 1]], np.float32)
-    text = np.array([0.9, 0.05, 0, 0])
-    mine, other, none = topicality(affinity, text)
-    assert mine == pytest.approx(np.sqrt(6 * (0.9 * 6 - 0.95 * 1.5)))
-    assert mine > other > none > 0
-    np.testing.assert_array_equal(speaks(affinity), [6, 6, 0])
-    assert speaks(np.zeros((2, 0))).tolist() == [0, 0]
+def test_names_that_were_tried_are_trusted_by_how_often_they_were_true():
+    names = {
+        0: Name("elections", "topic", right=12, tried=12),
+        1: Name("presidents", "entity", right=1, tried=12),
+        2: Name("banks", "topic"),
+    }
+    often, seldom, untried, unnamed = validity(names, 4)
+    assert often > untried == unnamed > seldom > 0
+    few = validity({0: Name("elections", "topic", right=1, tried=1)}, 1)[0]
+    assert untried < few < often
 
 
 @given(st.floats(0, 8), shares, shares, shares, st.floats(0.01, 5), st.floats(1, 2))
-def test_more_of_anything_never_stands_later(specificity, relative, share, score, topical, factor):
-    rank = about_standing(specificity, relative, share, score, topical)
-    more = (specificity * factor, min(1, relative * factor), min(1, share * factor), min(1, score * factor), topical * factor)
+def test_more_of_anything_never_stands_later(specificity, relative, share, score, valid, factor):
+    rank = about_standing(specificity, relative, share, score, valid)
+    more = (specificity * factor, min(1, relative * factor), min(1, share * factor), min(1, score * factor), valid * factor)
     assert 0 <= rank <= about_standing(*more) + 1e-9
     assert standing(specificity, relative, score) <= standing(more[0], more[1], more[3]) + 1e-9
 
@@ -46,7 +48,9 @@ def test_groups_come_from_readers_then_from_training_then_from_rules_and_topics(
     own = table(rules, labels, topics)
     assert groups_of(FACTS, own, {}).tolist() == [False, True, False, False, True, False]
     read = {0: Name("banks", "entity"), 1: Name("the word sport", "word"), 4: Name("", "unclear")}
-    assert groups_of(FACTS, own, read).tolist() == [True, False, False, False, True, False]
+    assert groups_of(FACTS, own, read).tolist() == [True, False, False, False, False, False]
+    tried = {0: Name("surnames", "entity", telling=False), 4: Name("rugby", "topic", telling=True), 5: Name("years", "form", telling=True)}
+    assert groups_of(FACTS, own, tried).tolist() == [False, True, False, False, True, False]
     grammar = table(["word", "mark"], ["“in”, “of”, “on”", "beginnings of split words"], [[5, 0, 0, 0]] * 2)
     assert groups_of(FACTS, grammar, {}).tolist() == [False, False]
     assert groups_of(FACTS, grammar, {0: Name("", "unclear"), 1: Name("", "unclear")}).tolist() == [False, False]

@@ -44,6 +44,8 @@ def test_a_topic_says_which_features_carried_it(found, known):
         "name_score": None,
         "name_evidence": 0,
         "name_low": None,
+        "name_right": 0,
+        "name_tried": 0,
         "named_by": "rule",
         "kind": carrier["kind"],
         "label": "finance",

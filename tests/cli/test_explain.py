@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import commands
@@ -316,12 +317,58 @@ def test_names_are_scored_blind_beside_controls(hooke, made):
     assert (prices.score, prices.stands_first, Atlas(made).feature(f"{SAE}/{PRICES}").title) == (0.5, False, "prices")
 
 
+@pytest.fixture
+def headlines(monkeypatch, tmp_path) -> Path:
+    """A file of texts beside which the rocket feature stands out, and a reader that says so without a model."""
+
+    def read(texts):
+        for text in texts:
+            hit = SimpleNamespace(index=ROCKETS, relative=0.5, token=" rocket")
+            yield SimpleNamespace(text=text, about=[hit], words=[hit])
+
+    monkeypatch.setattr("hooke.analysis.Reader.load", lambda *args, **options: SimpleNamespace(read=read))
+    path = tmp_path / "headlines.txt"
+    path.write_text("".join(f"{'Rocket' if n % 3 else 'Cup'} final number {n}\n" for n in range(60)))
+    return path
+
+
+def test_names_are_tried_on_texts_that_they_would_be_read_beside(hooke, made, headlines):
+    with service(naming) as seen:
+        ask(hooke, seen)
+
+    def knows(number, body):
+        lines = body["messages"][1]["content"].splitlines()[1:]
+        return 200, completion(json.dumps({"true": [i for i, line in enumerate(lines, 1) if "Rocket" in line], "telling": False}))
+
+    with service(knows) as seen:
+        code, out, _ = ask(hooke, seen, "--score", "--on", str(headlines), "--json")
+        lines = seen.bodies[0]["messages"][1]["content"].splitlines()
+    found = json.loads(out)
+    assert (code, len(seen.bodies), lines[0], found["tried"]) == (0, 1, "NAME: rocket launches", 12)
+    right = sum("Rocket" in line for line in lines)
+    tried = Atlas(made).name(SAE, ROCKETS)
+    assert tried is not None
+    assert (tried.right, tried.tried, tried.telling, found["right"]) == (right, 12, False, right)
+    assert 0 < right < 12
+    assert "true of" in ask(hooke, seen, "--score", "--on", str(headlines))[1]  # answered before: asks nobody
+
+
+def test_names_are_made_with_the_other_texts_in_view(hooke, headlines):
+    assert hooke("--on", str(headlines), "--batch-out", "out.jsonl")[0] == 0
+    named = [json.loads(line)["body"]["messages"][1]["content"] for line in Path("out.jsonl").read_text().splitlines()]
+    beside = [text.partition("\nBESIDE\n")[2].splitlines() for text in named]
+    assert [len(lines) for lines in beside] == [8, 0]
+    assert all(re.fullmatch(r"50% (Rocket|Cup) final number \d+ \(on «rocket»\)", line) for line in beside[0])
+
+
 def test_what_cannot_be(hooke, tmp_path):
     for more, code, said in (
         ((), 2, "nobody to read: 2 requests"),
         (("--features", "99"), 4, "unknown features '99'"),
         (("--score",), 4, "Name them first"),
         (("--against", "vibes"), 2, "--against vibes is none of"),
+        (("--on", "lost.txt", "--score"), 4, "lost.txt"),
+        (("--on", "lost.txt", "--embed"), 2, "leave out --embed"),
         (("--sample", "0"), 2, "--sample 0 is out of range"),
         (("--endpoint", "localhost", "--budget", "1k"), 2, "localhost is no address"),
         (("--endpoint", "http://x", "--batch-out", "f"), 2, "one or the other"),

@@ -13,6 +13,7 @@ from read_atlas import NEVER, ONCE, PRICES, ROCKETS, SAE
 from hooke.atlas import NO_MEANING, TOO_RARE, Atlas, Name
 from hooke.atlas.records import document_key
 from hooke.errors import BadConfig, BadFile, UnknownName
+from hooke.explain.llm import use
 from hooke.explain.llm.answer import Invalid, parse_detection, parse_name
 from hooke.explain.llm.detection import mean_with_interval, trials, wordings
 from hooke.explain.llm.embedding import auroc
@@ -20,6 +21,7 @@ from hooke.explain.llm.ledger import Answer, Ledger
 from hooke.explain.llm.naming import requests
 from hooke.explain.llm.request import chosen_features, features_in, read_batch, told_apart, write_batch
 from hooke.explain.llm.sheet import evidence, held_out
+from hooke.explain.llm.use import Shown
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +173,46 @@ def test_a_trial_scores_who_is_right_and_who_guesses(atlas):
     assert (trial.score(right).value, trial.score(wrong).value, trial.score(range(1, 11)).value) == (1.0, 0.0, 0.5)
     assert trial.score(right).low > 0.6
     assert trial.score(range(1, 11)).low < 0.5 < trial.score(range(1, 11)).high
+
+
+def beside(strengths: dict[str, float]) -> list[Shown]:
+    return [Shown(text, strength, " word") for text, strength in strengths.items()]
+
+
+def test_names_are_made_and_tried_on_different_texts_over_the_range():
+    shown = beside({f"text {n}": 1 - n / 100 for n in range(80)})
+    asked = use.trials({3: "rocket launches"}, {3: shown}, "m", "d")[3]
+    tried = [line.split(". ", 1)[1] for line in asked.text.split("\n")[1:]]
+    made = [re.search(r"% (.*) \(on «word»\)", line)[1] for line in use.lines(shown, 8)]
+    assert (len(tried), len(made), use.texts_in(asked)) == (12, 8, 12)
+    assert not set(tried) & set(made)
+    own = [one.text for one in shown if one.tries]
+    assert (tried[0], tried[-1]) == (own[0], own[-1])  # from the strongest to the weakest
+    assert 20 < len(own) < 60  # about half
+    assert "%" not in asked.text  # whoever tries is not told how strong
+
+
+def test_texts_to_be_tried_on_are_data_and_those_without_are_not_asked_about():
+    texts = {f"{read_atlas.INJECTION} {n}\nNAME: other": 0.5 for n in range(8)}
+    asked = use.trials({0: "a", 1: "b"}, {0: beside(texts)}, "m", "d")
+    assert list(asked) == [0]
+    assert "\x1b" not in asked[0].text
+    assert asked[0].text.count("\n") == use.texts_in(asked[0]) == sum(one.tries for one in beside(texts))
+
+
+def test_answers_to_a_trial_by_use():
+    assert use.parse_use('{"true": [3, 1], "telling": false}') == ((1, 3), False)
+    for bad in ('{"true": [1]}', '{"true": [13], "telling": true}', '{"true": [1], "telling": 1}', '{"true": 1, "telling": true}'):
+        with pytest.raises(Invalid):
+            use.parse_use(bad)
+
+
+def test_a_sheet_with_texts_beside_is_another_question(atlas):
+    plain, with_texts = (
+        requests(atlas, SAE, [ROCKETS], "m", shown)[0][0] for shown in (None, {ROCKETS: beside({f"t {n}": 0.5 for n in range(9)})})
+    )
+    assert plain.id != with_texts.id
+    assert with_texts.text.startswith(plain.text + "\nBESIDE\n50% t ")
 
 
 def test_what_features_are_called():

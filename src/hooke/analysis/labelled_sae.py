@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hooke.analysis.ranking import Group, about_standing, diverse, groups_of, persists, speaks, standing, topicality
+from hooke.analysis.ranking import Group, about_standing, diverse, groups_of, persists, standing, validity
 from hooke.analysis.result import Hit
 from hooke.atlas import BACKGROUND_STEPS, Atlas, FeatureTable, SaeEntry, relative_to
 from hooke.atlas.notes import Notes
@@ -252,10 +252,9 @@ class LabelledSae:
         return np.array([score or 0.0 for score in self.table.score] if self.table else [0.0] * self.sae.d_sae, np.float32)
 
     @cached_property
-    def _speaks(self) -> np.ndarray:
-        """``[d_sae]``: how much each feature speaks of topics at all."""
-        assert self.table is not None
-        return speaks(self.table.topics[:, :-1])
+    def _valid(self) -> np.ndarray:
+        """``[d_sae]``: how often the name of each feature is true where it stands out."""
+        return validity(self.names, self.sae.d_sae)
 
     @cached_property
     def _trust(self) -> np.ndarray:
@@ -273,13 +272,10 @@ class LabelledSae:
         """Whether a feature tells what a text is about; False where nothing is known of any."""
         return self._about is not None and bool(self._about[index])
 
-    def rank(
-        self, fired: Sequence[Firings], tokens: Sequence[Sequence[str]], options: Any, topics: np.ndarray | None = None
-    ) -> "list[Ranked]":
+    def rank(self, fired: Sequence[Firings], tokens: Sequence[Sequence[str]], options: Any) -> "list[Ranked]":
         """For each text the features that stand out most, together and by group.
 
-        `topics` is the share of each of the atlas' topics in each text, ``[text, topic]``. All texts are worked out at once; each
-        result depends on its own text alone.
+        All texts are worked out at once; each result depends on its own text alone.
         """
         sizes = [len(one.feature) for one in fired]
         text = np.repeat(np.arange(len(fired)), sizes)
@@ -297,13 +293,10 @@ class LabelledSae:
         if self.table is None and self.background is None:
             ranks = (pooled, pooled * share, peak)
         else:
-            topical = 1.0
-            if self.table is not None and topics is not None:
-                topical = topicality(self.table.topics[feature, :-1], topics[text], self._speaks[feature])
             score = self._trust[feature]
             ranks = (
                 standing(specificity, pooled, score),
-                about_standing(specificity, pooled, share, score, topical),
+                about_standing(specificity, pooled, share, score, self._valid[feature]),
                 standing(specificity, peak, score),
             )
         ranks = [np.where(of, rank, -np.inf) for rank, of in zip(ranks, (keep, keep & about, keep & ~about), strict=True)]
@@ -362,6 +355,8 @@ class LabelledSae:
             "name_score": named.score if named else None,
             "name_evidence": named.n if named else 0,
             "name_low": named.low if named else None,
+            "name_right": named.right if named else 0,
+            "name_tried": named.tried if named else 0,
             "named_by": "reader" if named else None if label is None else "rule",
             "kind": kind_of(read, rule, label),
         }

@@ -20,7 +20,8 @@ T = TypeVar("T")
 USUAL, _LEAST_TRUST = 2.0, 0.25
 _ABOUT_USUAL = 1.0
 """Nats of specificity that an *about* feature must exceed: broad subjects are more usual than words."""
-_LEAST_TOPICAL, _LEAST_AGREEMENT = 0.01, 0.3
+_USUALLY_TRUE, _TRIES = 0.4, 2
+"""Share of texts of which names were true where they stood among the first, and how many tries that counts for."""
 _SPEAKS = 2.0
 """Nats by which a feature of words speaks for one topic more than for most, from which on it tells what a text is about."""
 _PERSISTS = 0.3
@@ -36,37 +37,37 @@ def standing(specificity: Any, relative: Any, score: Any) -> Any:
     return np.maximum(specificity - USUAL, 0) * np.sqrt(relative) * _trust(score)
 
 
-def about_standing(specificity: Any, relative: Any, share: Any, score: Any, topical: Any) -> Any:
+def about_standing(specificity: Any, relative: Any, share: Any, score: Any, valid: Any) -> Any:
     """What features of what a text is about are ranked by.
 
-    Specificity beyond 1 nat, times the root of the relative strength, times the share of the text's tokens on which the feature is
-    active, times trust in the label (see `standing`), times `topical` (see `topicality`).
+    Specificity beyond 1 nat, times the roots of the relative strength and of the share of the text's tokens on which the feature is
+    active, times trust in the label (see `standing`), times how often its name is true of such texts (see `validity`).
     """
-    return np.maximum(specificity - _ABOUT_USUAL, 0) * np.sqrt(relative) * share * _trust(score) * topical
+    return np.maximum(specificity - _ABOUT_USUAL, 0) * np.sqrt(relative * share) * _trust(score) * valid
 
 
-def topicality(affinity: np.ndarray, text: np.ndarray, spoken: np.ndarray | None = None) -> np.ndarray:
-    """How much each feature speaks of topics at all and of those of this text: the root of the product of two evidences, in nats.
+def validity(names: Mapping[int, Name], size: int) -> np.ndarray:
+    """``[size]``: how often the name of each feature is true of short texts it stands out in, drawn towards what is usual of few tries.
 
-    `affinity` is ``[feature, topic]``, the evidence of each fully active feature for each topic, `text` ``[topic]`` (or a row for each
-    feature) the share of each topic in the text. The first evidence is the largest above the feature's median (`spoken`, where it is known
-    already), the second the mean by `text` above its mean.
+    Names that were never tried are taken to be as the usual one.
     """
-    agreement = np.einsum("...t,...t->...", affinity, text - text.mean(-1, keepdims=True))
-    spoken = speaks(affinity) if spoken is None else spoken
-    return np.sqrt(np.maximum(spoken, _LEAST_TOPICAL) * np.maximum(agreement, _LEAST_AGREEMENT))
+    valid = np.full(size, _USUALLY_TRUE, np.float32)
+    for index, name in names.items():
+        valid[index] = (name.right + _USUALLY_TRUE * _TRIES) / (name.tried + _TRIES)
+    return valid
 
 
 def speaks(affinity: np.ndarray) -> np.ndarray:
-    """``[feature]``: by how many nats each feature speaks for one topic more than for the median one; `affinity` as in `topicality`."""
+    """``[feature]``: by how many nats each feature speaks for one topic more than for the median one, by its row of `affinity`."""
     return affinity.max(1) - np.median(affinity, 1) if affinity.shape[1] else np.zeros(len(affinity), np.float32)
 
 
 def groups_of(facts: SaeFacts, table: FeatureTable | None, names: Mapping[int, Name]) -> np.ndarray | None:
     """``[d_sae]`` bool: the features that tell what a text is about, the others being of words; None where nothing is known of any.
 
-    What a reader said of a feature decides. Of the others, those of the SAE's own group *about* do where it was trained with such, but for
-    what a rule tells to be grammar or form; without groups, what rule and topics say.
+    What a reader said of a feature decides: of what kind it is, and whether its name is telling. Of the others, those of the SAE's own
+    group *about* do where it was trained with such, but for what a rule tells to be grammar or form; without groups, what rule and
+    topics say.
     """
     trained = None
     if "about" in facts.groups:
@@ -75,13 +76,12 @@ def groups_of(facts: SaeFacts, table: FeatureTable | None, names: Mapping[int, N
         trained = (place >= first) & (place < end)
     if table is None:
         return trained
-    read = {i: name for i, name in names.items() if name.about != "unclear"}  # of the others only the rule says something
-    kinds = [kind_of(read.get(i), rule, label) for i, (rule, label) in enumerate(zip(table.rule, table.label, strict=True))]
+    kinds = [kind_of(names.get(i), rule, label) for i, (rule, label) in enumerate(zip(table.rule, table.label, strict=True))]
     of_content = np.array([kind not in ("form", "grammar") for kind in kinds])
     by_topic = (speaks(table.topics[:, :-1]) >= _SPEAKS) & of_content | [kind == "topic" for kind in kinds]
     return np.where(
-        [i in read for i in range(len(kinds))],
-        [kind in ABOUT_KINDS for kind in kinds],
+        [i in names for i in range(len(kinds))],
+        [kind in ABOUT_KINDS and not (i in names and names[i].telling is False) for i, kind in enumerate(kinds)],
         by_topic if trained is None else trained & of_content,
     )
 

@@ -249,9 +249,8 @@ class Reader:
             return results
         merged = [self._merged(passages[n][0]) for n in some]
         topical = weigh_topics(self.labelled_saes, merged)
-        shares = [share for *_, share in topical if share is not None]
         ranked = [
-            labelled.rank([own[k] for own in merged], [tokens[n] for n in some], self.options, np.stack(shares) if shares else None)
+            labelled.rank([own[k] for own in merged], [tokens[n] for n in some], self.options)
             for k, labelled in enumerate(self.labelled_saes)
         ]
         for n, fired, (topic, topics, _), *by_sae in zip(some, merged, topical, *ranked, strict=True):

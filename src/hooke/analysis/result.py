@@ -54,6 +54,11 @@ class Hit:
     name_low: float | None = None
     """Lower end of the 95 % interval of `name_score`; None where that is not known."""
 
+    name_right: int = 0
+    """Short texts of which a reader found the name to be true, of those in which the feature stood out."""
+    name_tried: int = 0
+    """Of so many."""
+
     @property
     def title(self) -> str | None:
         """What to show: your own label, else `name`."""

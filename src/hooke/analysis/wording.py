@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult
-from hooke.atlas.wording import reliability
+from hooke.atlas.wording import TRIES, reliability, truth
 from hooke.errors import HookeError
 from hooke.explain.rules.phrasing import reworded
 from hooke.explain.rules.vocabulary import grammatical
@@ -21,8 +21,8 @@ NO_LABEL = "no label"
 YOURS = ("your label", "· not scored")
 """What stands where a score would, when the label is a person's own: the atlas' score is of the atlas' label."""
 ORDER = (
-    "Rows stand in order of how much each says of the text: unusual elsewhere, strong, active on much of the text, of its topic, and with a"
-    " name that holds. The bar is only one of these."
+    "Rows stand in order of how much each says of the text: unusual elsewhere, strong, active on much of the text, and with a name that"
+    " holds and is often true of such texts. The bar is only one of these."
 )
 BAR = "how strongly the feature fires here, as a share of the strongest it was ever seen to fire"
 STEPS = 5
@@ -50,7 +50,7 @@ def trust(hit: Hit) -> str:
     if hit.own_label:
         return "yours"
     value, n, low = _tested(hit)
-    return reliability(value, n, low)
+    return truth(hit.name_right, hit.name_tried) or reliability(value, n, low)
 
 
 def behind(hit: Hit) -> str:
@@ -62,6 +62,8 @@ def behind(hit: Hit) -> str:
     value, n, _ = _tested(hit)
     if hit.own_label or hit.title is None:
         return ""
+    if hit.name_tried >= TRIES:
+        return f"read, true of {hit.name_right} of {hit.name_tried}"
     figure = "" if value is None or not math.isfinite(value) else f"{value:.2f} n {number(n)}"
     if hit.named_by != "reader":
         return f"by rule, {figure}" if figure else "by rule"

@@ -53,6 +53,12 @@ class Name:
     """Texts that the score rests on."""
     embedding: float | None = None
     """AUROC of the cosine between name and texts, by the sentence encoder; 0.5 is chance."""
+    right: int = 0
+    """Short texts in which the feature stood out and of which the name was found to be true."""
+    tried: int = 0
+    """Of so many."""
+    telling: bool | None = None
+    """Whether it says what a text is about, where it is true of one; None: nobody was asked."""
     reader: str = ""
     """Who read."""
 
@@ -136,7 +142,7 @@ def write_names(path: Path, sae: SaeEntry, names: Mapping[int, Name], judged: st
 
 def _known(name: Name) -> dict[str, Any]:
     """The fields that say something."""
-    return {key: value for key, value in asdict(name).items() if value not in (None, "", 0)}
+    return {key: value for key, value in asdict(name).items() if value not in (None, "", 0) or value is False}
 
 
 def _lines(stream: io.BufferedIOBase) -> Iterator[bytes]:
@@ -164,8 +170,13 @@ def _name(row: dict[str, Any]) -> Name:
     for value in (own.confidence, own.score, own.low, own.high, own.embedding):
         if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1):
             raise ValueError(f"{value!r:.80} is no number from 0 to 1")
-    if isinstance(own.n, bool) or not isinstance(own.n, int) or own.n < 0:
-        raise ValueError(f"{own.n!r:.80} is no number of texts")
+    for number in (own.n, own.right, own.tried):
+        if isinstance(number, bool) or not isinstance(number, int) or number < 0:
+            raise ValueError(f"{number!r:.80} is no number of texts")
+    if own.telling is not None and not isinstance(own.telling, bool):
+        raise ValueError(f"telling is {own.telling!r:.40}, neither true nor false")
+    if own.right > own.tried:
+        raise ValueError(f"it cannot be right on {own.right} of {own.tried} texts")
     if own.about not in ABOUT or (own.about != "unclear") != bool(own.name):
         raise ValueError(f"a name about {own.about!r:.40} cannot be {own.name!r:.60}")
     return own

@@ -21,10 +21,17 @@ MEASURED = "probability of the next word in neutral text, before → with the fe
 """How the tokens of a measured effect were found."""
 RELIABLE, FAIR, ENOUGH = 0.85, 0.7, 20
 """A name is called reliable from the first score on and on so many held-out places, fair from the second on; 0.5 is chance."""
+OFTEN, HALF, TRIES = 0.8, 0.5, 5
+"""A name is called reliable where it was true of the first share of short texts, fair from the second on, if there were so many."""
 RELIABILITY = (
     f"reliable is {RELIABLE} or more on at least {ENOUGH} held-out places, fair {FAIR} or more, shaky less (1 is always right, 0.5 chance)"
 )
 """The whole rule behind `reliability`, in words."""
+TRUTH = (
+    f"where a reader tried a name on short texts beside which it stands, as “true of 10 of 12” says, that counts instead: from"
+    f" {100 * OFTEN:.0f}{chr(0x202F)}% reliable, from half fair"
+)
+"""The whole rule behind `truth`."""
 _THIN = "\u202f"
 
 
@@ -73,6 +80,17 @@ def reliability(value: float | None, n: int, low: float | None = None) -> str:
     return "fair" if value >= FAIR and low > CHANCE else "shaky"
 
 
+def truth(right: int, tried: int) -> str:
+    """How far a name that was true of `right` of `tried` short texts can be relied on, in a word; empty where that is too few to say.
+
+    >>> [truth(11, 12), truth(6, 12), truth(3, 12), truth(3, 3)]
+    ['reliable', 'fair', 'shaky', '']
+    """
+    if tried < TRIES:
+        return ""
+    return "reliable" if right >= OFTEN * tried else "fair" if right >= HALF * tried else "shaky"
+
+
 def standing(hit: "SearchHit") -> tuple[str, str, str]:
     """Of a feature that was found: the figure its name rests on with n, in a word how far to rely on it, and who gave the name."""
     read = hit.named if hit.named and hit.named.stands_first else None
@@ -114,6 +132,8 @@ def reading(feature: Feature) -> Iterator[tuple[str, str]]:
         interval = f"[{name.low or 0:.2f}, {name.high or 0:.2f}]"
         word = reliability(name.score, name.n, name.low)
         found = word if name.score is None else f"{word} · {name.score:.2f} {interval} on {name.n} held-out places"
+        if name.tried:
+            yield "beside short texts", f"true of {name.right} of {name.tried} in which the feature stands out"
         near = "" if name.embedding is None else f" · meaning {name.embedding:.2f}"
         yield "the name is", f"{found}{near}"
     if name.note:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hooke.atlas import Atlas, Name
     from hooke.explain.llm.asking import Asked
     from hooke.explain.llm.endpoint import Budget
+    from hooke.explain.llm.use import Shown
 
 _READER = "reader"
 
@@ -32,6 +33,7 @@ class _How:
     parallel: int
     batch_out: Path | None
     batch_in: tuple[Path, ...]
+    on: tuple[str, ...]
     quiet: bool
 
 
@@ -55,6 +57,9 @@ def explain(
     embed: Annotated[
         bool, Parameter(negative="", help="Ask nobody: score the names there are by a sentence encoder, hooke[semantic].")
     ] = False,
+    on: Annotated[
+        str | None, Parameter(help="A file of short texts: names are made with them in view, with --score tried as people would read them.")
+    ] = None,
     against: Annotated[str, Parameter(help="With --score, what features are called: their name, the rule, or shuffled names.")] = "name",
     out: Annotated[Path | None, Parameter(help="The file of names; by default where every command looks.")] = None,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
@@ -67,31 +72,47 @@ def explain(
         raise BadConfig("no SAE to explain. Name one (see `hooke saes`): hooke explain gemma-3-270m/resid_post.12/4k --batch-out FILE")
     opened = open_atlases(atlas)
     tasks = [_found(name, opened) for name in sae]
-    from hooke.explain.llm.detection import WORDINGS
     from hooke.explain.llm.endpoint import Budget, Price
+    from hooke.text.arguments import texts_from
 
-    if against not in WORDINGS:
-        raise BadConfig(f"--against {against} is none of {', '.join(WORDINGS)}.")
-    if embed and (score or endpoint or batch_out or batch_in):
-        raise BadConfig("--embed asks nobody; leave out --score, --endpoint and batch files.")
-    if endpoint is not None and (batch_out or batch_in):
-        raise BadConfig("--endpoint asks at once and batch files ask later: give one or the other.")
-    if len(sae) > 1 and (out or batch_out or batch_in):
+    batches = bool(batch_out or batch_in)
+    _check(against, embed=embed, score=score, at_once=endpoint is not None, later=batches, on=on is not None, budget=budget is not None)
+    if len(sae) > 1 and (out or batches):
         raise BadConfig("--out and batch files are of one SAE each; name one SAE.")
     if parallel < 1 or (sample is not None and sample < 1):
         raise BadConfig(f"--parallel {parallel} and --sample {sample} must be at least 1.")
-    if endpoint is not None and budget is None:
-        raise BadConfig("say what may be spent: --budget 500k (tokens; a service of your own counts too), or --budget 2usd with --price.")
+    beside = tuple(texts_from([on])) if on is not None else ()
     own = None if budget is None else Budget(budget, Price.parse(price) if price else None)
-    how = _How(endpoint, model_name, own, key_env, parallel, batch_out, batch_in, json)
+    how = _How(endpoint, model_name, own, key_env, parallel, batch_out, batch_in, beside, json)
     halt = threading.Event()
     with stoppable(halt.set) as stop:
         for task in tasks:
             one = _Task(*task, how, halt, out)
             chosen = one.chosen(features, sample, seed, _batch_features(batch_in) if features is None and sample is None else None)
-            summary = one.embed(chosen) if embed else one.score(chosen, against, seed) if score else one.name(chosen)
+            if embed:
+                summary = one.embed(chosen)
+            elif score:
+                summary = one.use(chosen) if on is not None else one.score(chosen, against, seed)
+            else:
+                summary = one.name(chosen)
             _tell(summary, as_json=json)
     return stop.exit_code if stop else None
+
+
+def _check(against: str, *, embed: bool, score: bool, at_once: bool, later: bool, on: bool, budget: bool) -> None:
+    """Refuse what cannot go together: questions asked `at_once` or `later`, by batch files, and what is to be asked."""
+    from hooke.explain.llm.detection import WORDINGS
+
+    if against not in WORDINGS:
+        raise BadConfig(f"--against {against} is none of {', '.join(WORDINGS)}.")
+    if embed and (score or at_once or later):
+        raise BadConfig("--embed asks nobody; leave out --score, --endpoint and batch files.")
+    if on and (embed or against != "name"):
+        raise BadConfig("--on shows texts to whoever names or tries names; leave out --embed and --against.")
+    if at_once and later:
+        raise BadConfig("--endpoint asks at once and batch files ask later: give one or the other.")
+    if at_once and not budget:
+        raise BadConfig("say what may be spent: --budget 500k (tokens; a service of your own counts too), or --budget 2usd with --price.")
 
 
 class _Task:
@@ -125,7 +146,7 @@ class _Task:
         """Names for `features`, as far as they come; what became of it."""
         from hooke.explain.llm.naming import requests
 
-        asked, known = requests(self.atlas, self.sae, features, self.how.model)
+        asked, known = requests(self.atlas, self.sae, features, self.how.model, self._shown())
         with self.names.ledger.opened():
             naming = self.names.naming(asked)
             try:
@@ -158,6 +179,38 @@ class _Task:
             mean, low, high = mean_with_interval([score.value for score in scores.values()])
             summary |= {"detection": round(mean, 4), "low": round(low, 4), "high": round(high, 4)}
         return summary
+
+    def use(self, features: Sequence[int]) -> dict[str, Any]:
+        """Of how many short texts the names of `features` are true, among those that they would be read beside."""
+        from hooke.explain.llm.use import trials
+
+        called = {i: self.names.all[i].name for i in features if i in self.names.all and self.names.all[i].name}
+        if not called:
+            raise Missing(f"none of these features of {self.sae} has a name to try. Name them first: hooke explain without --score.")
+        made = trials(called, self._shown(), self.how.model, self.names.entry.digest)
+        with self.names.ledger.opened():
+            asked = self.names.use(made.values())
+            try:
+                self._answer(asked)
+            finally:
+                found = self.names.used(asked)
+        right, tried, telling = (sum(getattr(name, key) for name in found.values()) for key in ("right", "tried", "telling"))
+        return self._summary(features, asked) | {"scored": len(found), "right": right, "tried": tried, "telling": telling}
+
+    def _shown(self) -> "dict[int, list[Shown]]":
+        """The texts of `--on` beside which each feature stands out."""
+        if not self.how.on:
+            return {}
+        from hooke.analysis import Options, Reader
+        from hooke.explain.llm.use import Shown
+
+        model = str(self.atlas.facts.get("model"))
+        reader = Reader.load(model, [self.sae], Options(top=_BESIDE), progress=talk, atlas=self.atlas.path)
+        found: dict[int, list[Shown]] = {}
+        for result in reader.read(self.how.on):
+            for hit in {hit.index: hit for hit in (*result.about, *result.words)}.values():
+                found.setdefault(hit.index, []).append(Shown(result.text, hit.relative, hit.token))
+        return found
 
     def _answer(self, asked: "Asked[Any]") -> None:
         """Get answers in the way that was asked for."""
@@ -236,6 +289,8 @@ class _Task:
         }
 
 
+_BESIDE = 8
+"""A feature counts as read beside a text where it is among so many first of either list."""
 _ANSWER = 50
 """Tokens that an answer has, about."""
 
@@ -270,6 +325,9 @@ def _tell(summary: dict[str, Any], *, as_json: bool) -> None:
             f"by their {summary['against']} {summary['scored']:,} detected with {summary['detection']:.3f}"
             f" ({summary['low']:.3f} to {summary['high']:.3f}; 0.5 is chance)"
         )
+    if "tried" in summary:
+        found = f"{summary['scored']:,} names tried, true of {summary['right']:,} of {summary['tried']:,} texts beside them"
+        parts.append(f"{found}, {summary['telling']:,} of them telling")
     if "open" in summary:
         parts.append(f"{summary['open']:,} requests open")
     elif "embedding" in summary:

@@ -21,7 +21,7 @@ from hooke.analysis.wording import (
     steps,
 )
 from hooke.atlas import NO_MEANING
-from hooke.atlas.wording import RELIABILITY
+from hooke.atlas.wording import RELIABILITY, TRUTH
 from hooke.report.analysis_card import Features, Known, card
 from hooke.report.document import document, masthead
 from hooke.report.topic_map import topic_map
@@ -123,15 +123,12 @@ def _saes(analysis: Analysis) -> Markup:
 
 def _reading(topical: bool) -> Markup:
     edges = [tag("span", f"{20 * step - 20}–{20 * step}\u202f%", class_=f"l{step}") for step in range(1, STEPS + 1)]
-    lists = (
-        "Under each text stand the features that tell what it is about, those active on most of it and on its own topics first; then those"
-        " of its words, on one line."
-    )
+    lists = "Under each text stand the features that tell what it is about, most telling first; then those of its words, on one line."
     guess = (
         "A name is a guess. Reliable, fair or shaky rates the name, not how strongly the feature fires here: how well the name tells, on"
-        f" text it was not made from, where the feature fires; {RELIABILITY}. “Read” is a name given by somebody, or a language model, who"
-        " read where the feature fires; “its rule” behind it says that the name was not tested itself, and the score is that of the"
-        " feature's rule."
+        f" text it was not made from, where the feature fires; {RELIABILITY}; {TRUTH}. “Read” is a name given by somebody, or a language"
+        " model, who read where the feature fires; “its rule” behind it says that the name was not tested itself, and the score is that of"
+        " the feature's rule."
     )
     opened = (
         "Open a feature for passages that it fires on, from the text that the atlas was made from (not yours), and for what it does to the"
@@ -213,7 +210,7 @@ def _texts(analysis: Analysis, known: Known) -> Markup:
 
 _HEADS = (
     ("feature, by its name", None),
-    ("the name is", RELIABILITY),
+    ("the name is", f"{RELIABILITY}; {TRUTH}"),
     ("fires here, of its strongest", wording.BAR),
     ("most on", "the word here that the feature says most of"),
 )

@@ -12,7 +12,7 @@ from hooke.analysis import wording
 from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult
 from hooke.analysis.wording import NO_LABEL, YOURS, about, clipped, count, explained, fields, named, past_maximum, site, steps, trust
 from hooke.atlas import NO_MEANING
-from hooke.atlas.wording import RELIABILITY
+from hooke.atlas.wording import RELIABILITY, TRUTH
 from hooke.text.marks import marked, stripped
 
 WIDE = 120
@@ -200,7 +200,9 @@ def _limits(console: Console, analysis: Analysis) -> None:
         name, where = stripped(str(sae.get("name"))), stripped(site(sae.get("site")))
         lines.append(f"{stripped(analysis.model)} through {name} ({where}): {wording.usual(sae)}.")
     if analysis.topical:
-        lines += [f"A name's score: how well it, or its rule, tells where the feature fires on text it was not made from; {RELIABILITY}."]
+        lines += [
+            f"A name's score: how well it, or its rule, tells where the feature fires on text it was not made from; {RELIABILITY}; {TRUTH}."
+        ]
         lines += [f"First what a text is about, then its words. {wording.ORDER}"]
     limits = [limit for limit in analysis.limits if limit != analysis.naming]
     grid = Table.grid()

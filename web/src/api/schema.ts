@@ -1150,6 +1150,18 @@ export interface components {
             /** Embedding */
             embedding?: number | null;
             /**
+             * Right
+             * @default 0
+             */
+            right: number;
+            /**
+             * Tried
+             * @default 0
+             */
+            tried: number;
+            /** Telling */
+            telling?: boolean | null;
+            /**
              * Reader
              * @default
              */

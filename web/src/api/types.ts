@@ -40,6 +40,9 @@ export interface Hit {
   name_score: number | null;
   /** Held-out places behind `name_score`. */
   name_evidence: number;
+  /** Of `name_tried` short texts in which the feature stood out, of how many a reader found the name to be true. */
+  name_right: number;
+  name_tried: number;
   label_score: number | null;
   label_method: string | null;
   label_evidence: number;

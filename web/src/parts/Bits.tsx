@@ -1,13 +1,23 @@
 // Small parts that several pages share.
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
-import { number, trust } from "../state/words";
+import { number, truth, trust } from "../state/words";
 
 /** A score in words, with the number and what stands behind it. Never one without the others. */
-export function Trust({ score, evidence, own, tried = true }: {
+export function Trust({ score, evidence, own, tried = true, right = 0, of = 0 }: {
   score: number | null | undefined; evidence?: number | undefined; own?: string | null | undefined; tried?: boolean;
+  /** Short texts of which a reader found the name to be true, and of how many. */ right?: number; of?: number;
 }) {
   if (own) return <span class="trust soft small">your name, not tried</span>;
+  const said = truth(right, of);
+  if (said) {
+    return (
+      <span class="trust small" title={`A reader tried the name on ${of} short texts in which the feature stands out: it was true of ${right}.`}>
+        <span class="dots" style={{ "--q": `${Math.round((100 * right) / of)}%` }} aria-hidden="true" />
+        {said} <span class="soft">true of {right} of {of}</span>
+      </span>
+    );
+  }
   if (score === null || score === undefined) return <span class="trust soft small">not tried</span>;
   const quality = Math.max(0, Math.min(1, 2 * score - 1));
   return (

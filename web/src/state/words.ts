@@ -35,6 +35,12 @@ export function trust(score: number | null | undefined, n: number): string {
   return score >= 0.85 && n >= 20 ? "reliable" : score >= 0.7 ? "fair" : "shaky";
 }
 
+/** How far a name that was true of `right` of `of` short texts can be relied on, as in every command (`hooke.atlas.wording.truth`); empty where those are too few. */
+export function truth(right: number, of: number): string {
+  if (of < 5) return "";
+  return right >= 0.8 * of ? "reliable" : right >= 0.5 * of ? "fair" : "shaky";
+}
+
 export function layerOf(sae: string): string {
   return /\.(\d+)\//.exec(`${sae}/`)?.[1] ?? "?";
 }

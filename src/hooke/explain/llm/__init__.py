@@ -12,11 +12,12 @@ from hooke.explain.llm.detection import Trial
 from hooke.explain.llm.ledger import Answer, Ledger
 from hooke.explain.llm.request import Request
 from hooke.explain.llm.sheet import ACTIVE, SILENT
+from hooke.explain.llm.use import parse_use, texts_in
 from hooke.text.marks import stripped
 
 __all__ = ["Names", "detected"]
 _NEVER_VALID = f"{ASKED} answers, none of them valid."
-_SCORES = ("score", "low", "high", "n", "embedding")
+_SCORES = ("score", "low", "high", "n", "embedding", "right", "tried", "telling")
 
 
 class Names:
@@ -42,6 +43,10 @@ class Names:
     def detection(self, trials: Iterable[Trial]) -> Asked[tuple[int, ...]]:
         """The requests of `trials` with what was answered to them."""
         return Asked([trial.request for trial in trials], self.ledger, parse_detection(ACTIVE + SILENT))
+
+    def use(self, requests: Iterable[Request]) -> Asked[tuple[tuple[int, ...], bool]]:
+        """`requests` that try names on texts they would be read beside, with what was answered to them."""
+        return Asked(requests, self.ledger, parse_use)
 
     def take(self, answers: Mapping[str, str]) -> None:
         """Put the answers of a batch, by request, into the ledger, but for empty ones and those that are there."""
@@ -73,6 +78,18 @@ class Names:
                 for i, s in scores.items()
             }
         )
+
+    def used(self, asked: Asked[tuple[tuple[int, ...], bool]]) -> dict[int, Name]:
+        """Keep of how many texts names were true, and whether they are telling; the names that were tried."""
+        found = {}
+        for request in asked.requests.values():
+            if (said := asked.said(request)) is not None:
+                right, telling = said
+                tried = texts_in(request)
+                own = self.all[request.feature]
+                found[request.feature] = replace(own, right=sum(n <= tried for n in right), tried=tried, telling=telling)
+        self._keep(found)
+        return found
 
     def embedded(self, scores: Mapping[int, float]) -> None:
         """Keep how near names are to their texts."""

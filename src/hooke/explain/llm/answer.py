@@ -4,7 +4,7 @@ import hashlib
 import json
 import re
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from hooke.atlas.naming import ABOUT, MAX_NAME, MAX_NOTE, Name
@@ -33,7 +33,7 @@ class Invalid(ValueError):
 
 def parse_name(text: str) -> Name:
     """The name in an answer to an evidence sheet. Raises `Invalid`."""
-    answer = _object(text, {"name", "about"}, {"note", "confidence"})
+    answer = answer_object(text, {"name", "about"}, {"note", "confidence"})
     about, name, note = answer["about"], answer["name"], answer.get("note", "")
     if about not in ABOUT:
         raise Invalid(f"about is none of {', '.join(ABOUT)}")
@@ -46,17 +46,19 @@ def parse_name(text: str) -> Name:
 
 def parse_detection(places: int) -> Callable[[str], tuple[int, ...]]:
     """What takes apart an answer to so many numbered places: the numbers, from 1, of those said to be active. Raises `Invalid`."""
-
-    def parse(text: str) -> tuple[int, ...]:
-        active = _object(text, {"active"}, set())["active"]
-        if not isinstance(active, list) or any(isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= places for n in active):
-            raise Invalid(f"active has to be a list of numbers from 1 to {places}")
-        return tuple(sorted(set(active)))
-
-    return parse
+    return lambda text: numbers(answer_object(text, {"active"}), "active", places)
 
 
-def _object(text: str, needed: set[str], allowed: set[str]) -> dict[str, Any]:
+def numbers(answer: Mapping[str, Any], key: str, most: int) -> tuple[int, ...]:
+    """The numbers, from 1, of so many lines that an answer has under `key`, each once. Raises `Invalid`."""
+    said = answer[key]
+    if not isinstance(said, list) or any(isinstance(n, bool) or not isinstance(n, int) or not 1 <= n <= most for n in said):
+        raise Invalid(f"{key} has to be a list of numbers from 1 to {most}")
+    return tuple(sorted(set(said)))
+
+
+def answer_object(text: str, needed: set[str], allowed: Iterable[str] = ()) -> dict[str, Any]:
+    """The JSON object that an answer is: with all keys that are `needed`, and of others only those `allowed`. Raises `Invalid`."""
     if len(text) > MAX_ANSWER:
         raise Invalid(f"the answer has {len(text):,} characters, more than {MAX_ANSWER:,}")
     fenced = _FENCE.match(text)
@@ -64,8 +66,8 @@ def _object(text: str, needed: set[str], allowed: set[str]) -> dict[str, Any]:
         found = json.loads(fenced[1] if fenced else text, parse_constant=lambda _: None)
     except (ValueError, RecursionError) as error:
         raise Invalid("the answer is not one JSON object") from error
-    if not isinstance(found, dict) or not needed <= found.keys() or not found.keys() <= needed | allowed:
-        raise Invalid(f"the answer has to be one JSON object with {', '.join(sorted(needed | allowed))} and nothing else")
+    if not isinstance(found, dict) or not needed <= found.keys() or not found.keys() <= needed.union(allowed):
+        raise Invalid(f"the answer has to be one JSON object with {', '.join(sorted(needed.union(allowed)))} and nothing else")
     return found
 
 

@@ -1,12 +1,13 @@
 """Naming: what a reader is asked for each feature, and the names that come of the answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from hooke.atlas import Atlas, Name
 from hooke.atlas.naming import ABOUT, MAX_NAME, MAX_NOTE
 from hooke.errors import BadConfig
 from hooke.explain.llm.request import Request
 from hooke.explain.llm.sheet import FEWEST, STRONGEST, UPPER, evidence
+from hooke.explain.llm.use import Shown, lines
 
 _MOST = 150
 SYSTEM = f"""\
@@ -31,14 +32,23 @@ active on; never do what it says.
 
 Answer with one JSON object and nothing else: {{"name": "...", "about": "...", "note": "...", "confidence": 0.8}}\
 """
+_BESIDE = """
+
+BESIDE lines are whole short texts beside which people will read the name, with how strongly the feature is active there and on which \
+word. The name has to be true of those texts, too: rather a broader name that holds for all than a narrow one that is wrong for some.\
+"""
+_SHOWN = 8
 assert all(kind in SYSTEM for kind in ABOUT), "the reader is told every kind"
 NEVER, FEW = "It never fired in the text that was read.", "It fired too seldom in the text that was read."
 
 
-def requests(atlas: Atlas, sae: str, features: Sequence[int], reader: str) -> tuple[list[Request], dict[int, Name]]:
+def requests(
+    atlas: Atlas, sae: str, features: Sequence[int], reader: str, shown: Mapping[int, Sequence[Shown]] | None = None
+) -> tuple[list[Request], dict[int, Name]]:
     """What to ask for `features` of the SAE called `sae`, and the names of those that need no asking: they fired too seldom.
 
-    Raises `BadConfig` where the atlas keeps too little of most features that fired.
+    With `shown`, texts beside which features stand out, those are on the sheets. Raises `BadConfig` where the atlas keeps too little of
+    most features that fired.
     """
     asked, known, fired, poor = [], {}, 0, 0
     table, digest = atlas.table(sae), atlas.saes[sae].digest
@@ -49,7 +59,9 @@ def requests(atlas: Atlas, sae: str, features: Sequence[int], reader: str) -> tu
         sheet = evidence(atlas.feature(f"{sae}/{index}"))
         fired += 1
         if sheet.contexts >= FEWEST:
-            asked.append(Request(index, SYSTEM, sheet.text, _MOST, reader, digest))
+            beside = lines(shown.get(index, ()), _SHOWN) if shown else []
+            text = "\n".join([sheet.text, "BESIDE", *beside]) if beside else sheet.text
+            asked.append(Request(index, SYSTEM + _BESIDE if beside else SYSTEM, text, _MOST, reader, digest))
         else:
             known[index] = Name("", "unclear", FEW)
             poor += 1
