@@ -15,8 +15,8 @@ from hooke.atlas.notes import Notes
 from hooke.atlas.wording import reading
 from hooke.errors import BadFile
 
-ROCKETS = Name("spacecraft launches", "event", "Countdowns too.", 0.9, 0.95, 0.7, 0.99, 10, 0.88, "a reader")
-CHANCE = Name("old furniture", "topic", score=0.5, low=0.2, high=0.8, n=10)
+ROCKETS = Name("spacecraft launches", "event", "Countdowns too.", 0.9, 0.95, 0.7, 0.99, 10, 0.88, "a reader", 10, 12, telling=True)
+CHANCE = Name("old furniture", "topic", score=0.5, low=0.2, high=0.8, n=10, tried=5, telling=False)
 UNCLEAR = Name("", "unclear", "Nothing in common.")
 
 
@@ -106,6 +106,8 @@ def test_a_name_stands_first_unless_it_says_nothing_or_is_no_better_than_chance(
         {"feature": 1, "name": "", "about": "topic"},
         {"feature": 1, "name": "a", "about": "unclear"},
         {"feature": 1, "name": "a", "about": "topic", "score": 2},
+        {"feature": 1, "name": "a", "about": "topic", "right": 3, "tried": 2},
+        {"feature": 1, "name": "a", "about": "topic", "telling": "yes"},
         {"feature": 1, "name": "a", "about": "topic", "score": float("nan")},
         {"feature": 1, "name": "a", "about": "topic", "n": "ten"},
         {"feature": 1, "name": "a", "about": ["topic"]},

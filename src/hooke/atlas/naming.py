@@ -53,14 +53,14 @@ class Name:
     """Texts that the score rests on."""
     embedding: float | None = None
     """AUROC of the cosine between name and texts, by the sentence encoder; 0.5 is chance."""
+    reader: str = ""
+    """Who read."""
     right: int = 0
     """Short texts in which the feature stood out and of which the name was found to be true."""
     tried: int = 0
     """Of so many."""
     telling: bool | None = None
     """Whether it says what a text is about, where it is true of one; None: nobody was asked."""
-    reader: str = ""
-    """Who read."""
 
     @property
     def stands_first(self) -> bool:
