@@ -1150,6 +1150,11 @@ export interface components {
             /** Embedding */
             embedding?: number | null;
             /**
+             * Reader
+             * @default
+             */
+            reader: string;
+            /**
              * Right
              * @default 0
              */
@@ -1161,11 +1166,6 @@ export interface components {
             tried: number;
             /** Telling */
             telling?: boolean | null;
-            /**
-             * Reader
-             * @default
-             */
-            reader: string;
         };
         /**
          * NamedTexts
