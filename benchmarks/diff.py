@@ -5,8 +5,10 @@
 
 FILE has labelled texts; at most N of each group are read, once. Then, from what was read: how many differences one half of the texts
 chooses and how many of these hold on the other (by the file's own groups); in how many of RUNS random splits of all texts, by texts and by
-families, anything is found at all; and in how many of RUNS splits a phrase that was written into 5 % of one side is found, and stands
-first or second. `--show` prints what `hooke diff` finds in these texts
+families, anything is listed at all; in how many of RUNS splits a phrase that was written into 5 % of one side is found, and stands first or
+second; how often the intervals of RUNS draws (with replacement, 250 of each group) hold the difference in all texts; and in RUNS groups
+that are made by any of so many words and by something hidden, which of the two is said to be beyond words. `--only` picks some of these,
+`--keep FILE` writes down what each run gave and goes on from there. `--show` prints what `hooke diff` finds in these texts
 instead (with `--pair FIELD`, in the first N pairs); `--speed` runs the whole command on all texts instead and says what it took.
 """
 
@@ -16,6 +18,7 @@ import json
 import resource
 import time
 from collections import defaultdict
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -25,7 +28,8 @@ from scipy import sparse
 
 from hooke.analysis import Options, Reader
 from hooke.differences import compare
-from hooke.differences.grouping import Grouped, group
+from hooke.differences.beyond import BeyondWords
+from hooke.differences.grouping import Grouped, group, piles
 from hooke.differences.items import items_of
 from hooke.differences.reading import Pile, read_pile
 from hooke.differences.statistics import clustered_difference, difference, paired_difference
@@ -36,6 +40,8 @@ from hooke.text.intake import Record
 
 PHRASE = "said the lighthouse keeper"
 SHARE = 0.05
+DRAWN = 250
+EXPERIMENTS = ("replication", "null", "planted", "drawn", "beyond")
 
 
 def interval(hits: int, n: int) -> str:
@@ -85,28 +91,49 @@ def replication(pile: Pile, grouped: Grouped) -> None:
     print(f"replication, 10 ways to halve ({names}): {held} of {chosen} chosen held: {held / max(1, chosen):.3f}")
 
 
-def null_splits(pile: Pile, texts: list[Record], runs: int, family: str | None) -> None:
+class Kept:
+    """What each run of each experiment gave, in a file if there is one, so that a long one goes on where it was stopped."""
+
+    def __init__(self, path: Path | None) -> None:
+        self._path = path
+        lines = path.read_text().splitlines() if path and path.exists() else []
+        self._known = {(row["what"], row["seed"]): row["gave"] for row in map(json.loads, lines)}
+
+    def runs(self, what: str, runs: int, run: Callable[[int], list[float]]) -> np.ndarray:
+        """What `run` gives for every seed from 0, a row a seed."""
+        for seed in range(runs):
+            if (what, seed) not in self._known:
+                self._known[what, seed] = run(seed)
+                if self._path:
+                    with self._path.open("a") as file:
+                        file.write(json.dumps({"what": what, "seed": seed, "gave": self._known[what, seed]}) + "\n")
+        return np.array([self._known[what, seed] for seed in range(runs)], float)
+
+
+def null_splits(pile: Pile, texts: list[Record], family: str | None, runs: int, kept: Kept) -> None:
     """Random halves of one group: texts, or whole families."""
     units = [str(text.fields.get(family)) if family else str(n) for n, text in enumerate(texts)]
     names = sorted(set(units))
-    wrong = 0
-    for seed in range(runs):
+    place = {text: n for n, text in enumerate(texts)}
+
+    def run(seed: int) -> list[float]:
         side = dict(zip(names, np.random.default_rng(seed).permutation(len(names)) % 2, strict=True))
         rows = [Record.of(text, {"side": f"s{side[unit]}", "family": unit}) for text, unit in zip(texts, units, strict=True)]
         grouped = group(rows, "side", family="family" if family else None)
-        place = {text: n for n, text in enumerate(texts)}
-        q, _ = findings(pile.take(np.array([place[text] for text in grouped.texts])), grouped, seed)
-        wrong += any(own.listed.any() for own in q)
+        judged, _ = findings(pile.take(np.array([place[text] for text in grouped.texts])), grouped, seed)
+        return [float(any(own.clear.any() for own in judged)), float(any(own.listed.any() for own in judged))]
+
     what = f"{len(names)} families ({family})" if family else f"{len(texts)} texts"
-    print(f"null splits of {what} with any finding: {interval(wrong, runs)}", flush=True)
+    clear, listed_ = kept.runs(f"null splits of {what}", runs, run).sum(0).astype(int)
+    print(f"null splits of {what} with anything listed: {interval(listed_, runs)}; with any q < 0.05: {interval(clear, runs)}", flush=True)
 
 
-def planted(reader: Reader, pile: Pile, texts: list[Record], runs: int) -> None:
+def planted(reader: Reader, pile: Pile, texts: list[Record], runs: int, kept: Kept) -> None:
     """A phrase at the end of 5 % of one side's texts; the other side's stay as they are."""
     altered = [f"{text} {PHRASE}" for text in texts]
-    both = stacked(pile, read_pile(reader, altered))
-    half, found, first = len(texts) // 2, 0, 0
-    for seed in range(runs):
+    both, half, words = stacked(pile, read_pile(reader, altered)), len(texts) // 2, set(PHRASE.split())
+
+    def run(seed: int) -> list[float]:
         order = np.random.default_rng(seed).permutation(len(texts))[: 2 * half]
         with_phrase = order[: round(SHARE * half)]
         rows = [Record.of(altered[n], {"side": "with"}) for n in with_phrase]
@@ -118,15 +145,63 @@ def planted(reader: Reader, pile: Pile, texts: list[Record], runs: int) -> None:
         gap = difference(tested.a, tested.n_a, tested.b, tested.n_b)
         clear = np.where(judged.listed, np.maximum(gap.low, -gap.high), -1.0)
         best = [column for column in np.argsort(-clear, kind="stable")[:2].tolist() if clear[column] > -1]
-        words = set(PHRASE.split())
         share = [np.isin(np.arange(len(with_phrase)), items.texts(column)).mean() for column in best]
         stands = [items.key[column] in words if items.kind[column] == "word" else s > 0.8 for column, s in zip(best, share, strict=True)]
-        found += bool(judged.listed[[items.kind.index("word") + i for i, key in enumerate(_words(items)) if key in words]].any())
-        first += any(stands)
-    print(
-        f"{PHRASE!r} in {SHARE:.0%} of {half} against {half}: found {interval(found, runs)}, first or second {interval(first, runs)}",
-        flush=True,
-    )
+        named = [items.kind.index("word") + i for i, key in enumerate(_words(items)) if key in words]
+        return [float(judged.listed[named].any()), float(any(stands))]
+
+    found, first = kept.runs(f"planted in {half} against {half}", runs, run).sum(0).astype(int)
+    said = f"found {interval(found, runs)}, first or second {interval(first, runs)}"
+    print(f"{PHRASE!r} in {SHARE:.0%} of {half} against {half}: {said}", flush=True)
+
+
+def drawn(pile: Pile, grouped: Grouped, runs: int, kept: Kept) -> None:
+    """Intervals of 250 texts of each of two groups, drawn with replacement, against the difference in all texts; also of what is listed."""
+    counts, vocabulary = count_words(grouped.texts, 5)
+    present = items_of(pile, counts, vocabulary, DRAWN).present.tocsr()
+    rows = [np.flatnonzero(grouped.group == i) for i in (0, 1)]
+    truth = np.asarray(present[rows[0]].mean(0) - present[rows[1]].mean(0)).ravel()
+    own = group(piles([[f"text {i} {n}" for n in range(DRAWN)] for i in (0, 1)], ["a", "b"], "side"), "side")
+
+    def run(seed: int) -> list[float]:
+        rng = np.random.default_rng(seed)
+        drawn = present[np.concatenate([rng.choice(of, DRAWN) for of in rows])].tocsc()
+        tested = compare_items(drawn, own, np.ones(2 * DRAWN, bool), seed=seed)
+        gap, shown = difference(tested[0].a, DRAWN, tested[0].b, DRAWN), listed(tested)[0].listed
+        holds = (gap.low <= truth) & (truth <= gap.high)
+        signs = np.sign(gap.value[shown]) == np.sign(truth[shown])
+        return [float(n) for n in (holds.sum(), len(holds), holds[shown].sum(), shown.sum(), signs.sum())]
+
+    sums = kept.runs(f"intervals of {DRAWN} of {[len(of) for of in rows]} texts", runs, run).sum(0).astype(int)
+    print(f"intervals of {DRAWN} and {DRAWN} texts hold the difference in all: {interval(sums[0], sums[1])}")
+    print(f"  of what is listed: {interval(sums[2], sums[3])}; same sign {interval(sums[4], sums[3])}", flush=True)
+
+
+def beyond(texts: list[Record], words: int, runs: int, kept: Kept) -> None:
+    """Groups made by any of so many words and, as strongly, by something hidden: which of the two is called beyond words.
+
+    The first is no more than words, told with an error in 50; the second no word tells.
+    """
+    counts, _ = count_words(texts, 5)
+    has = (counts > 0).tocsc()
+    share = np.asarray(has.mean(0)).ravel()
+    # Words that together stand in a quarter to half of the texts, none of them in many.
+    usable = np.flatnonzero((share >= 0.1 / words) & (share <= 1.6 / words))
+
+    def run(seed: int) -> list[float]:
+        rng = np.random.default_rng(seed)
+        spelt = np.asarray(has[:, rng.choice(usable, words, replace=False)].sum(1)).ravel() > 0
+        hidden = rng.random(len(texts)) < spelt.mean()
+        in_a = rng.random(len(texts)) < 0.35 + 0.3 * spelt + 0.3 * hidden
+        items = np.column_stack([spelt, spelt ^ (rng.random(len(texts)) < 0.02), hidden]).astype(float)
+        more = np.ones(3, bool)
+        said = BeyondWords(texts, np.ones(len(texts), bool), seed).says_more(items, in_a, more, np.arange(len(texts)))
+        return [*map(float, said), float(spelt.mean())]
+
+    gave = kept.runs(f"beyond, {words} words, {len(texts)} texts", runs, run)
+    exact, noisy, found = gave[:, :3].sum(0).astype(int)
+    print(f"groups made by any of {words} words (in {gave[:, 3].mean():.0%} of {len(texts)} texts) and by something hidden. Beyond words:")
+    print(f"  the hidden {interval(found, runs)}, the words {interval(exact, runs)}, with errors {interval(noisy, runs)}", flush=True)
 
 
 def _words(items) -> list[str]:
@@ -198,31 +273,42 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=500)
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--speed", action="store_true")
-    parser.add_argument("--only", choices=("replication", "null", "planted"), action="append", default=[])
+    parser.add_argument("--only", choices=EXPERIMENTS, action="append", default=[])
+    parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
     if options.file is None:
         coverage()
         return
-    texts, wanted = load(options), options.only or ["replication", "null", "planted"]
+    texts, kept = load(options), Kept(options.keep)
+    if "beyond" in (wanted := options.only or EXPERIMENTS[:-1]):
+        for words in (1, 4, 16):
+            beyond(texts[: 2 * options.n], words, options.runs, kept)
+    if wanted == ["beyond"]:
+        return
     reader = Reader.load("gemma-3-270m", [], Options(chunk=512))
     if options.show:
         show(reader, texts, options)
-        return
-    if options.speed:
+    elif options.speed:
         speed(reader, texts, options.by)
-        return
+    else:
+        measure(reader, texts, wanted, options, kept)
+
+
+def measure(reader: Reader, texts: list[Record], wanted: Sequence[str], options: argparse.Namespace, kept: Kept) -> None:
     grouped = group(texts, options.by)
     pile = read_pile(reader, grouped.texts)
     if "replication" in wanted:
         replication(pile, grouped)
+    if "drawn" in wanted:
+        drawn(pile, grouped, options.runs, kept)
     of = {str(text): text for text in texts}
     everyone = [of[text] for text in grouped.texts]
     if "null" in wanted:
-        null_splits(pile, everyone, options.runs, None)
+        null_splits(pile, everyone, None, options.runs, kept)
         if options.family:
-            null_splits(pile, everyone, options.runs, options.family)
+            null_splits(pile, everyone, options.family, options.runs, kept)
     if "planted" in wanted:
-        planted(reader, pile, everyone, options.runs)
+        planted(reader, pile, everyone, options.runs, kept)
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ from hooke.errors import BadConfig
 from hooke.report.differences import page
 from hooke.text.intake import Record
 
-SPORT = list(tiny.concepts).index("sport")
+SPORT, WEATHER = (list(tiny.concepts).index(name) for name in ("sport", "weather"))
 
 
 @pytest.fixture(scope="module")
@@ -45,8 +45,7 @@ def test_the_planted_feature_is_found_first_and_named(found):
 
 
 def test_what_is_alike_in_both_is_no_finding(found):
-    weather = list(tiny.concepts).index("weather")
-    assert not [one for one in found.findings if one.feature == f"tiny/resid_post.0/64/{weather}"]
+    assert not [one for one in found.findings if one.feature == f"tiny/resid_post.0/64/{WEATHER}"]
 
 
 def test_texts_stand_behind_a_row_with_the_token_marked(found, grouped):
@@ -140,6 +139,22 @@ def test_pairs_and_trends(reader):
         grouped = group(rows, **options)
         best = next(one for one in compare(reader, grouped).findings if one.kind == "feature")
         assert ("sport" in best.name, abs(best.effect)) == (True, pytest.approx(1, abs=0.15))
+
+
+def test_pairs_of_one_family_count_as_one(reader):
+    """Twelve authors, five sentences each: what one author in four changes is little, what every author changes is much."""
+    rows = []
+    for n, text in enumerate(pile("sport", 60, 0.0, 7)):
+        own = {"pair": n, "author": n // 5}
+        changed = f"{text} goal" + (" storm" if n // 5 in (0, 4, 8) else "")
+        rows += [Record.of(text, {**own, "kind": "as it was"}), Record.of(changed, {**own, "kind": "changed"})]
+    alone, joined = (compare(reader, group(rows, "kind", pair="pair", family=family)) for family in (None, "author"))
+    columns = [{int(one.feature.rpartition("/")[2]) for one in found.findings if one.kind == "feature"} for found in (alone, joined)]
+    assert columns[0] >= {SPORT, WEATHER}
+    assert (SPORT in columns[1], WEATHER in columns[1]) == (True, False)
+    assert joined.smallest_detectable > alone.smallest_detectable
+    assert "turned together" in joined.limits[-1]
+    assert "Pairs were counted one by one" in alone.limits[-1]
 
 
 def test_from_python(monkeypatch, reader, atlas):

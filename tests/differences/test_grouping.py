@@ -74,7 +74,13 @@ TWO = {"desk": ["a", "b"] * 15}
         (TWO, {"groups": ["a"]}, BadConfig, "only the group 'a' was named"),
         (TWO, {"trend": True}, BadConfig, "needs numbers or dates"),
         ({"desk": [3] * 30}, {"trend": True}, BadConfig, "the same in every text"),
-        (TWO, {"family": "x", "pair": "x"}, BadConfig, "give --family or --pair, not both"),
+        ({**TWO, "pair": [n // 2 for n in range(30)]}, {"family": "pair", "pair": "pair"}, BadConfig, "joins several pairs"),
+        (
+            {"desk": ["a", "b"] * 15, "pair": [n // 2 for n in range(30)], "story": [n // 10 for n in range(30)]},
+            {"family": "story", "pair": "pair"},
+            BadConfig,
+            "of 3 families (story)",
+        ),
         ({**TWO, "author": ["x", "y"] * 15}, {"family": "author"}, BadConfig, "of 1 families (author)"),
         ({"desk": ["a", "b", "c"] * 10, "pair": list(range(30))}, {"pair": "pair"}, BadConfig, "pairs are of two groups"),
     ],
@@ -94,3 +100,13 @@ def test_the_same_documents_on_both_sides():
 def test_plain_lines_have_no_groups():
     with pytest.raises(BadFile, match="have no field 'desk'"):
         group(["a text", "another"], "desk")
+
+
+def test_pairs_in_families_keep_to_one_family():
+    rows = records(desk=["a", "b"] * 20, pair=[n // 2 for n in range(40)], story=[0, 1] * 2 + [n // 4 for n in range(4, 40)])
+    found = group(rows, "desk", pair="pair", family="story")
+    assert (len(found.texts), found.in_families) == (36, True)
+    assert found.family is not None
+    assert found.family.tolist() == np.repeat(np.arange(1, 10), 4).tolist()
+    assert "2 of 20 pairs were left out: their two texts are of different families" in found.notes[0]
+    assert not group(rows, "desk", pair="pair").in_families

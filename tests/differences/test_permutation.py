@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import sparse, stats
 
-from hooke.differences.permutation import permutation_test
+from hooke.differences.permutation import flip_test, permutation_test
 
 
 def test_z_is_the_sum_over_its_spread():
@@ -38,3 +38,20 @@ def test_a_trend_is_found_among_many_that_are_none():
     assert found.p.argmin() == 7
     assert found.p[7] < 1e-4
     assert found.z[7] > 0
+
+
+def test_turning_whole_units_against_every_way_to_turn_them():
+    """Eight units of up to three pairs: z is the sum over its spread, and p the share of all 256 ways that go as far."""
+    from itertools import product
+
+    leans = np.array([3.0, 1, 0, 2, -1, 1, 1, 2])
+    sums = np.array([np.dot(signs, leans) for signs in product((1, -1), repeat=8)])
+    found = flip_test(sparse.csr_matrix(leans[:, None]), seed=0, permutations=20_000)
+    assert found.z[0] == pytest.approx(leans.sum() / sums.std())
+    assert found.p[0] == pytest.approx((np.abs(sums) >= leans.sum()).mean(), abs=0.005)
+
+
+def test_units_that_lean_by_chance_have_uniform_p_values():
+    leans = np.random.default_rng(2).binomial(9, 0.5, (50, 800)) - 4.5
+    found = flip_test(leans, seed=1, permutations=200)
+    assert stats.kstest(found.p, "uniform").pvalue > 0.01

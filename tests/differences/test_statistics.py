@@ -148,7 +148,13 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
         a, b = (rng.binomial(n, p)[:, None] for n, p in zip(sizes, shares, strict=True))
         return ours.clustered_difference(a, sizes[0], b, sizes[1])
 
-    for draw, truth in ((texts, 0.15), (pairs, 0.1), (families, 0.2)):
+    def pairs_in_families(rng):
+        sizes = rng.integers(1, 8, 40)
+        share = rng.dirichlet([0.8, 0.4, 2.8], 40)  # some families differ more than others
+        up, down, _ = np.array([rng.multinomial(n, own) for n, own in zip(sizes, share, strict=True)]).T
+        return ours.clustered_paired_difference(up[:, None], down[:, None], sizes)
+
+    for draw, truth in ((texts, 0.15), (pairs, 0.1), (families, 0.2), (pairs_in_families, 0.1)):
         assert 0.92 <= coverage(draw, truth) <= 0.98
 
 
@@ -158,3 +164,15 @@ def test_families_that_agree_make_an_interval_wider():
     texts = ours.difference(np.array([40]), 80, np.array([16]), 80)
     assert alike.value[0] == pytest.approx(texts.value[0])
     assert alike.high[0] - alike.low[0] > 2 * (texts.high[0] - texts.low[0])
+
+
+def test_pairs_that_agree_make_an_interval_wider_and_single_ones_do_not():
+    up, down = np.repeat([1, 0], [6, 34])[:, None], np.repeat([0, 1, 0], [6, 2, 32])[:, None]
+    ones = np.ones(40, int)
+    plain, alone = ours.paired_difference(up.sum(0), down.sum(0), 40), ours.clustered_paired_difference(up, down, ones)
+    assert alone.value[0] == pytest.approx(plain.value[0])
+    assert alone.high[0] - alone.low[0] == pytest.approx(plain.high[0] - plain.low[0], rel=0.05)
+    told = ours.clustered_paired_difference(np.array([[6], [0], [0], [0]]), np.array([[0], [2], [0], [0]]), np.full(4, 10))
+    assert told.high[0] - told.low[0] > 1.5 * (plain.high[0] - plain.low[0])
+    nothing = ours.clustered_paired_difference(np.zeros((4, 1), int), np.zeros((4, 1), int), np.full(4, 10))
+    assert nothing.low[0] < 0 < nothing.high[0]

@@ -238,7 +238,11 @@ def limits(grouped: Grouped) -> list[str]:
         "A difference between groups of texts is no cause: groups differ in much at once, and only what is listed was held fixed.",
         "Names are guesses, shown with their scores; open a row and read the texts before you believe its name.",
     ]
-    if grouped.family is None:
+    if grouped.pairs and not grouped.in_families:
+        said.append("Pairs were counted one by one. Where several are of one sentence or one author, use --family as well.")
+    elif grouped.pairs:
+        said.append("Pairs of a family were turned together, and intervals are by families.")
+    elif grouped.family is None:
         said.append("Texts were counted one by one. Where several tell one story or come from one author, use --family.")
     else:
         said.append("Texts of a family were dealt out together, and intervals are by families.")

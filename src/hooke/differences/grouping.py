@@ -54,11 +54,16 @@ class Grouped:
     comparisons: list[Comparison]
     """What is tested."""
     family: Int[np.ndarray, " text"] | None
-    """The family of each text, if there are such."""
+    """The family of each text, if there are such; of pairs the pair itself, if no other was named."""
     pairs: bool
-    """Whether families are pairs, a text of each group."""
+    """Whether texts come in pairs, one of the first group and after it one of the other."""
     notes: list[str]
     """What was left out, and why."""
+
+    @property
+    def in_families(self) -> bool:
+        """Whether several texts, or several pairs, belong together."""
+        return self.family is not None and not (self.pairs and len(np.unique(self.family)) == len(self.family) // 2)
 
 
 def group(
@@ -74,8 +79,8 @@ def group(
 
     Raises `BadConfig` or `BadFile` naming what cannot be compared: one group, too small ones, too many, fields that are missing.
     """
-    if family is not None and pair is not None:
-        raise BadConfig("a pair is a family of two already: give --family or --pair, not both.")
+    if pair is not None and pair == family:
+        raise BadConfig(f"a pair is a family of two already: leave --family out, or name one ({pair} now) that joins several pairs.")
     if trend and (pair or groups):
         raise BadConfig("a trend has no groups or pairs: it is over the numbers or dates of the field.")
     fields = [text.fields if isinstance(text, Record) else {} for text in texts]
@@ -102,17 +107,16 @@ def group(
     at = at[keep]
     _large_enough(by, names, at)
     units = None if family is None and pair is None else _units([fields[n][str(family or pair)] for n in rows])
-    grouped_texts, grouped_fields = [str(texts[n]) for n in rows], [fields[n] for n in rows]
     if pair is not None and units is not None:
-        own = _whole_pairs(pair, names, at, units, notes)
-        grouped_texts, grouped_fields = [grouped_texts[n] for n in own], [grouped_fields[n] for n in own]
-        at, units = at[own], units[own]
+        own = _whole_pairs(pair, names, at, _units([fields[n][pair] for n in rows]), units, notes)
+        rows, at, units = rows[own], at[own], units[own]
         _large_enough(by, names, at)
-    elif family is not None and units is not None and not trend:
+    if family is not None and units is not None and not trend:
         _families_enough(family, names, at, units)
     ranks = None if values is None else _ranks(np.array(values)[keep])
     comparisons = _comparisons(names, at, ranks)
-    return Grouped(by, grouped_texts, grouped_fields, at, names, comparisons, units, pair is not None, notes)
+    own_texts, own_fields = [str(texts[n]) for n in rows], [fields[n] for n in rows]
+    return Grouped(by, own_texts, own_fields, at, names, comparisons, units, pair is not None, notes)
 
 
 def piles(texts: Sequence[Sequence[str]], names: Sequence[str], by: str) -> list[str]:
@@ -200,17 +204,20 @@ def _units(values: Sequence[Any]) -> np.ndarray:
     return np.array([place.setdefault(str(value), len(place)) for value in values], np.int64)
 
 
-def _whole_pairs(pair: str, names: Sequence[str], at: np.ndarray, units: np.ndarray, notes: list[str]) -> np.ndarray:
-    """The texts of pairs that have one text in either group, those of the first group before those of the other, pair by pair."""
+def _whole_pairs(pair: str, names: Sequence[str], at: np.ndarray, pairs: np.ndarray, family: np.ndarray, notes: list[str]) -> np.ndarray:
+    """The texts of pairs that have one text in either group, both of one family; that of the first group before the other, pair by pair."""
     if len(names) != 2:
         raise BadConfig(f"pairs are of two groups, and there are {len(names)}: name two with --group.")
     members: dict[int, list[list[int]]] = {}
-    for n, (own, unit) in enumerate(zip(at.tolist(), units.tolist(), strict=True)):
+    for n, (own, unit) in enumerate(zip(at.tolist(), pairs.tolist(), strict=True)):
         members.setdefault(unit, [[], []])[own].append(n)
     whole = [(a[0], b[0]) for a, b in members.values() if len(a) == len(b) == 1]
     if lost := len(members) - len(whole):
         notes.append(f"{lost:,} of {len(members):,} pairs were left out: they have not one text in either group ({pair}).")
-    return np.array([n for couple in whole for n in couple], np.int64)
+    together = [couple for couple in whole if family[couple[0]] == family[couple[1]]]
+    if lost := len(whole) - len(together):
+        notes.append(f"{lost:,} of {len(whole):,} pairs were left out: their two texts are of different families.")
+    return np.array([n for couple in together for n in couple], np.int64)
 
 
 def _comparisons(names: Sequence[str], at: np.ndarray, ranks: np.ndarray | None) -> list[Comparison]:

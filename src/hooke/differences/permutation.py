@@ -1,4 +1,4 @@
-"""Permutation: p values where whole families of texts, or dates and numbers, are dealt out anew, many times over."""
+"""Permutation: p values where whole families of texts or pairs, or dates and numbers, are dealt out anew, many times over."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ class Permuted:
     """How far each column goes with the target."""
 
     z: Float[np.ndarray, " column"]
-    """Sum of target times what the column has beyond its share, over its spread under permutation: mean 0 and variance 1 by chance."""
+    """The sum over units, divided by its spread under permutation: mean 0 and variance 1 by chance."""
     p: Float[np.ndarray, " column"]
     """How often chance goes as far, any column's chance counting: ``(1 + #{permuted |z| ≥ |z|}) / (1 + permutations · columns)``."""
 
@@ -33,17 +33,44 @@ def permutation_test(
     rng = np.random.default_rng(seed)
     target = target - target.mean()
     dealt = np.stack([target, *(rng.permutation(target) for _ in range(permutations))], 1)
-    units, columns = totals.shape
     share = np.asarray(totals.sum(0)).ravel() / sizes.sum()
-    square = totals.multiply(totals) if hasattr(totals, "multiply") else totals**2
     # Σ over units of (total − share · size)²
-    residual = np.asarray(square.sum(0)).ravel() - 2 * share * (totals.T @ sizes) + share**2 * float((sizes**2).sum())
-    spread = np.sqrt(np.maximum(residual, 0) * float((target**2).sum()) / (units - 1))
+    residual = _squares(totals) - 2 * share * (totals.T @ sizes) + share**2 * float((sizes**2).sum())
+    spread = np.sqrt(np.maximum(residual, 0) * float((target**2).sum()) / (len(sizes) - 1))
+    return _by_chance(totals, dealt, share, sizes @ dealt, spread)
+
+
+def flip_test(totals: Any, *, seed: int, permutations: int = PERMUTATIONS) -> Permuted:
+    """Whether units lean to one side in a column; each is as likely to lean as far to the other if they do not.
+
+    `totals` is ``[unit, column]``, scipy's sparse or dense: how far each unit leans; all of a unit turns together. As in `permutation_test`
+    the null distribution is shared by all columns.
+    """
+    units, columns = totals.shape
+    turns = np.random.default_rng(seed).integers(0, 2, (units, permutations)) * 2.0 - 1
+    dealt = np.column_stack([np.ones(units), turns])
+    return _by_chance(totals, dealt, np.zeros(columns), np.zeros(1 + permutations), np.sqrt(_squares(totals)))
+
+
+def _squares(totals: Any) -> Num[np.ndarray, " column"]:
+    square = totals.multiply(totals) if hasattr(totals, "multiply") else totals**2
+    return np.asarray(square.sum(0)).ravel()
+
+
+def _by_chance(
+    totals: Any,
+    dealt: Float[np.ndarray, "unit deal"],
+    share: Float[np.ndarray, " column"],
+    sizes: Num[np.ndarray, " deal"],
+    spread: Float[np.ndarray, " column"],
+) -> Permuted:
+    """How far the first deal goes and how often the others go as far: each the sum of totals over units, less `share` of `sizes`."""
+    columns = totals.shape[1]
     z, null = np.zeros(columns), []
     turned = totals.T.tocsr() if hasattr(totals, "tocsr") else totals.T
     for start in range(0, columns, _COLUMNS):
         part = slice(start, start + _COLUMNS)
-        sums = np.asarray(turned[part] @ dealt) - share[part, None] * (sizes @ dealt)
+        sums = np.asarray(turned[part] @ dealt) - share[part, None] * sizes
         with np.errstate(divide="ignore", invalid="ignore"):
             scaled = np.where(spread[part, None] > 1e-12, sums / spread[part, None], 0.0)
         z[part] = scaled[:, 0]

@@ -64,20 +64,26 @@ def clustered_difference(
 
 
 def _clustered_share(counts: np.ndarray, sizes: np.ndarray) -> Interval:
-    families, n = len(sizes), int(sizes.sum())
+    n = int(sizes.sum())
     share = counts.sum(0) / n
-    residual = counts - share * sizes[:, None]
-    variance = families / (families - 1) * (residual**2).sum(0) / n**2
-    with np.errstate(divide="ignore", invalid="ignore"):
-        effective = share * (1 - share) / variance
-    # All families alike say no more than one text each would.
-    effective = np.where(np.isfinite(effective) & (effective > 0), np.minimum(effective, n), families)
-    z = float(stats.norm.isf(LEVEL / 2))
-    effective = np.maximum(effective * (z / float(stats.t.isf(LEVEL / 2, families - 1))) ** 2, 1e-9)
+    effective = _effective(share * (1 - share), counts - share * sizes[:, None], n)
     return wilson(share * effective, effective)
 
 
-def paired_difference(only_a: Counts, only_b: Counts, pairs: int) -> Interval:
+def _effective(variance: Shares, residual: Num[np.ndarray, "family column"], n: int) -> Shares:
+    """As how many independent ones `n` count that come in families: of the `variance` of one, by the sums over families of what is left."""
+    families = len(residual)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        effective = variance / (families / (families - 1) * (residual**2).sum(0) / n**2)
+    # All families alike say no more than one each would.
+    effective = np.where(np.isfinite(effective) & (effective > 0), np.minimum(effective, n), families)
+    z = float(stats.norm.isf(LEVEL / 2))
+    return np.maximum(effective * (z / float(stats.t.isf(LEVEL / 2, families - 1))) ** 2, 1e-9)
+
+
+def paired_difference(
+    only_a: Num[np.ndarray, " column"], only_b: Num[np.ndarray, " column"], pairs: Num[np.ndarray, " column"] | int
+) -> Interval:
     """Difference of shares between the members of `pairs` pairs, of which so many differ each way (Agresti and Min 2005: 1/2 a cell)."""
     n = pairs + 2
     up, down = only_a + 0.5, only_b + 0.5
@@ -85,6 +91,20 @@ def paired_difference(only_a: Counts, only_b: Counts, pairs: int) -> Interval:
     half = z * np.sqrt(np.maximum(up + down - (up - down) ** 2 / n, 0)) / n
     value = (only_a - only_b) / pairs
     return Interval(value, np.minimum(np.maximum(middle - half, -1), value), np.maximum(np.minimum(middle + half, 1), value))
+
+
+def clustered_paired_difference(
+    only_a: Num[np.ndarray, "family column"], only_b: Num[np.ndarray, "family column"], pairs: Int[np.ndarray, " family"]
+) -> Interval:
+    """`paired_difference` where pairs come in families: of each family's `pairs` so many differ each way. At least 2 families.
+
+    As in `clustered_difference`, the variance over families makes an effective number of pairs.
+    """
+    up, down, n = only_a.sum(0), only_b.sum(0), int(pairs.sum())
+    value = (up - down) / n
+    residual = only_a - only_b - value * pairs[:, None]
+    effective = _effective(((up + down) / n - value**2), residual, n)
+    return paired_difference(up * effective / n, down * effective / n, effective)
 
 
 def fisher(a: Counts, n_a: int, b: Counts, n_b: int) -> Shares:

@@ -9,12 +9,13 @@ from scipy import sparse
 
 from hooke.differences.again import LEAST, chance_again
 from hooke.differences.grouping import Comparison, Grouped
-from hooke.differences.permutation import PERMUTATIONS, permutation_test
+from hooke.differences.permutation import PERMUTATIONS, flip_test, permutation_test
 from hooke.differences.result import Replication
 from hooke.differences.statistics import (
     LEVEL,
     Interval,
     clustered_difference,
+    clustered_paired_difference,
     difference,
     fisher,
     paired_difference,
@@ -54,9 +55,7 @@ def _test(present: Any, grouped: Grouped, comparison: Comparison, rows: np.ndarr
     a, b = count(present, in_a), count(present, in_b)
     n_a, n_b = int(in_a.sum()), int(in_b.sum())
     if grouped.pairs:
-        both = present[in_a].multiply(present[in_b]).sum(0)  # a pair's texts follow each other, so rows of both sides match
-        both = np.asarray(both).ravel().astype(np.int64)
-        p = sign_test(a - both, b - both)
+        p = _of_pairs(present, grouped, in_a, in_b, seed)
     elif comparison.trend is not None or grouped.family is not None:
         p = _permuted(present, grouped, comparison, rows, seed)
     else:
@@ -64,17 +63,37 @@ def _test(present: Any, grouped: Grouped, comparison: Comparison, rows: np.ndarr
     return Tested(a, b, n_a, n_b, p)
 
 
+def _of_pairs(present: Any, grouped: Grouped, in_a: np.ndarray, in_b: np.ndarray, seed: int) -> np.ndarray:
+    """By the pairs that differ; where families join pairs, by turning whole families."""
+    only_a, only_b, _ = _differing(present, grouped, in_a, in_b)
+    if grouped.in_families:
+        return flip_test((only_a - only_b).astype(float), seed=seed, permutations=PERMUTATIONS).p
+    return sign_test(*(np.asarray(side.sum(0)).ravel().astype(np.int64) for side in (only_a, only_b)))
+
+
+def _differing(present: Any, grouped: Grouped, in_a: np.ndarray, in_b: np.ndarray) -> tuple[Any, Any, Int[np.ndarray, " family"]]:
+    """``[family, column]``, compressed rows: pairs of which only the one text has a column, only the other; and pairs of each family."""
+    assert grouped.family is not None
+    a, b = present[in_a], present[in_b]  # a pair's texts follow each other, so rows of both sides match
+    both = a.multiply(b)
+    gather, pairs = _gather(grouped.family[in_a])
+    return (gather @ (a - both)).tocsr(), (gather @ (b - both)).tocsr(), pairs
+
+
+def _gather(unit: Int[np.ndarray, " text"]) -> tuple[Any, Int[np.ndarray, " unit"]]:
+    """What sums texts over what belongs together, and how many these are."""
+    _, at = np.unique(unit, return_inverse=True)
+    sizes = np.bincount(at)
+    return sparse.csr_matrix((np.ones(len(at), np.int32), (at, np.arange(len(at)))), shape=(len(sizes), len(at))), sizes
+
+
 def _permuted(present: Any, grouped: Grouped, comparison: Comparison, rows: np.ndarray, seed: int) -> np.ndarray:
     """By permutation of units: families (those of each group apart), or texts along a trend."""
     own = np.flatnonzero(rows)
-    unit = units(grouped, trend=comparison.trend is not None)[own]
-    _, unit = np.unique(unit, return_inverse=True)
-    sizes = np.bincount(unit)
+    gather, sizes = _gather(units(grouped, trend=comparison.trend is not None)[own])
     target = comparison.trend if comparison.trend is not None else comparison.in_a.astype(float)
-    means = np.bincount(unit, weights=target[own]) / sizes
-    gather = sparse.csr_matrix((np.ones(len(own), np.int32), (unit, np.arange(len(own)))), shape=(len(sizes), len(own)))
     totals = (gather @ present[own]).astype(float)
-    return permutation_test(totals, sizes, means, seed=seed, permutations=PERMUTATIONS).p
+    return permutation_test(totals, sizes, gather @ target[own] / sizes, seed=seed, permutations=PERMUTATIONS).p
 
 
 def units(grouped: Grouped, *, trend: bool = False) -> Int[np.ndarray, " text"]:
@@ -95,15 +114,16 @@ def interval(present: Any, grouped: Grouped, comparison: Comparison, columns: np
     a, b = count(own, comparison.in_a), count(own, comparison.in_b)
     n_a, n_b = int(comparison.in_a.sum()), int(comparison.in_b.sum())
     if grouped.pairs:
-        both = np.asarray(own[comparison.in_a].multiply(own[comparison.in_b]).sum(0)).ravel().astype(np.int64)
-        return paired_difference(a - both, b - both, n_a)
+        only_a, only_b, pairs = _differing(own, grouped, comparison.in_a, comparison.in_b)
+        if grouped.in_families:
+            return clustered_paired_difference(only_a.toarray(), only_b.toarray(), pairs)
+        return paired_difference(*(np.asarray(side.sum(0)).ravel() for side in (only_a, only_b)), n_a)
     if grouped.family is None:
         return difference(a, n_a, b, n_b)
     sides = []
     for rows in (comparison.in_a, comparison.in_b):
-        _, unit = np.unique(grouped.family[rows], return_inverse=True)
-        gather = sparse.csr_matrix((np.ones(len(unit), np.int32), (unit, np.arange(len(unit)))), shape=(unit.max() + 1, len(unit)))
-        sides += [np.asarray((gather @ own[rows]).todense()), np.bincount(unit)]
+        gather, sizes = _gather(grouped.family[rows])
+        sides += [(gather @ own[rows]).toarray(), sizes]
     return clustered_difference(*sides)
 
 

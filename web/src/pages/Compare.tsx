@@ -145,8 +145,8 @@ function FileOfRecords() {
         <Select said={now.trend ? "Number or date" : "Groups are in"} value={now.by} options={[["", "choose"], ...grouping.map((field) => [field.name, now.trend ? field.name : `${field.name} (${number(field.different)})`] as [string, string])]} onChange={(by) => set({ by, groups: [] })} />
       </div>
       <details class="small"><summary class="soft">what belongs together, pairs, sources</summary><div class="filters">
-        <Select said="Belongs together (author, story)" value={now.family} options={others} onChange={(family) => set({ family, pair: "" })} />
-        {!now.trend && <Select said="Pairs (a sentence, and it changed)" value={now.pair} options={others} onChange={(pair) => set({ pair, family: "" })} />}
+        <Select said="Belongs together (author, story)" value={now.family} options={others} onChange={(family) => set({ family })} />
+        {!now.trend && <Select said="Pairs (a sentence, and it changed)" value={now.pair} options={others} onChange={(pair) => set({ pair })} />}
         <Select said="Where a text is from" value={now.source} options={others} onChange={(source) => set({ source })} />
       </div></details>
       {table.fields.some((field) => field.number) && <label class="check small"><input type="checkbox" checked={now.trend} onChange={(event) => set({ trend: event.currentTarget.checked, by: "", groups: [], pair: "" })} /> a number or a date in the place of groups: what becomes more frequent?</label>}
