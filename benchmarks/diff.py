@@ -195,7 +195,7 @@ def beyond(texts: list[Record], words: int, runs: int, kept: Kept) -> None:
         in_a = rng.random(len(texts)) < 0.35 + 0.3 * spelt + 0.3 * hidden
         items = np.column_stack([spelt, spelt ^ (rng.random(len(texts)) < 0.02), hidden]).astype(float)
         more = np.ones(3, bool)
-        said = BeyondWords(texts, np.ones(len(texts), bool), seed).says_more(items, in_a, more, np.arange(len(texts)))
+        said = BeyondWords(texts, np.ones(len(texts), bool), seed).says_more(sparse.csc_matrix(items), in_a, more, np.arange(len(texts)))
         return [*map(float, said), float(spelt.mean())]
 
     gave = kept.runs(f"beyond, {words} words, {len(texts)} texts", runs, run)
@@ -213,7 +213,7 @@ def stacked(one: Pile, other: Pile) -> Pile:
     return Pile(
         sparse.vstack([one.value, other.value], format="csr"),
         np.concatenate([one.peak, other.peak]),
-        sparse.vstack([one.inside, other.inside], format="csr"),
+        np.concatenate([one.inside, other.inside]),
         [*one.topic, *other.topic],
         np.concatenate([one.tokens, other.tokens]),
         np.concatenate([one.acts, other.acts]),

@@ -30,7 +30,7 @@ def test_a_feature_that_words_spell_says_no_more_and_one_that_they_cannot_know_d
     noisy = spelt ^ (rng.random(spelt.shape) < 0.02)  # a feature does not fire on every one of its words
     items = np.column_stack([hidden, hidden & ~has[:, 20], spelt, noisy]).astype(float)
     more = items[in_a].mean(0) > items[~in_a].mean(0)
-    found = BeyondWords(texts, np.ones(400, bool), 0).says_more(items, in_a, more, np.arange(400))
+    found = BeyondWords(texts, np.ones(400, bool), 0).says_more(sparse.csc_matrix(items), in_a, more, np.arange(400))
     assert found[:2].all()
     assert not found[2:].any()
 
@@ -40,8 +40,8 @@ def test_nothing_but_chance_is_seldom_called_more(world):
     rng = np.random.default_rng(5)
     nothing = (rng.random((400, 200)) < 0.2).astype(float)
     tested = BeyondWords(texts, np.ones(400, bool), 0)
-    assert tested.says_more(nothing, in_a, np.ones(200, bool), np.arange(400)).mean() <= 0.02
-    whole = tested.says_more(nothing[:, :5], in_a, np.ones(5, bool), np.arange(400) // 100)
+    assert tested.says_more(sparse.csc_matrix(nothing), in_a, np.ones(200, bool), np.arange(400)).mean() <= 0.02
+    whole = tested.says_more(sparse.csc_matrix(nothing[:, :5]), in_a, np.ones(5, bool), np.arange(400) // 100)
     assert not whole.any()  # four families show nothing
 
 

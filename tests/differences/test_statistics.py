@@ -63,6 +63,9 @@ def test_auc_is_mann_whitneys(values, seed):
     found = ours.auc(values, member)
     assert found.value == pytest.approx(u / (member.sum() * (~member).sum()), abs=CLOSE)
     assert 0 <= found.low <= found.value <= found.high <= 1
+    some, none = values > 0, values == 0
+    alone = ours.area(values[some], member[some], int((member & none).sum()), int((~member & none).sum()))
+    assert alone == pytest.approx(found.value, abs=CLOSE)
     turned = ours.auc(-values, member)
     assert (turned.value, turned.low, turned.high) == pytest.approx((1 - found.value, 1 - found.high, 1 - found.low), abs=CLOSE)
 
@@ -92,8 +95,8 @@ def test_log_odds_by_hand_and_shrinking():
 
 def test_separation_compares_the_strongest_with_those_without():
     values, member = np.array([0.0, 0, 0, 0, 1, 2, 3, 4]), np.array([0, 0, 0, 1, 0, 1, 1, 1], bool)
-    assert ours.separation(values, member, top=2) == pytest.approx(1 - 0.25)
-    assert np.isnan(ours.separation(np.ones(8), member))
+    assert ours.separation(values[4:], member[4:], 1, 3, top=2) == pytest.approx(1 - 0.25)
+    assert ours.separation(np.ones(8), member, 0, 0) is None
 
 
 def test_smallest_detectable_has_the_power_it_says():

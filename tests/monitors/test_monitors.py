@@ -1,6 +1,7 @@
 """Monitors on the planted model: the planted kind is caught, false alarms keep to what was set, the file is data."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import planted
@@ -52,6 +53,19 @@ def test_it_says_the_same_of_fresh_texts_and_of_none(reader, made):
     assert Drift(made).report() == {"texts": 0}
 
 
+@pytest.mark.parametrize("sae", [tiny.sae(), replace(tiny.sae(), facts=replace(tiny.sae().facts, activation="topk", k=3))])
+def test_what_a_monitor_measures_is_what_a_whole_reading_finds(sae):
+    reader = Reader(tiny.model(), [sae], Options(chunk=7))
+    texts = ["", "goal", *pile("sport", 20, 0.6, 3), "the old goal in the new league " * 300]
+    columns = [SPORT, 3, 40]
+    for glance, measured in zip(reader.glance(texts), reader.measure(texts, columns), strict=True):
+        (own,) = glance.fired or [None]
+        known = {} if own is None else dict(zip(own.feature.tolist(), own.pooled.tolist(), strict=True))
+        assert measured.tokens == glance.tokens
+        assert measured.values == pytest.approx([known.get(column, 0.0) for column in columns], abs=1e-5)
+        assert measured.acts == pytest.approx(glance.acts, abs=1e-5)
+
+
 def test_unlike_texts_are_drift(reader, made):
     drift = Drift(made)
     list(watch(reader, made, ["goal match team league " * 6] * 5, drift))
@@ -82,8 +96,6 @@ def test_a_weight_that_is_no_number(made, tmp_path):
 
 
 def test_another_sae_is_refused(made):
-    from dataclasses import replace
-
     other = Reader(tiny.model(), [replace(tiny.sae(), b_dec=tiny.sae().b_dec + 1e-3)], Options())
     with pytest.raises(DigestMismatch, match="has other weights"):
         list(watch(other, made, ["goal"], Drift(made)))

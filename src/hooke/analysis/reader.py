@@ -162,6 +162,26 @@ class Reader:
                 acts = sum((part.acts for part in parts), torch.zeros(self.labelled_saes[0].sae.d_in)) / max(1, tokens)
                 yield Glance(tokens, merged, topic, acts.numpy())
 
+    def measure(self, texts: Iterable[str], features: Sequence[int]) -> "Iterator[Measured]":
+        """For each text, in order, what some features of the first SAE say of it: little more work than the model's own.
+
+        The figures are those of `glance`, to rounding.
+        """
+        sae, chosen = self.labelled_saes[0].sae, torch.as_tensor(features, dtype=torch.int64)
+        for chunk in grouped(texts, self.options.chunk):
+            tokens, values = np.zeros(len(chunk), np.int64), np.zeros((len(chunk), len(features)))
+            acts = np.zeros((len(chunk), sae.d_in), np.float32)
+            for some in grouped(self._harvested([str(text) for text in chunk])[0], _ENCODED, lambda one: len(one.ids)):
+                read, _, sink, counts, window = self._joined(some)
+                here = concat_sites(read, sae.facts.input_sites)
+                found = _summed(sae.activations(here, chosen) * ~sink[:, None], window, len(counts)) / counts.clamp_min(1)[:, None]
+                owner = [one.doc for part in some for one in part.windows]
+                np.add.at(tokens, owner, counts.numpy())
+                np.add.at(acts, owner, _summed(here, window, len(counts)).numpy())
+                np.maximum.at(values, owner, found.numpy())
+            for n, own in enumerate(tokens.tolist()):
+                yield Measured(own, values[n], acts[n] / max(1, own))
+
     def _read_chunk(self, texts: Sequence[str]) -> list[TextResult]:
         passages = self._passages(texts)
         # Ranked some at a time: the work for a single text would mostly be calls.
@@ -170,17 +190,22 @@ class Reader:
 
     def _passages(self, texts: Sequence[str]) -> "list[tuple[list[_Part], int]]":
         """For each text what was found in its windows, and how many tokens were too many."""
-        for text in texts:
-            if any("\ud800" <= character <= "\udfff" for character in ("" if text.isascii() else text)):
-                raise BadFile(f"the text {text[:40]!r} is not valid UTF-8: it holds half of a surrogate pair, which is no character.")
-        encoded = self.model.tokenizer.encode(texts)
         parts: list[dict[int, _Part]] = [{} for _ in texts]
-        read = harvest(self.model, self._windows(texts, encoded), self._sites, batch_tokens=self.options.batch_tokens, drop_sinks=False)
+        read, encoded = self._harvested(texts)
         for some in grouped(read, _ENCODED, lambda one: len(one.ids)):
             for window, part in self._look(some):
                 parts[window.doc][window.start] = part
         lost = [max(0, len(ids) - len(self._head) - _MAX_TOKENS) for ids in encoded]
         return [([own[start] for start in sorted(own)], more) for own, more in zip(parts, lost, strict=True)]
+
+    def _harvested(self, texts: Sequence[str]) -> tuple[Iterator[Harvested], Sequence[Sequence[int]]]:
+        """The activations of texts, and their tokens."""
+        for text in texts:
+            if any("\ud800" <= character <= "\udfff" for character in ("" if text.isascii() else text)):
+                raise BadFile(f"the text {text[:40]!r} is not valid UTF-8: it holds half of a surrogate pair, which is no character.")
+        encoded = self.model.tokenizer.encode(texts)
+        windows = self._windows(texts, encoded)
+        return harvest(self.model, windows, self._sites, batch_tokens=self.options.batch_tokens, drop_sinks=False), encoded
 
     def _merged(self, parts: "Sequence[_Part]") -> list[Firings]:
         """What each SAE found in a text."""
@@ -206,10 +231,7 @@ class Reader:
     @torch.inference_mode()
     def _look(self, read: Sequence[Harvested]) -> "list[tuple[Window, _Part]]":
         """What was found in each window."""
-        acts = {site: torch.cat([one.acts[site] for one in read]).float() for site in self._sites}
-        ids, sink = torch.cat([one.ids for one in read]), torch.cat([one.sink for one in read])
-        counts = torch.cat([one.window.bincount(minlength=len(one.windows)) for one in read])
-        text = torch.repeat_interleave(torch.arange(len(counts)), counts)
+        acts, ids, sink, counts, text = self._joined(read)
         by_sae = [
             labelled.look(
                 concat_sites(acts, labelled.sae.facts.input_sites),
@@ -226,11 +248,18 @@ class Reader:
         if not self._checked and self._tokens >= _SUSPECT_TOKENS:
             self._check_fit()
         first = concat_sites(acts, self.labelled_saes[0].sae.facts.input_sites)
-        sums = torch.zeros(len(counts), first.shape[1]).index_add_(0, text, first)
+        sums = _summed(first, text, len(counts))
         sinks = torch.zeros(len(counts), dtype=torch.int64).index_add_(0, text, sink.long()).tolist()
         windows = (window for one in read for window in one.windows)
         rows = zip(windows, ids.split(counts.tolist()), *by_sae, sinks, sums, strict=True)
         return [(window, _Part(row, list(fired), some, total)) for window, row, *fired, some, total in rows]
+
+    def _joined(self, read: Sequence[Harvested]) -> tuple[dict[Site, Tensor], Tensor, Tensor, Tensor, Int[Tensor, " token"]]:
+        """Of several batches the activations, the tokens, which are sinks, how many each window has, and the window of each."""
+        acts = {site: torch.cat([one.acts[site] for one in read]).float() for site in self._sites}
+        ids, sink = torch.cat([one.ids for one in read]), torch.cat([one.sink for one in read])
+        counts = torch.cat([one.window.bincount(minlength=len(one.windows)) for one in read])
+        return acts, ids, sink, counts, torch.repeat_interleave(torch.arange(len(counts)), counts)
 
     def _check_fit(self) -> None:
         """Try the SAEs that did badly on the first texts on ordinary text: unusual texts are no fault, weights of another place are."""
@@ -321,6 +350,23 @@ class Glance:
     """The topic it belongs to, if any."""
     acts: Float[np.ndarray, " d_in"]
     """Mean over its tokens of what the first SAE reads."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One text, and what some features say of it."""
+
+    tokens: int
+    """Tokens read of it."""
+    values: Float[np.ndarray, " feature"]
+    """Mean activation of each feature; of a text read in several windows, the largest of any."""
+    acts: Float[np.ndarray, " d_in"]
+    """Mean over its tokens of what the first SAE reads."""
+
+
+def _summed(values: Float[Tensor, "token n"], window: Int[Tensor, " token"], windows: int) -> Float[Tensor, "window n"]:
+    """Sums over the tokens of each window."""
+    return torch.zeros(windows, values.shape[1]).index_add_(0, window, values)
 
 
 def default_sae(model: str) -> str:

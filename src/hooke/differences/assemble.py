@@ -20,7 +20,7 @@ from hooke.differences.grouping import Comparison, Grouped
 from hooke.differences.items import Items, items_of
 from hooke.differences.reading import Pile
 from hooke.differences.result import Confounder, Differences, Finding
-from hooke.differences.statistics import LEVEL, auc, separation, smallest_detectable
+from hooke.differences.statistics import LEVEL, area, separation, smallest_detectable
 from hooke.differences.testing import Listed, compare_items, halves, interval, listed, replicate, units
 from hooke.differences.words import count_words, word_odds, word_scores
 from hooke.text.tokens import Tokenizer
@@ -30,6 +30,8 @@ _ALIKE = 0.5
 _SHOWN = 40
 """Findings of each kind and comparison that bring excerpts."""
 _TEXTS = 20
+_AT_ONCE = 512
+"""Findings that are held against confounders together; of all at once the tables would be large."""
 
 
 def assemble(
@@ -112,7 +114,7 @@ class _Told:
         beyond: BeyondWords,
     ) -> None:
         self._items, self._pile, self._grouped, self._labelled = items, pile, grouped, labelled
-        self._counts, self._checked, self._beyond = counts, checked, beyond
+        self._counts, self._checked, self._beyond = counts.tocsc(), checked, beyond
         self._columns: dict[tuple[str, str, str], tuple[Comparison, int]] = {}
 
     def findings(self, number: int, judged: Listed) -> list[tuple[int, Finding]]:
@@ -122,7 +124,8 @@ class _Told:
         if not len(columns):
             return []
         effect = interval(items.present, self._grouped, comparison, columns)
-        held = {check.name: check.holds(comparison, columns) for check in self._checked}
+        some = [columns[at : at + _AT_ONCE] for at in range(0, len(columns), _AT_ONCE)]
+        held = {check.name: [kept for own in some for kept in check.holds(comparison, own)] for check in self._checked}
         beyond = self._says_more(comparison, columns, effect.value > 0)
         odds = word_odds(self._counts, comparison.in_a, comparison.in_b)[0]
         shares = [self._shares(column) for column in columns.tolist()]
@@ -131,9 +134,7 @@ class _Told:
             kind = items.kind[column]
             more = comparison.in_a if effect.value[i] > 0 else comparison.in_b
             feature, name, of, score = self._called(column)
-            values = self._values(column)
-            own = comparison.in_a | comparison.in_b
-            parted = separation(values[own], comparison.in_a[own])
+            figures = self._figures(column, comparison)
             self._columns[feature, kind, comparison.a] = (comparison, column)
             finding = Finding(
                 kind=kind,
@@ -149,9 +150,9 @@ class _Told:
                 texts=strongest(items, self._pile, column, more, _TEXTS),
                 a=comparison.a,
                 b=comparison.b,
-                auc=auc(values[own], comparison.in_a[own]).value,
+                auc=figures[0],
                 log_odds=float(odds[items.feature[column]]) if kind == "word" else None,
-                separation=None if np.isnan(parted) else parted,
+                separation=figures[1],
                 usual=bool(items.usual[column]),
                 group=of,
                 score=score,
@@ -167,23 +168,21 @@ class _Told:
         own = np.array([column for column in columns.tolist() if self._items.kind[column] != "word"], np.int64)
         if not len(own):
             return {}
-        present = np.asarray(self._items.present[:, own].todense(), float)
         up = more_in_a[np.isin(columns, own)]
-        told = self._beyond.says_more(present, comparison.in_a, up, units(self._grouped))
+        told = self._beyond.says_more(self._items.present[:, own], comparison.in_a, up, units(self._grouped))
         return dict(zip(own.tolist(), told.tolist(), strict=True))
 
     def marked(self, findings: Sequence[Finding], tokenizer: Tokenizer) -> list[Finding]:
         """The same, those that stand in the texts of an earlier one of their kind saying so; the first of each kind with excerpts."""
-        earlier: dict[tuple[str, str, bool], list[tuple[str, np.ndarray]]] = {}
+        earlier: dict[tuple[str, str, bool], _Earlier] = {}
         shown: dict[tuple[str, str], int] = {}
         out = []
         for finding in findings:
             comparison, column = self._columns[finding.feature, finding.kind, finding.a]
             own = self._items.texts(column)
-            kin = earlier.setdefault((finding.kind, finding.a, finding.effect > 0), [])
-            like = next((name for name, texts in kin[:_SHOWN] if _jaccard(own, texts) >= _ALIKE), None)
-            if like is None:
-                kin.append((finding.feature, own))
+            kin = earlier.setdefault((finding.kind, finding.a, finding.effect > 0), _Earlier(len(self._grouped.texts)))
+            if (like := kin.like(own)) is None:
+                kin.add(finding.feature, own)
             at = (finding.kind, finding.a)
             shown[at] = shown.get(at, 0) + (like is None)
             pieces = []
@@ -197,12 +196,17 @@ class _Told:
         sizes = np.bincount(self._grouped.group, minlength=len(self._grouped.names))
         return {name: float(n / size) for name, n, size in zip(self._grouped.names, own, sizes, strict=True)}
 
-    def _values(self, column: int) -> np.ndarray:
+    def _figures(self, column: int, comparison: Comparison) -> tuple[float, float | None]:
+        """AUC and separation of an item, by how much of it each text has."""
         items, at = self._items, int(self._items.feature[column])
-        if items.kind[column] == "topic":
-            return np.asarray(items.present[:, [column]].todense()).ravel()
-        table = self._pile.value if items.kind[column] == "feature" else self._counts
-        return np.asarray(table[:, [at]].todense()).ravel()
+        tables = {"topic": (items.present, column), "feature": (self._pile.by_feature, at), "word": (self._counts, at)}
+        table, at = tables[items.kind[column]]
+        own = slice(table.indptr[at], table.indptr[at + 1])
+        texts, values = table.indices[own], table.data[own]
+        compared = (values > 0) & (comparison.in_a[texts] | comparison.in_b[texts])
+        values, member = values[compared], comparison.in_a[texts[compared]]
+        none_a, none_b = int(comparison.in_a.sum() - member.sum()), int(comparison.in_b.sum() - (~member).sum())
+        return area(values, member, none_a, none_b), separation(values, member, none_a, none_b)
 
     def _called(self, column: int) -> tuple[str, str, str | None, float | None]:
         """Address, name, group and score of an item."""
@@ -220,9 +224,25 @@ class _Told:
         return known["feature"], said, group, known["label_score"] if known["name_score"] is None else known["name_score"]
 
 
-def _jaccard(one: np.ndarray, other: np.ndarray) -> float:
-    shared = len(np.intersect1d(one, other, assume_unique=True))
-    return shared / (len(one) + len(other) - shared)
+class _Earlier:
+    """The first findings of a list, by the texts that they stand in."""
+
+    def __init__(self, texts: int) -> None:
+        self._names: list[str] = []
+        self._has = np.zeros((_SHOWN, texts), bool)
+        self._sizes = np.zeros(_SHOWN, np.int64)
+
+    def like(self, texts: np.ndarray) -> str | None:
+        """The first that stands in much the same texts: at least half of those that either stands in."""
+        shared = self._has[:, texts].sum(1)
+        alike = np.flatnonzero(shared >= _ALIKE * np.maximum(1, self._sizes + len(texts) - shared))
+        return self._names[alike[0]] if len(alike) else None
+
+    def add(self, name: str, texts: np.ndarray) -> None:
+        """Another one; those beyond the first are shown nowhere, so nothing has to be like them."""
+        if (n := len(self._names)) < _SHOWN:
+            self._names.append(name)
+            self._has[n, texts], self._sizes[n] = True, len(texts)
 
 
 def _confounder(check: Check, grouped: Grouped, findings: Sequence[Finding]) -> Confounder:

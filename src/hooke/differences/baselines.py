@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
-from scipy import sparse
 
 from hooke.differences.grouping import Grouped
 from hooke.differences.reading import Pile
@@ -43,7 +42,7 @@ def baselines(
             missing.append("No sentence encoder beside the features: pip install 'hooke[semantic]'.")
     if vectors is not None:
         ways["sentence encoder (probe)"] = []
-    scaled = _scaled(pile.value)
+    largest = np.maximum(pile.by_feature.max(0).toarray().ravel(), 1e-12)
     for comparison, score in zip(grouped.comparisons, words, strict=True):
         own = comparison.in_a | comparison.in_b
         test = np.flatnonzero(own & ~first)
@@ -55,9 +54,10 @@ def baselines(
         if "best feature" not in ways:
             continue
         ways["activations (probe)"].append(auc(_probe(pile.acts[train], truth, pile.acts[test]), tried))
-        ways["features (probe)"].append(auc(fit_all(scaled[train], truth, scaled[test]), tried))
-        best = most_different(scaled[train], truth, 1)
-        ways["best feature"].append(auc(fit_few(scaled[train][:, best].toarray(), truth, scaled[test][:, best].toarray()), tried))
+        taught, asked = (_scaled(pile.value[rows], largest) for rows in (train, test))
+        ways["features (probe)"].append(auc(fit_all(taught, truth, asked), tried))
+        best = most_different(taught, truth, 1)
+        ways["best feature"].append(auc(fit_few(taught[:, best].toarray(), truth, asked[:, best].toarray()), tried))
         if vectors is not None:
             ways["sentence encoder (probe)"].append(auc(fit_all(vectors[train], truth, vectors[test]), tried))
     return {way: _figure(found) for way, found in ways.items()}, missing
@@ -69,12 +69,10 @@ def _probe(train: np.ndarray, truth: np.ndarray, test: np.ndarray) -> np.ndarray
     return fit_all(train, truth, test)
 
 
-def _scaled(value: Any) -> Any:
-    """The root of each feature's strength over its largest."""
-    largest = np.maximum(np.asarray(value.max(0).todense()).ravel(), 1e-12)
-    out = (value @ sparse.diags_array(1 / largest)).tocsr()
-    out.data = np.sqrt(out.data)
-    return out
+def _scaled(value: Any, largest: Float[np.ndarray, " feature"]) -> Any:
+    """The root of each feature's strength over its largest; `value` is changed."""
+    value.data = np.sqrt(value.data / largest[value.indices])
+    return value
 
 
 def _figure(found: list[Any]) -> dict[str, float]:

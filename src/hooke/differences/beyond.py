@@ -14,6 +14,7 @@ _MOST = 2500
 """Texts that this is tried on at most."""
 _LEFT = 0.5
 _PENALTIES = np.geomspace(1e-2, 1e3, 11)
+_COLUMNS = 512  # held dense at once
 
 
 class BeyondWords:
@@ -35,33 +36,40 @@ class BeyondWords:
 
     def says_more(
         self,
-        items: Float[np.ndarray, "text column"],
+        items: Any,
         in_a: Bool[np.ndarray, " text"],
         more_in_a: Bool[np.ndarray, " column"],
         unit: Int[np.ndarray, " text"],
     ) -> Bool[np.ndarray, " column"]:
-        """Whether each item says more, with q below the level among them; `unit` says which texts belong together."""
-        own, member = items[self._rows], in_a[self._rows]
-        guesses = self._ridge.guess(np.column_stack([member, own]))
-        left = _remainders(own, member, guesses[:, 1:], guesses[:, 0])
+        """Whether each item says more, with q below the level among them; `unit` says which texts belong together.
+
+        `items` is ``[text, column]``, scipy's compressed columns, of 0 and 1.
+        """
         _, at = np.unique(unit[self._rows], return_inverse=True)
-        summed = sparse.csr_matrix((np.ones(len(at)), (at, np.arange(len(at))))) @ left
-        spread = np.sqrt((summed**2).sum(0))
-        t = np.where(spread > 0, summed.sum(0) / np.maximum(spread, 1e-12), 0.0)
-        whole = ((own - own.mean(0)) * (member - member.mean())[:, None]).sum(0)
-        enough = np.abs(summed.sum(0)) >= _LEFT * np.abs(whole)
+        gather = sparse.csr_matrix((np.ones(len(at)), (at, np.arange(len(at)))))
+        member = in_a[self._rows].astype(float)
+        of_group = self._ridge.guess(member[:, None])[:, 0]
+        t, enough = np.zeros(items.shape[1]), np.zeros(items.shape[1], bool)
+        for start in range(0, items.shape[1], _COLUMNS):
+            part = slice(start, start + _COLUMNS)
+            own = items[:, part][self._rows].toarray().astype(float)
+            summed = gather @ _remainders(own, member, self._ridge.guess(own), of_group)
+            spread = np.sqrt((summed**2).sum(0))
+            t[part] = np.where(spread > 0, summed.sum(0) / np.maximum(spread, 1e-12), 0.0)
+            whole = ((own - own.mean(0)) * (member - member.mean())[:, None]).sum(0)
+            enough[part] = np.abs(summed.sum(0)) >= _LEFT * np.abs(whole)
         return enough & (q_values(special.ndtr(np.where(more_in_a, -t, t))) < LEVEL)
 
 
 def _remainders(
     items: Float[np.ndarray, "row column"],
-    in_a: Bool[np.ndarray, " row"],
+    in_a: Float[np.ndarray, " row"],
     of_items: Float[np.ndarray, "row column"],
     of_group: Float[np.ndarray, " row"],
 ) -> Float[np.ndarray, "row column"]:
     """Of each item and the group what neither guess tells, multiplied."""
     group = (of_group - of_group.mean())[:, None]
-    own, member, guess = (_without(part - part.mean(0), group) for part in (items, in_a[:, None].astype(float), of_items))
+    own, member, guess = (_without(part - part.mean(0), group) for part in (items, in_a[:, None], of_items))
     return _without(own, guess) * _without(member, guess)
 
 
@@ -76,7 +84,7 @@ class _Ridge:
 
     def __init__(self, words: Any) -> None:
         # 1: every text has the constant, too.
-        self._values, self._vectors = linalg.eigh(np.asarray((words @ words.T).todense()) + 1.0)
+        self._values, self._vectors = linalg.eigh((words @ words.T).toarray() + 1.0, overwrite_a=True)
         self._values = np.maximum(self._values, 0)
 
     def guess(self, targets: Float[np.ndarray, "text column"]) -> Float[np.ndarray, "text column"]:

@@ -71,7 +71,7 @@ def checks(items: Items, pile: Pile, grouped: Grouped, source: str | None) -> li
         ("boilerplate", f"texts with {_RUN} words in a row that {_SHARED} texts or more, and 1 % or more, share; left out", shared),
     )
     found += [Check(name, said, own.astype(float), "share", without(items.present, own)) for name, said, own in left_out]
-    edges = np.array([1 - own.mean() if len(own) else 0 for own in np.split(pile.inside.data, pile.inside.indptr[1:-1])], float)
+    edges = np.array([1 - own.mean() if len(own) else 0 for own in np.split(pile.inside, pile.value.indptr[1:-1])], float)
     said = "features that fire only in the first or last tenth of a text; not counted there"
     return [*found, Check("position", said, edges, "share", _inside(items, pile))]
 
@@ -109,7 +109,7 @@ def without(present: Any, rows: Bool[np.ndarray, " text"]) -> Holds:
 
 def _inside(items: Items, pile: Pile) -> Holds:
     """Differences in features with what fires at the texts' edges alone left out; of words and topics nothing is said."""
-    inside = pile.inside.astype(np.int32).tocsc()
+    inside = sparse.csr_matrix((pile.inside, pile.value.indices, pile.value.indptr), shape=pile.value.shape).tocsc()
 
     def holds(comparison: Comparison, columns: np.ndarray) -> list[bool | None]:
         out: list[bool | None] = [None] * len(columns)

@@ -54,7 +54,7 @@ def strongest(items: Items, pile: Pile, column: int, rows: np.ndarray, most: int
     own = items.texts(column)
     own = own[rows[own]]
     if items.kind[column] == "feature":
-        strength = np.asarray(pile.value[own, int(items.feature[column])].todense()).ravel()
+        strength = pile.by_feature[:, [int(items.feature[column])]].toarray().ravel()[own]
         # To a hundredth: texts that are equal but for rounding stay in their order, whatever batch they were read in.
         own = own[np.argsort(-np.log(strength).round(2), kind="stable")]
     return own[:most].tolist()

@@ -45,31 +45,30 @@ def items_of(pile: Pile, counts: Any, vocabulary: Sequence[str], smallest: int) 
     """
     texts = pile.value.shape[0]
     least = fewest(texts, smallest)
-    value = pile.value.tocsc()
-    value.eliminate_zeros()
-    usual = np.diff(value.indptr) > texts / 2
+    value, usual, cut = pile.by_feature, np.diff(pile.by_feature.indptr) > texts / 2, np.zeros(pile.value.shape[1], np.float32)
     for column in np.flatnonzero(usual).tolist():
-        own = slice(value.indptr[column], value.indptr[column + 1])
-        full = np.concatenate([value.data[own], np.zeros(texts - (own.stop - own.start), value.data.dtype)])
-        value.data[own] = np.where(value.data[own] > np.median(full), value.data[own], 0)
-    value.eliminate_zeros()
+        own = value.data[value.indptr[column] : value.indptr[column + 1]]
+        cut[column] = np.median(np.concatenate([own, np.zeros(texts - len(own), own.dtype)]))
+    has = sparse.csc_matrix((value.data > np.repeat(cut, np.diff(value.indptr)), value.indices, value.indptr), shape=value.shape)
     names = sorted({topic for topic in pile.topic if topic})
     topics = sparse.csc_matrix(np.array([[topic == name for name in names] for topic in pile.topic], bool).reshape(texts, len(names)))
     tables: dict[Kind, tuple[Any, Sequence[str]]] = {
-        "feature": (value, [""] * value.shape[1]),
+        "feature": (has, [""] * value.shape[1]),
         "topic": (topics, names),
-        "word": (counts.tocsc(), vocabulary),
+        "word": ((counts > 0).tocsc(), vocabulary),
     }
     kinds: list[Kind] = []
     keys, places, columns, common = [], [], [], []
     for kind, (table, own_keys) in tables.items():
-        had = np.diff(table.indptr)
+        had = np.asarray(table.sum(0)).ravel()
         kept = np.flatnonzero((had >= least) & (had <= texts - least))
         kinds.extend(kind for _ in kept)
         keys += [own_keys[i] for i in kept.tolist()]
         places.append(kept if kind != "topic" else np.full(len(kept), -1))
         common.append(usual[kept] if kind == "feature" else np.zeros(len(kept), bool))
-        columns.append((table[:, kept] > 0).astype(np.int32))
+        own = table[:, kept].astype(np.int32)
+        own.eliminate_zeros()
+        columns.append(own)
     present: Any = sparse.hstack(columns, format="csc")
     present.sort_indices()
     return Items(present, kinds, keys, np.concatenate(places).astype(np.int64), np.concatenate(common))

@@ -2,10 +2,11 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int, UInt
 from scipy import sparse
 
 from hooke.analysis.reader import Reader
@@ -21,10 +22,10 @@ class Pile:
 
     value: Any
     """``[text, feature]``, compressed rows, float32: activations over the text's tokens, the mean."""
-    peak: Int[np.ndarray, " nnz"]
+    peak: UInt[np.ndarray, " nnz"]
     """On which of the text's tokens each entry of `value` was strongest."""
-    inside: Any
-    """``[text, feature]``, compressed rows, bool: whether the feature fired elsewhere than at the text's edges."""
+    inside: Bool[np.ndarray, " nnz"]
+    """Of each entry of `value` whether the feature fired elsewhere than at the text's edges."""
     topic: list[str | None]
     """The topic of each text."""
     tokens: Int[np.ndarray, " text"]
@@ -34,13 +35,18 @@ class Pile:
     offsets: list[int]
     """The first column of each SAE."""
 
+    @cached_property
+    def by_feature(self) -> Any:
+        """`value` once more, in compressed columns: what is asked of one feature after the other would go through all of it each time."""
+        return self.value.tocsc()
+
     def take(self, rows: np.ndarray) -> "Pile":
         """The same of some of the texts."""
         numbered = self.value.copy()
         numbered.data = np.arange(1, len(self.peak) + 1, dtype=np.float64)
         kept = numbered[rows].data.astype(np.int64) - 1
         topic = [self.topic[n] for n in rows.tolist()]
-        return Pile(self.value[rows], self.peak[kept], self.inside[rows], topic, self.tokens[rows], self.acts[rows], self.offsets)
+        return Pile(self.value[rows], self.peak[kept], self.inside[kept], topic, self.tokens[rows], self.acts[rows], self.offsets)
 
 
 def read_pile(reader: Reader, texts: Sequence[str], progress: Callable[[int], None] = lambda _: None) -> Pile:
@@ -56,7 +62,7 @@ def read_pile(reader: Reader, texts: Sequence[str], progress: Callable[[int], No
             inner = np.isin(found.feature, feature[(pos >= edge) & (pos < one.tokens - edge)])
             features.append((found.feature + offset).astype(np.int32))
             values.append(found.pooled.astype(np.float32))
-            peaks.append(found.pos.astype(np.int32))
+            peaks.append(found.pos.astype(np.uint16))
             insides.append(inner)
         ends.append(ends[-1] + sum(len(found.feature) for found in one.fired))
         topics.append(one.topic)
@@ -64,8 +70,11 @@ def read_pile(reader: Reader, texts: Sequence[str], progress: Callable[[int], No
         acts.append(one.acts)
         if n % REPORT_EVERY == 0 or n == len(texts):
             progress(n)
-    column = np.concatenate(features)
-    shape, indptr = (len(texts), offsets[-1]), np.array(ends, np.int64)
-    value = sparse.csr_matrix((np.concatenate(values), column, indptr), shape=shape)
-    inside = sparse.csr_matrix((np.concatenate(insides), column.copy(), indptr.copy()), shape=shape)
-    return Pile(value, np.concatenate(peaks), inside, topics, np.array(tokens, np.int64), np.stack(acts), offsets[:-1])
+    # Each list goes as it is joined: for many texts they are large.
+    joined = []
+    for parts in (values, features, peaks, insides):
+        joined.append(np.concatenate(parts))
+        parts.clear()
+    data, column, peak, inside = joined
+    value = sparse.csr_matrix((data, column, np.array(ends, np.int64)), shape=(len(texts), offsets[-1]))
+    return Pile(value, peak, inside, topics, np.array(tokens, np.int64), np.stack(acts), offsets[:-1])

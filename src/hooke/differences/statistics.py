@@ -154,6 +154,15 @@ def auc(values: Num[np.ndarray, " text"], member: Bool[np.ndarray, " text"]) -> 
     return Auc(area, float(special.expit(special.logit(area) - half)), float(special.expit(special.logit(area) + half)))
 
 
+def area(some: Num[np.ndarray, " some"], member: Bool[np.ndarray, " some"], none_a: int, none_b: int) -> float:
+    """The area of `auc` alone, where of most texts nothing is there to be ranked: `some` above 0, and so many of either group at 0."""
+    own, other = int(member.sum()), int((~member).sum())
+    if not (n := own + none_a) or not (m := other + none_b):
+        return 0.5
+    above = float(stats.rankdata(some)[member].sum()) - own * (own + 1) / 2
+    return (above + own * none_b + none_a * none_b / 2) / (n * m)
+
+
 def log_odds(
     a: Num[np.ndarray, " column"], b: Num[np.ndarray, " column"], prior: Num[np.ndarray, " column"]
 ) -> tuple[Float[np.ndarray, " column"], Float[np.ndarray, " column"]]:
@@ -166,16 +175,15 @@ def log_odds(
     return odds, odds / np.sqrt(1 / up + 1 / down)
 
 
-def separation(values: Num[np.ndarray, " text"], member: Bool[np.ndarray, " text"], top: int = 100) -> float:
-    """Share of the group among the `top` texts with most of something, minus its share among those with none of it.
+def separation(some: Num[np.ndarray, " some"], member: Bool[np.ndarray, " some"], none_a: int, none_b: int, top: int = 100) -> float | None:
+    """Share of the group among the `top` texts with most of something, minus its share among those with none of it, `none_a` of it.
 
-    NaN where no text has any, or none lacks it (HypotheSAEs' score, arXiv 2502.04382).
+    None where no text has any, or none lacks it (HypotheSAEs' score, arXiv 2502.04382).
     """
-    some = np.flatnonzero(values > 0)
-    if not len(some) or len(some) == len(values):
-        return float("nan")
-    strongest = some[np.argsort(-values[some], kind="stable")[:top]]
-    return float(member[strongest].mean() - member[values <= 0].mean())
+    if not len(some) or not none_a + none_b:
+        return None
+    strongest = np.argsort(-some, kind="stable")[:top]
+    return float(member[strongest].mean() - none_a / (none_a + none_b))
 
 
 def smallest_detectable(n_a: int, n_b: int, tests: int, share: float = 0.05, power: float = 0.8) -> float:

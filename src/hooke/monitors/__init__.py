@@ -1,7 +1,7 @@
 """Monitors: a few features, and a probe beside them, that raise an alarm on texts of one kind at a rate of false alarms that was set."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from hooke.analysis.reader import Glance, Reader
+from hooke.analysis.reader import Measured, Reader
 from hooke.differences.card import card
 from hooke.differences.grouping import Grouped
 from hooke.differences.reading import read_pile
@@ -190,30 +190,23 @@ class Drift:
 def watch(reader: Reader, monitor: Monitor, texts: Iterable[str], drift: Drift) -> Iterator[Raised]:
     """What a monitor says of each text, in order, one at a time; memory does not grow with them."""
     monitor.check(reader)
-    for glance in reader.glance(texts):
-        raised = _raised(monitor, glance)
-        drift.add(glance.tokens, raised)
+    columns = sorted({column for scorer in monitor.scorers for column in scorer.columns})
+    for measured in reader.measure(texts, columns):
+        raised = _raised(monitor, measured, dict(zip(columns, measured.values.tolist(), strict=True)))
+        drift.add(measured.tokens, raised)
         yield raised
 
 
-def _raised(monitor: Monitor, glance: Glance) -> Raised:
+def _raised(monitor: Monitor, measured: Measured, means: Mapping[int, float]) -> Raised:
     alarm, score, because = {}, {}, []
     for scorer in monitor.scorers:
-        values = _of(glance, scorer.columns) if scorer.columns else glance.acts.astype(float)
+        values = np.array([means[column] for column in scorer.columns]) if scorer.columns else measured.acts.astype(float)
         own = float(scorer.score(values[None])[0] - scorer.threshold)
         alarm[scorer.name], score[scorer.name] = own > 0, round(own, 4)
         if scorer.columns:
             pushes = values * np.array(scorer.weights)
             because = [scorer.columns[i] for i in np.argsort(-pushes, kind="stable")[:3] if pushes[i] > 0]
     return Raised(alarm, score, because)
-
-
-def _of(glance: Glance, columns: Sequence[int]) -> np.ndarray:
-    """Mean activations of some features in a text."""
-    if not glance.fired:
-        return np.zeros(len(columns))
-    known = dict(zip(glance.fired[0].feature.tolist(), glance.fired[0].pooled.tolist(), strict=True))
-    return np.array([known.get(column, 0.0) for column in columns])
 
 
 def _parts(truth: Bool[np.ndarray, " text"], seed: int) -> list[np.ndarray]:
