@@ -34,6 +34,7 @@ EXCEPTIONS: dict[tuple[str, str], str] = {
     ("src/hooke/cli/train.py:train", "parameters"): "a command's options are its parameters",
     ("src/hooke/builder/__init__.py:build_atlas", "parameters"): "what is read, how and where, and all but four have a default",
     ("src/hooke/attribute.py:attribute", "parameters"): "what is asked, then how it is worked out, and all but four have a default",
+    ("src/hooke/model/sampling.py:generate", "parameters"): "what is drawn, how, and who looks on; all but five have a default",
     ("src/hooke/steer.py:steer", "parameters"): "how texts are written, and all but three have a default",
     ("src/hooke/sae/autoencoder.py:Sae", "public methods"): "a third of them are one-line doors to the edits of `hooke.sae.edits`",
     ("src/hooke/kernels/cpu.py:_decode", "parameters"): "compiled: a kernel takes its arrays one by one",

@@ -12,6 +12,7 @@ from hooke.analysis.labelled_sae import Background, Firings, LabelledSae
 from hooke.analysis.reader import Options
 from hooke.analysis.result import Hit
 from hooke.analysis.topics import topic_evidence
+from hooke.atlas import Name
 from hooke.atlas.notes import Notes
 from hooke.topics import topic_vectors
 
@@ -106,6 +107,22 @@ def test_a_feature_that_never_fired_has_no_relative_strength_and_comes_last(labe
     found = Firings(feature, value, np.array([0, 1]), value, np.array([1, 1]), (feature, np.array([0, 1]), value), 0.0, 1.0)
     assert labelled.relative(found, found.pooled).tolist() == [1.0, 0.0]
     assert [hit.index for hit in hits_of(labelled, found, ["a", "b"], Options())] == feature.tolist()
+
+
+def test_names_that_were_tried_leave_out_the_doubtful_but_for_the_first(labelled, acts, monkeypatch):
+    labelled._about = np.ones(labelled.sae.d_sae, bool)
+    found = look(labelled, acts)
+    tokens = [["a"] * length for length in LENGTHS]
+    every = [one.about for one in labelled.rank(found, tokens, Options(top=50))]
+    monkeypatch.setattr("hooke.analysis.labelled_sae.DOUBTFUL", 1.0)
+    assert [one.about for one in labelled.rank(found, tokens, Options(top=50))] == every  # nobody tried a name
+    labelled.names[0] = Name("money", "topic", right=1, tried=1)
+    labelled._valid = np.full(labelled.sae.d_sae, 0.4, np.float32)
+    sure = [one.about for one in labelled.rank(found, tokens, Options(top=50))]
+    assert [[hit.index for _, hit in own] for own in sure] == [
+        [hit.index for i, (rank, hit) in enumerate(own) if i == 0 or rank >= 1.0] for own in every
+    ]
+    assert sum(map(len, sure)) < sum(map(len, every))
 
 
 @pytest.mark.parametrize("kind", ["atlas", "nothing known", "ordinary text"])

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hooke.analysis.ranking import Group, about_standing, diverse, groups_of, persists, standing, validity
+from hooke.analysis.ranking import DOUBTFUL, Group, about_standing, diverse, groups_of, persists, standing, validity
 from hooke.analysis.result import Hit
 from hooke.atlas import BACKGROUND_STEPS, Atlas, FeatureTable, SaeEntry, relative_to
 from hooke.atlas.notes import Notes
@@ -299,7 +299,10 @@ class LabelledSae:
                 about_standing(specificity, pooled, share, score, self._valid[feature]),
                 standing(specificity, peak, score),
             )
-        ranks = [np.where(of, rank, -np.inf) for rank, of in zip(ranks, (keep, keep & about, keep & ~about), strict=True)]
+        shown = keep & about
+        if any(name.tried for name in self.names.values()):
+            shown &= (ranks[1] >= DOUBTFUL) | (_of_largest(ranks[1], text, shown) >= 1)
+        ranks = [np.where(of, rank, -np.inf) for rank, of in zip(ranks, (keep, shown, keep & ~about), strict=True)]
         bounds = np.concatenate([[0], np.cumsum(sizes)])
         return [
             self._chosen(one, own, options.top, *(column[a:b] for column in (*ranks, peak, specificity, about)))

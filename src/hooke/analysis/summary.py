@@ -9,6 +9,7 @@ from hooke.analysis.reader import Reader
 from hooke.analysis.result import Analysis, TextResult, TopicResult
 from hooke.analysis.topics import MOST_FEATURES
 from hooke.atlas import NO_MEANING, TOO_RARE
+from hooke.atlas.wording import TRIES
 
 
 def conclude(reader: Reader, texts: Sequence[TextResult]) -> Analysis:
@@ -45,15 +46,18 @@ def _naming(reader: Reader) -> str:
         return ""
     read = [name for one in labelled for name in one.names.values() if name.stands_first]
     tested = sum(name.score is not None for name in read)
+    tried = sum(name.tried >= TRIES for name in read)
     readers = " and ".join(sorted({name.reader for name in read if name.reader})[:3]) or "somebody"
     judged = " ".join(dict.fromkeys(one.atlas.judged(one.sae.name) for one in labelled if one.atlas is not None))
     if not read:
         rule = "A name is a guess by rule; its score says how well that rule predicts the feature on text it was not made from"
         return f"{rule} (0.5 is chance)."
     features = sum(one.sae.d_sae for one in labelled)
+    beside = f", {tried:,} on short texts beside which they stand" if tried else ""
     said = (
         f"Names are guesses. Of {features:,} features {len(read):,} were named by {readers} after reading where they fire, the others by a"
-        f" rule over words; {tested:,} of the names were tested themselves, of the others the score is that of the feature's rule. {judged}"
+        f" rule over words; {tested:,} of the names were tested on held-out passages{beside}, of the others the score is that of the"
+        f" feature's rule. {judged}"
     )
     return said.strip()
 
