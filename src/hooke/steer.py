@@ -206,7 +206,7 @@ def steering(
     plan: list[tuple[Kind, float]] = [("clean", 0.0), *((kind, dose) for dose in doses for kind in kinds)]
     controls = [dial.control(draw) for dial in dials]
     # Each altered text is read by the unaltered model beside it, so that what it costs is known as soon as a token is written.
-    readings = plan + [("clean", 0.0)] * (len(plan) - 1)
+    readings = [*plan, *(plan[:1] * (len(plan) - 1))]
     follow = torch.tensor([*range(len(plan)), *range(1, len(plan))])
     edits = [_edit(dial, control, readings) for dial, control in zip(dials, controls, strict=True)]
     words = sorted({word for dial in dials for word in dial.words})
@@ -284,7 +284,7 @@ def _dose_of(kl: float, cost: Callable[[float], float]) -> float:
         return high
     # Cost is next to a power of the dose, a straight line in logarithms.
     apart = lambda log_dose: math.log(max(cost(math.exp(log_dose)), 1e-12) / kl)  # noqa: E731
-    return math.exp(brentq(apart, math.log(high / 4), math.log(high), xtol=_CLOSE))
+    return math.exp(float(brentq(apart, math.log(high / 4), math.log(high), xtol=_CLOSE)))  # pyright: ignore[reportArgumentType]
 
 
 def _check(dials: Sequence[Dial], doses: Sequence[float], tokens: int) -> None:

@@ -22,7 +22,7 @@ _ABOUT_USUAL = 1.0
 """Nats of specificity that an *about* feature must exceed: broad subjects are more usual than words."""
 _USUALLY_TRUE, _TRIES = 0.4, 2
 """Share of texts of which names were true where they stood among the first, and how many tries that counts for."""
-DOUBTFUL = 0.2
+DOUBTFUL = 0.3
 """Rank of what a text is about below which names that had been tried were true of three headlines in ten: only the first is shown then."""
 _SPEAKS = 2.0
 """Nats by which a feature of words speaks for one topic more than for most, from which on it tells what a text is about."""
@@ -42,10 +42,11 @@ def standing(specificity: Any, relative: Any, score: Any) -> Any:
 def about_standing(specificity: Any, relative: Any, share: Any, score: Any, valid: Any) -> Any:
     """What features of what a text is about are ranked by.
 
-    Specificity beyond 1 nat, times the roots of the relative strength and of the share of the text's tokens on which the feature is
-    active, times trust in the label (see `standing`), times how often its name is true of such texts (see `validity`).
+    Specificity beyond 1 nat, times trust in the label (see `standing`), times the roots of the relative strength, of the share of the
+    text's tokens on which the feature is active, and of how often its name is true of such texts (see `validity`): a name that is true
+    only where its feature is strong stands behind others as strong, and before what is weak.
     """
-    return np.maximum(specificity - _ABOUT_USUAL, 0) * np.sqrt(relative * share) * _trust(score) * valid
+    return np.maximum(specificity - _ABOUT_USUAL, 0) * np.sqrt(relative * share) * _trust(score) * np.sqrt(valid)
 
 
 def validity(names: Mapping[int, Name], size: int) -> np.ndarray:

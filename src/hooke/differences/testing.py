@@ -117,7 +117,8 @@ def interval(present: Any, grouped: Grouped, comparison: Comparison, columns: np
         only_a, only_b, pairs = _differing(own, grouped, comparison.in_a, comparison.in_b)
         if grouped.in_families:
             return clustered_paired_difference(only_a.toarray(), only_b.toarray(), pairs)
-        return paired_difference(*(np.asarray(side.sum(0)).ravel() for side in (only_a, only_b)), n_a)
+        one, other = (np.asarray(side.sum(0)).ravel() for side in (only_a, only_b))
+        return paired_difference(one, other, n_a)
     if grouped.family is None:
         return difference(a, n_a, b, n_b)
     sides = []

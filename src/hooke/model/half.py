@@ -28,7 +28,7 @@ class HalfWeights:
 
     def __enter__(self) -> None:
         for layer, product in self._products:
-            layer.forward = product
+            setattr(layer, "forward", product)  # noqa: B010 (types want a method of the class)
 
     def __exit__(self, *error: object) -> None:
         for layer, _ in self._products:
