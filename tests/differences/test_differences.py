@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
 from piles import pile
 
 from hooke import tiny
@@ -81,9 +82,16 @@ def test_the_page_runs_nothing_and_opens_texts_in_place(found):
     assert "share in back page" in rows[0]
 
 
-def test_any_batch_size_gives_the_same_result(grouped, found, atlas):
-    other = Reader(tiny.model(), [tiny.sae()], Options(batch_tokens=64, chunk=7), atlas=atlas)
-    assert compare(other, grouped).to_json() == found.to_json()
+@pytest.mark.parametrize("threads", [1, 3])
+def test_any_batch_size_and_number_of_threads_give_the_same_bytes(grouped, found, atlas, threads):
+    other, before = Reader(tiny.model(), [tiny.sae()], Options(batch_tokens=64, chunk=7), atlas=atlas), torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        again = compare(other, grouped)
+    finally:
+        torch.set_num_threads(before)
+    assert json.dumps(again.to_json()) == json.dumps(found.to_json())
+    assert page(again) == page(found)
 
 
 def test_random_halves_of_one_pile_differ_in_nothing(reader):

@@ -54,7 +54,9 @@ def strongest(items: Items, pile: Pile, column: int, rows: np.ndarray, most: int
     own = items.texts(column)
     own = own[rows[own]]
     if items.kind[column] == "feature":
-        strength = pile.by_feature[:, [int(items.feature[column])]].toarray().ravel()[own]
+        table, feature = pile.by_feature, int(items.feature[column])
+        fired = slice(table.indptr[feature], table.indptr[feature + 1])
+        strength = table.data[fired][np.searchsorted(table.indices[fired], own)]
         # To a hundredth: texts that are equal but for rounding stay in their order, whatever batch they were read in.
         own = own[np.argsort(-np.log(strength).round(2), kind="stable")]
     return own[:most].tolist()
