@@ -78,6 +78,19 @@ def test_features_that_continue_nothing_are_born(model: Model, sae: Sae):
         assert (high.carried[pos], high.born[pos]) == (carried, len(ours) - carried)
 
 
+def test_what_is_carried_by_chance_is_what_meets_the_features_of_other_tokens(model: Model, sae: Sae):
+    above = dataclasses.replace(sae, facts=dataclasses.replace(sae.facts, name="tiny/resid_post.1/64", reads=["resid_post.1"]))
+    text = LensText(model, TEXT)
+    high = text.features(known(above), known(sae))
+    rows = torch.nn.functional.normalize(sae.W_dec, dim=1)
+    mine, below = above.encode(text.hidden(1)), sae.encode(text.hidden(0))
+    for pos in range(len(text.tokens)):
+        ours, others = mine.feature[mine.row == pos].tolist(), [other for other in range(len(text.tokens)) if other != pos]
+        met = [any(float(rows[a] @ rows[b]) >= 0.5 for b in below.feature[below.row == other].tolist()) for a in ours for other in others]
+        assert high.by_chance[pos] == pytest.approx(sum(met) / len(others), abs=1e-3)
+    assert LensText(model, "bank").features(known(above), known(sae)).by_chance is None
+
+
 def test_what_cannot_be_read_is_said(model: Model, sae: Sae):
     with pytest.raises(BadConfig, match="no token"):
         read_lens(model, "")

@@ -232,23 +232,31 @@ def steering(
     return Steering(prompt, model.name, [dial.name for dial in dials], seed, temperature, every, named)
 
 
-def dose_of_kl(model: Model, dials: Sequence[Dial], prompt: str, kl: float, *, tokens: int = 16, seed: int = 0) -> float:
+Tried = Callable[[float, float], None]
+"""Is told of a dose that was tried, and by how many nats a token it moves expectations."""
+
+
+def dose_of_kl(
+    model: Model, dials: Sequence[Dial], prompt: str, kl: float, *, tokens: int = 16, seed: int = 0, tried: Tried = lambda *_: None
+) -> float:
     """The least dose at which the model's expectations, along its own continuation of `prompt`, move by `kl` nats a token on average.
 
     Raises `LimitReached` where no dose up to `MOST_DOSE` moves them so far.
     """
     if not 0 < kl < math.inf:
         raise BadConfig(f"kl={kl} must be a number of nats above 0; 0.5 is a clear change that leaves text readable.")
-    return _dose_of(kl, _cost_of_dose(model, dials, prompt, tokens, seed))
+    return _dose_of(kl, _cost_of_dose(model, dials, prompt, tokens, seed, tried))
 
 
-def capped_dose(model: Model, dials: Sequence[Dial], prompt: str, *, tokens: int = 16, seed: int = 0) -> float:
+def capped_dose(
+    model: Model, dials: Sequence[Dial], prompt: str, *, tokens: int = 16, seed: int = 0, tried: Tried = lambda *_: None
+) -> float:
     """1, or the dose below it that moves expectations along the model's own continuation of `prompt` by `MOST_KL` nats a token."""
-    cost = _cost_of_dose(model, dials, prompt, tokens, seed)
+    cost = _cost_of_dose(model, dials, prompt, tokens, seed, tried)
     return 1.0 if cost(1.0) <= MOST_KL else _dose_of(MOST_KL, cost)
 
 
-def _cost_of_dose(model: Model, dials: Sequence[Dial], prompt: str, tokens: int, seed: int) -> Callable[[float], float]:
+def _cost_of_dose(model: Model, dials: Sequence[Dial], prompt: str, tokens: int, seed: int, tried: Tried) -> Callable[[float], float]:
     """By how much a dose moves expectations along the model's own continuation of `prompt`, in nats a token."""
     _check(dials, [1.0], tokens)
     ids = _prompt_ids(model, prompt, tokens)
@@ -265,8 +273,10 @@ def _cost_of_dose(model: Model, dials: Sequence[Dial], prompt: str, tokens: int,
             return 0.0
         with intervene(model, *(dial.sae.add(dial.index, dose * dial.maximum) for dial in dials)):
             altered = read()
-        moved = [(clean[rows].exp() * (clean[rows] - log_q)).sum(1).clamp_min(0) for rows, log_q in model.head.log_probs(altered)]
-        return float(torch.cat(moved).mean())
+        parts = [(clean[rows].exp() * (clean[rows] - log_q)).sum(1).clamp_min(0) for rows, log_q in model.head.log_probs(altered)]
+        moved = float(torch.cat(parts).mean())
+        tried(dose, moved)
+        return moved
 
     return cost
 

@@ -28,6 +28,14 @@ def test_a_text_goes_through_every_layer(hooke, tmp_path):
     assert err.endswith("Wrote page.html\n")
     code, out, _ = hooke(*asked, "--no-features", "--json")
     assert (code, json.loads(out)["saes"]) == (0, [])
+    asked = (*asked, "--beside", "the judge and the <b>storm", "--sae", "0")
+    code, out, _ = hooke(*asked)
+    assert code == 0
+    assert "bank | judge" in out
+    code, out, _ = hooke(*asked, "--json")
+    found = json.loads(out)
+    assert (code, len(found["layers"]), found["left_out"]) == (0, 2, 0)
+    assert all(len(layer["apart"]) == len(found["tokens"]) for layer in found["layers"])
 
 
 @pytest.mark.parametrize(
@@ -35,6 +43,7 @@ def test_a_text_goes_through_every_layer(hooke, tmp_path):
     [
         (("x", "--html", "no/where.html"), 2, "there is no folder"),
         (("x", "--sae", "9"), 4, "9"),
+        (("x", "--beside", "y", "--html", "page.html"), 2, "one text"),
         (("x", "--words", "21"), 2, "20"),
     ],
 )

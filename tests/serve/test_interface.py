@@ -205,6 +205,12 @@ def test_a_text_goes_through_every_layer(desk):
     assert desk.ask("POST", f"{API}/lens", {"text": " "})[0] == 400
     assert desk.ask("POST", f"{API}/lens", {"text": "a" * 4001})[0] == 400
     assert desk.stream("/lens", {"text": "the bank " * 100})[-1][1]["status"] == 413
+    assert desk.ask("POST", f"{API}/lens", {"text": text, "beside": " "})[0] == 400
+    events = desk.stream("/lens", {"text": text, "beside": "The judge and the storm"})
+    assert [name for name, _ in events] == ["meta", "features_differ", "layers_differ", "layers_differ", "done"]
+    assert events[0][1]["tokens"][1] == [" bank", " judge"]
+    assert events[1][1]["most"][1]["feature"] in events[1][1]["titles"]
+    assert events[2][1]["apart"][0] == 0 < events[2][1]["apart"][1]
 
 
 @pytest.mark.parametrize(

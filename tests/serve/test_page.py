@@ -293,7 +293,8 @@ def test_two_piles_are_compared_and_the_address_brings_the_result_back(browser, 
     page.get_by_role("button", name="Compare").press("Enter")
     expect(page.get_by_role("heading", level=1)).to_have_text("What differs: back page, front page", timeout=60_000)
     expect(page.locator(".differences > p").first).to_have_text("back page has more of the word “sport”. ")
-    expect(page.locator(".differences > .able")).to_contain_text("What this sample can show")
+    page.get_by_text("How sure is this?", exact=True).click()
+    expect(page.locator(".able")).to_contain_text("What this sample can show")
     row = page.locator("details.finding").first
     expect(row.locator("summary")).to_contain_text("sport")
     row.locator("summary").press("Enter")
@@ -304,6 +305,7 @@ def test_two_piles_are_compared_and_the_address_brings_the_result_back(browser, 
         told = page.evaluate("axe.run(document, {resultTypes: ['violations'], elementRef: false})")["violations"]
         assert [kind["id"] for kind in told if kind["impact"] in ("serious", "critical")] == []
     seen_rows = page.locator("details.finding").count()
+    page.get_by_text("differences, by kind").click()
     page.get_by_role("button", name="as a table").click()
     expect(page.locator("table.findings tbody tr").first).to_contain_text("sport")
     one.open(page.url.removeprefix(one._base))
@@ -344,7 +346,9 @@ def test_a_feature_is_turned_by_keyboard_beside_a_control(seen):
     page.keyboard.press("Enter")
     expect(page.locator(".picker .chip")).to_have_count(2)
     page.get_by_role("button", name="Leave out").last.press("Enter")
+    page.get_by_role("button", name="by dose").press("Enter")
     page.get_by_role("button", name="4×", exact=True).press("Enter")
+    page.get_by_role("button", name="1×", exact=True).press("Enter")
     page.get_by_role("button", name="20", exact=True).press("Enter")
     page.get_by_label("Text to go on from").fill("the mayor says that the")
     page.keyboard.press("Control+Enter")
@@ -373,6 +377,16 @@ def test_a_text_is_followed_through_the_layers_by_keyboard(seen):
     assert "at=1" in page.url
     page.keyboard.press("Enter")
     expect(page.locator(".followed")).to_have_count(0)
+    page.keyboard.press("d")
+    page.get_by_label("Second text").fill("The judge and the storm")
+    page.keyboard.press("Enter")
+    expect(page.locator(".movie thead .other")).to_have_text(["judge"])
+    expect(page.locator(".stale")).to_have_count(0, timeout=30_000)
+    page.locator(".movie [tabindex='0']").press("Enter")
+    expect(page.locator(".followed tbody tr")).to_have_count(2)
+    page.get_by_role("button", name="only one text").click()
+    expect(page.locator(".movie thead .other")).to_have_count(0)
+    expect(page.locator(".stale")).to_have_count(0, timeout=30_000)
 
 
 def test_what_you_write_is_kept_and_shown(seen, desk):

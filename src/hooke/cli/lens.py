@@ -14,6 +14,7 @@ from hooke.errors import BadConfig, Missing
 if TYPE_CHECKING:
     from hooke.atlas import Atlas
     from hooke.lens import Lens, LensSae
+    from hooke.lens.differing import LensDifference
 
 _SCHEMA = 1
 
@@ -21,6 +22,7 @@ _SCHEMA = 1
 def lens(
     text: Annotated[str, Parameter(allow_leading_hyphen=True, help="The text, of at most 128 tokens.")],
     *,
+    beside: Annotated[str | None, Parameter(allow_leading_hyphen=True, help="A second text: show where the two differ instead.")] = None,
     sae: Annotated[tuple[str, ...], Parameter(help="SAEs to show features of, such as 12; may be repeated. By default one a layer.")] = (),
     features: Annotated[bool, Parameter(negative="--no-features", help="Show features where there are SAEs.")] = True,
     words: Annotated[int, count(1, 20), Parameter(help="Words of each layer and token in the JSON and on the page.")] = 5,
@@ -32,15 +34,21 @@ def lens(
     """Show one text through every layer of a model: the word each would say next, and its features."""
     if html is not None and not html.parent.is_dir():
         raise BadConfig(f"cannot write {html}: there is no folder {html.parent}.")
+    if html is not None and beside is not None:
+        raise BadConfig("a page shows one text; two are shown in the terminal, as JSON, and under Layers in `hooke serve`.")
     homes = _homes(sae, model, atlas) if features else {}
     console = console_for(stderr=True)
     with console.status("Loading") as status:
         from hooke.lens import read_lens
+        from hooke.lens.differing import read_difference
         from hooke.model import Model
 
         opened = [_opened(home, name) for name, home in homes.items()]
         loaded = Model.load(model, progress=lambda said: say(console, status, said))
         status.update("Reading")
+        if beside is not None:
+            _show_difference(read_difference(loaded, text, beside, opened), homes, as_json=json)
+            return
         result = read_lens(loaded, text, opened, top=words)
     found = {one.feature for own in result.saes for one in (*own.top, *(own.newest or ())) if one is not None}
     titles = {name: homes[name.rpartition("/")[0]].feature(name).title for name in sorted(found)}
@@ -72,6 +80,17 @@ def _opened(atlas: "Atlas", name: str) -> "LensSae":
     sae, known = Sae.from_pretrained(name), atlas.table(name)
     atlas.check(sae)
     return LensSae(sae, known.max, known.density)
+
+
+def _show_difference(result: "LensDifference", homes: "dict[str, Atlas]", *, as_json: bool) -> None:
+    found = {one.feature for own in result.saes for one in own.most if one is not None}
+    titles = {name: homes[name.rpartition("/")[0]].feature(name).title for name in sorted(found)}
+    if as_json:
+        print_line({"schema_version": _SCHEMA, **asdict(result), "titles": titles})
+    else:
+        from hooke.report.lens import print_difference
+
+        print_difference(result, titles, console_for())
 
 
 def _show(result: "Lens", titles: dict[str, str | None], *, as_json: bool, html: Path | None) -> None:

@@ -72,6 +72,8 @@ class SaeReading:
     """How many active ones of the SAE below are continued by none."""
     newest: list[FeatureAt | None] | None = None
     """As `top`, among those born here."""
+    by_chance: list[float] | None = None
+    """How many of `active` would be `carried` had they met the features below of another token of the text: the mean over all others."""
 
 
 @dataclass(frozen=True)
@@ -134,14 +136,15 @@ class LensText:
         self._acts = model.capture(ids, [Site(layer, "resid_post") for layer in range(model.n_layers)])
         self._norm = final_norm(model)
         self._encoded: dict[str, Codes] = {}  # by SAE: each is asked for as itself, and as the one below the next
-        last = torch.cat([log_p for _, log_p in model.head.log_probs(self._read(model.n_layers - 1))])
+        last = torch.cat([log_p for _, log_p in model.head.log_probs(self.before_head(model.n_layers - 1))])
         self._final, self._expected = last, last.argmax(1)
 
     def hidden(self, layer: int) -> Float[Tensor, "token d_model"]:
         """The residual stream after a layer, special tokens left out."""
         return self._acts[Site(layer, "resid_post")][0, self._shown]
 
-    def _read(self, layer: int) -> Float[Tensor, "token d_model"]:
+    def before_head(self, layer: int) -> Float[Tensor, "token d_model"]:
+        """What the LM head would read, were this layer the last."""
         with torch.no_grad():
             return self._norm(self.hidden(layer))
 
@@ -150,7 +153,7 @@ class LensText:
         if not 1 <= top <= MOST_WORDS:
             raise BadConfig(f"{top} words of each cell; from 1 to {MOST_WORDS} are shown.")
         kl, rank, best = [], [], []
-        for rows, q in self.model.head.log_probs(self._read(layer)):
+        for rows, q in self.model.head.log_probs(self.before_head(layer)):
             p, own = self._final[rows], q.gather(1, self._expected[rows, None])
             kl += (p.exp() * (p - q)).sum(1).clamp_min(0).tolist()
             rank += ((q > own).sum(1) + 1).tolist()
@@ -166,21 +169,35 @@ class LensText:
         A feature continues one of the SAE below where both are active on the token and their decoder rows point the same way: where the
         cosine is `CARRIED` or more. It says nothing of causes.
         """
-        codes = self._codes(own)
+        codes = self.codes(own)
         top = self._strongest(own, codes, np.ones(len(codes.feature), bool))
         active = torch.bincount(codes.row, minlength=len(self.tokens)).tolist()
         if below is None:
             return SaeReading(own.sae.name, own.layer, top, active)
-        before = self._codes(below)
-        alike = (_directions(own, codes) @ _directions(below, before).T >= CARRIED) & (codes.row[:, None] == before.row[None])
-        born, dropped = ~alike.any(1), ~alike.any(0)
+        before = self.codes(below)
+        alike = _directions(own, codes) @ _directions(below, before).T >= CARRIED
+        # For each active feature and each token of the text, whether a feature active on that token below points its way.
+        met = torch.stack([alike[:, before.row == pos].any(1) for pos in range(len(self.tokens))], 1)
+        own_token = codes.row[:, None] == torch.arange(len(self.tokens))
+        born, dropped = ~met[own_token], ~(alike & (codes.row[:, None] == before.row[None])).any(0)
+        elsewhere = (met & ~own_token).sum(1) / max(1, len(self.tokens) - 1)
+        by_chance = torch.zeros(len(self.tokens)).index_add_(0, codes.row, elsewhere)
         count = lambda places: torch.bincount(places, minlength=len(self.tokens)).tolist()  # noqa: E731
         newest = self._strongest(own, codes, born.numpy())
         return SaeReading(
-            own.sae.name, own.layer, top, active, count(codes.row[born]), count(codes.row[~born]), count(before.row[dropped]), newest
+            own.sae.name,
+            own.layer,
+            top,
+            active,
+            count(codes.row[born]),
+            count(codes.row[~born]),
+            count(before.row[dropped]),
+            newest,
+            [round(value, 3) for value in by_chance.tolist()] if len(self.tokens) > 1 else None,
         )
 
-    def _codes(self, own: LensSae) -> Codes:
+    def codes(self, own: LensSae) -> Codes:
+        """What an SAE finds at each token."""
         if own.sae.name not in self._encoded:
             self._encoded[own.sae.name] = own.sae.encode(self.hidden(own.layer).float())
         return self._encoded[own.sae.name]

@@ -3,12 +3,14 @@
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
+from typing import TypeVar
 
 from rich.console import Console
 from rich.text import Text
 
 from hooke.explain.rules.phrasing import shortened
 from hooke.lens import FeatureAt, LayerReading, Lens, SaeReading
+from hooke.lens.differing import FeatureDifference, LayerDifference, LensDifference
 from hooke.report.document import document, masthead
 from hooke.report.tables import table
 from hooke.text.marks import marked, stripped
@@ -17,9 +19,12 @@ from hooke.text.markup import Markup, tag
 _COLUMNS, _WORD = 7, 12
 # Nats to the end from which on a cell takes the next stronger tint.
 _STEPS = (4.0, 2.0, 1.0, 0.5, 0.25)
+# Bits apart from which on it does, where two texts are held against each other.
+_APART = (0.02, 0.1, 0.25, 0.5, 0.75)
 _TINTS = ("dim", "", "black on #fbecd8", "black on #f2c787", "black on #ecb359", "black on #e69f00")
 
 Titles = Mapping[str, str | None]
+_Layer = TypeVar("_Layer", LayerReading, LayerDifference)
 
 
 def print_lens(result: Lens, titles: Titles, console: Console) -> None:
@@ -36,10 +41,38 @@ def print_lens(result: Lens, titles: Titles, console: Console) -> None:
     console.print()
     features = table("on", *(f"layer {one.layer}" for one in result.saes), padding=(0, 1))
     for pos, token in enumerate(result.tokens):
-        features.add_row(Text(_short(token), style="bold"), *(Text(_called(one.top[pos], titles)) for one in result.saes))
+        features.add_row(Text(_short(token), style="bold"), *(Text(_active(one.top[pos], titles)) for one in result.saes))
     console.print(features)
     for line in changes(result.saes):
         console.print(Text(line, style="dim"))
+
+
+def print_difference(result: LensDifference, titles: Titles, console: Console) -> None:
+    """A row for each pair of tokens: how far apart either text's next word is at some of the layers, then the feature that differs most."""
+    layers = _some(result.layers)
+    found = table("after", *(f"layer {layer.layer}" for layer in layers), padding=(0, 1))
+    for pos, pair in enumerate(result.tokens):
+        cells = [Text(f"{layer.apart[pos]:.2f}", style=_TINTS[sum(layer.apart[pos] >= least for least in _APART)]) for layer in layers]
+        found.add_row(Text(_pair(pair), style="bold"), *cells)
+    console.print(found)
+    said = "bits between what either text would go on with: 0 is the same, 1 nothing in common"
+    console.print(Text(said, style="dim"))
+    if not result.saes:
+        return
+    features = table("on", *(f"layer {one.layer}" for one in result.saes), padding=(0, 1))
+    for pos, pair in enumerate(result.tokens):
+        features.add_row(Text(_pair(pair), style="bold"), *(Text(_differs(one.most[pos], titles)) for one in result.saes))
+    console.print()
+    console.print(features)
+    console.print(Text("the feature that differs most, as shares of its strongest in the first text and the second", style="dim"))
+
+
+def _pair(pair: tuple[str, str]) -> str:
+    return _short(pair[0]) if pair[0] == pair[1] else f"{_short(pair[0])} | {_short(pair[1])}"
+
+
+def _differs(one: FeatureDifference | None, titles: Titles) -> str:
+    return "–" if one is None else f"{_called(one.feature, titles)} {one.first:.0%} → {one.second:.0%}"
 
 
 def page(result: Lens, titles: Titles) -> str:
@@ -101,10 +134,13 @@ def changes(saes: Sequence[SaeReading]) -> Iterator[str]:
     for low, high in itertools.pairwise(saes):
         if high.born is None or high.carried is None or high.dropped is None or not sum(high.active) or not sum(low.active):
             continue
+        chance = ""
+        if high.by_chance is not None:
+            chance = f" ({sum(high.by_chance) / sum(high.active):.0%} by chance, beside the features of another word)"
         kept, new, gone = sum(high.carried) / sum(high.active), sum(high.born) / sum(high.active), sum(high.dropped) / sum(low.active)
         yield (
             f"layer {low.layer} to {high.layer}: {gone:.0%} of the features active at {low.layer} are dropped; "
-            f"at {high.layer} {kept:.0%} are carried on from there and {new:.0%} new"
+            f"at {high.layer} {kept:.0%} are carried on from there{chance} and {new:.0%} new"
         )
 
 
@@ -113,7 +149,7 @@ def step_of(kl: float) -> int:
     return sum(kl <= most for most in _STEPS)
 
 
-def _some(layers: Sequence[LayerReading]) -> list[LayerReading]:
+def _some(layers: Sequence[_Layer]) -> list[_Layer]:
     """About as many layers as a terminal has room for, evenly spread, the first and last among them."""
     count = min(_COLUMNS, len(layers))
     return [layers[round(i * (len(layers) - 1) / max(1, count - 1))] for i in range(count)]
@@ -124,10 +160,14 @@ def _short(text: str) -> str:
     return shown if len(shown) <= _WORD else shown[: _WORD - 1] + "…"
 
 
-def _called(one: FeatureAt | None, titles: Titles) -> str:
+def _active(one: FeatureAt | None, titles: Titles) -> str:
     return "–" if one is None else f"{_name(one, titles)} {one.relative:.0%}"
 
 
 def _name(one: FeatureAt, titles: Titles) -> str:
-    title = titles.get(one.feature)
-    return shortened(stripped(title)) if title else one.feature.rpartition("/")[2]
+    return _called(one.feature, titles)
+
+
+def _called(feature: str, titles: Titles) -> str:
+    title = titles.get(feature)
+    return shortened(stripped(title)) if title else feature.rpartition("/")[2]

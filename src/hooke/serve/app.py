@@ -58,7 +58,9 @@ def _streaming(told: str) -> dict[int | str, dict[str, Any]]:
 
 
 _READ = _streaming("`meta`, `text` for each text or part of one (or `trace`), `done`")
-_LENSED = _streaming("`meta`, `features` for each SAE, `layer` for each layer from the last down, `done`")
+_LENSED = _streaming(
+    "`meta`, `features` for each SAE, `layer` for each layer from the last down, `done`; of two texts `features_differ` and `layers_differ`"
+)
 _STEERED = _streaming("`state`, `meta`, `written` after each token with every arm so far, `done` with what `hooke steer --json` prints")
 
 

@@ -84,6 +84,11 @@ class Microscope:
         if self._unwanted():
             raise Cancelled
 
+    def tell(self, event: str, value: Any) -> None:
+        """Hand on an event of work that is not done, and do what is short meanwhile; raises `Cancelled` where nobody wants it any more."""
+        self.stop_if_unwanted()
+        self._meanwhile(event, value)
+
     def tokenize(self, texts: Sequence[str]) -> list[list[str]]:
         """The tokens of each text; special ones are left out."""
         tokenizer = self.model.tokenizer
@@ -128,8 +133,7 @@ class Microscope:
         yield "able", {"able": ahead(detectable(grouped, tests), tests), "groups": groups, "notes": grouped.notes}
 
         def told(said: str, done: int | None = None) -> None:
-            self.stop_if_unwanted()
-            self._meanwhile("progress", {"said": said, "done": done, "of": len(grouped.texts)})
+            self.tell("progress", {"said": said, "done": done, "of": len(grouped.texts)})
 
         reader = Reader(self.model, chosen, Options(chunk=REPORT_EVERY), told)
         pile = read_pile(reader, grouped.texts, lambda done: told("Reading", done))

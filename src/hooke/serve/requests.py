@@ -57,3 +57,5 @@ class LensRequest:
     """Words of each layer and token, at most 20."""
     features: bool = True
     """Whether features are shown where there are SAEs."""
+    beside: str | None = None
+    """A second text to hold against it: what differs between the two is answered instead."""

@@ -1,5 +1,6 @@
 """Steered: text written with features turned, for the page; every arm as it is written, then what it cost."""
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from hooke.serve.requests import SteerRequest
 
 if TYPE_CHECKING:
     from hooke.atlas import Feature
+    from hooke.model import Model
     from hooke.steer import Dial
 
 MAX_DOSES, MAX_STEER_TOKENS = 6, 512
@@ -44,15 +46,25 @@ def steered(microscope: Microscope, library: Library, request: SteerRequest) -> 
     doses = request.doses
     if not doses or request.kl is not None:
         yield "state", {"detail": "looking for the dose"}
+
+        def tried(dose: float, moved: float) -> None:
+            microscope.tell("state", {"detail": f"looking for the dose: {dose:.2g} moves expectations by {moved:.2g} nats a word"})
+
         prompt, kl, seed = request.prompt, request.kl, request.seed
-        dose = capped_dose(model, dials, prompt, seed=seed) if kl is None else dose_of_kl(model, dials, prompt, kl, seed=seed)
-        doses = [dose]
+        chosen = (
+            capped_dose(model, dials, prompt, seed=seed, tried=tried)
+            if kl is None
+            else dose_of_kl(model, dials, prompt, kl, seed=seed, tried=tried)
+        )
+        doses = [chosen]
     told = [_told(microscope, *pair) for pair in zip(features, dials, strict=True)]
-    yield "meta", {"model": model.name, "doses": doses, "features": told}
+    yield "meta", {"model": model.name, "doses": doses, "features": told, "prompt": _positions(model, request.prompt)}
     asked = " and ".join(title for feature in features if (title := title_of(feature))) if request.asked else ""
     steps = steering(model, dials, request.prompt, doses, Drawing(request.tokens, request.temperature, request.seed), asked or None)
-    while True:
+    for count in itertools.count(1):
         microscope.stop_if_unwanted()
+        if count > request.tokens and asked:
+            yield "state", {"detail": "asking for it in words"}
         try:
             arms = next(steps)
         except StopIteration as end:
@@ -67,6 +79,14 @@ def _dial(microscope: Microscope, library: Library, feature: "Feature") -> "Dial
 
     sae = microscope.sae(feature.name.rpartition("/")[0])
     return Dial.of(microscope.model, sae, feature, library.table(sae).density)
+
+
+def _positions(model: "Model", prompt: str) -> list[dict[str, Any]]:
+    """Each position of the prompt from 0 on, with whether it is altered: special tokens are not, and everything written after it is."""
+    ids = model.tokenizer.encode([prompt])[0]
+    special = [token in model.tokenizer.special for token in ids]
+    spelt = iter(model.tokenizer.pieces([token for token, skip in zip(ids, special, strict=True) if not skip], begins=True))
+    return [{"token": "" if skip else next(spelt), "altered": not skip} for skip in special]
 
 
 def _told(microscope: Microscope, feature: "Feature", dial: "Dial") -> dict[str, Any]:

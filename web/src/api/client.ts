@@ -93,7 +93,7 @@ export function steer(asked: SteerRequest, signal: AbortSignal): AsyncGenerator<
 }
 
 /** One text through every layer, the last first. */
-export function lens(asked: { text: string; words?: number; features?: boolean }, signal: AbortSignal): AsyncGenerator<LensEvent> {
+export function lens(asked: { text: string; beside?: string | null; words?: number; features?: boolean }, signal: AbortSignal): AsyncGenerator<LensEvent> {
   return events<LensEvent>("/lens", asked, signal);
 }
 

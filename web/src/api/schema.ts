@@ -1063,6 +1063,8 @@ export interface components {
              * @default true
              */
             features: boolean;
+            /** Beside */
+            beside?: string | null;
         };
         /**
          * ListSummary
@@ -2366,7 +2368,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Server-sent events: `meta`, `features` for each SAE, `layer` for each layer from the last down, `done`; or `error` with a problem */
+            /** @description Server-sent events: `meta`, `features` for each SAE, `layer` for each layer from the last down, `done`; of two texts `features_differ` and `layers_differ`; or `error` with a problem */
             200: {
                 headers: {
                     [name: string]: unknown;

@@ -106,9 +106,15 @@ export interface SaeReading {
   titles: Record<string, string | null>;
 }
 
+/** A layer, or an SAE, of two texts held against each other: a value for each pair of tokens. */
+export interface LayerDiffering { layer: number; words: [string, string][]; apart: number[] }
+export interface SaeDiffering { sae: string; layer: number; most: ({ feature: string; first: number; second: number } | null)[]; titles: Record<string, string | null> }
+
 export type LensEvent =
-  | { event: "meta"; data: { model: string; tokens: string[]; layers: number; saes: string[] } }
+  | { event: "meta"; data: { model: string; tokens: (string | [string, string])[]; left_out?: number; layers: number; saes: string[] } }
   | { event: "features"; data: SaeReading }
+  | { event: "features_differ"; data: SaeDiffering }
+  | { event: "layers_differ"; data: LayerDiffering }
   | { event: "layer"; data: LayerReading }
   | { event: "done"; data: { changes: string[]; limits: string } }
   | ErrorEvent;
@@ -144,9 +150,12 @@ export interface Steering {
   note: string;
 }
 
+/** A place of the prompt, special tokens included, and whether a feature is turned there. */
+export interface Position { token: string; altered: boolean }
+
 export type SteerEvent =
   | { event: "state"; data: { detail: string } }
-  | { event: "meta"; data: { model: string; doses: number[]; features: Turned[] } }
+  | { event: "meta"; data: { model: string; doses: number[]; features: Turned[]; prompt: Position[] } }
   | { event: "written"; data: { arms: Arm[] } }
   | { event: "done"; data: Steering }
   | ErrorEvent;

@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { api } from "../api/client";
 import type { FeatureHead } from "../api/types";
 import { Side } from "../parts/Side";
-import { Elsewhere, Empty, Failed } from "../parts/Bits";
+import { Elsewhere, Empty, Failed, Trust } from "../parts/Bits";
 import { Contexts } from "../parts/Contexts";
 import { Figures } from "../parts/Figures";
 import { Histogram } from "../parts/Histogram";
@@ -15,7 +15,7 @@ import { LostPage } from "./Lost";
 import { random } from "../state/keys";
 import { useLoaded } from "../state/load";
 import { params } from "../state/router";
-import { clean, isNamed, number, place, rarity, trust } from "../state/words";
+import { clean, isNamed, number, place, rarity } from "../state/words";
 
 export function FeaturePage({ name }: { name: string }) {
   const other = params.value.get("with");
@@ -42,11 +42,7 @@ function One({ name }: { name: string }) {
     <div class="feature" key={name}>
       <Head head={head} changed={again} />
       <div class="columns">
-        <div>
-          <Contexts name={name} head={head} />
-          <Related name={name} />
-          <Yours head={head} changed={again} />
-        </div>
+        <div><Contexts name={name} head={head} /></div>
         <aside aria-label="More about this feature">
           <TryIt name={name} most={one.max} onPeak={mark} />
           <Writes head={head} />
@@ -54,13 +50,13 @@ function One({ name }: { name: string }) {
           <Figures head={head} />
           <Elsewhere command={`hooke feature ${name} --json`} json={() => head} />
         </aside>
+        <div>
+          <Related name={name} />
+          <Yours head={head} changed={again} />
+        </div>
       </div>
     </div>
   );
-}
-
-function fit(score: number, n: number, places: string): string {
-  return `${trust(score, n)}: ${score.toFixed(2)} on ${places} (1 is always right, 0.5 is chance)`;
 }
 
 function Head({ head, changed }: { head: FeatureHead; changed: () => void }) {
@@ -71,7 +67,6 @@ function Head({ head, changed }: { head: FeatureHead; changed: () => void }) {
   const read = one.named && (one.named.name === head.title || own) && one.named.name ? one.named : null;
   const rule = label?.token ?? label?.document;
   const note = clean(read?.note);
-  const tested = rule && fit(rule.value, rule.positives, `${number(rule.positives)} other places where it fires and ${number(rule.negatives)} where it does not`);
   return (
     <header class="heading">
       <p class="crumbs small">
@@ -88,17 +83,23 @@ function Head({ head, changed }: { head: FeatureHead; changed: () => void }) {
         <Label text={read?.name ?? label?.text} own={own} />
       </h1>
       {note && <p><bdi>{note}</bdi></p>}
-      <p class="lede">
-        {own && "Your name. "}
-        {own && read && <>A reader calls it <Label text={read.name} />. </>}
-        {read && !own && `Named by ${clean(read.reader) || "a reader"}. `}
-        {read && (read.score == null ? "Nobody tried that name yet. " : `That name ${fit(read.score, read.n, `${number(read.n)} texts it was not made from`)}. `)}
-        {label?.text && (own || read) && <>By rule: <Label text={label.text} />{rule && `, which ${tested}`}. </>}
-        {!own && !read && (!rule ? "No name could be tried. " : isNamed(label?.text) ? `Named by rule. The name ${tested}. ` : `The best rule that was found ${tested}. `)}
-        It fires on {rarity(one.density)}{one.documents ? `, in ${number(one.documents)} documents` : ""}.
-      </p>
+      <p class="lede">Fires on {rarity(one.density)}{one.documents ? `, in ${number(one.documents)} documents` : ""}.</p>
+      <table class="names small">
+        <thead class="vh"><tr><th scope="col">named by</th><th scope="col">name</th><th scope="col">how well it holds</th></tr></thead>
+        <tbody>
+          {own && <Named by="you" name={own} />}
+          {read && <Named by={clean(read.reader) || "a reader"} name={read.name} score={read.score} n={read.n} />}
+          {label?.text && <Named by="a rule over words" name={isNamed(label.text) ? label.text : "nothing that fits"} score={rule?.value} n={rule?.positives} />}
+        </tbody>
+      </table>
+      <p class="small soft">How well a name tells where the feature fires, on text it was not made from: 1 is always right, 0.5 is chance.</p>
     </header>
   );
+}
+
+/** One name that the feature has, whose it is, and how well it was seen to fit. */
+function Named({ by, name, score, n }: { by: string; name: string; score?: number | null | undefined; n?: number | undefined }) {
+  return <tr><th scope="row">{by}</th><td><bdi>{clean(name)}</bdi></td><td><Trust score={score} evidence={n} /></td></tr>;
 }
 
 function Related({ name }: { name: string }) {

@@ -1,20 +1,21 @@
 // Texts that were written side by side: by the model itself, with features turned, and with controls turned as far.
-import type { Arm, Steering } from "../api/types";
-import { clean, layerOf, number, percent, step } from "../state/words";
+import type { Arm, Position, Steering } from "../api/types";
+import { layerOf, number, percent, spelt, step } from "../state/words";
 import { DoseCurve } from "./DoseCurve";
 import { Label, Shown } from "./Text";
 
 /** Nats at which a word takes the full tint, and below which it takes none. */
 const FULL = 2, FAINT = 0.1;
 /** What a text looks like that is no longer one: nats a token, share of pairs of words that repeat. */
-const ODD = 6, REPEATS = 0.3;
+export const ODD = 6;
+const REPEATS = 0.3;
 const KINDS = { clean: "The model by itself", steered: "Turned", random: "Control, turned as far", prompted: "Asked for in words instead" } as const;
 
-export function Arms({ prompt, arms, done }: { prompt: string; arms: readonly Arm[]; done: Steering | null }) {
+export function Arms({ prompt, arms, done, positions }: { prompt: string; arms: readonly Arm[]; done: Steering | null; positions: readonly Position[] }) {
   const dosed = arms.filter((arm) => arm.kind === "steered" && arm.kl);
   return (
     <>
-      <div class="arms">{arms.map((arm) => <One key={`${arm.kind} ${arm.dose}`} prompt={prompt} arm={arm} done={done} />)}</div>
+      <div class={`arms${arms.filter((arm) => arm.kind === "steered").length === 1 ? " four" : ""}`}>{arms.map((arm) => <One key={`${arm.kind} ${arm.dose}`} prompt={prompt} arm={arm} done={done} first={positions.length} />)}</div>
       {done && (
         <>
           <p class="legend small soft">
@@ -29,10 +30,21 @@ export function Arms({ prompt, arms, done }: { prompt: string; arms: readonly Ar
                 label="Nats a word by which the feature moves expectations, by dose, above what the control does" chance="dose; grey: the control" table={<Compared arms={arms} />} />
             </section>
           )}
+          {positions.length > 0 && <Where positions={positions} />}
           {dosed.length === 1 && <details><summary class="small soft">the figures as a table</summary><Compared arms={arms} /></details>}
         </>
       )}
     </>
+  );
+}
+
+/** Which positions are altered: all that is text, and nothing else. */
+function Where({ positions }: { positions: readonly Position[] }) {
+  return (
+    <details class="where">
+      <summary class="small soft">where it is added: {positions.filter((one) => one.altered).length} positions of the prompt, and every word written</summary>
+      <ol class="chips" start={0}>{positions.map((one, i) => <li key={i} class={one.altered ? "word altered" : "word"}><span class="soft small">{i}</span> <bdi>{one.altered ? spelt(one.token) : "start of text, left as it is"}</bdi></li>)}<li class="word altered"><span class="soft small">from {positions.length} on</span> what is written</li></ol>
+    </details>
   );
 }
 
@@ -44,7 +56,7 @@ function mean(values: readonly number[] | undefined): number {
   return values?.length ? values.reduce((sum, value) => sum + value, 0) / values.length : 0;
 }
 
-function One({ prompt, arm, done }: { prompt: string; arm: Arm; done: Steering | null }) {
+function One({ prompt, arm, done, first }: { prompt: string; arm: Arm; done: Steering | null; first: number }) {
   const altered = arm.kind === "steered" || arm.kind === "random";
   return (
     <section class={`arm ${arm.kind}`}>
@@ -57,8 +69,8 @@ function One({ prompt, arm, done }: { prompt: string; arm: Arm; done: Steering |
       {done && <ul class="small soft">{figures(arm).map((line) => <li key={line}>{line}</li>)}{(arm.repetition ?? 0) > REPEATS && <li class="warning">it collapses into repeats: {percent(arm.repetition)} of its pairs of words stood there before</li>}</ul>}
       {done && altered && !!arm.kl?.length && (
         <details><summary class="small soft">word by word</summary>
-          <table class="small effect"><thead><tr><th scope="col">word</th><th scope="col">moved by, nats</th></tr></thead>
-            <tbody>{arm.tokens!.map((token, i) => <tr key={i}><td><bdi>{clean(token) || "␣"}</bdi></td><td>{arm.kl![i]!.toFixed(2)}</td></tr>)}</tbody></table>
+          <table class="small effect"><thead><tr><th scope="col">word</th><th scope="col">position</th><th scope="col">moved by, nats</th></tr></thead>
+            <tbody>{arm.tokens!.map((token, i) => <tr key={i}><td><bdi>{spelt(token)}</bdi></td><td>{first + i}</td><td>{arm.kl![i]!.toFixed(2)}</td></tr>)}</tbody></table>
         </details>
       )}
     </section>

@@ -1,6 +1,6 @@
 // The figures of a feature, one a line, and the tokens it spends most on.
 import type { FeatureHead } from "../api/types";
-import { clean, number, percent } from "../state/words";
+import { clean, number, percent, spelt } from "../state/words";
 
 export function Figures({ head }: { head: FeatureHead }) {
   const one = head.feature;
@@ -28,7 +28,7 @@ export function Figures({ head }: { head: FeatureHead }) {
           <h3>Tokens it spends most on</h3>
           <table class="small">
             <thead><tr><th scope="col">token</th><th scope="col">times</th><th scope="col">share</th></tr></thead>
-            <tbody>{one.tokens.slice(0, 8).map((token, i) => <tr key={i}><td><bdi>{clean(token.text)}</bdi></td><td>{number(token.count)}</td><td>{percent(token.share)}</td></tr>)}</tbody>
+            <tbody>{one.tokens.slice(0, 8).map((token, i) => <tr key={i}><td><bdi>{spelt(token.text)}</bdi></td><td>{number(token.count)}</td><td>{percent(token.share)}</td></tr>)}</tbody>
           </table>
         </>
       )}

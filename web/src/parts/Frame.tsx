@@ -79,7 +79,13 @@ const KEYS = [
   ["Ctrl K", "go to a page, a feature by number or name, a search"],
   ["/", "search"], ["g then r f s l t y c e u", "Read, Features, Search, Lists, Steer, Layers, Compare, SAEs, Runs"], ["[ and ]", "the feature before, the next"], [".", "any feature"],
   ["← →", "walk the tokens of a text"], ["Enter", "hold a token or feature, let it go"], ["↑ ↓", "walk the rows of a list"],
-  ["t", "light, dark, as the system"], ["Esc", "stop reading; let go; close"], ["?", "this"],
+  ["d", "on Layers: a second text to hold against the first"], ["t", "light, dark, as the system"], ["Esc", "stop reading; let go; close"], ["?", "this"],
+] as const;
+
+const TRUST = [
+  ["reliable", "it told where the feature fires in 85 of 100 cases and more, on 20 places or more"],
+  ["fair", "in 70 and more, or fewer places"], ["shaky", "in fewer than 70; a coin would be right in 50"], ["not tried", "nobody tested it"],
+  ["rule …", "the name shown was not tested; the score is of the rule over words that was found beside it"],
 ] as const;
 
 function Help() {
@@ -97,6 +103,8 @@ function Help() {
       <p>While a language model reads, each token becomes a few hundred numbers. A sparse autoencoder (SAE) takes them apart into <em>features</em>: patterns of
         which only a few fire at a time. A feature's name here is a guess, by a reader or by a rule, and how well it was seen to fit stands beside it: on text that it was not made
         from. It describes text as this model reads it, not people, and not causes.</p>
+      <h2>How far a name holds</h2>
+      <dl class="keys">{TRUST.map(([word, what]) => <div key={word}><dt>{word}</dt><dd>{what}</dd></div>)}</dl>
       <button type="button" onClick={() => (helpOpen.value = false)}>Close</button>
     </dialog>
   );

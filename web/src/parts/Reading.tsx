@@ -2,8 +2,9 @@
 import { useSignal } from "@preact/signals";
 import { useMemo, useRef } from "preact/hooks";
 import type { Hit, ReadText } from "../api/types";
-import { clean, layerOf, number, percent, step } from "../state/words";
+import { clean, layerOf, number, percent, spelt, step } from "../state/words";
 import { Bar, Trust } from "./Bits";
+import { helpOpen } from "./Frame";
 import { Label, Legend, Shown } from "./Text";
 
 const FEW = 6;
@@ -36,9 +37,9 @@ export function Reading({ found, several }: { found: ReadText; several: boolean 
       {several && found.topic && <p class="small soft topic">{found.topic}</p>}
       <Tokens found={found} hits={hits} feature={feature} token={token} held={held.value} onPoint={(next) => (pointed.value = next)} onHold={hold} />
       {found.truncated > 0 && <p class="small soft">The last {number(found.truncated)} tokens were not read: the text is longer than one reading.</p>}
-      {!several && (feature ? <Legend of="the strongest ever seen" /> : <p class="legend small soft">The stronger the tint, the more stood out. Point at a feature or a word to see which goes with which; click to hold it.</p>)}
+      {!several && (feature ? <Legend of="the strongest ever seen" /> : <p class="legend small soft">The stronger the tint, the more stood out. Point at a feature or a word to see which goes with which; click to hold it. <button type="button" class="quiet" onClick={() => (helpOpen.value = true)}>What do reliable, fair, rule mean?</button></p>)}
       {held.value && "token" in held.value && (
-        <p class="held small" role="status">Held: “{clean(found.tokens[held.value.token]).trim()}”. {at?.length ? "These fire on it, strongest first." : "None of these features fires on it."} <button type="button" class="quiet" onClick={() => (held.value = null)}>let go</button></p>
+        <p class="held small" role="status">Held: “{spelt(found.tokens[held.value.token])}”. {at?.length ? "These fire on it, strongest first." : "None of these features fires on it."} <button type="button" class="quiet" onClick={() => (held.value = null)}>let go</button></p>
       )}
       {lists.map(([title, own]) => own.length > 0 && (
         <section key={title} class="found">
@@ -125,7 +126,7 @@ function Row({ hit, tokens, lit, dim, held, several, onPoint, onHold }: {
         {several && <span class="soft small">layer {layerOf(hit.sae)}</span>}
       </div>
       <span class="strength"><Bar share={hit.relative} label={`${percent(hit.relative)} of the strongest ever seen`} /><span class="small soft">{percent(hit.relative)}</span></span>
-      <bdi class="at">{clean(tokens[hit.pos]).trim() || "·"}</bdi>
+      <bdi class="at">{spelt(tokens[hit.pos])}</bdi>
     </li>
   );
 }

@@ -3,7 +3,7 @@ import type { ComponentChildren } from "preact";
 import { api } from "../api/client";
 import type { FeatureHead } from "../api/types";
 import { useLoaded } from "../state/load";
-import { clean, number, percent, place, rarity } from "../state/words";
+import { number, percent, place, rarity, spelt } from "../state/words";
 import { Elsewhere, Empty, Failed, Trust } from "./Bits";
 import { Histogram } from "./Histogram";
 import { Example, Label, Legend } from "./Text";
@@ -39,7 +39,7 @@ export function Side({ name, other }: { name: string; other: string }) {
         {both.map((head) => <div key={head.name}><Writes head={head} /></div>)}
         {row("How strongly it fires", (head) => <Histogram counts={head.feature.histogram ?? []} most={head.feature.max} marker={null} />)}
         {row("Tokens it spends most on", (head) => (
-          <p class="chips">{(head.feature.tokens ?? []).slice(0, 12).map((token, i) => <bdi key={i} class="word" title={percent(token.share)}>{clean(token.text) || "␣"}</bdi>)}</p>
+          <p class="chips">{(head.feature.tokens ?? []).slice(0, 12).map((token, i) => <bdi key={i} class="word" title={percent(token.share)}>{spelt(token.text)}</bdi>)}</p>
         ))}
       </div>
       <Elsewhere command={both.map((head) => `hooke feature ${head.name} --json`).join("\n")} json={() => both} />

@@ -1,7 +1,7 @@
 // Texts with tokens tinted by an activation, and names that come from outside.
 import type { ComponentChildren } from "preact";
 import type { Context } from "../api/types";
-import { clean, NO_LABEL, number, pieces, step } from "../state/words";
+import { clean, NO_LABEL, number, pieces, spelt, step } from "../state/words";
 
 /** Text from outside, every hidden character shown as a mark. */
 export function Shown({ text }: { text: string }) {
@@ -20,8 +20,8 @@ export function Example({ passage, most, children }: { passage: Context; most: n
   const peak = passage.values[passage.peak] ?? 0;
   const active = passage.values.filter((value) => value > 0).length;
   const said = peak > 0
-    ? `Strongest ${number(peak)} on “${clean(passage.tokens[passage.peak]).trim()}”; fires on ${active} of ${passage.tokens.length} tokens: `
-    : `Silent on “${clean(passage.tokens[passage.peak]).trim()}”: `;
+    ? `Strongest ${number(peak)} on “${spelt(passage.tokens[passage.peak])}”; fires on ${active} of ${passage.tokens.length} tokens: `
+    : `Silent on “${spelt(passage.tokens[passage.peak])}”: `;
   return (
     <li class="example">
       <p class="passage" dir="auto">

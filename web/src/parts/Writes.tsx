@@ -1,6 +1,6 @@
 // What a feature makes the model say: measured where it was, and by the direct way to the logits.
 import type { DoseEffect, FeatureHead } from "../api/types";
-import { clean, number, percent } from "../state/words";
+import { number, percent, spelt } from "../state/words";
 import { DoseCurve } from "./DoseCurve";
 
 const KINDS: Record<string, string> = {
@@ -26,7 +26,7 @@ function Tokens({ title, of }: { title: string; of: { text: string; weight: numb
   return (
     <>
       <h3>{title}</h3>
-      <p class="chips">{of.slice(0, 12).map((token, i) => <bdi key={i} class="word" title={token.weight === null ? "" : number(token.weight)}>{clean(token.text) || "␣"}</bdi>)}</p>
+      <p class="chips">{of.slice(0, 12).map((token, i) => <bdi key={i} class="word" title={token.weight === null ? "" : number(token.weight)}>{spelt(token.text)}</bdi>)}</p>
     </>
   );
 }
@@ -41,7 +41,7 @@ function Measured({ doses, kind }: { doses: DoseEffect[]; kind: string | null })
       {rows.length > 0 && (
         <table class="small effect">
           <thead><tr><th scope="col">next word</th><th scope="col">without</th><th scope="col">with it</th></tr></thead>
-          <tbody>{rows.map((one, i) => <tr key={i} class={one.after < one.before ? "soft" : ""}><td><bdi>{clean(one.text) || "␣"}</bdi></td><td>{percent(one.before)}</td><td>{percent(one.after)}</td></tr>)}</tbody>
+          <tbody>{rows.map((one, i) => <tr key={i} class={one.after < one.before ? "soft" : ""}><td><bdi>{spelt(one.text)}</bdi></td><td>{percent(one.before)}</td><td>{percent(one.after)}</td></tr>)}</tbody>
         </table>
       )}
       <p class="small soft">Measured: added {full.dose === 1 ? "at its strongest" : `at ${number(full.dose)} times its strongest`} to the last word of neutral texts, it moves what comes next by {number(full.kl.mean)} nats

@@ -1,14 +1,18 @@
 // What goes through the layers: the text, and what came back so far.
 import { batch, signal } from "@preact/signals";
 import { lens, type Problem } from "../api/client";
-import type { LayerReading, SaeReading } from "../api/types";
+import type { LayerDiffering, LayerReading, SaeDiffering, SaeReading } from "../api/types";
 
 export const MOST = 1000;
 
 export const text = signal("");
-/** The text that `tokens` are of. */
+/** A second text to hold against it; null where one text is followed. */
+export const beside = signal<string | null>(null);
+/** The texts that `tokens` are of, joined. */
 export const shown = signal("");
 export const tokens = signal<string[]>([]);
+/** Of two texts: the tokens that stand for each other, what each layer and each SAE finds to differ, and how many tokens stand for none. */
+export const differing = signal<{ tokens: [string, string][]; leftOut: number; layers: LayerDiffering[]; saes: SaeDiffering[] } | null>(null);
 export const count = signal(0);
 export const layers = signal<LayerReading[]>([]);
 export const saes = signal<SaeReading[]>([]);
@@ -31,15 +35,26 @@ export function leave(): void {
   shown.value = "";
 }
 
+/** What is typed, as `shown` has it. */
+export function asked(): string {
+  return beside.value === null ? text.value : `${text.value}\n${beside.value}`;
+}
+
 export async function read(): Promise<void> {
   cancel();
   stop = new AbortController();
   const mine = stop;
-  batch(() => { tokens.value = []; layers.value = []; saes.value = []; changes.value = []; failed.value = null; running.value = true; shown.value = text.value; });
+  batch(() => { tokens.value = []; differing.value = null; layers.value = []; saes.value = []; changes.value = []; failed.value = null; running.value = true; shown.value = asked(); });
   try {
-    for await (const told of lens({ text: text.value }, mine.signal)) {
+    for await (const told of lens({ text: text.value, beside: beside.value }, mine.signal)) {
       if (mine.signal.aborted) return;
-      if (told.event === "meta") batch(() => { tokens.value = told.data.tokens; count.value = told.data.layers; });
+      if (told.event === "meta") batch(() => {
+        count.value = told.data.layers;
+        if (told.data.left_out === undefined) tokens.value = told.data.tokens as string[];
+        else differing.value = { tokens: told.data.tokens as [string, string][], leftOut: told.data.left_out, layers: [], saes: [] };
+      });
+      else if (told.event === "features_differ") differing.value = { ...differing.value!, saes: [...differing.value!.saes, told.data] };
+      else if (told.event === "layers_differ") differing.value = { ...differing.value!, layers: [...differing.value!.layers, told.data] };
       else if (told.event === "features") saes.value = [...saes.value, told.data];
       else if (told.event === "layer") layers.value = [...layers.value, told.data];
       else if (told.event === "done") batch(() => { changes.value = told.data.changes; limits.value = told.data.limits; });

@@ -105,6 +105,12 @@ export function clean(text: string | null | undefined): string {
   return pieces((text ?? "").slice(0, 300)).map((piece) => (piece.mark ? "" : piece.text)).join("");
 }
 
+/** A token on its own, which may be nothing that can be seen: spaces, line ends and hidden characters by their names. */
+export function spelt(token: string | null | undefined): string {
+  const shown = pieces((token ?? "").slice(0, 300)).map((piece) => piece.text).join("").trim();
+  return shown || "␣";
+}
+
 /** An argument as a shell takes it. */
 export function quoted(text: string): string {
   return `'${text.replaceAll("'", "'\\''")}'`;
