@@ -173,12 +173,13 @@ def test_a_feature_turned_up_writes_its_own_words_beside_controls(desk):
     index = list(tiny.concepts).index("sport")
     asked = {"features": [f"{SAE}/{index}"], "prompt": "the mayor says that the", "doses": [4.0], "tokens": 12, "temperature": 0.5}
     events = desk.stream("/steer", asked)
-    assert [name for name, _ in events] == ["state", "meta", *["written"] * 12, "done"]
+    assert [name for name, _ in events] == ["state", "meta", *["written"] * 12, "state", "done"]
+    assert [place["altered"] for place in events[1][1]["prompt"]] == [False, *[True] * 5]
     told, done = events[1][1], events[-1][1]
     assert (told["doses"], told["features"][0]["name"]) == ([4.0], asked["features"][0])
     assert [(arm["kind"], arm["dose"]) for arm in done["arms"]] == [("clean", 0), ("steered", 4), ("random", 4), ("prompted", 0)]
     # What was shown on the way is the beginning of what came out.
-    for arm, whole in zip(events[-2][1]["arms"], done["arms"], strict=False):
+    for arm, whole in zip(events[-3][1]["arms"], done["arms"], strict=False):
         assert whole["text"] == arm["text"]
     share = {arm["kind"]: np.mean([token.strip().lower() in tiny.concepts["sport"] for token in arm["tokens"]]) for arm in done["arms"]}
     assert share["steered"] > 0.7 > 0.3 > share["random"]
