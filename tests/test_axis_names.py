@@ -40,6 +40,7 @@ AXES = {
     "n": "numbers kept of each token or window",
     "column": "things that a text has or has not, each tested",
     "unit": "what is dealt out as a whole: texts, pairs or families",
+    "deal": "ways in which units are dealt out to two groups, the first the real one",
     "family": "families of texts that belong together",
     "family_a": "families of the one group",
     "family_b": "families of the other",

@@ -137,12 +137,12 @@ def test_a_balanced_sae_rebuilds_what_has_small_spread():
     assert r2["plain"] < r2["balanced"] - 0.2
 
 
-def test_facts_say_how_it_was_made(trained):
-    training = trained.facts.training
+def test_facts_say_how_it_was_made(trained, request):
+    training, own = trained.facts.training, KINDS[request.node.callspec.params["trained"]]
     assert (trained.name, trained.facts.model, trained.facts.context) == (NAME, "toy", 16)
     assert trained.facts.activation == ("topk" if training["architecture"] == "topk" else "jumprelu")
     assert training["l0"] == CONFIG.l0
-    assert training["lr"] == CONFIG.lr
+    assert training["lr"] == own.get("lr", CONFIG.lr)
 
 
 def test_decoder_rows_have_length_one(trained):

@@ -162,7 +162,7 @@ class Reader:
                 acts = sum((part.acts for part in parts), torch.zeros(self.labelled_saes[0].sae.d_in)) / max(1, tokens)
                 yield Glance(tokens, merged, topic, acts.numpy())
 
-    def measure(self, texts: Iterable[str], features: Sequence[int]) -> "Iterator[Measured]":
+    def measure(self, texts: Iterable[str], features: Sequence[int]) -> "Iterator[MeasuredText]":
         """For each text, in order, what some features of the first SAE say of it: little more work than the model's own.
 
         The figures are those of `glance`, to rounding.
@@ -180,7 +180,7 @@ class Reader:
                 np.add.at(acts, owner, _summed(here, window, len(counts)).numpy())
                 np.maximum.at(values, owner, found.numpy())
             for n, own in enumerate(tokens.tolist()):
-                yield Measured(own, values[n], acts[n] / max(1, own))
+                yield MeasuredText(own, values[n], acts[n] / max(1, own))
 
     def _read_chunk(self, texts: Sequence[str]) -> list[TextResult]:
         passages = self._passages(texts)
@@ -353,7 +353,7 @@ class Glance:
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredText:
     """One text, and what some features say of it."""
 
     tokens: int

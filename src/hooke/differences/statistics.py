@@ -154,7 +154,7 @@ def auc(values: Num[np.ndarray, " text"], member: Bool[np.ndarray, " text"]) -> 
     return Auc(area, float(special.expit(special.logit(area) - half)), float(special.expit(special.logit(area) + half)))
 
 
-def area(some: Num[np.ndarray, " some"], member: Bool[np.ndarray, " some"], none_a: int, none_b: int) -> float:
+def area(some: Num[np.ndarray, " text"], member: Bool[np.ndarray, " text"], none_a: int, none_b: int) -> float:
     """The area of `auc` alone, where of most texts nothing is there to be ranked: `some` above 0, and so many of either group at 0."""
     own, other = int(member.sum()), int((~member).sum())
     if not (n := own + none_a) or not (m := other + none_b):
@@ -175,7 +175,7 @@ def log_odds(
     return odds, odds / np.sqrt(1 / up + 1 / down)
 
 
-def separation(some: Num[np.ndarray, " some"], member: Bool[np.ndarray, " some"], none_a: int, none_b: int, top: int = 100) -> float | None:
+def separation(some: Num[np.ndarray, " text"], member: Bool[np.ndarray, " text"], none_a: int, none_b: int, top: int = 100) -> float | None:
     """Share of the group among the `top` texts with most of something, minus its share among those with none of it, `none_a` of it.
 
     None where no text has any, or none lacks it (HypotheSAEs' score, arXiv 2502.04382).

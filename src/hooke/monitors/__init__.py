@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from hooke.analysis.reader import Measured, Reader
+from hooke.analysis.reader import MeasuredText, Reader
 from hooke.differences.card import card
 from hooke.differences.grouping import Grouped
 from hooke.differences.reading import read_pile
@@ -197,7 +197,7 @@ def watch(reader: Reader, monitor: Monitor, texts: Iterable[str], drift: Drift) 
         yield raised
 
 
-def _raised(monitor: Monitor, measured: Measured, means: Mapping[int, float]) -> Raised:
+def _raised(monitor: Monitor, measured: MeasuredText, means: Mapping[int, float]) -> Raised:
     alarm, score, because = {}, {}, []
     for scorer in monitor.scorers:
         values = np.array([means[column] for column in scorer.columns]) if scorer.columns else measured.acts.astype(float)

@@ -37,7 +37,8 @@ export function Reading({ found, several }: { found: ReadText; several: boolean 
       {several && found.topic && <p class="small soft topic">{found.topic}</p>}
       <Tokens found={found} hits={hits} feature={feature} token={token} held={held.value} onPoint={(next) => (pointed.value = next)} onHold={hold} />
       {found.truncated > 0 && <p class="small soft">The last {number(found.truncated)} tokens were not read: the text is longer than one reading.</p>}
-      {!several && (feature ? <Legend of="the strongest ever seen" /> : <p class="legend small soft">The stronger the tint, the more stood out. Point at a feature or a word to see which goes with which; click to hold it. <button type="button" class="quiet" onClick={() => (helpOpen.value = true)}>What do reliable, fair, rule mean?</button></p>)}
+      {!several && (feature ? <Legend of="the strongest ever seen" /> : <p class="legend small soft">The stronger the tint, the more stood out. Point at a feature or a word to see which goes with which; click to hold it.</p>)}
+      {!several && <p class="small"><button type="button" class="quiet" onClick={() => (helpOpen.value = true)}>What do reliable, fair, rule mean?</button></p>}
       {held.value && "token" in held.value && (
         <p class="held small" role="status">Held: “{spelt(found.tokens[held.value.token])}”. {at?.length ? "These fire on it, strongest first." : "None of these features fires on it."} <button type="button" class="quiet" onClick={() => (held.value = null)}>let go</button></p>
       )}
