@@ -15,7 +15,19 @@ from hooke.model.head import final_norm
 from hooke.names import Site
 from hooke.sae import Sae
 
-__all__ = ["CARRIED", "MOST_TOKENS", "FeatureAt", "LayerReading", "Lens", "LensSae", "LensText", "SaeReading", "in_order", "read_lens"]
+__all__ = [
+    "CARRIED",
+    "MOST_TOKENS",
+    "FeatureAt",
+    "LayerReading",
+    "Lens",
+    "LensSae",
+    "LensText",
+    "SaeReading",
+    "in_order",
+    "read_lens",
+    "shares",
+]
 
 MOST_TOKENS, MOST_WORDS = 128, 20
 """Tokens of a text, and words of a cell, at most: each cell is a row of logits."""
@@ -205,13 +217,19 @@ class LensText:
     def _strongest(self, own: LensSae, codes: Codes, among: np.ndarray) -> list[FeatureAt | None]:
         best: list[FeatureAt | None] = [None] * len(self.tokens)
         row, feature, value = codes.row.numpy(), codes.feature.numpy(), codes.value.float().numpy()
-        share = value / np.maximum(own.maxima[feature], 1e-9)
-        share[~among | (own.density[feature] > _EVERYWHERE) | (own.maxima[feature] <= 0)] = -1
+        share = np.where(among, shares(own, codes), 0)
         for at in np.argsort(share, kind="stable"):
             if share[at] > 0:
                 name = f"{own.sae.name}/{feature[at]}"
                 best[row[at]] = FeatureAt(name, round(float(value[at]), 3), round(float(share[at]), 4))
         return best
+
+
+def shares(own: LensSae, codes: Codes) -> Float[np.ndarray, " nnz"]:
+    """How active each entry is as a share of its feature's largest activation in ordinary text; 0 for those that fire nearly everywhere."""
+    feature, value = codes.feature.numpy(), codes.value.double().numpy()
+    known = (own.density[feature] <= _EVERYWHERE) & (own.maxima[feature] > 0)
+    return np.where(known, value / np.maximum(own.maxima[feature], 1e-9), 0)
 
 
 def _directions(own: LensSae, codes: Codes) -> Float[Tensor, "nnz d_out"]:

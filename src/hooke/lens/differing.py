@@ -7,12 +7,10 @@ from dataclasses import dataclass, field
 
 import torch
 
-from hooke.lens import LensSae, LensText, in_order
+from hooke.lens import LensSae, LensText, in_order, shares
 from hooke.model import Model
 
 __all__ = ["FeatureDifference", "LayerDifference", "LensDifference", "SaeDifference", "TwoTexts", "paired", "read_difference"]
-
-_EVERYWHERE = 0.1
 
 
 @dataclass(frozen=True)
@@ -117,10 +115,10 @@ class TwoTexts:
 
     def features(self, own: LensSae) -> SaeDifference:
         """What an SAE finds more of in one text than in the other."""
-        shares = [_shares(text, own) for text in (self.first, self.second)]
+        first, second = (_by_token(text, own) for text in (self.first, self.second))
         most: list[FeatureDifference | None] = []
         for a, b in self.pairs:
-            one, other = shares[0][a], shares[1][b]
+            one, other = first[a], second[b]
             apart = {feature: abs(one.get(feature, 0.0) - other.get(feature, 0.0)) for feature in sorted({*one, *other})}
             best = max(apart, key=lambda feature: apart[feature], default=None)
             if best is None or not apart[best] > 0:
@@ -130,13 +128,13 @@ class TwoTexts:
         return SaeDifference(own.sae.name, own.layer, most)
 
 
-def _shares(text: LensText, own: LensSae) -> list[dict[int, float]]:
-    """For each token its active features with their shares of their own maxima; those that fire nearly everywhere are left out."""
+def _by_token(text: LensText, own: LensSae) -> list[dict[int, float]]:
+    """For each token its active features with their `shares`, where these are above 0."""
     found: list[dict[int, float]] = [{} for _ in text.tokens]
     codes = text.codes(own)
-    for row, feature, value in zip(codes.row.tolist(), codes.feature.tolist(), codes.value.float().tolist(), strict=True):
-        if own.density[feature] <= _EVERYWHERE and own.maxima[feature] > 0:
-            found[row][feature] = value / float(own.maxima[feature])
+    for row, feature, share in zip(codes.row.tolist(), codes.feature.tolist(), shares(own, codes).tolist(), strict=True):
+        if share > 0:
+            found[row][feature] = share
     return found
 
 
