@@ -117,6 +117,7 @@ def test_names_that_were_tried_leave_out_the_doubtful_but_for_the_first(labelled
     monkeypatch.setattr("hooke.analysis.labelled_sae.DOUBTFUL", 1.0)
     assert [one.about for one in labelled.rank(found, tokens, Options(top=50))] == every  # nobody tried a name
     labelled.names[0] = Name("money", "topic", right=1, tried=1)
+    del labelled._tried  # it was looked up before there was one
     labelled._valid = np.full(labelled.sae.d_sae, 0.4, np.float32)
     sure = [one.about for one in labelled.rank(found, tokens, Options(top=50))]
     assert [[hit.index for _, hit in own] for own in sure] == [

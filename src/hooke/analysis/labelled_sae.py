@@ -257,6 +257,11 @@ class LabelledSae:
         return validity(self.names, self.sae.d_sae)
 
     @cached_property
+    def _tried(self) -> bool:
+        """Whether any name was tried on short texts, so that ranks say how likely names are true."""
+        return any(name.tried for name in self.names.values())
+
+    @cached_property
     def _trust(self) -> np.ndarray:
         """``[d_sae]``: the score of each feature's label, or of its name where that is better; 0 where neither is scored."""
         score = self._label_score.copy()
@@ -300,7 +305,7 @@ class LabelledSae:
                 standing(specificity, peak, score),
             )
         shown = keep & about
-        if any(name.tried for name in self.names.values()):
+        if self._tried:
             shown &= (ranks[1] >= DOUBTFUL) | (_of_largest(ranks[1], text, shown) >= 1)
         ranks = [np.where(of, rank, -np.inf) for rank, of in zip(ranks, (keep, shown, keep & ~about), strict=True)]
         bounds = np.concatenate([[0], np.cumsum(sizes)])

@@ -1,7 +1,7 @@
 """Ranking: which features of a text stand first, among those of what it is about and among those of its words.
 
-The formulas were chosen on one half of the judged headlines in ``benchmarks/judged_headlines.jsonl`` and hold on the other;
-``benchmarks/ranking.py`` measures both.
+How the order of what a text is about was chosen, and on what: ``docs/names.md``. That of words was chosen on one half of the judged
+headlines in ``benchmarks/judged_headlines.jsonl``; ``benchmarks/ranking.py`` measures both orders there, by the names of then.
 """
 
 from collections import Counter

@@ -104,7 +104,7 @@ def with_texts(effect: Effect, text: Callable[[int], str]) -> Effect:
 def read_effects(db: sqlite3.Connection, first: int, count: int, raising: Collection[int] | None = None) -> dict[int, Effect]:
     """The effects of an SAE's `count` features, the first of which is number `first` of the file, by index.
 
-    With `raising` only of those that raise one of these tokens at some dose: a fifteenth of the work.
+    With `raising` only of those that raise one of these tokens at some dose; the others are not unpacked.
     """
     if schema.version_of(db) < schema.EFFECTS_SINCE:
         return {}
