@@ -42,12 +42,13 @@ def first(labelled: LabelledSae, one: tuple[Firings, int], by: str, top: int) ->
     assert labelled._about is not None
     peak, pooled = (labelled.relative(found, strength) for strength in (found.peak, found.pooled))
     specificity, score = labelled.specificity(found.feature, peak), labelled._trust[found.feature]
-    plain, valid = about_standing(specificity, pooled, found.count / tokens, score, 1), labelled._valid[found.feature]
+    share, valid = found.count / tokens, labelled._valid[found.feature]
+    tried = about_standing(specificity, pooled, share, score, valid)
     rank = {
         "of words": standing(specificity, pooled, score),
-        "not tried": plain,
-        "tried, all kinds": plain * valid,
-        "about": np.where(labelled._about[found.feature], plain * valid, 0),
+        "not tried": about_standing(specificity, pooled, share, score, 1),
+        "tried, all kinds": tried,
+        "about": np.where(labelled._about[found.feature], tried, 0),
     }[by]
     rank = np.where(labelled.telling(found.feature), rank, 0)
     order = [i for i in np.argsort(-rank, kind="stable")[:64].tolist() if rank[i] > 0]
