@@ -88,7 +88,7 @@ function Head({ head, changed }: { head: FeatureHead; changed: () => void }) {
         <thead class="vh"><tr><th scope="col">named by</th><th scope="col">name</th><th scope="col">how well it holds</th></tr></thead>
         <tbody>
           {own && <Named by="you" name={own} />}
-          {read && <Named by={clean(read.reader) || "a reader"} name={read.name} score={read.score} n={read.n} />}
+          {read && <Named by={clean(read.reader) || "a reader"} name={read.name} score={read.score} n={read.n} right={read.right} of={read.tried} />}
           {label?.text && <Named by="a rule over words" name={isNamed(label.text) ? label.text : "nothing that fits"} score={rule?.value} n={rule?.positives} />}
         </tbody>
       </table>
@@ -98,8 +98,8 @@ function Head({ head, changed }: { head: FeatureHead; changed: () => void }) {
 }
 
 /** One name that the feature has, whose it is, and how well it was seen to fit. */
-function Named({ by, name, score, n }: { by: string; name: string; score?: number | null | undefined; n?: number | undefined }) {
-  return <tr><th scope="row">{by}</th><td><bdi>{clean(name)}</bdi></td><td><Trust score={score} evidence={n} /></td></tr>;
+function Named({ by, name, score, n, right, of }: { by: string; name: string; score?: number | null | undefined; n?: number | undefined; right?: number | undefined; of?: number | undefined }) {
+  return <tr><th scope="row">{by}</th><td><bdi>{clean(name)}</bdi></td><td><Trust score={score} evidence={n} right={right} of={of} /></td></tr>;
 }
 
 function Related({ name }: { name: string }) {

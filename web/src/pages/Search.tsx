@@ -73,12 +73,13 @@ async function patiently(ask: () => Promise<Found>, signal: AbortSignal, show: (
 
 function Row({ hit }: { hit: SearchHit }) {
   const passage = hit.passage;
-  const read = hit.named?.name === hit.title && !!hit.title;
+  const read = hit.title && hit.named?.name === hit.title ? hit.named : null;
   return (
     <li>
       <div class="found-name">
         <span>{hit.written?.star && <span class="starred" role="img" aria-label="starred">★ </span>}<a href={`/f/${hit.name}`}><Label text={hit.title} /></a></span>
-        {read && hit.named!.score !== null ? <Trust score={hit.named!.score} evidence={hit.named!.n} /> : <Trust score={hit.score} evidence={hit.evidence} own={hit.written?.label} tried={!read} />}
+        <Trust score={read?.score ?? hit.score} evidence={read?.score == null ? hit.evidence : read.n} own={hit.written?.label} tried={!read || read.score !== null}
+          right={read?.right} of={read?.tried} />
         <span class="soft small">layer {layerOf(hit.name)} · {(hit.found_in ?? []).map((place) => FOUND[place] ?? place).join(", ")}</span>
       </div>
       {passage && (

@@ -6,7 +6,7 @@ import { number, truth, trust } from "../state/words";
 /** A score in words, with the number and what stands behind it. Never one without the others. */
 export function Trust({ score, evidence, own, tried = true, right = 0, of = 0 }: {
   score: number | null | undefined; evidence?: number | undefined; own?: string | null | undefined; tried?: boolean;
-  /** Short texts of which a reader found the name to be true, and of how many. */ right?: number; of?: number;
+  /** Short texts of which a reader found the name to be true, and of how many. */ right?: number | undefined; of?: number | undefined;
 }) {
   if (own) return <span class="trust soft small">your name, not tried</span>;
   const said = truth(right, of);

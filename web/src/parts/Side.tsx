@@ -56,7 +56,7 @@ function Head({ head }: { head: FeatureHead }) {
       <p class="small soft">{place(head.sae)} · {head.index}</p>
       <p class="title"><a href={`/f/${head.name}`}><Label text={head.title} own={one.written?.label} /></a></p>
       <p><Trust score={read?.score ?? rule?.value} own={one.written?.label} tried={!read || read.score !== null} evidence={read?.score != null ? read.n : rule?.positives}
-        right={read?.right ?? 0} of={read?.tried ?? 0} /></p>
+        right={read?.right} of={read?.tried} /></p>
       <p class="small soft">Fires on {rarity(one.density)}; strongest {number(one.max)}.</p>
     </header>
   );
