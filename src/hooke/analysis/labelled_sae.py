@@ -15,6 +15,7 @@ from hooke.analysis.ranking import DOUBTFUL, Group, about_standing, diverse, gro
 from hooke.analysis.result import Hit
 from hooke.atlas import BACKGROUND_STEPS, Atlas, FeatureTable, SaeEntry, relative_to
 from hooke.atlas.notes import Notes
+from hooke.atlas.sensitive import by_name, by_tokens
 from hooke.codes import Codes
 from hooke.explain.kinds import kind_of
 from hooke.explain.rules.phrasing import reworded
@@ -350,6 +351,7 @@ class LabelledSae:
         table, read = self.table, self.names.get(index)
         label, rule = (table.label[index], table.rule[index]) if table else (None, None)
         named = read if read and read.stands_first else None
+        name = named.name if named else None if label is None else reworded(label)
         return {
             "feature": f"{self.sae.name}/{index}",
             "sae": self.sae.name,
@@ -359,7 +361,8 @@ class LabelledSae:
             "label_method": rule,
             "label_evidence": int(table.evidence[index]) if table else 0,
             "own_label": self.own_labels.get(index),
-            "name": named.name if named else None if label is None else reworded(label),
+            "name": name,
+            "sensitive": self._sensitive(index, self.own_labels.get(index) or name),
             "name_score": named.score if named else None,
             "name_evidence": named.n if named else 0,
             "name_low": named.low if named else None,
@@ -368,6 +371,10 @@ class LabelledSae:
             "named_by": "reader" if named else None if label is None else "rule",
             "kind": kind_of(read, rule, label),
         }
+
+    def _sensitive(self, index: int, title: str | None) -> bool:
+        tokens = self.atlas.tokens(f"{self.sae.name}/{index}") if self.atlas else []
+        return by_name(title) or by_tokens((token.text, token.share) for token in tokens)
 
     @lru_cache(4096)  # noqa: B019 (it lives as long as the program)
     def promoted(self, index: int) -> str:

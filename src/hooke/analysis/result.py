@@ -53,7 +53,8 @@ class Hit:
     """Held-out places behind `name_score`."""
     name_low: float | None = None
     """Lower end of the 95 % interval of `name_score`; None where that is not known."""
-
+    sensitive: bool = False
+    """Whether the feature is on private, protected or offensive matters (`hooke.atlas.sensitive`)."""
     name_right: int = 0
     """Short texts of which a reader found the name to be true, of those in which the feature stood out."""
     name_tried: int = 0

@@ -32,6 +32,7 @@ from hooke.atlas.store import MAX_PIECE, AtlasWriter, join_pieces
 from hooke.errors import BadConfig, BadFile, DigestMismatch, UnknownName, quoted, unknown
 from hooke.files import parse_json
 from hooke.names import FeatureName
+from hooke.text.private import covered
 
 if TYPE_CHECKING:
     from hooke.atlas.notes import Notes
@@ -62,6 +63,7 @@ AROUND = 32
 Progress = Callable[[str], None]
 MAX_FOUND = 10_000
 """Features that one search may list."""
+_PRIVATE = 16  # tokens on each side of what is shown in which what is private is looked for, too
 # What a file from outside may make of few bytes by naming one thing in many places.
 _MAX_NAME, _MAX_FEATURES, _MAX_SAES, _MAX_TOPICS = 300, 1 << 26, 10_000, 10_000
 _MEAN_PIECE, _FREE_TEXT = 64, 1 << 16
@@ -191,9 +193,20 @@ class Atlas:
 
     def promoted(self, name: str | FeatureName) -> list[OutputToken]:
         """The tokens whose logits one feature raises, strongest first: what `feature` says of them, without looking up all else."""
+        detail = self._detail(name)
+        with damage(self.path):
+            return self._outputs(detail["promoted"])
+
+    def tokens(self, name: str | FeatureName) -> list[TokenShare]:
+        """The tokens that one feature spends most of its activation on, as `feature` says it, without looking up all else."""
+        detail = self._detail(name)
+        with damage(self.path):
+            return self._shares(detail["tokens"])
+
+    def _detail(self, name: str | FeatureName) -> dict[str, Any]:
         *_, row = self._row(name)
         with damage(self.path):
-            return self._outputs(unpack(row[-1], plain=row[-2] == schema.PLAIN_FORM)["promoted"])
+            return unpack(row[-1], plain=row[-2] == schema.PLAIN_FORM)
 
     def _row(self, name: str | FeatureName) -> tuple[SaeEntry, int, tuple[Any, ...]]:
         """The SAE of a feature, its index there, and what the file says of it."""
@@ -285,19 +298,22 @@ class Atlas:
         lists = [detail["top"], detail["misses"], *detail["intervals"]]
         contexts = iter(self._contexts([example for examples in lists for example in examples], around))
         top, misses, *intervals = ([next(contexts) for _ in examples] for examples in lists)
-        self._pieces.learn({t.token for t in detail["tokens"]})
         return detail | {
             "label": detail["label"] if detail["label"].text else None,
             "quantiles": detail["quantiles"].tolist(),
             "histogram": detail["histogram"].tolist(),
             "purity": list(detail["purity"]),
-            "tokens": [TokenShare(self._pieces.text(t.token), t.count, t.share, t.enrichment) for t in detail["tokens"]],
+            "tokens": self._shares(detail["tokens"]),
             "top": top,
             "intervals": intervals,
             "misses": misses,
             **{key: self._outputs(detail[key]) for key in ("promoted", "suppressed")},
             **{key: self._relatives(entry, detail[key]) for key in ("neighbours", "together")},
         }
+
+    def _shares(self, counts: Sequence[TokenCount]) -> list[TokenShare]:
+        self._pieces.learn({own.token for own in counts})
+        return [TokenShare(self._pieces.text(own.token), own.count, own.share, own.enrichment) for own in counts]
 
     def _outputs(self, pairs: Sequence[tuple[int, float]]) -> list[OutputToken]:
         self._pieces.learn({token for token, _ in pairs})
@@ -320,15 +336,13 @@ class Atlas:
             fired = dict(zip(example.at.tolist(), example.values.tolist(), strict=True))
             if not 0 <= min(fired, default=0) <= max(fired, default=0) < len(ids) or not 0 <= example.peak < len(ids):
                 raise ValueError("an example lies outside its window")
-            low = max(0, example.peak - around)
-            cuts.append((example.peak - low, fired, (corpus, doc, start + low), low, ids[low : example.peak + around + 1].tolist()))
+            low, high = max(0, example.peak - around), min(len(ids), example.peak + around + 1)
+            wide = max(0, low - _PRIVATE)  # what is private may be cut in two
+            cuts.append((example.peak, fired, (corpus, doc, start + low), low, high, wide, ids[wide : high + _PRIVATE].tolist()))
         self._pieces.learn(set().union(*(ids for *_, ids in cuts)))
-        for peak, fired, where, low, ids in cuts:
-            values = [0.0] * len(ids)
-            for at, value in fired.items():
-                if low <= at < low + len(ids):
-                    values[at - low] = value
-            yield Context(self._pieces.texts(ids), values, peak, *where)
+        for peak, fired, where, low, high, wide, ids in cuts:
+            values = [fired.get(at, 0.0) for at in range(low, high)]
+            yield Context(covered(self._pieces.texts(ids))[low - wide : high - wide], values, peak - low, *where)
 
     def _relatives(self, entry: SaeEntry, pairs: Sequence[tuple[int, float]]) -> list[Relative]:
         if any(not 0 <= index < entry.d_sae for index, _ in pairs):

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from hooke.atlas.naming import Name
 from hooke.atlas.records import INTERVALS, Effect, Label
+from hooke.atlas.sensitive import by_name, by_tokens
 
 READS = 0.8
 """Balanced accuracy from which on a name is said to tell where a feature fires."""
@@ -165,13 +166,19 @@ class Feature:
         read = self.named.name if self.named and self.named.stands_first else ""
         return self.written.label or read or (self.label.text if self.label else None)
 
+    @property
+    def sensitive(self) -> bool:
+        """Whether it is on private, protected or offensive matters, by its name or by the tokens it fires on."""
+        return by_name(self.title) or by_tokens((token.text, token.share) for token in self.tokens)
+
     def stretch(self, interval: int) -> tuple[float, float]:
         """The activations between which the examples ``intervals[interval]`` peak."""
         return self.max * interval / INTERVALS, self.max * (interval + 1) / INTERVALS
 
     def to_json(self) -> dict[str, Any]:
         """What ``hooke feature --json`` prints; a number that is not known is null."""
-        return {"name": self.name, "title": self.title, "kind": self.kind, **_plain(asdict(self))}
+        said = {"name": self.name, "title": self.title, "kind": self.kind, "sensitive": self.sensitive}
+        return said | _plain(asdict(self))
 
     def _repr_html_(self) -> str:
         from hooke.atlas.notebook import fragment

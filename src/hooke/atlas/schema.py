@@ -68,6 +68,7 @@ PUT_WORDS = "INSERT INTO words (rowid, label, output, promoted) VALUES (?, ?, ?,
 PUT_WINDOW = "INSERT INTO window (id, corpus, doc, start, ids, features) VALUES (?, ?, ?, ?, ?, x'')"
 PUT_PIECE = "INSERT OR REPLACE INTO piece (id, content) VALUES (?, ?)"
 PUT_CONTEXT = "INSERT INTO context (rowid, body) VALUES (?, ?)"
+COVER_WINDOW = "UPDATE window SET ids = ? WHERE id = ?"
 SET_WINDOW = "UPDATE window SET features = ? WHERE id = ?"
 DROP_WINDOWS_BUT = "DELETE FROM window WHERE id NOT IN (SELECT value FROM json_each(?))"
 DROP_PIECE = "DELETE FROM piece WHERE id = ?"

@@ -18,6 +18,7 @@ from hooke.atlas.packing import pack, pack_numbers, small, unpack_numbers
 from hooke.atlas.records import BACKGROUND_STEPS, FeatureRecord, SaeEntry, TextWindow
 from hooke.errors import BadConfig
 from hooke.files import move_into_place, sole_file, write_error
+from hooke.text.private import COVER, hidden
 
 MAX_PIECE = 1024
 """Characters, or bytes, of a token's text that an atlas holds."""
@@ -145,7 +146,7 @@ class AtlasWriter:
         return self.path
 
     def _join(self) -> None:
-        """Give every window the features seen in it, and drop what none was seen in and no page shows."""
+        """Give every window the features seen in it, cover what is private, and drop what no feature was seen in and no page shows."""
         window, feature = np.concatenate(self._seen, axis=1) if self._seen else np.zeros((2, 0), np.uint32)
         order = np.lexsort((feature, window))
         found, starts = np.unique(window[order], return_index=True)
@@ -155,11 +156,18 @@ class AtlasWriter:
             raise BadConfig(f"an example points to window {missing[0]}, which the atlas was not given.")
         self._db.execute(schema.DROP_WINDOWS_BUT, (json.dumps(sorted(features)),))
         pieces = dict(self._db.execute(schema.GET_PIECES))
+        cover = next((token for token, piece in pieces.items() if piece == COVER), max(pieces, default=0) + 1)
+        self.pieces({cover: COVER})
+        pieces[cover] = COVER
         for window, own in sorted(features.items()):
             ids = unpack_numbers(there[window]).tolist()
-            self._tokens.update(ids)
             if missing := sorted({token for token in ids if token not in pieces}):
                 raise BadConfig(f"token {missing[0]} is used and the atlas was given no text for it.")
+            if private := hidden(join_pieces(pieces[i] for i in ids)):
+                hiding = set(private)
+                ids = [cover if n in hiding else token for n, token in enumerate(ids)]
+                self._db.execute(schema.COVER_WINDOW, (pack_numbers(np.array(ids)), window))
+            self._tokens.update(ids)
             if self._contexts:
                 self._db.execute(schema.SET_WINDOW, (pack_numbers(own[own > 0]), window))
                 self._db.execute(schema.PUT_CONTEXT, (window, "".join(join_pieces(pieces[i] for i in ids))))

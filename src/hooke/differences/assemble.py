@@ -11,11 +11,12 @@ from hooke.analysis.reader import Reader
 from hooke.analysis.result import Hit
 from hooke.analysis.wording import named
 from hooke.atlas import NO_MEANING
+from hooke.atlas.sensitive import by_name
 from hooke.differences.baselines import baselines
 from hooke.differences.beyond import BeyondWords
 from hooke.differences.card import card
 from hooke.differences.confounders import Check, checks
-from hooke.differences.excerpts import excerpts, sensitive, strongest
+from hooke.differences.excerpts import excerpts, strongest
 from hooke.differences.grouping import Comparison, Grouped
 from hooke.differences.items import Items, items_of
 from hooke.differences.reading import Pile
@@ -133,7 +134,7 @@ class _Told:
         for i, column in enumerate(columns.tolist()):
             kind = items.kind[column]
             more = comparison.in_a if effect.value[i] > 0 else comparison.in_b
-            feature, name, of, score = self._called(column)
+            feature, name, of, score, private = self._called(column)
             figures = self._figures(column, comparison)
             self._columns[feature, kind, comparison.a] = (comparison, column)
             finding = Finding(
@@ -158,7 +159,7 @@ class _Told:
                 score=score,
                 beyond_words=beyond.get(column),
                 holds={name: own_holds[i] for name, own_holds in held.items()},
-                sensitive=sensitive(name),
+                sensitive=private,
             )
             out.append((column, finding))
         return out
@@ -208,11 +209,11 @@ class _Told:
         none_a, none_b = int(comparison.in_a.sum() - member.sum()), int(comparison.in_b.sum() - (~member).sum())
         return area(values, member, none_a, none_b), separation(values, member, none_a, none_b)
 
-    def _called(self, column: int) -> tuple[str, str, str | None, float | None]:
-        """Address, name, group and score of an item."""
+    def _called(self, column: int) -> tuple[str, str, str | None, float | None, bool]:
+        """Address, name, group and score of an item, and whether it is sensitive."""
         items = self._items
         if items.kind[column] != "feature":
-            return items.key[column], items.key[column], None, None
+            return items.key[column], items.key[column], None, None, by_name(items.key[column])
         at = int(items.feature[column])
         number = int(np.searchsorted(self._pile.offsets, at, side="right")) - 1
         labelled, index = self._labelled[number], at - self._pile.offsets[number]
@@ -221,7 +222,8 @@ class _Told:
         said = named(Hit(activation=0.0, relative=0.0, specificity=0.0, token="", pos=0, group=group, **known))
         if known["name"] == NO_MEANING and (promoted := labelled.promoted(index)):
             said = f"unclear · {promoted}"
-        return known["feature"], said, group, known["label_score"] if known["name_score"] is None else known["name_score"]
+        score = known["label_score"] if known["name_score"] is None else known["name_score"]
+        return known["feature"], said, group, score, known["sensitive"]
 
 
 class _Earlier:

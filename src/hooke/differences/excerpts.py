@@ -1,4 +1,4 @@
-"""Excerpts: the pieces of texts behind a finding, addresses and long numbers masked; and which names are sensitive."""
+"""Excerpts: the pieces of texts behind a finding, addresses and long numbers masked."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -9,44 +9,13 @@ from hooke.differences.grouping import Comparison, Grouped
 from hooke.differences.items import Items
 from hooke.differences.reading import Pile
 from hooke.differences.result import Excerpt
+from hooke.text.private import masked
 from hooke.text.tokens import Tokenizer
 
 EXCERPTS, COUNTER = 5, 2
 """Texts shown of the group that has more of it, and of the other."""
 _BEFORE, _AFTER = 120, 100
 """Characters on each side."""
-_PRIVATE = (
-    (re.compile(r"[\w.+-]+@[\w-]+(?:\.[\w-]+)+"), "[e-mail]"),
-    (re.compile(r"\b[A-Z]{2}\d{2}(?: ?[A-Z0-9]{4}){3,7}(?: ?[A-Z0-9]{1,3})?\b"), "[account]"),
-    (re.compile(r"(?<![\w.,])\+?\(?\d(?:[\s()/.-]{0,2}\d){8,14}(?![\w.,]\d)"), "[number]"),
-)
-_SENSITIVE = re.compile(
-    r"\b(race|racial|racis[mt]|black people|white people|ethnic\w*|immigra\w+|refugees?|jew\w*|muslims?|islam\w*|christian\w*|hindus?"
-    r"|relig\w+|gay|lesbian|lgbt\w*|trans(?:gender)?|sexual\w*|sex|rape|porn\w*|nud\w+|gender|disab\w+|mental\w*|depress\w+|suicid\w+|self-harm|cancer"
-    r"|hiv|aids|abortion\w*|pregnan\w+|addict\w+|slurs?|insults?|swear\w*|profan\w+|obscen\w+|offensive|violen\w+|murder\w*|terror\w*|abus\w+"
-    r"|crim\w+|convict\w+|names? of (?:people|persons?))\b",
-    re.IGNORECASE,
-)
-
-
-def masked(text: str) -> str:
-    """`text` without e-mail addresses, account numbers and telephone numbers.
-
-    >>> masked("Write to jo.bell@example.org or call +44 20 7946 0958, room 12")
-    'Write to [e-mail] or call [number], room 12'
-    """
-    for pattern, mark in _PRIVATE:
-        text = pattern.sub(mark, text)
-    return text
-
-
-def sensitive(name: str) -> bool:
-    """Whether a name speaks of what is private, protected or offensive.
-
-    >>> sensitive("religious festivals"), sensitive("interest rates")
-    (True, False)
-    """
-    return bool(_SENSITIVE.search(name))
 
 
 def strongest(items: Items, pile: Pile, column: int, rows: np.ndarray, most: int) -> list[int]:

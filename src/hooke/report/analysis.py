@@ -21,6 +21,7 @@ from hooke.analysis.wording import (
     steps,
 )
 from hooke.atlas import NO_MEANING
+from hooke.atlas.sensitive import NOTE
 from hooke.atlas.wording import RELIABILITY, TRUTH
 from hooke.report.analysis_card import Features, Known, card
 from hooke.report.document import document, masthead
@@ -338,7 +339,8 @@ def _row(i: int, f: int, hit: Hit, tokens: list[str], known: Known) -> Markup:
 def _name(hit: Hit) -> Markup:
     if hit.title is None:
         return tag("i", NO_LABEL, class_="none")
-    return tag("bdi", wording.named(hit), class_="vague" if hit.title == NO_MEANING else None)
+    said = tag("bdi", wording.named(hit), class_="vague" if hit.title == NO_MEANING else None)
+    return join(said, " ", tag("small", "sensitive", class_="soft", title=NOTE)) if hit.sensitive else said
 
 
 def _trust(hit: Hit) -> Markup:

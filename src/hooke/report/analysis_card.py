@@ -10,6 +10,7 @@ from hooke.atlas import NO_MEANING
 from hooke.atlas.feature import Feature
 from hooke.explain.rules.phrasing import in_full, shortened
 from hooke.explain.rules.rule import Rule
+from hooke.report.document import veiled
 from hooke.report.feature import highlighted
 from hooke.text.marks import stripped
 from hooke.text.markup import Markup, join, tag
@@ -54,7 +55,8 @@ def card(i: int, hit: Hit, tokens: list[str], known: Known) -> Markup:
         promoted = {token.text.strip().casefold(): token.text.strip() for token in reversed(feature.promoted[:8])}
         lines.append(("pushes the model to say next", tag("bdi", ", ".join(f"“{text}”" for text in reversed(promoted.values())))))
     lines.append(("how well the name was tested", _tested(hit)))
-    return tag("div", _contexts(feature) if feature else None, _lines(lines), _details(hit, feature), class_="card")
+    contexts = _contexts(feature) if feature else None
+    return tag("div", veiled(contexts) if contexts and hit.sensitive else contexts, _lines(lines), _details(hit, feature), class_="card")
 
 
 def _details(hit: Hit, feature: Feature | None) -> Markup:

@@ -12,6 +12,7 @@ from hooke.analysis import wording
 from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult
 from hooke.analysis.wording import NO_LABEL, YOURS, about, clipped, count, explained, fields, named, past_maximum, site, steps, trust
 from hooke.atlas import NO_MEANING
+from hooke.atlas.sensitive import NOTE
 from hooke.atlas.wording import RELIABILITY, TRUTH
 from hooke.text.marks import marked, stripped
 
@@ -147,7 +148,8 @@ def _strength(hit: Hit) -> Text:
 def _name(hit: Hit) -> Text:
     if hit.title is None:
         return Text(NO_LABEL, style="dim italic")
-    return Text(named(hit), style="dim" if hit.title == NO_MEANING else "")
+    said = Text(named(hit), style="dim" if hit.title == NO_MEANING else "")
+    return said.append(" (sensitive)", style="dim") if hit.sensitive else said
 
 
 def _words(hits: Sequence[Hit]) -> Text:
@@ -204,6 +206,8 @@ def _limits(console: Console, analysis: Analysis) -> None:
             f"A name's score: how well it, or its rule, tells where the feature fires on text it was not made from; {RELIABILITY}; {TRUTH}."
         ]
         lines += [f"First what a text is about, then its words. {wording.ORDER}"]
+    if any(hit.sensitive for text in analysis.texts for hit in (*about(text), *text.words)):
+        lines.append(f"Sensitive: {NOTE[0].lower()}{NOTE[1:]}")
     limits = [limit for limit in analysis.limits if limit != analysis.naming]
     grid = Table.grid()
     grid.add_column(width=2, no_wrap=True)

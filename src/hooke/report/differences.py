@@ -6,7 +6,7 @@ from importlib.resources import files
 
 from hooke.differences.result import Differences, Excerpt, Finding
 from hooke.report import differences_wording as wording
-from hooke.report.document import document, masthead
+from hooke.report.document import document, masthead, veiled
 from hooke.text.figures import count, share, value_text
 from hooke.text.marks import stripped
 from hooke.text.markup import Child, Markup, tag
@@ -128,8 +128,6 @@ def _facts(finding: Finding, shares: list[Markup]) -> Markup:
         said.append("nobody tried its name" if finding.score is None else f"its name scores {finding.score:.2f} (0.5 is chance)")
     if weak := wording.fragile(finding):
         said.append(f"goes away with {', '.join(weak)} held fixed")
-    if finding.sensitive:
-        said.append("a feature describes text, not people")
     return tag("p", list(itertools.chain.from_iterable((part, " · ") for part in shares)), " · ".join(said), class_="soft small")
 
 
@@ -139,7 +137,7 @@ def _texts(finding: Finding) -> Markup:
         for group, own in itertools.groupby(finding.excerpts, key=lambda one: one.group)
     ]
     if finding.sensitive and lists:
-        return tag("details", tag("summary", "Show the texts: they may offend, or speak of private matters"), lists, class_="veiled")
+        return veiled(*lists)
     return tag("div", lists, class_="texts")
 
 

@@ -4,9 +4,10 @@ import base64
 import hashlib
 from importlib.resources import files
 
+from hooke.atlas.sensitive import NOTE, SHOW
 from hooke.text.markup import Child, Markup, join, tag
 
-__all__ = ["document", "masthead"]
+__all__ = ["document", "masthead", "veiled"]
 
 
 def document(title: str, style: str, *body: Child) -> str:
@@ -45,3 +46,8 @@ def masthead(heading: Child, lede: Child) -> Markup:
         None if lede is None else tag("p", join(lede), class_="lede"),
         class_="top",
     )
+
+
+def veiled(*shown: Child) -> Markup:
+    """Texts behind a sensitive feature: there, and not in sight before they are asked for."""
+    return tag("div", tag("p", NOTE, class_="soft small"), tag("details", tag("summary", SHOW), *shown, class_="veiled"))

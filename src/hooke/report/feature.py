@@ -9,7 +9,7 @@ from hooke.atlas.feature import Context, Feature, OutputToken, Relative
 from hooke.atlas.notebook import LABEL, heading
 from hooke.atlas.records import Moved
 from hooke.explain.rules.phrasing import reworded, shortened
-from hooke.report.document import document, masthead
+from hooke.report.document import document, masthead, veiled
 from hooke.text.marks import runs, stripped
 from hooke.text.markup import Markup, join, tag
 
@@ -25,16 +25,19 @@ def page(feature: Feature) -> str:
         tag("header", masthead([_star(feature), tag("bdi", title)], tag("code", tag("bdi", stripped(feature.name)))), _written(feature)),
         tag(
             "main",
-            _contexts("Where it fires most", feature.top, feature),
+            *_covered(feature, _contexts("Where it fires most", feature.top, feature)),
             _effect(feature),
             _outputs(feature),
             tag("div", _relatives("Alike in what they write", "cosine", feature.neighbours), class_="half"),
             tag("div", _relatives("Fires on the same tokens", "Jaccard", feature.together), class_="half"),
-            *(
-                _contexts("Where it reaches {} to {}".format(*map(wording.number, feature.stretch(i))), feature.intervals[i], feature)
-                for i in reversed(range(len(feature.intervals)))
+            *_covered(
+                feature,
+                *(
+                    _contexts("Where it reaches {} to {}".format(*map(wording.number, feature.stretch(i))), feature.intervals[i], feature)
+                    for i in reversed(range(len(feature.intervals)))
+                ),
+                _contexts("Near misses: alike, and it is silent", feature.misses, feature),
             ),
-            _contexts("Near misses: alike, and it is silent", feature.misses, feature),
             tag(
                 "section",
                 tag("h2", "Figures"),
@@ -110,6 +113,12 @@ def _contexts(title: str, contexts: Sequence[Context], feature: Feature) -> Mark
         for context in contexts
     ]
     return tag("section", tag("h2", title), tag("ol", rows, class_="passages"))
+
+
+def _covered(feature: Feature, *sections: Markup | None) -> list[Markup]:
+    """Sections of texts; of a sensitive feature behind something to press."""
+    shown = [section for section in sections if section is not None]
+    return [tag("section", veiled(*shown))] if shown and feature.sensitive else shown
 
 
 def highlighted(context: Context, maximum: float, *, figures: bool = False) -> Markup:

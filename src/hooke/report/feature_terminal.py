@@ -11,6 +11,7 @@ from hooke.atlas import wording
 from hooke.atlas.feature import Context, Feature, OutputToken, Relative
 from hooke.atlas.records import NO_MEANING, TOO_RARE, Moved
 from hooke.atlas.search import SearchHit, SearchResult
+from hooke.atlas.sensitive import NOTE
 from hooke.explain.rules.phrasing import shortened
 from hooke.text.marks import marked, stripped
 
@@ -25,6 +26,8 @@ _LABEL = 200
 def print_feature(feature: Feature, console: Console, *, everything: bool = False) -> None:
     """The page of one feature; with `everything`, all its examples rather than the foremost."""
     console.print(_heading(feature))
+    if feature.sensitive:
+        console.print(Text(NOTE))
     console.print(Padding(_pairs([*_trust(feature), *wording.facts(feature)]), (0, 0, 1, 2), expand=False))
     if sum(feature.histogram):
         _section(console, f"How strongly (0 to {wording.number(feature.max)}; heights by logarithm)", _histogram(feature, console))

@@ -110,10 +110,8 @@ def _feature_routes(router: APIRouter, library: Library) -> None:
         with library.reading():
             lists = library.notes.lists(entry, index)
         read = entry.facts.get("tokens")
-        title = title_of(one)
-        return reply(
-            FeatureHead(one.name, entry.name, index, entry.d_sae, entry.digest, read, title, one.kind, told, lists, etag(one.written))
-        )
+        who = one.name, entry.name, index, entry.d_sae, entry.digest, read
+        return reply(FeatureHead(*who, title_of(one), one.kind, one.sensitive, told, lists, etag(one.written)))
 
     @router.get(f"{_FEATURE}/examples", response_model=Examples, summary="Examples from every stretch of its range")
     def examples(collection: str, site: str, variant: str, index: int, around: int = 24) -> Response:

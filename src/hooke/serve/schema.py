@@ -149,6 +149,8 @@ class FeatureHead:
     """The label to show."""
     kind: Kind | None
     """Whether it *reads*, *writes*, does *both*, or is *unclear*; None where what it does was not measured."""
+    sensitive: bool
+    """Whether it is on private, protected or offensive matters, so that its texts are shown on demand."""
     feature: Feature
     """What ``hooke feature --json`` prints, less ``intervals`` and ``misses``."""
     lists: list[str]

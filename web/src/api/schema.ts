@@ -874,6 +874,8 @@ export interface components {
             title: string | null;
             /** Kind */
             kind: ("reads" | "writes" | "both" | "unclear") | null;
+            /** Sensitive */
+            sensitive: boolean;
             feature: components["schemas"]["Feature"];
             /** Lists */
             lists: string[];

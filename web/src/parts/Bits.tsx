@@ -45,6 +45,16 @@ export function Copy({ text, children }: { text: () => string; children: Compone
   return <button type="button" class="quiet" onClick={() => void copy()}>{children}<span role="status">{done ? " ✓ copied" : ""}</span></button>;
 }
 
+/** Stands before the texts of a feature on private, protected or offensive matters. */
+export function Veil({ show }: { show: () => void }) {
+  return (
+    <>
+      <p class="small soft">It may touch on private or offensive matters. A feature describes text, not people.</p>
+      <button type="button" onClick={show}>Show the texts: they may offend, or speak of private matters</button>
+    </>
+  );
+}
+
 /** The same thing for a terminal and for a script. */
 export function Elsewhere({ command, json }: { command: string; json?: () => unknown }) {
   return (

@@ -4,13 +4,15 @@ import { api } from "../api/client";
 import type { FeatureHead, Context } from "../api/types";
 import { useLoaded } from "../state/load";
 import { number, percent } from "../state/words";
-import { Empty, Failed } from "./Bits";
+import { Empty, Failed, Veil } from "./Bits";
 import { Example, Legend } from "./Text";
 
 const FIRST = 8;
 
 export function Contexts({ name, head }: { name: string; head: FeatureHead }) {
   const most = head.feature.max;
+  const [asked, ask] = useState("");
+  if (head.sensitive && asked !== name) return <section><h2>Where it fires</h2><Veil show={() => ask(name)} /></section>;
   return (
     <>
       <section>

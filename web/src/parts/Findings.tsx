@@ -5,6 +5,7 @@ import type { Compared, Finding, Side } from "../api/types";
 import * as reading from "../state/reading";
 import { go } from "../state/router";
 import { clean, percent } from "../state/words";
+import { Veil } from "./Bits";
 import { Shown } from "./Text";
 
 const FEW = 8;
@@ -73,14 +74,14 @@ function Opened({ one, found }: { one: Finding; found: Compared }) {
   const facts = [
     shares(one, found).map(([name, value]) => `${clean(name)} ${percent(value)}`).join(", "), `q ${q(one.q)}`, `chance that fresh texts show it again: ${percent(one.again)}`, `on the untouched half: ${held(one)}`, `AUC ${one.auc.toFixed(2)}`,
     one.log_odds !== null && `log-odds ${one.log_odds.toFixed(2).replace("-", "−")}`, one.usual && "most texts have it, so counted are those with more of it than the median text",
-    weak.length > 0 && `goes away with ${weak.join(", ")} held fixed`, one.sensitive && "a feature describes text, not people",
+    weak.length > 0 && `goes away with ${weak.join(", ")} held fixed`,
   ].filter(Boolean);
   const groups = [...new Set((one.excerpts ?? []).map((piece) => piece.group))];
   return (
     <div class="opened">
       <p class="small soft">{facts.join(" · ")}</p>
       {one.kind === "feature" && <p class="small"><a href={`/f/${one.feature}`}>the feature itself</a> <span class="soft">{one.score === null ? "nobody tried its name" : `its name scores ${one.score!.toFixed(2)}; 0.5 is chance`}</span></p>}
-      {!shown.value && <button type="button" onClick={() => (shown.value = true)}>Show the texts: they may offend, or speak of private matters</button>}
+      {!shown.value && <Veil show={() => (shown.value = true)} />}
       {shown.value && groups.map((group) => (
         <div key={group}>
           <h4 class="small soft"><bdi>{clean(group)}</bdi></h4>
