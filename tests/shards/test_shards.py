@@ -327,7 +327,7 @@ def test_a_disk_that_fills_up_loses_nothing_that_was_written(tmp_path, room):
 
 
 def test_an_address_that_nothing_answers_to_is_said():
-    with pytest.raises(BadConfig, match="cannot reach nowhere://x"):
+    with pytest.raises(UnknownName, match=r"unknown kind of address 'nowhere://'\. Known: .*s3://"):
         Shards.open("nowhere://x")
 
 
@@ -335,7 +335,7 @@ def test_a_store_that_fails_is_said(monkeypatch):
     system = fsspec.filesystem("memory")
     fill("memory://failing/acts")
     monkeypatch.setattr(type(system), "cat_file", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("the store is down")))
-    with pytest.raises(HookeError, match=r"cannot read memory://failing/acts/manifest\.json: the store is down"):
+    with pytest.raises(HookeError, match=r"cannot read memory://failing/acts/manifest\.json: RuntimeError: the store is down"):
         Shards.open("memory://failing/acts")
 
 

@@ -13,7 +13,6 @@ from hooke.cli.output import console_for, print_line, say
 from hooke.cli.progress import ProgressBar
 from hooke.cli.stopping import stoppable
 from hooke.cli.values import BATCH, FEW, SEED, TOKENS, WINDOW
-from hooke.errors import Missing
 from hooke.text.figures import byte_size, duration
 
 if TYPE_CHECKING:
@@ -54,7 +53,7 @@ def harvest(
     corpora = parse_corpora(corpus, field=field)
     console = console_for(stderr=True)
     with console.status("Loading") as status:
-        home = where.home(device, dtype)
+        home, there = where.home(device, dtype), _there(out)
         from hooke.harvest.saving import HarvestConfig, facts_of, save
         from hooke.model import Model
         from hooke.names import Site
@@ -62,7 +61,7 @@ def harvest(
         config = HarvestConfig(tokens, context, pack, seed, epochs, held_out, shard_tokens=shard_tokens, batch_tokens=batch_tokens)
         sites = list(dict.fromkeys(map(Site.parse, site)))
         loaded = Model.load(model, **home, progress=lambda text: say(console, status, text))
-        facts, there = facts_of(loaded, corpora, sites, config), _there(out)
+        facts = facts_of(loaded, corpora, sites, config)
         if there is None or not there.complete:
             rate = None
             if where.engine == "here":
@@ -77,11 +76,10 @@ def harvest(
 
 
 def _there(out: str) -> "Shards | None":
-    from hooke.shards import Shards
+    from hooke.shards import Shards, manifest_file
+    from hooke.shards.place import place_at
 
-    with contextlib.suppress(Missing):
-        return Shards.open(out)
-    return None
+    return None if manifest_file(place_at(out)) is None else Shards.open(out)
 
 
 def reading_rate(model: "Model", sites: "list[Site]", config: "HarvestConfig") -> float:

@@ -2,21 +2,14 @@
 
 import hashlib
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from hooke.errors import BadConfig, BadFile, HookeError, Missing
+from hooke.errors import BadConfig, BadFile, Missing
 from hooke.files import atomic_folder, cache_dir
-
-DRIVERS = {"s3": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs"}
-"""Schemes that are read, and the package that brings each."""
-
-
-def is_bucket(ref: str) -> bool:
-    """Whether `ref` names an object in a store."""
-    return ref.partition("://")[0] in DRIVERS and "://" in ref
+from hooke.stores import open_store, tried
 
 
 def kept(ref: str) -> Path | None:
@@ -27,26 +20,33 @@ def kept(ref: str) -> Path | None:
 
 def fetch(ref: str, choose: Callable[[dict[str, int]], list[str]]) -> Path:
     """Fetch of the folder (or the one file) `ref` what `choose` takes from names and sizes; the folder it then lies in."""
-    with _translated(ref):
-        store, root = _open(ref)
-        if store.isfile(root):
-            sizes, start = {root.rpartition("/")[2]: int(store.size(root))}, root.rpartition("/")[0]
-        else:
-            found = store.find(root, detail=True)
-            sizes, start = {name.removeprefix(root).strip("/"): int(entry["size"]) for name, entry in found.items()}, root
-        if not sizes:
-            raise Missing(f"there is nothing at {ref}.")
-        wanted = choose(sizes)
-        outer, inner = _folders(ref)
-        with atomic_folder(outer) as building:
-            for name in wanted:
-                target = building / inner / name
-                if ".." in target.parts:
-                    raise BadFile(f"{ref} holds an object with the name {name!r}, which leads elsewhere.")
-                target.parent.mkdir(parents=True, exist_ok=True)
-                with store.open(f"{start}/{name}", "rb") as source, target.open("wb") as copy:
-                    shutil.copyfileobj(source, copy, 1 << 20)
+    store, root = open_store(ref.rstrip("/"))
+    sizes, start = tried(lambda: _listed(store, root), "fetch", ref)
+    if not sizes:
+        raise Missing(f"there is nothing at {ref}.")
+    wanted = choose(sizes)
+    outer, inner = _folders(ref)
+    with atomic_folder(outer) as building:
+        for name in wanted:
+            target = building / inner / name
+            if ".." in target.parts:
+                raise BadFile(f"{ref} holds an object with the name {name!r}, which leads elsewhere.")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            tried(partial(_copy, store, f"{start}/{name}", target), "fetch", ref)
     return outer / inner
+
+
+def _listed(store: Any, root: str) -> tuple[dict[str, int], str]:
+    """Names and sizes of what is at `root`, and the folder that it is in."""
+    found = store.find(root, detail=True)
+    if root in found:
+        return {root.rpartition("/")[2]: int(store.size(root))}, root.rpartition("/")[0]
+    return {name.removeprefix(root).strip("/"): int(entry["size"]) for name, entry in found.items()}, root
+
+
+def _copy(store: Any, name: str, target: Path) -> None:
+    with store.open(name, "rb") as source, target.open("wb") as copy:
+        shutil.copyfileobj(source, copy, 1 << 20)
 
 
 def _folders(ref: str) -> tuple[Path, Path]:
@@ -56,24 +56,3 @@ def _folders(ref: str) -> tuple[Path, Path]:
     if not all(parts) or any(part in (".", "..") or "\\" in part or "::" in part for part in parts):
         raise BadConfig(f"cannot read {ref!r} as a place in an object store. It is written {scheme}://bucket/folder.")
     return cache_dir() / "buckets" / hashlib.sha256(ref.rstrip("/").encode()).hexdigest()[:16], Path(*parts)
-
-
-def _open(ref: str) -> tuple[Any, str]:
-    import fsspec
-
-    scheme = ref.partition("://")[0]
-    try:
-        return fsspec.core.url_to_fs(ref.rstrip("/"))
-    except ImportError as error:
-        raise Missing(f"{scheme}:// needs the package {DRIVERS[scheme]}. pip install {DRIVERS[scheme]}") from error
-
-
-@contextmanager
-def _translated(ref: str) -> Iterator[None]:
-    try:
-        yield
-    except HookeError:
-        raise
-    except Exception as error:  # each driver raises errors of its own
-        said = (str(error).splitlines() or [""])[0]
-        raise Missing(f"cannot fetch {ref}: {type(error).__name__}: {said}") from error

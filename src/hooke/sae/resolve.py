@@ -3,9 +3,10 @@
 from dataclasses import replace
 from pathlib import Path
 
+from hooke import stores
 from hooke.errors import BadConfig, Missing, unknown
 from hooke.names import meant_by
-from hooke.sae import buckets, catalogue
+from hooke.sae import catalogue
 from hooke.sae.fetch import PICKLES, WEIGHTS, Progress, Resolved, from_bucket, from_hub
 from hooke.sae.hub import HubPath
 from hooke.sae.packs import installed_saes
@@ -34,13 +35,13 @@ def resolve(
 
 
 def _resolve(ref: str, member: str, revision: str | None, refresh: bool, progress: Progress) -> Resolved:
-    if buckets.is_bucket(ref):
+    if stores.is_bucket(ref):
         _only_for_the_hub(ref, revision)
         return from_bucket(ref, refresh, progress)
     if "://" in ref:
         where = HubPath.parse(ref)
         if where is None:
-            schemes = ", ".join(f"{scheme}://" for scheme in buckets.DRIVERS)
+            schemes = ", ".join(f"{scheme}://" for scheme in stores.DRIVERS)
             raise BadConfig(f"cannot read {ref!r}. Known are hf://org/repo/path, pages of the hub, and {schemes}.")
         return from_hub(_at(where, revision, member), None, refresh, progress)
     installed = {row.facts.name: row.path for row in installed_saes()}

@@ -43,12 +43,10 @@ class Shards:
         Raises `Missing` where there is no manifest, `BadFile` where it is damaged or of another version.
         """
         at = place_at(where)
-        size = at.size(MANIFEST)
-        if size is None:
+        raw = manifest_file(at)
+        if raw is None:
             raise Missing(f"no activation shards at {at}: there is no {MANIFEST}. `hooke harvest` writes them.")
-        if size > MAX_MANIFEST:
-            raise BadFile(f"{at}/{MANIFEST} has {size:,} bytes; at most {MAX_MANIFEST:,} are read.")
-        return cls(at, Manifest.parse(at.read(MANIFEST), f"{at}/{MANIFEST}"))
+        return cls(at, Manifest.parse(raw, f"{at}/{MANIFEST}"))
 
     @property
     def sites(self) -> dict[Site, int]:
@@ -136,6 +134,14 @@ class Shards:
             _check_values(found, len(self.facts.corpora), name)
             self._verified.add(index)
         return found
+
+
+def manifest_file(at: Place) -> bytes | None:
+    """The manifest's file at a place; None where there is none."""
+    size = at.size(MANIFEST)
+    if size is not None and size > MAX_MANIFEST:
+        raise BadFile(f"{at}/{MANIFEST} has {size:,} bytes; at most {MAX_MANIFEST:,} are read.")
+    return None if size is None else at.read(MANIFEST)
 
 
 def begins(pos: Int[Tensor, " token"], *marks: Int[Tensor, " token"]) -> Bool[Tensor, " token"]:

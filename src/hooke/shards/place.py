@@ -4,16 +4,19 @@ import contextlib
 import hashlib
 import shutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from safetensors import SafetensorError
 from torch import Tensor
 
-from hooke.errors import BadConfig, BadFile, HookeError, Missing
+from hooke.errors import BadFile, Busy
 from hooke.files import atomic_write, read_safetensors, sha256, sole_writer
+from hooke.stores import is_bucket, open_store, told, tried
+
+T = TypeVar("T")
 
 
 class Place(ABC):
@@ -24,8 +27,16 @@ class Place(ABC):
         """The path or address."""
 
     @abstractmethod
-    def write(self, name: str, pieces: Iterable[memoryview]) -> tuple[int, str]:
-        """Put the `pieces`, one after the other, under `name`; how many bytes that was, and their SHA-256."""
+    def write(self, name: str, pieces: Sequence[memoryview]) -> tuple[int, str]:
+        """Put the `pieces`, one after the other, under `name`, to stay; how many bytes that was, and their SHA-256.
+
+        What a killed process left under that name and nothing refers to is replaced where nobody else can be writing; elsewhere the same
+        bytes are left there, and others raise `Busy`.
+        """
+
+    @abstractmethod
+    def replace(self, name: str, before: bytes | None, content: bytes) -> None:
+        """Put `content` in the place of what `name` held `before` (None: nothing); raises `Busy` where it holds something else by now."""
 
     @abstractmethod
     def size(self, name: str) -> int | None:
@@ -72,9 +83,13 @@ class _Folder(Place):
     def __str__(self) -> str:
         return str(self.folder)
 
-    def write(self, name: str, pieces: Iterable[memoryview]) -> tuple[int, str]:
+    def write(self, name: str, pieces: Sequence[memoryview]) -> tuple[int, str]:
         with atomic_write(self.folder / name) as file:
             return _hashed(file.write, pieces)
+
+    def replace(self, name: str, before: bytes | None, content: bytes) -> None:  # `before` is so while the folder is held
+        with atomic_write(self.folder / name) as file:
+            file.write(content)
 
     def size(self, name: str) -> int | None:
         path = self.folder / name
@@ -98,46 +113,95 @@ class _Folder(Place):
 
 
 class _Address(Place):
-    def __init__(self, url: str) -> None:
-        import fsspec
+    """Nothing can be held for one process in a store. In S3 and what speaks its protocol conditions decide instead: an object that is to
+    stay is made only where there is none, and one that grows is replaced only where it is still as it was. Elsewhere the latter is looked
+    at before it is written."""
 
+    def __init__(self, url: str) -> None:
         self.url = url.rstrip("/")
-        try:
-            self.system, self.folder = fsspec.core.url_to_fs(self.url)
-        except ImportError as error:
-            raise Missing(f"cannot reach {url}: {error}.") from error
-        except ValueError as error:
-            raise BadConfig(f"cannot reach {url}: {error}.") from error
+        self.system, self.folder = open_store(self.url)
+        self._conditional = self.url.startswith("s3://")
+        self._marks: dict[str, str] = {}
+        """Of objects that were replaced: what the store calls their present content."""
 
     def __str__(self) -> str:
         return self.url
 
-    @contextlib.contextmanager
-    def _telling(self, doing: str, name: str) -> Iterator[None]:
-        try:
-            yield
-        except HookeError:
-            raise
-        except Exception as error:  # every system behind fsspec raises errors of its own
-            raise HookeError(f"cannot {doing} {self.url}/{name}: {error or type(error).__name__}") from error
+    def _tried(self, doing: str, name: str, do: Callable[[str], T]) -> T:
+        return tried(lambda: do(f"{self.folder}/{name}"), doing, f"{self.url}/{name}")
 
-    def write(self, name: str, pieces: Iterable[memoryview]) -> tuple[int, str]:
-        with self._telling("write", name):
-            self.system.makedirs(self.folder, exist_ok=True)
-            # An object appears when it is closed; where that is not so, a torn one is told from its size and digest.
-            with self.system.open(f"{self.folder}/{name}", "wb") as file:
-                return _hashed(file.write, pieces)
+    def write(self, name: str, pieces: Sequence[memoryview]) -> tuple[int, str]:
+        size, digest = _hashed(lambda _: None, pieces)
+        if not is_bucket(self.url):  # folders that have to be made
+            self._tried("write", name, lambda _: self.system.makedirs(self.folder, exist_ok=True))
+        try:
+            self._tried("write", name, lambda path: self._put(path, pieces))
+        except FileExistsError:  # by a try whose answer was lost, or by a twin; whichever was first has won
+            there = self.read(name)
+            if (len(there), hashlib.sha256(there).hexdigest()) != (size, digest):
+                raise Busy(
+                    f"{self.url}/{name} is there already with other content, and no manifest names it: another process is writing there, "
+                    f"or one on another kind of machine was killed. If none is at work, remove that object and give the same command again."
+                ) from None
+        return size, digest
+
+    def _put(self, path: str, pieces: Sequence[memoryview]) -> None:
+        file = self.system.open(path, "xb" if self._conditional else "wb")
+        try:
+            for piece in pieces:
+                file.write(piece)
+            file.close()
+        except BaseException:  # an object appears when it is closed, which must not happen to half of one
+            with contextlib.suppress(Exception):
+                file.discard()
+            file.closed = True
+            raise
+
+    def replace(self, name: str, before: bytes | None, content: bytes) -> None:
+        try:
+            mark = self._marks.get(name) or self._mark(name, before)
+            condition = {"mode": "create"} if before is None else {"IfMatch": mark} if self._conditional else {}
+            done = self._tried("write", name, lambda path: self._swapped(path, content, condition))
+        except FileExistsError:
+            if (self.size(name) is None) or self.read(name) != content:
+                raise Busy(
+                    f"another process has written {self.url}/{name} meanwhile. Wait for it to end, or choose another folder."
+                ) from None
+            done = None
+        self._marks.pop(name, None)
+        if self._conditional:
+            self._marks[name] = done["ETag"] if done else self._mark(name, content)
+
+    def _swapped(self, path: str, content: bytes, condition: Mapping[str, Any]) -> Any:
+        try:
+            return self.system.pipe_file(path, content, **condition)
+        except OSError as error:
+            if "PreconditionFailed" in str(error.__cause__):
+                raise FileExistsError(path) from error
+            raise
+
+    def _mark(self, name: str, expected: bytes | None) -> str:
+        """What the store calls the content of `name`, which must be as `expected`."""
+        try:
+            mark = self._tried("look at", name, self.system.info).get("ETag", "")
+            found = self.read(name)
+        except FileNotFoundError:
+            mark, found = "", None
+        if found != expected:
+            raise FileExistsError(name)
+        return mark
 
     def size(self, name: str) -> int | None:
-        with self._telling("look at", name):
-            try:
-                return int(self.system.info(f"{self.folder}/{name}")["size"])
-            except FileNotFoundError:
-                return None
+        try:
+            return int(self._tried("look at", name, self.system.info)["size"])
+        except FileNotFoundError:
+            return None
 
     def read(self, name: str) -> bytes:
-        with self._telling("read", name):
-            return self.system.cat_file(f"{self.folder}/{name}")
+        try:
+            return self._tried("read", name, self.system.cat_file)
+        except FileNotFoundError as error:
+            raise told(error, "read", f"{self.url}/{name}") from error
 
     def tensors(self, name: str, digest: bool) -> tuple[dict[str, Tensor], str]:
         from safetensors.torch import load

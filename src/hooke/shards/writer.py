@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from hooke.errors import BadConfig, BadFile, LimitReached
-from hooke.shards import Shards
+from hooke.shards import manifest_file
 from hooke.shards.manifest import MANIFEST, Manifest, Shard, ShardFacts, file_name, token_bytes
 from hooke.shards.place import Place, place_at
 
@@ -46,8 +46,9 @@ class Filled(Protocol):
 class ShardWriter:
     """Puts shards after those that are there already. Made by `writing`."""
 
-    def __init__(self, where: Place, manifest: Manifest) -> None:
-        self._place = where
+    def __init__(self, where: Place, manifest: Manifest, there: bytes | None) -> None:
+        """After what `manifest` names; `there` is the manifest's file as it is, which may still be of a harvest that wrote nothing."""
+        self._place, self._there = where, there
         self.manifest = manifest
         """What is written so far."""
 
@@ -65,7 +66,7 @@ class ShardWriter:
         tokens = len(columns["ids"])
         header, names = _header(columns, {"format": "pt", "model": facts.model, "shard": str(index)})
         with _kept(index):
-            size, digest = self._place.write(file_name(index), _pieces(header, [columns[name] for name in names]))
+            size, digest = self._place.write(file_name(index), list(_pieces(header, [columns[name] for name in names])))
             mean_square = {site: _mean_square(columns[f"acts.{site}"]) for site in facts.sites}
             shard = Shard(file_name(index), tokens, size, digest, dict(filled.tokens), dict(filled.left_out), mean_square)
             shards = (*self.manifest.shards, shard)
@@ -77,9 +78,16 @@ class ShardWriter:
         with _kept(len(self.manifest.shards)):
             self._save(replace(self.manifest, complete=True))
 
+    def claim(self) -> None:
+        """Write a manifest that names nothing yet, where there is none: so a store that refuses says so before anything is read."""
+        if not self.manifest.shards:
+            self._save(self.manifest)
+
     def _save(self, manifest: Manifest) -> None:
-        self._place.write(MANIFEST, [memoryview(manifest.text())])
-        self.manifest = manifest
+        content = manifest.text()
+        if content != self._there:
+            self._place.replace(MANIFEST, self._there, content)
+        self.manifest, self._there = manifest, content
 
 
 @contextlib.contextmanager
@@ -91,26 +99,29 @@ def writing(where: Path | str, facts: ShardFacts) -> Iterator[ShardWriter]:
     """
     at = place_at(where)
     with at.held():
-        manifest = Manifest(facts)
-        if at.size(MANIFEST) is not None:
-            manifest = _goes_on(Shards.open(where), at, facts)
-        writer = ShardWriter(at, manifest)
+        there = manifest_file(at)
+        manifest = Manifest(facts) if there is None else _goes_on(Manifest.parse(there, f"{at}/{MANIFEST}"), at, facts)
+        writer = ShardWriter(at, manifest, there)
         needed, free = token_bytes(facts) * (facts.tokens - writer.tokens), at.free()
         if free is not None and not manifest.complete and needed + _SPARE > free:
             raise LimitReached(
                 f"{facts.tokens - writer.tokens:,} tokens need {needed / 1e9:.2f} GB at {at}, which has {free / 1e9:.2f} GB free. "
                 f"Harvest fewer tokens or sites, or choose another disk."
             )
+        if "://" in str(at):
+            writer.claim()
         yield writer
 
 
-def _goes_on(there: Shards, at: Place, facts: ShardFacts) -> Manifest:
+def _goes_on(there: Manifest, at: Place, facts: ShardFacts) -> Manifest:
+    if not there.shards and not there.complete:
+        return Manifest(facts)
     if differences := there.facts.differences(facts):
         raise BadConfig(f"{at} holds shards made with other settings: {'; '.join(differences)}. Give the same settings, or another folder.")
     for shard in there.shards:
         if at.size(shard.file) != shard.bytes:
             raise BadFile(f"{at}/{shard.file} is missing or cut short; the manifest names it. Delete the folder and harvest again.")
-    return there._manifest
+    return there
 
 
 @contextlib.contextmanager

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from hooke.errors import BadFile, HookeError, Missing
+from hooke.errors import BadFile, Missing
+from hooke.stores import open_store, tried
 from hooke.text.datafiles import KINDS, DataFile, kind_of
 
 HUB = "hf://"
@@ -82,31 +83,18 @@ def of_one_kind(names: Sequence[str], where: str) -> list[str]:
 
 
 def _remote(address: str) -> Iterator[DataFile]:
-    import fsspec
-
     scheme = address.partition("://")[0]
-    try:
-        system, path = fsspec.core.url_to_fs(address)
-    except ImportError as error:
-        raise Missing(f"cannot read {scheme}:// addresses: {error}. Install that package beside Hooke.") from error
-    except ValueError as error:
-        raise Missing(f"cannot read {address!r}: {error}.") from error
-    try:
-        found = _listed(system, path, address)
-    except HookeError:
-        raise
-    except Exception as error:  # every kind of store raises its own
-        raise Missing(f"cannot read {address!r}: {type(error).__name__}: {(str(error).splitlines() or [''])[0]}.") from error
-    for own in found:
+    system, path = open_store(address)
+    for own in tried(lambda: _listed(system, path, address), "read", address):
         yield DataFile(f"{scheme}://{own.removeprefix(scheme + '://')}", lambda own=own: system.open(own, "rb"))
 
 
 def _listed(system: Any, path: str, address: str) -> list[str]:
     if glob.has_magic(path):
-        found = sorted(own for own in system.glob(path) if system.isfile(own))
-    elif system.isfile(path):
+        found = sorted(own for own, about in system.glob(path, detail=True).items() if about["type"] == "file")
+    elif (kind := _kind(system, path)) == "file":
         found = [path]
-    elif system.isdir(path):
+    elif kind is not None:
         inside = {own.removeprefix(path.rstrip("/")).lstrip("/"): own for own in system.find(path)}
         found = [inside[name] for name in of_one_kind(list(inside), address)]
     else:
@@ -114,3 +102,13 @@ def _listed(system: Any, path: str, address: str) -> list[str]:
     if not found:
         raise Missing(f"there is nothing at {address!r}.")
     return found
+
+
+def _kind(system: Any, path: str) -> str | None:
+    """``file`` or ``directory``; None for what is not there. A store that refuses or fails is heard, which `isfile` would not do."""
+    try:
+        return system.info(path)["type"]
+    except FileNotFoundError as error:
+        if "bucket does not exist" in str(error):
+            raise
+        return None
