@@ -17,11 +17,12 @@ from served import tiny_microscope
 
 from hooke import tiny
 from hooke.atlas import Atlas, Name
+from hooke.atlas.wording import SCALE, rated
 from hooke.codes import Codes
 from hooke.explain.kinds import kind_of
 from hooke.explain.rules.phrasing import reworded
 from hooke.features.cache import ActivationCache, Chunk
-from hooke.serve.library import SORTS, Library, Wanted
+from hooke.serve.library import SORTS, Library, Wanted, names_of, title_of
 from hooke.serve.microscope import PART, Microscope
 from hooke.serve.runs import read_runs
 from hooke.serve.session import API
@@ -81,33 +82,66 @@ def test_rows_sorted_and_paged_as_a_naive_list_is(desk, sort, ascending):
     assert known == sorted(known, reverse=not ascending)
 
 
-def test_a_readers_name_stands_first_and_the_row_says_whose_score_it_shows(tmp_path):
-    library = Library([planted.write(tmp_path / "atlas.sqlite")])
+def named_atlas(folder):
+    """The planted atlas with names of every standing; the features that bear them."""
+    library = Library([planted.write(folder / "atlas.sqlite")])
     atlas = library.atlases[0]
-    table = atlas.table(SAE)
-    rules = [i for i, score in enumerate(table.score) if score is not None]
-    tried, untried, refuted, word = rules[:4]
-    atlas._names[SAE] = {
-        tried: Name("harbour towns", "topic", score=0.8, low=0.6, n=10),
-        untried: Name("storms at sea", "event"),
-        refuted: Name("nothing of it", "topic", score=0.5, low=0.4, n=10),
-        word: Name("the word 'sea'", "word"),
+    rules = [i for i, score in enumerate(atlas.table(SAE).score) if score is not None]
+    names = {
+        "often": Name("floods", "topic", right=11, tried=12),
+        "seldom": Name("anything wet", "topic", right=2, tried=12, score=0.99, low=0.95, n=90),
+        "scored": Name("harbour towns", "topic", score=0.8, low=0.6, n=10),
+        "untried": Name("storms at sea", "event"),
+        "refuted": Name("nothing of it", "topic", score=0.5, low=0.4, n=10),
+        "word": Name("the word 'sea'", "word"),
     }
+    at = dict(zip(names, rules, strict=False))
+    atlas._names[SAE] = {at[key]: name for key, name in names.items()}
+    return library, at
+
+
+def test_a_readers_name_stands_first_the_most_reliable_before_others(tmp_path):
+    library, at = named_atlas(tmp_path)
     rows = library.rows(Wanted(), 0, 500).rows
+    order = [row.index for row in rows]
+    assert order[0] == at["often"]
+    assert set(order[:4]) == {at[key] for key in ("often", "seldom", "scored", "untried")}
+    assert order[4] == at["word"]
     by_index = {row.index: row for row in rows}
-    assert {row.index for row in rows[:2]} == {tried, untried}
-    assert rows[2].index == word
-    row = by_index[tried]
-    assert (row.label, row.score, row.tried, row.evidence) == ("harbour towns", pytest.approx(0.8), True, 10)
-    row = by_index[untried]
-    assert (row.label, row.score, row.tried) == ("storms at sea", pytest.approx(table.score[untried]), False)
-    assert by_index[refuted].label == reworded(table.label[refuted])
-    assert not by_index[refuted].by_reader
+    assert by_index[at["scored"]].score == pytest.approx(0.8)
+    refuted = by_index[at["refuted"]]
+    assert not refuted.by_reader
+    assert refuted.label == reworded(library.atlases[0].table(SAE).label[at["refuted"]])
+
+
+def test_a_name_is_rated_alike_in_the_table_in_the_search_and_on_its_page(tmp_path):
+    library, at = named_atlas(tmp_path)
+    library.notes.put(library.entry(SAE), at["word"], label="mine")
+    rows = {row.index: row.rating for row in library.rows(Wanted(), 0, 500).rows}
+    for index, rating in rows.items():
+        feature = library.feature(f"{SAE}/{index}", 0)
+        hits = library.search(title_of(feature) or "", (), ["label"], 100).hits
+        assert [rated(hit) for hit in hits if hit.name == feature.name] in ([rating], []), index
+        if rating.word != "yours" and not rating.of_rule and (names := names_of(feature)):
+            assert names[0].rating == rating
+    words = {key: (rows[i].word, rows[i].figure) for key, i in at.items()}
+    assert words["often"] == ("reliable", "true of 11 of 12")
+    assert words["seldom"] == ("shaky", "true of 2 of 12")
+    assert words["scored"] == ("fair", "0.80 on 10 places")
+    assert words["word"] == ("yours", "")
+    assert rows[at["untried"]].of_rule
+    for least in SCALE:
+        kept = {row.index for row in library.rows(Wanted(rating=least), 0, 500).rows}
+        assert kept == {i for i, rating in enumerate(library._columns.rating) if rating >= SCALE.index(least)}
+    reliable = library.rows(Wanted(sort="score"), 0, 500).rows
+    levels = [library._columns.rating[row.index] for row in reliable]
+    assert levels == sorted(levels, reverse=True)
 
 
 def test_filters_as_a_naive_filter(desk):
     rows = desk.get("/features?limit=500")["rows"]
     for query, keep in (
+        ("rating=fair", lambda row: row["rating"]["word"] in ("fair", "reliable")),
         ("min_score=0.8", lambda row: row["score"] is not None and row["score"] >= 0.8),
         ("max_density=0.03", lambda row: row["density"] <= 0.03),
         ("min_density=0.03", lambda row: row["density"] >= 0.03),
@@ -482,26 +516,3 @@ def test_an_atlas_that_is_being_built_is_a_run(tmp_path):
     os.utime(cache.folder / "spool.json", (1, 1))
     os.utime(next(cache.folder.glob("chunk-*")), (1, 1))
     assert read_runs([tmp_path / "runs"])[0].state == "silent"
-
-
-def test_a_quarter_million_rows_sort_and_filter_fast():
-    """As the budget says, with room for a busy machine."""
-    n = 262_144
-    library = Library([])
-    rng = np.random.default_rng(0)
-    from hooke.serve.library import _Columns
-
-    labels = [f"words like {word}" for word in rng.integers(0, 50_000, n).tolist()]
-    kinds = rng.integers(0, 12, n).astype(np.int16)
-    values = [rng.random(n).astype(np.float32) for _ in range(3)]
-    whose = [rng.random(n) < 0.5 for _ in range(2)]
-    indices = np.zeros(n, np.int32), np.arange(n, dtype=np.int32)
-    columns = _Columns(*indices, *values, rng.integers(0, 600, n), *whose, kinds, list("abcdefghijkl"), labels)
-    columns.lower  # noqa: B018 (made once)
-    for sort in SORTS:
-        columns.order(sort, False)
-    library.__dict__["_columns"] = columns
-    began = time.perf_counter()
-    wanted = Wanted(kind=("a", "b"), min_score=0.2, max_density=0.5, text="49", sort="density")
-    library._passing(wanted, {})
-    assert time.perf_counter() - began < 0.3

@@ -8,7 +8,8 @@ from dataclasses import replace
 from typing import Any
 
 from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult
-from hooke.atlas.wording import TRIES, reliability, truth
+from hooke.atlas import Name
+from hooke.atlas.wording import TRIES, Rating, rate
 from hooke.errors import HookeError
 from hooke.explain.rules.phrasing import reworded
 from hooke.explain.rules.vocabulary import grammatical
@@ -47,10 +48,14 @@ def trust(hit: Hit) -> str:
     >>> trust(Hit("a/1", "a", 1, "bank", 0.93, "word", 40, 1.0, 1.0, 3.0, "bank", 0))
     'reliable'
     """
-    if hit.own_label:
-        return "yours"
-    value, n, low = _tested(hit)
-    return truth(hit.name_right, hit.name_tried) or reliability(value, n, low)
+    return rated(hit).word
+
+
+def rated(hit: Hit) -> Rating:
+    """How far a feature's name is to be relied on, and what that rests on."""
+    named = hit.named_by == "reader"
+    name = Name(hit.name or "", "", score=hit.name_score, low=hit.name_low, n=hit.name_evidence, right=hit.name_right, tried=hit.name_tried)
+    return rate(name if named else None, hit.label_score, hit.label_evidence, rule=hit.label_method, own=hit.own_label)
 
 
 def behind(hit: Hit) -> str:
@@ -59,7 +64,7 @@ def behind(hit: Hit) -> str:
     >>> behind(Hit("a/1", "a", 1, "bank", 0.93, "word", 40, 1.0, 1.0, 3.0, "bank", 0))
     'by rule, 0.93 n 40'
     """
-    value, n, _ = _tested(hit)
+    value, n = _tested(hit)
     if hit.own_label or hit.title is None:
         return ""
     if hit.name_tried >= TRIES:
@@ -70,14 +75,12 @@ def behind(hit: Hit) -> str:
     return "read" if not figure else f"read, {figure}" if hit.name_score is not None else f"read, its rule {figure}"
 
 
-def _tested(hit: Hit) -> tuple[float | None, int, float | None]:
-    """Score, held-out places and lower end of the interval of the name, where it was tested, else of the rule; a rule that says nothing
-    says nothing of a reader's name either."""
+def _tested(hit: Hit) -> tuple[float | None, int]:
+    """Score and held-out places of the name, where it was tested, else of the rule; a rule that says nothing says nothing of a reader's
+    name either."""
     if hit.name_score is not None:
-        return hit.name_score, hit.name_evidence, hit.name_low
-    if hit.named_by == "reader" and hit.label_method == "none":
-        return None, 0, None
-    return hit.label_score, hit.label_evidence, None
+        return hit.name_score, hit.name_evidence
+    return (None, 0) if hit.named_by == "reader" and hit.label_method == "none" else (hit.label_score, hit.label_evidence)
 
 
 def in_short(hits: Sequence[Hit]) -> list[tuple[str, str]]:

@@ -6,7 +6,7 @@ import threading
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -205,13 +205,16 @@ def _model_routes(router: APIRouter, library: Library, worker: Worker) -> None:
 
 
 def named(events: Any, names: dict[str, str]) -> Any:
-    """The events of an analysis; its features under your own names where you gave some, and whether their scores are of the names."""
+    """The events of an analysis; its features under your own names where you gave some, and how far each name can be relied on."""
+    from hooke.analysis.wording import rated
+
     for name, value in events:
         if name == "text":
             told = asdict(value["result"])
             for group in ("features", "about", "words"):
                 for hit, row in zip(getattr(value["result"], group), told[group], strict=True):
-                    row |= {"own_label": names.get(hit.feature), "tried": hit.named_by != "reader" or hit.name_score is not None}
+                    own = names.get(hit.feature)
+                    row |= {"own_label": own, "rating": rated(replace(hit, own_label=own))}
             yield name, value | {"result": told}
         else:
             yield name, value

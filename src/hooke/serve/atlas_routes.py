@@ -10,9 +10,10 @@ from fastapi import APIRouter, Body, Header, Query, Response
 from hooke.atlas.feature import Written
 from hooke.atlas.records import INTERVALS
 from hooke.atlas.search import WHERE, Where
+from hooke.atlas.wording import rated
 from hooke.errors import BadConfig
 from hooke.names import SaeName
-from hooke.serve.library import MAX_ROWS, Library, Wanted, title_of
+from hooke.serve.library import MAX_ROWS, Library, Wanted, names_of, title_of
 from hooke.serve.meaning import Meaning
 from hooke.serve.problems import MEDIA_TYPE, problem
 from hooke.serve.schema import (
@@ -20,6 +21,7 @@ from hooke.serve.schema import (
     Examples,
     FeatureHead,
     FeaturePage,
+    FoundHit,
     Lists,
     ListSummary,
     NearMisses,
@@ -63,6 +65,7 @@ def _list_routes(router: APIRouter, library: Library, worker: Worker) -> None:
         kind: Annotated[list[str], Query(description="Kinds: topic, entity, event, frame, word, grammar, form, unclear.")] = [],  # noqa: B006
         q: Annotated[str, Query(description="Stands in the label.", max_length=1000)] = "",
         which: Annotated[str, Query(description="starred, noted or list:NAME.")] = "",
+        rating: Annotated[str, Query(description="Names as good as this or better: shaky, fair or reliable.", max_length=12)] = "",
         min_score: float | None = None,
         min_density: float | None = None,
         max_density: float | None = None,
@@ -73,7 +76,7 @@ def _list_routes(router: APIRouter, library: Library, worker: Worker) -> None:
     ) -> Response:
         if not cursor.isdecimal():
             raise BadConfig(f"cursor {cursor!r} is none that this server gave.")
-        wanted = Wanted(tuple(sae), tuple(kind), min_score, min_density, max_density, q, which, sort, ascending)
+        wanted = Wanted(tuple(sae), tuple(kind), rating, min_score, min_density, max_density, q, which, sort, ascending)
         return reply(library.rows(wanted, int(cursor), limit))
 
     @router.get("/search", response_model=SearchPage, summary="Features by words")
@@ -93,7 +96,8 @@ def _list_routes(router: APIRouter, library: Library, worker: Worker) -> None:
         else:
             found = library.search(q, tuple(sae), [place for place in among if place != "meaning"], limit)
         counts = {place: sum(place in hit.found_in for hit in found) for place in WHERE}
-        return reply(SearchPage(q, found.hits, found.loosened, counts))
+        hits = [FoundHit(**vars(hit), rating=rated(hit)) for hit in found]
+        return reply(SearchPage(q, hits, found.loosened, counts))
 
 
 def _feature_routes(router: APIRouter, library: Library) -> None:
@@ -111,7 +115,7 @@ def _feature_routes(router: APIRouter, library: Library) -> None:
             lists = library.notes.lists(entry, index)
         read = entry.facts.get("tokens")
         who = one.name, entry.name, index, entry.d_sae, entry.digest, read
-        return reply(FeatureHead(*who, title_of(one), one.kind, one.sensitive, told, lists, etag(one.written)))
+        return reply(FeatureHead(*who, title_of(one), one.kind, one.sensitive, told, names_of(one), lists, etag(one.written)))
 
     @router.get(f"{_FEATURE}/examples", response_model=Examples, summary="Examples from every stretch of its range")
     def examples(collection: str, site: str, variant: str, index: int, around: int = 24) -> Response:

@@ -15,11 +15,12 @@ from hooke.atlas.feature import Relative, Written
 from hooke.atlas.notes import Notes
 from hooke.atlas.records import SaeEntry
 from hooke.atlas.search import WHERE, Filters, SearchHit, SearchResult, Where, chosen
+from hooke.atlas.wording import SCALE, Rating, rate
 from hooke.errors import BadConfig, unknown
 from hooke.explain.kinds import ABOUT_KINDS, kind_of
 from hooke.explain.rules.phrasing import reworded, shortened
 from hooke.names import FeatureName, SaeName
-from hooke.serve.schema import FeaturePage, FeatureRow
+from hooke.serve.schema import FeaturePage, FeatureRow, NamedBy
 
 if TYPE_CHECKING:
     from hooke.sae import Sae
@@ -27,7 +28,8 @@ if TYPE_CHECKING:
 MAX_ROWS = 500
 """Rows of one answer."""
 SORTS = ("named", "score", "density", "max", "label", "index", "evidence", "layer")
-"""What the features can be sorted by; `named`: what a reader named first, subjects before words, the best fitting before others."""
+"""What the features can be sorted by; `named`: what a reader named first, subjects before words, the most reliable before others; `score`:
+by how far the name can be relied on."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +40,8 @@ class Wanted:
     """SAEs, sites or layers; empty: all."""
     kind: tuple[str, ...] = ()
     """Kinds of features, of `hooke.atlas.naming.ABOUT`; empty: all."""
+    rating: str = ""
+    """Names as reliable as this, of `hooke.atlas.wording.SCALE`, or more; empty: all."""
     min_score: float | None = None
     """Label scores from here."""
     min_density: float | None = None
@@ -63,27 +67,36 @@ class _Columns:
     density: np.ndarray
     max: np.ndarray
     score: np.ndarray
+    """Of the name, or of the rule."""
     evidence: np.ndarray
-    by_reader: np.ndarray
-    """Whether a reader named it."""
-    tried: np.ndarray
-    """Whether the score is of the name shown, and not of the rule beneath a reader's name that nobody tried."""
+    rating: np.ndarray
+    """How far the name can be relied on, as a number of `SCALE`."""
+    share: np.ndarray
+    """The same within that word; names that were tried themselves before those of which the rule was."""
     kind: np.ndarray
     """Number of its kind in `kinds`."""
     kinds: list[str]
     label: list[str | None]
+    names: dict[int, Name]
+    """By row, what a reader called it, where that is what is shown."""
+    rules: list[tuple[float | None, int, str | None]]
+    """Score, places and kind of the rule beneath or in the place of that."""
     _orders: dict[tuple[str, bool], np.ndarray] = field(default_factory=dict)
 
     @cached_property
     def lower(self) -> list[str]:
         return [(label or "").casefold() for label in self.label]
 
+    def rate(self, at: int, own: str) -> Rating:
+        """How far the name of a row can be relied on; `own` is the one you gave it."""
+        score, n, rule = self.rules[at]
+        return rate(self.names.get(at), score, n, rule=rule, own=own)
+
     def order(self, sort: str, ascending: bool) -> np.ndarray:
-        """Rows by `sort`; what has no value comes last either way, ties stand by address, of scores by what is behind them."""
+        """Rows by `sort`; what has no value comes last either way, ties stand by address, of names by how far they can be relied on."""
         if (sort, ascending) not in self._orders:
             key = self._key(sort)
-            # A score counts for more with more behind it.
-            ties = {"score": (-self.evidence,), "named": (-self.evidence, -np.nan_to_num(self.score))}.get(sort, (self.sae,))
+            ties = (-self.share, -self.rating) if sort in ("score", "named") else (self.sae,)
             self._orders[sort, ascending] = np.lexsort((*ties, key if ascending else -key))
         return self._orders[sort, ascending]
 
@@ -94,8 +107,12 @@ class _Columns:
         if sort == "named":
             about = np.isin(self.kind, [at for at, kind in enumerate(self.kinds) if kind in ABOUT_KINDS])
             nameless = np.isin(self.kind, [at for at, kind in enumerate(self.kinds) if kind in ("unclear", "")])
-            return np.where(nameless, np.nan, 2.0 * self.by_reader + about)
-        return {"layer": self.sae, "score": self.score}.get(sort, getattr(self, sort, self.index)).astype(np.float64)
+            by_reader = np.zeros(len(self.kind))
+            by_reader[list(self.names)] = 2
+            return np.where(nameless, np.nan, by_reader + about)
+        if sort == "score":
+            return np.where(self.rating > 0, self.rating + self.share, np.nan)
+        return {"layer": self.sae}.get(sort, getattr(self, sort, self.index)).astype(np.float64)
 
 
 class Library:
@@ -165,26 +182,30 @@ class Library:
     def _columns(self) -> _Columns:
         """Made without the lock, which is taken only to read: to word many labels takes a moment."""
         numbers: dict[str, int] = {}
-        parts, labels = [], []
+        parts, labels, rules, shown = [], [], [], {}
         for at, name in enumerate(self.of):
             with self._lock:
                 table, names = self.of[name].table(name), self.of[name].names(name)
-            n = len(table.label)
+            n, first = len(table.label), len(labels)
             kinds = [kind_of(names.get(i), rule, label) or "" for i, (rule, label) in enumerate(zip(table.rule, table.label, strict=True))]
             titles: list[str | None] = [label and reworded(label) for label in table.label]
+            rules += zip(table.score, table.evidence.tolist(), table.rule, strict=True)
             scores, evidence = np.array([np.nan if s is None else s for s in table.score], np.float32), table.evidence.copy()
-            by_reader, tried = np.zeros(n, bool), np.ones(n, bool)
             for index, given in names.items():
                 if given.stands_first:
-                    titles[index], by_reader[index], tried[index] = given.name, True, given.score is not None
+                    titles[index], shown[first + index] = given.name, given
                     if given.score is not None:
                         scores[index], evidence[index] = given.score, given.n
+            ratings = [rate(shown.get(first + i), *rules[first + i][:2], rule=rules[first + i][2]) for i in range(n)]
+            words = np.array([SCALE.index(rating.word) for rating in ratings], np.int8)
+            shares = np.array([(rating.share + (not rating.of_rule)) / 2.01 for rating in ratings], np.float32)
             numbered = np.array([numbers.setdefault(kind, len(numbers)) for kind in kinds], np.int16)
             indices = np.full(n, at, np.int32), np.arange(n, dtype=np.int32)
-            parts.append((*indices, table.density, table.max, scores, evidence, by_reader, tried, numbered))
+            parts.append((*indices, table.density, table.max, scores, evidence, words, shares, numbered))
             labels += titles
-        empty = tuple(np.zeros(0, kind) for kind in (int, int, float, float, float, int, bool, bool, int))
-        return _Columns(*map(np.concatenate, zip(empty, *parts, strict=True)), kinds=list(numbers), label=labels)
+        empty = tuple(np.zeros(0, kind) for kind in (int, int, float, float, float, int, int, float, int))
+        columns = map(np.concatenate, zip(empty, *parts, strict=True))
+        return _Columns(*columns, kinds=list(numbers), label=labels, names=shown, rules=rules)
 
     def prepare(self) -> None:
         """Make ready what lists need, so that the first is there at once."""
@@ -234,6 +255,10 @@ class Library:
         passing = np.ones(len(c.index), bool)
         if wanted.sae:
             passing &= np.isin(c.sae, [names.index(name) for name in chosen(names, wanted.sae)])
+        if wanted.rating:
+            if wanted.rating not in SCALE:
+                raise unknown("rating", wanted.rating, SCALE)
+            passing &= c.rating >= SCALE.index(wanted.rating)
         if wanted.min_score is not None:
             passing &= c.score >= wanted.min_score
         if wanted.min_density is not None:
@@ -281,9 +306,9 @@ class Library:
             c.label[at] or None,
             own.label,
             c.kinds[int(c.kind[at])] or None,
-            bool(c.by_reader[at]),
+            at in c.names,
+            c.rate(at, own.label),
             score if np.isfinite(score) else None,
-            bool(c.tried[at]),
             int(c.evidence[at]),
             float(c.density[at]),
             float(c.max[at]),
@@ -305,6 +330,21 @@ def _title(title: str | None, written: Written, named: Name | None) -> str | Non
 def worded(hit: SearchHit) -> SearchHit:
     """A hit under its name in short."""
     return replace(hit, title=_title(hit.title, hit.written, hit.named))
+
+
+def names_of(feature: Feature) -> list[NamedBy]:
+    """What a feature is called, by whom, and how far each name can be relied on."""
+    found, label, named = [], feature.label, feature.named
+    if own := feature.written.label:
+        found.append(NamedBy("you", own, rate(None, None, 0, own=own)))
+    if named and named.name and named.stands_first:
+        found.append(NamedBy(named.reader or "a reader", named.name, rate(named, None, 0)))
+    if label and label.text:
+        score = label.token or label.document
+        nameless = label.text in (NO_MEANING, TOO_RARE)
+        rating = rate(None, score.value if score and not nameless else None, score.positives if score else 0)
+        found.append(NamedBy("a rule over words", "nothing that fits" if nameless else label.text, rating))
+    return found
 
 
 def _short(other: Relative) -> Relative:

@@ -5,6 +5,7 @@ from typing import Any
 
 from hooke.atlas.feature import Context, Feature, Kind, Relative, Written
 from hooke.atlas.search import SearchHit
+from hooke.atlas.wording import Rating
 
 
 @dataclass(frozen=True)
@@ -97,10 +98,10 @@ class FeatureRow:
     """What it is: topic, entity, event, frame, word, grammar, form or unclear."""
     by_reader: bool
     """Whether a reader gave the name, and not a rule."""
+    rating: Rating
+    """How far the name can be relied on."""
     score: float | None
-    """How well the name tells where it fires; 0.5 is chance."""
-    tried: bool
-    """Whether the score is of this name; false: of the rule beneath a reader's name that nobody tried yet."""
+    """How well the name, or the rule in its place or beneath it, tells where it fires; 0.5 is chance."""
     evidence: int
     """Places behind the score."""
     density: float
@@ -130,6 +131,18 @@ class FeaturePage:
 
 
 @dataclass(frozen=True)
+class NamedBy:
+    """A name of a feature."""
+
+    by: str
+    """Whose it is."""
+    name: str
+    """The name."""
+    rating: Rating
+    """How far it can be relied on."""
+
+
+@dataclass(frozen=True)
 class FeatureHead:
     """A feature's page: everything but the examples by stretch and the near misses."""
 
@@ -153,6 +166,8 @@ class FeatureHead:
     """Whether it is on private, protected or offensive matters, so that its texts are shown on demand."""
     feature: Feature
     """What ``hooke feature --json`` prints, less ``intervals`` and ``misses``."""
+    names: list[NamedBy]
+    """What it is called, by whom: you, a reader, a rule."""
     lists: list[str]
     """Lists of yours that it is in."""
     etag: str
@@ -200,12 +215,20 @@ class Neighbours:
 
 
 @dataclass(frozen=True)
+class FoundHit(SearchHit):
+    """A feature that a search found, and how far its name can be relied on."""
+
+    rating: Rating = field(kw_only=True)
+    """Of the name it is shown under."""
+
+
+@dataclass(frozen=True)
 class SearchPage:
     """What a search found."""
 
     query: str
     """What was asked."""
-    hits: list[SearchHit]
+    hits: list[FoundHit]
     """The features, best first."""
     loosened: bool
     """Whether nothing had all the words, and these have some."""

@@ -877,6 +877,8 @@ export interface components {
             /** Sensitive */
             sensitive: boolean;
             feature: components["schemas"]["Feature"];
+            /** Names */
+            names: components["schemas"]["NamedBy"][];
             /** Lists */
             lists: string[];
             /** Etag */
@@ -921,10 +923,9 @@ export interface components {
             kind: string | null;
             /** By Reader */
             by_reader: boolean;
+            rating: components["schemas"]["Rating"];
             /** Score */
             score: number | null;
-            /** Tried */
-            tried: boolean;
             /** Evidence */
             evidence: number;
             /** Density */
@@ -1017,6 +1018,35 @@ export interface components {
             sensitive: boolean;
             /** Excerpts */
             excerpts?: components["schemas"]["Excerpt"][];
+        };
+        /**
+         * FoundHit
+         * @description A feature that a search found, and how far its name can be relied on.
+         */
+        FoundHit: {
+            /** Name */
+            name: string;
+            /** Title */
+            title: string | null;
+            /** Kind */
+            kind: string | null;
+            /** Score */
+            score: number | null;
+            /** Evidence */
+            evidence: number;
+            /** Density */
+            density: number;
+            /** Max */
+            max: number;
+            /**
+             * Found In
+             * @default []
+             */
+            found_in: string[];
+            passage?: components["schemas"]["Context"] | null;
+            written?: components["schemas"]["Written"];
+            named?: components["schemas"]["Name"] | null;
+            rating: components["schemas"]["Rating"];
         };
         /**
          * Key
@@ -1172,6 +1202,17 @@ export interface components {
             telling?: boolean | null;
         };
         /**
+         * NamedBy
+         * @description A name of a feature.
+         */
+        NamedBy: {
+            /** By */
+            by: string;
+            /** Name */
+            name: string;
+            rating: components["schemas"]["Rating"];
+        };
+        /**
          * NamedTexts
          * @description Texts of one kind.
          */
@@ -1221,6 +1262,29 @@ export interface components {
             text: string;
             /** Weight */
             weight: number;
+        };
+        /**
+         * Rating
+         * @description How far the name that a feature is shown under can be relied on, and what that rests on.
+         */
+        Rating: {
+            /** Word */
+            word: string;
+            /**
+             * Figure
+             * @default
+             */
+            figure: string;
+            /**
+             * Share
+             * @default 0
+             */
+            share: number;
+            /**
+             * Of Rule
+             * @default false
+             */
+            of_rule: boolean;
         };
         /**
          * Relative
@@ -1362,34 +1426,6 @@ export interface components {
             negatives: number;
         };
         /**
-         * SearchHit
-         * @description A feature that a search found.
-         */
-        SearchHit: {
-            /** Name */
-            name: string;
-            /** Title */
-            title: string | null;
-            /** Kind */
-            kind: string | null;
-            /** Score */
-            score: number | null;
-            /** Evidence */
-            evidence: number;
-            /** Density */
-            density: number;
-            /** Max */
-            max: number;
-            /**
-             * Found In
-             * @default []
-             */
-            found_in: string[];
-            passage?: components["schemas"]["Context"] | null;
-            written?: components["schemas"]["Written"];
-            named?: components["schemas"]["Name"] | null;
-        };
-        /**
          * SearchPage
          * @description What a search found.
          */
@@ -1397,7 +1433,7 @@ export interface components {
             /** Query */
             query: string;
             /** Hits */
-            hits: components["schemas"]["SearchHit"][];
+            hits: components["schemas"]["FoundHit"][];
             /** Loosened */
             loosened: boolean;
             /** Counts */
@@ -1603,6 +1639,7 @@ export type FeaturePage = components['schemas']['FeaturePage'];
 export type FeatureRow = components['schemas']['FeatureRow'];
 export type FieldSeen = components['schemas']['FieldSeen'];
 export type Finding = components['schemas']['Finding'];
+export type FoundHit = components['schemas']['FoundHit'];
 export type Key = components['schemas']['Key'];
 export type Label = components['schemas']['Label'];
 export type LensRequest = components['schemas']['LensRequest'];
@@ -1611,11 +1648,13 @@ export type Lists = components['schemas']['Lists'];
 export type ModelState = components['schemas']['ModelState'];
 export type Moved = components['schemas']['Moved'];
 export type Name = components['schemas']['Name'];
+export type NamedBy = components['schemas']['NamedBy'];
 export type NamedTexts = components['schemas']['NamedTexts'];
 export type NearMisses = components['schemas']['NearMisses'];
 export type Neighbours = components['schemas']['Neighbours'];
 export type Note = components['schemas']['Note'];
 export type OutputToken = components['schemas']['OutputToken'];
+export type Rating = components['schemas']['Rating'];
 export type Relative = components['schemas']['Relative'];
 export type Replication = components['schemas']['Replication'];
 export type RunDetail = components['schemas']['RunDetail'];
@@ -1625,7 +1664,6 @@ export type SaeRow = components['schemas']['SaeRow'];
 export type SaveRequest = components['schemas']['SaveRequest'];
 export type Saved = components['schemas']['Saved'];
 export type Score = components['schemas']['Score'];
-export type SearchHit = components['schemas']['SearchHit'];
 export type SearchPage = components['schemas']['SearchPage'];
 export type Side = components['schemas']['Side'];
 export type SteerRequest = components['schemas']['SteerRequest'];
@@ -1771,6 +1809,8 @@ export interface operations {
                 q?: string;
                 /** @description starred, noted or list:NAME. */
                 which?: string;
+                /** @description Names as good as this or better: shaky, fair or reliable. */
+                rating?: string;
                 min_score?: number | null;
                 min_density?: number | null;
                 max_density?: number | null;

@@ -14,7 +14,8 @@ export type Relative = S["Relative"];
 export type DoseEffect = S["DoseEffect"];
 export type Written = S["Written"];
 export type SearchPage = S["SearchPage"];
-export type SearchHit = S["SearchHit"];
+export type FoundHit = S["FoundHit"];
+export type Rating = S["Rating"];
 export type Note = S["Note"];
 export type Lists = S["Lists"];
 export type RunRow = S["RunRow"];
@@ -38,16 +39,11 @@ export interface Hit {
   own_label: string | null;
   name: string | null;
   name_score: number | null;
-  /** Held-out places behind `name_score`. */
-  name_evidence: number;
-  /** Of `name_tried` short texts in which the feature stood out, of how many a reader found the name to be true. */
-  name_right: number;
-  name_tried: number;
   label_score: number | null;
   label_method: string | null;
   label_evidence: number;
-  /** Whether the score is of the name shown, and not of the rule beneath a reader's name that nobody tried. */
-  tried: boolean;
+  /** How far the name can be relied on. */
+  rating: Rating;
   activation: number;
   relative: number;
   specificity: number;

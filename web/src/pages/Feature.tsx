@@ -15,7 +15,7 @@ import { LostPage } from "./Lost";
 import { random } from "../state/keys";
 import { useLoaded } from "../state/load";
 import { params } from "../state/router";
-import { clean, isNamed, number, place, rarity } from "../state/words";
+import { clean, number, place, rarity } from "../state/words";
 
 export function FeaturePage({ name }: { name: string }) {
   const other = params.value.get("with");
@@ -65,7 +65,6 @@ function Head({ head, changed }: { head: FeatureHead; changed: () => void }) {
   const star = one.written?.star ?? false;
   const label = one.label;
   const read = one.named && (one.named.name === head.title || own) && one.named.name ? one.named : null;
-  const rule = label?.token ?? label?.document;
   const note = clean(read?.note);
   return (
     <header class="heading">
@@ -87,19 +86,12 @@ function Head({ head, changed }: { head: FeatureHead; changed: () => void }) {
       <table class="names small">
         <thead class="vh"><tr><th scope="col">named by</th><th scope="col">name</th><th scope="col">how well it holds</th></tr></thead>
         <tbody>
-          {own && <Named by="you" name={own} />}
-          {read && <Named by={clean(read.reader) || "a reader"} name={read.name} score={read.score} n={read.n} right={read.right} of={read.tried} />}
-          {label?.text && <Named by="a rule over words" name={isNamed(label.text) ? label.text : "nothing that fits"} score={rule?.value} n={rule?.positives} />}
+          {head.names.map((one) => <tr key={one.by}><th scope="row">{clean(one.by)}</th><td><bdi>{clean(one.name)}</bdi></td><td><Trust rating={one.rating} /></td></tr>)}
         </tbody>
       </table>
       <p class="small soft">How well a name tells where the feature fires, on text it was not made from: 1 is always right, 0.5 is chance.</p>
     </header>
   );
-}
-
-/** One name that the feature has, whose it is, and how well it was seen to fit. */
-function Named({ by, name, score, n, right, of }: { by: string; name: string; score?: number | null | undefined; n?: number | undefined; right?: number | undefined; of?: number | undefined }) {
-  return <tr><th scope="row">{by}</th><td><bdi>{clean(name)}</bdi></td><td><Trust score={score} evidence={n} right={right} of={of} /></td></tr>;
 }
 
 function Related({ name }: { name: string }) {

@@ -26,7 +26,7 @@ export function FeaturesPage() {
   const up = at.get("up") === "1";
   const wanted = {
     sae: at.getAll("sae"), kind: at.getAll("kind"), q: at.get("q"), which: at.get("which"), sort, ascending: sort === "label" || sort === "layer" ? !up : up,
-    min_score: at.get("min_score"), max_density: at.get("max_density"),
+    rating: at.get("rating"), max_density: at.get("max_density"),
   };
   const id = JSON.stringify(wanted);
   useEffect(() => fail(null), [id]);
@@ -41,8 +41,8 @@ export function FeaturesPage() {
         <label><span>Words in the name</span><input type="search" value={at.get("q") ?? ""} onInput={(event) => set({ q: event.currentTarget.value })} /></label>
         <label><span>Layer</span><select value={at.get("sae") ?? ""} onChange={(event) => set({ sae: event.currentTarget.value || null })}>
           <option value="">all</option>{saes?.map((row) => <option key={row.name} value={row.name}>{row.layer} · {row.name.split("/").slice(1).join(" ")}</option>)}</select></label>
-        <label><span>Name is</span><select value={at.get("min_score") ?? ""} onChange={(event) => set({ min_score: event.currentTarget.value || null })}>
-          <option value="">any</option><option value="0.7">right in 0.7 of places</option><option value="0.85">in 0.85</option><option value="0.95">in 0.95</option></select></label>
+        <label><span>Name is</span><select value={at.get("rating") ?? ""} onChange={(event) => set({ rating: event.currentTarget.value || null })}>
+          <option value="">any</option><option value="fair">fair or reliable</option><option value="reliable">reliable</option></select></label>
         <label><span>Fires on</span><select value={at.get("max_density") ?? ""} onChange={(event) => set({ max_density: event.currentTarget.value || null })}>
           <option value="">any share</option><option value="0.1">under 10 % of tokens</option><option value="0.01">under 1 %</option><option value="0.001">under 0.1 %</option></select></label>
         <label><span>Yours</span><select value={at.get("which") ?? ""} onChange={(event) => set({ which: event.currentTarget.value || null })}>
@@ -79,7 +79,7 @@ function Cells({ row }: { row: FeatureRow }) {
   return (
     <>
       <span role="cell" class="c-label">{row.star && <span class="starred" role="img" aria-label="starred">★ </span>}<a href={`/f/${row.name}`}><Label text={row.label} own={row.own_label} /></a></span>
-      <span role="cell" class="c-score"><Trust score={row.score} own={row.own_label} tried={row.tried} evidence={row.score === null ? undefined : row.evidence} /></span>
+      <span role="cell" class="c-score"><Trust rating={row.rating} /></span>
       <span role="cell" class="c-density">{percent(row.density)}</span>
       <span role="cell" class="c-max soft">{number(row.max)}</span>
       <span role="cell" class="c-layer soft">{layerOf(row.sae)}<span class="small"> · {row.index}</span></span>

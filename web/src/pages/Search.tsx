@@ -1,7 +1,7 @@
 // Search: features by words, as you type.
 import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { api, type Problem } from "../api/client";
-import type { SearchHit, SearchPage as Found } from "../api/types";
+import type { FoundHit, SearchPage as Found } from "../api/types";
 import { Choice, Elsewhere, Empty, Failed, Trust } from "../parts/Bits";
 import { Label, Shown } from "../parts/Text";
 import { useLoaded } from "../state/load";
@@ -71,15 +71,13 @@ async function patiently(ask: () => Promise<Found>, signal: AbortSignal, show: (
   }
 }
 
-function Row({ hit }: { hit: SearchHit }) {
+function Row({ hit }: { hit: FoundHit }) {
   const passage = hit.passage;
-  const read = hit.title && hit.named?.name === hit.title ? hit.named : null;
   return (
     <li>
       <div class="found-name">
         <span>{hit.written?.star && <span class="starred" role="img" aria-label="starred">★ </span>}<a href={`/f/${hit.name}`}><Label text={hit.title} /></a></span>
-        <Trust score={read?.score ?? hit.score} evidence={read?.score == null ? hit.evidence : read.n} own={hit.written?.label} tried={!read || read.score !== null}
-          right={read?.right} of={read?.tried} />
+        <Trust rating={hit.rating} />
         <span class="soft small">layer {layerOf(hit.name)} · {(hit.found_in ?? []).map((place) => FOUND[place] ?? place).join(", ")}</span>
       </div>
       {passage && (

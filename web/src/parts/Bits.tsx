@@ -1,29 +1,19 @@
 // Small parts that several pages share.
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
-import { number, truth, trust } from "../state/words";
+import type { Rating } from "../api/types";
 
-/** A score in words, with the number and what stands behind it. Never one without the others. */
-export function Trust({ score, evidence, own, tried = true, right = 0, of = 0 }: {
-  score: number | null | undefined; evidence?: number | undefined; own?: string | null | undefined; tried?: boolean;
-  /** Short texts of which a reader found the name to be true, and of how many. */ right?: number | undefined; of?: number | undefined;
-}) {
-  if (own) return <span class="trust soft small">your name, not tried</span>;
-  const said = truth(right, of);
-  if (said) {
-    return (
-      <span class="trust small" title={`A reader tried the name on ${of} short texts in which the feature stands out: it was true of ${right}.`}>
-        <span class="dots" style={{ "--q": `${Math.round((100 * right) / of)}%` }} aria-hidden="true" />
-        {said} <span class="soft">true of {right} of {of}</span>
-      </span>
-    );
-  }
-  if (score === null || score === undefined) return <span class="trust soft small">not tried</span>;
-  const quality = Math.max(0, Math.min(1, 2 * score - 1));
+/** How far a name can be relied on, in a word, with what that rests on. Never the one without the other. */
+export function Trust({ rating }: { rating: Rating }) {
+  const { word, figure, share, of_rule } = rating;
+  if (!figure) return <span class="trust soft small">{word === "yours" ? "your name, not tested" : word}</span>;
+  const said = figure.startsWith("true")
+    ? "A reader tried the name on short texts in which the feature stands out, and found it true of so many."
+    : `${of_rule ? "Nobody tested this name yet; how well the rule beneath it tells" : "How well the name tells"} where the feature fires, on text it was not made from: 1 is always right, 0.5 is chance.`;
   return (
-    <span class="trust small" title={`${tried ? "How well the name tells" : "Nobody tried this name yet; how well the rule beneath it tells"} where the feature fires, on text it was not made from: 1 is always right, 0.5 is chance.`}>
-      <span class="dots" style={{ "--q": `${Math.round(quality * 100)}%` }} aria-hidden="true" />
-      {tried ? "" : "rule "}{trust(score, evidence ?? 0)} <span class="soft">{score.toFixed(2)}{evidence !== undefined && ` on ${number(evidence)} places`}</span>
+    <span class="trust small" title={said}>
+      <span class="dots" style={{ "--q": `${Math.round(share * 100)}%` }} aria-hidden="true" />
+      {of_rule ? "rule " : ""}{word} <span class="soft">{figure}</span>
     </span>
   );
 }

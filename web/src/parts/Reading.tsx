@@ -123,7 +123,7 @@ function Row({ hit, tokens, lit, dim, held, several, onPoint, onHold }: {
       <button type="button" class="pin" aria-pressed={held} aria-label={`Hold: tint the text by ${clean(hit.own_label ?? hit.name ?? hit.label)}`} onClick={onHold} />
       <div class="name">
         <a href={`/f/${hit.feature}`}><Label text={hit.name ?? hit.label} own={hit.own_label} /></a>
-        <Trust score={hit.name_score ?? hit.label_score} evidence={hit.name_score === null ? hit.label_evidence : hit.name_evidence} own={hit.own_label} tried={hit.tried} right={hit.name_right} of={hit.name_tried} />
+        <Trust rating={hit.rating} />
         {several && <span class="soft small">layer {layerOf(hit.sae)}</span>}
       </div>
       <span class="strength"><Bar share={hit.relative} label={`${percent(hit.relative)} of the strongest ever seen`} /><span class="small soft">{percent(hit.relative)}</span></span>

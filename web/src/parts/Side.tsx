@@ -49,14 +49,11 @@ export function Side({ name, other }: { name: string; other: string }) {
 
 function Head({ head }: { head: FeatureHead }) {
   const one = head.feature;
-  const read = one.named?.name === head.title && head.title ? one.named : null;
-  const rule = one.label?.token ?? one.label?.document;
   return (
     <header>
       <p class="small soft">{place(head.sae)} · {head.index}</p>
       <p class="title"><a href={`/f/${head.name}`}><Label text={head.title} own={one.written?.label} /></a></p>
-      <p><Trust score={read?.score ?? rule?.value} own={one.written?.label} tried={!read || read.score !== null} evidence={read?.score != null ? read.n : rule?.positives}
-        right={read?.right} of={read?.tried} /></p>
+      {head.names[0] && <p><Trust rating={head.names[0].rating} /></p>}
       <p class="small soft">Fires on {rarity(one.density)}; strongest {number(one.max)}.</p>
     </header>
   );

@@ -23,24 +23,6 @@ export function rarity(density: number): string {
 }
 
 export const NO_LABEL = "no name yet";
-const UNNAMED = new Set(["no consistent meaning found", "too rare to name", NO_LABEL]);
-
-export function isNamed(label: string | null | undefined): boolean {
-  return !!label && !UNNAMED.has(label);
-}
-
-/** How far a name that scored so on `n` places can be relied on, in a word, as in every command (`hooke.atlas.wording.reliability`). */
-export function trust(score: number | null | undefined, n: number): string {
-  if (score === null || score === undefined) return "not tried";
-  return score >= 0.85 && n >= 20 ? "reliable" : score >= 0.7 ? "fair" : "shaky";
-}
-
-/** How far a name that was true of `right` of `of` short texts can be relied on, as in every command (`hooke.atlas.wording.truth`); empty where those are too few. */
-export function truth(right: number, of: number): string {
-  if (of < 5) return "";
-  return right >= 0.8 * of ? "reliable" : right >= 0.5 * of ? "fair" : "shaky";
-}
-
 export function layerOf(sae: string): string {
   return /\.(\d+)\//.exec(`${sae}/`)?.[1] ?? "?";
 }
