@@ -4,7 +4,7 @@
 
     python benchmarks/jacobian_lens.py measure CORPUS... --out runs/jacobian.safetensors --texts 24   on text held out
 
-Each text of 64 tokens takes one backward pass for each of 64 of the 640 rows: a third of a second of one core a row. Stop it at any time.
+Each text of 128 tokens gives 128 of the 640 rows; a row takes 0.2 s of one core in bfloat16, 0.35 s in float32. Stop it at any time.
 """
 
 import argparse
@@ -12,7 +12,7 @@ import itertools
 import time
 from pathlib import Path
 
-LENGTH, ROWS, LATER = 64, 64, 16
+LENGTH, ROWS, LATER = 128, 128, 16
 
 
 def texts(options: argparse.Namespace, tokenizer, *, held_out: bool):
@@ -29,7 +29,7 @@ def fit(options: argparse.Namespace) -> None:
     from hooke.lens.jacobian import JacobianFit
     from hooke.model import Model
 
-    model = Model.load(options.model, dtype="float32")
+    model = Model.load(options.model)
     known = JacobianFit.load(options.out) if options.out.exists() else JacobianFit.begun(model)
     began = time.process_time()
     for ids in itertools.islice(texts(options, model.tokenizer, held_out=False), known.done, options.texts):

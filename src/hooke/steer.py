@@ -151,6 +151,8 @@ class Steering:
     arms: list[Arm]
     controls: list[str] = field(default_factory=list)
     """Addresses of the features that were turned in the controls, one for each of `features`."""
+    words: list[str] = field(default_factory=list)
+    """The features' own words: those that their decoder rows promote, of one token each."""
 
     @property
     def note(self) -> str:
@@ -209,7 +211,7 @@ def steering(
     readings = [*plan, *(plan[:1] * (len(plan) - 1))]
     follow = torch.tensor([*range(len(plan)), *range(1, len(plan))])
     edits = [_edit(dial, control, readings) for dial, control in zip(dials, controls, strict=True)]
-    words = sorted({word for dial in dials for word in dial.words})
+    words = list(dict.fromkeys(word for dial in dials for word in dial.words))
     written, costs = ids.new_empty(len(plan), 0), [_Cost([], [], []) for _ in plan]
 
     def look(logits: Float[Tensor, "row vocab"], chosen: Int[Tensor, " row"]) -> None:
@@ -229,7 +231,8 @@ def steering(
     if asked:
         every.append(_prompted(model, asked, prompt, tokens, temperature, seed))
     named = [f"{dial.sae.name}/{other}" for dial, (other, _) in zip(dials, controls, strict=True)]
-    return Steering(prompt, model.name, [dial.name for dial in dials], seed, temperature, every, named)
+    own = [model.tokenizer.pieces([word])[0] for word in words]
+    return Steering(prompt, model.name, [dial.name for dial in dials], seed, temperature, every, named, own)
 
 
 Tried = Callable[[float, float], None]

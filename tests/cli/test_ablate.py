@@ -6,7 +6,9 @@ import re
 import pytest
 
 from hooke import tiny
+from hooke.ablate import Ablation, Pair
 from hooke.cli.ablate import features_first
+from hooke.report.ablation import page
 
 NAME = tiny.sae().name
 
@@ -18,7 +20,7 @@ def test_texts_and_files_are_read_without_features(hooke, tmp_path):
     assert code == 0
     for said in (
         "without tiny/resid_post.0/64/1  sport",
-        "without all 2 of them",
+        "without both",
         "taken away at random",
         "active on no token",
         "silenced",
@@ -60,3 +62,14 @@ def test_what_cannot_be_is_said_before_anything_is_loaded(hooke, options, code, 
     found = hooke("ablate", *options)
     assert found[0] == code
     assert said in found[2]
+
+
+def test_pairs_are_told_where_both_cost_clearly_more_or_less_than_the_sum():
+    pairs = [
+        Pair(("s/1", "s/2"), (0.5, 0.4), 1.4, 0.5),
+        Pair(("s/1", "s/3"), (0.5, 0.4), 0.95, 0.05),
+        Pair(("s/2", "s/3"), (0.5, 0.4), 0.5, -0.4),
+    ]
+    told = "".join(page([Ablation("x", "tiny", [], [], [], pairs)], {}).split("two at a time")[1])
+    assert told.index("stand in for each other") < told.index("work on the same")
+    assert "1 other pair:" in told

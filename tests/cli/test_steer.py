@@ -37,12 +37,13 @@ def test_texts_stand_side_by_side_and_say_that_they_were_altered(hooke, tmp_path
     asked = ("steer", f"{handmade.FIRST}/1", "--prompt", "the mayor", "--tokens", "4", "--model", str(tmp_path / "model"))
     code, out, _ = hooke(*asked)
     assert code == 0
-    for said in ("The model by itself", "With the feature turned, dose ", "Control", "altered: not what the model says"):
+    for said in ("control: ", "The model by itself", "With the feature turned, dose ", "Control", "altered: not what the model says"):
         assert said in " ".join(out.split())
     code, out, err = hooke(*asked, "--doses", "0.5..2", "--json", "--html", "page.html")
     found = json.loads(out)
     assert (code, found["schema_version"], [arm["dose"] for arm in found["arms"][:7]]) == (0, 1, [0, 0.5, 0.5, 1, 1, 2, 2])
     assert "altered" in found["note"]
+    assert len(found["controls"]) == 1
     page = (tmp_path / "page.html").read_text()
     assert "<script" not in page
     assert "By dose" in page

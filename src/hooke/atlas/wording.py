@@ -18,7 +18,7 @@ STEPS = 5
 """Steps of the colour scale; each is a fifth of a feature's maximum."""
 APPROXIMATE = "direct effect on the logits, later layers left out"
 """What the promoted and suppressed tokens are."""
-MEASURED = "probability of the next word in neutral text, before → with the feature added to the last word; other texts chose the words"
+MEASURED = "probability of the next word after neutral text, without the feature → with it added; the words were chosen on other texts"
 """How the tokens of a measured effect were found."""
 RELIABLE, FAIR, ENOUGH = 0.85, 0.7, 20
 """A name is called reliable from the first score on and on so many held-out places, fair from the second on; 0.5 is chance."""
@@ -197,13 +197,13 @@ def effect(feature: Feature) -> Iterator[tuple[str, str]]:
     full = feature.effect.full
     yield "kind", _KINDS[feature.kind]
     by_chance = f"a random step as long {nats(full.kl_random[0])}, one in twenty {nats(full.kl_random[1])}"
-    moved = f"moves what comes next by {nats(full.kl.mean)} [{nats(full.kl.low)}, {nats(full.kl.high)}] nats"
+    moved = f"moves what is expected next by {nats(full.kl.mean)} [{nats(full.kl.low)}, {nats(full.kl.high)}] nats"
     yield f"at {dose(full.dose)} its maximum", f"{moved}; {by_chance}"
-    by_chance = f"a random step's own {_signed(full.gain_random[0])}, one in twenty {_signed(full.gain_random[1])}"
-    gained = f"{_signed(full.gain.mean)} [{_signed(full.gain.low)}, {_signed(full.gain.high)}] of what is expected goes over to them"
-    yield "its own words", f"{gained}; {by_chance}"
+    by_chance = f"a random step's own words {_signed(full.gain_random[0])}, one in twenty {_signed(full.gain_random[1])}"
+    gained = f"{_signed(full.gain.mean)} [{_signed(full.gain.low)}, {_signed(full.gain.high)}] of the probability goes over to them"
+    yield "words raised most", f"{gained}; {by_chance}"
     frozen = "" if full.frozen is None else f"; {percent(full.frozen)} of the other dictionary's features move as much"
-    yield "chance", f"{percent(full.kl_p)} of random steps move as much, {percent(full.gain_p)} put in as much{frozen}"
+    yield "chance", f"{percent(full.kl_p)} of random steps move it as far, of {percent(full.gain_p)} the own words gain as much{frozen}"
     if len(feature.effect.doses) > 1:
         turns = feature.effect.turns
         turned = "" if turns is None else f"; the curve turns: past {dose(turns)} less goes over to its own words again"

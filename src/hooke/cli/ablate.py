@@ -30,6 +30,9 @@ def ablate(
     ] = False,
     seed: Annotated[int, count(0, 1 << 32), Parameter(help="Decides the random directions of the control.")] = 0,
     model: Annotated[str | None, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = None,
+    dtype: Annotated[
+        str, Parameter(help="The model's number format: float32, or bfloat16, which rounds by some hundredths of a nat.")
+    ] = "float32",
     atlas: Annotated[Path | None, Parameter(help="An atlas file; by default those of the installed packs.")] = None,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
     html: Annotated[Path | None, Parameter(help="Also write a page to this file.")] = None,
@@ -57,7 +60,7 @@ def ablate(
         saes = {name: Sae.from_pretrained(name) for name in dict.fromkeys(feature.name.rpartition("/")[0] for feature in known)}
         for (one, _), feature in zip(found, known, strict=True):
             one.check(saes[feature.name.rpartition("/")[0]])
-        loaded = model_for([*saes.values()], model, lambda text: say(console, status, text))
+        loaded = model_for([*saes.values()], model, lambda text: say(console, status, text), dtype=dtype)
         chosen = [(saes[sae], int(index)) for sae, _, index in (feature.name.rpartition("/") for feature in known)]
         for number, text in enumerate(texts, 1):
             status.update(f"Reading: text {number:,} of {len(texts):,}")

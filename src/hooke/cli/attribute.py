@@ -33,6 +33,9 @@ def attribute(
     check: Annotated[int, count(0, 10_000), Parameter(help="Largest contributions that are compared with exact ones.")] = 20,
     top: Annotated[int, FEW, Parameter(help="Features shown.")] = 10,
     model: Annotated[str | None, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = None,
+    dtype: Annotated[
+        str, Parameter(help="The model's number format: float32, or bfloat16, which rounds by some hundredths of a nat.")
+    ] = "float32",
     atlas: Annotated[Path | None, Parameter(help="An atlas file; by default those of the installed packs.")] = None,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
 ) -> None:
@@ -51,7 +54,7 @@ def attribute(
 
         own = place.open()
         known.check(own)
-        loaded = model_for([own], model, lambda said: say(console, status, said))
+        loaded = model_for([own], model, lambda said: say(console, status, said), dtype=dtype)
         wanted = likeliest(loaded, text) if token is None else one_token(loaded, token)
         other = None if against is None else one_token(loaded, against)
         metric = log_prob(wanted) if other is None else logit_difference(wanted, other)

@@ -83,7 +83,7 @@ hooke search --starred""",
     "serve": """
 hooke serve""",
     "steer": """
-hooke steer 12/2703 --prompt "Yesterday in the city" --dose 0.5 --dose 1
+hooke steer 12/2332 --prompt "Yesterday in the city" --dose 0.5 --dose 1
 hooke steer --for "goal, match, striker"
 hooke steer 12/17 12/99 --prompt "The match" --kl 0.5 --html steered.html""",
     "topics": """

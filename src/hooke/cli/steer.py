@@ -78,7 +78,9 @@ def steer(
         asked = " and ".join(feature.title for feature in known if feature.title) or None
         told = lambda done: status.update(f"Writing: token {done} of {tokens}")  # noqa: E731
         result = run(loaded, dials, prompt, levels, tokens=tokens, temperature=temperature, seed=seed, asked=asked, progress=told)
-    _show(result, {feature.name: feature.title for feature in known}, as_json=json, html=html)
+    titles = {feature.name: feature.title for feature in known}
+    titles |= {name: one.feature(name).title for (one, _), name in zip(homes, result.controls, strict=True)}
+    _show(result, titles, as_json=json, html=html)
 
 
 def _proposed(atlas: "Atlas", sae: str, wanted: str, model: str | None, *, show: bool, as_json: bool) -> tuple[str, ...]:

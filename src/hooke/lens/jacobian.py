@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from hooke.errors import BadFile
 from hooke.files import read_safetensors, write_safetensors
@@ -17,6 +18,8 @@ from hooke.names import Site
 __all__ = ["JacobianFit", "jacobian_rows"]
 
 _FORMAT = "hooke-jacobian-fit-1"
+# Rows of one backward pass: large products, and no more memory than a forward pass of a batch takes.
+_AT_ONCE = 32
 
 
 @dataclass
@@ -80,11 +83,14 @@ def jacobian_rows(model: Model, ids: Int[Tensor, " pos"], rows: Sequence[int]) -
     last = model.n_layers - 1
     sites = {Site(layer, "resid_post"): model.architecture.locate(model.hf, Site(layer, "resid_post")) for layer in range(last + 1)}
     keep = ~model.is_special(ids)
-    # The weights ask for no gradient; what the model begins with has to.
+    # The weights ask for no gradient; what the model begins with has to. One graph serves all rows, for which attention must be in parts.
     begun = model.hf.get_input_embeddings()(ids[None].to(model.device)).detach().requires_grad_()
-    with torch.enable_grad(), capturing(sites) as found:
+    with torch.enable_grad(), sdpa_kernel(SDPBackend.MATH), capturing(sites) as found:
         model.architecture.base(model.hf)(inputs_embeds=begun, use_cache=False)
     layers = [found[Site(layer, "resid_post")] for layer in range(last)]
-    total = found[Site(last, "resid_post")][0, keep].sum(0)
-    parts = [torch.autograd.grad(total[row], layers, retain_graph=True) for row in rows]
-    return torch.stack([torch.stack([grad[0, keep].mean(0) for grad in part]) for part in parts], 1)
+    total = found[Site(last, "resid_post")][0, keep].float().sum(0)
+    parts = []
+    for some in torch.eye(len(total), device=total.device)[list(rows)].split(_AT_ONCE):
+        grads = torch.autograd.grad(total, layers, some, retain_graph=True, is_grads_batched=True)
+        parts.append(torch.stack([grad[:, 0, keep].float().mean(1) for grad in grads]))
+    return torch.cat(parts, 1)

@@ -15,6 +15,9 @@ from hooke.text.markup import Markup, join, tag
 _TITLE, _SHORT, _MOST, _STEPS = 120, 40, 5, 5
 # Nats more of a token's loss that take the full colour, and that are worth a word.
 _FULL, _WORTH = 1.0, 0.01
+_LEGEND = "tinted: predicted worse without, the full colour at 1 nat or more; underlined: where the feature is active"
+# Of what two features cost alone, how much more or less both must cost to be told.
+_APART = 0.1
 _TINTS = ("", "black on #fbecd8", "black on #f7dab0", "black on #f2c787", "black on #ecb359", "black on #e69f00")
 
 
@@ -43,7 +46,7 @@ def page(results: Sequence[Ablation], titles: Mapping[str, str | None]) -> str:
     return document(
         "Without features · Hooke",
         files("hooke.report").joinpath("ablation.css").read_text("utf-8"),
-        tag("header", masthead("What these texts need features for", "tinted: predicted worse without; full colour at 1 nat")),
+        tag("header", masthead("What these texts need features for", _LEGEND)),
         tag("main", [_section(result, titles) for result in results], tag("p", results[0].note, class_="note") if results else None),
     )
 
@@ -65,16 +68,18 @@ def _section(result: Ablation, titles: Mapping[str, str | None]) -> Markup:
 def _pairs(result: Ablation, titles: Mapping[str, str | None]) -> Iterator[str]:
     """Two features without which the text is predicted otherwise than by each alone, those that differ most first."""
     title = lambda name: f"{name.rpartition('/')[2]} {stripped(titles.get(name) or '')[:_SHORT]}".strip()  # noqa: E731
-    telling = sorted((pair for pair in result.pairs if abs(pair.interaction) >= _WORTH), key=lambda pair: -abs(pair.interaction))
+    far = lambda pair: abs(pair.interaction) >= max(_WORTH, _APART * sum(map(abs, pair.alone)))  # noqa: E731
+    telling = sorted(filter(far, result.pairs), key=lambda pair: -abs(pair.interaction))
     for pair in telling:
         one, other = map(title, pair.features)
         why = "they stand in for each other" if pair.interaction > 0 else "they work on the same"
         yield (
-            f"{one} · {other}: loss {pair.joint:+.3f} nats without both, {pair.alone[0]:+.3f} and {pair.alone[1]:+.3f} alone: "
-            f"{pair.interaction:+.3f} beside the sum, {why}"
+            f"{one} · {other}: loss {pair.joint:+.3f} nats without both; {pair.alone[0]:+.3f} and {pair.alone[1]:+.3f} without each alone, "
+            f"the sum is {sum(pair.alone):+.3f}: {why}"
         )
     if rest := len(result.pairs) - len(telling):
-        yield f"{rest} {'other pairs' if telling else 'pairs'}: without both as without each, summed (to {_WORTH} nats)"
+        few = "pair" if rest == 1 else "pairs"
+        yield f"{rest} {'other ' if telling else ''}{few}: without both the loss rises by the sum of what it does without each, or nearly"
 
 
 def _tinted(result: Ablation, arm: Silenced) -> Markup:
@@ -95,7 +100,7 @@ def _step(rise: float) -> int:
 
 def _called(arm: Silenced, titles: Mapping[str, str | None]) -> str:
     if len(arm.features) > 1:
-        return f"without all {len(arm.features)} of them"
+        return "without both" if len(arm.features) == 2 else f"without all {len(arm.features)} of them"
     title = titles.get(arm.features[0])
     return f"without {arm.features[0]}" + (f"  {stripped(title)[:_TITLE]}" if title else "")
 
@@ -108,9 +113,9 @@ def _figures(result: Ablation, arm: Silenced) -> Iterator[str]:
         return
     rises, control = arm.rise(result.loss), arm.rise(result.loss, control=True)
     yield (
-        f"active on {len(where)} of {len(result.tokens)} tokens; loss {sum(rises):+.3f} nats over the text without, "
-        f"{sum(control):+.3f} with as much taken away at random"
+        f"active on {len(where)} of {len(result.tokens)} tokens; without, the loss of the whole text changes by {sum(rises):+.3f} nats; "
+        f"control, as much taken away at random: {sum(control):+.3f}"
     )
     worst = sorted(range(len(rises)), key=lambda i: -rises[i])[:_MOST]
     if told := [f"“{stripped(result.tokens[i])}” {rises[i]:+.2f} ({control[i]:+.2f})" for i in worst if rises[i] >= _WORTH]:
-        yield f"worst: {', '.join(told)}; in brackets the control"
+        yield f"predicted worse: {', '.join(told)}; in brackets the control"

@@ -136,11 +136,11 @@ def changes(saes: Sequence[SaeReading]) -> Iterator[str]:
             continue
         chance = ""
         if high.by_chance is not None:
-            chance = f" ({sum(high.by_chance) / sum(high.active):.0%} by chance, beside the features of another word)"
+            chance = f" (by chance, beside the features of another word, {sum(high.by_chance) / sum(high.active):.0%})"
         kept, new, gone = sum(high.carried) / sum(high.active), sum(high.born) / sum(high.active), sum(high.dropped) / sum(low.active)
         yield (
-            f"layer {low.layer} to {high.layer}: {gone:.0%} of the features active at {low.layer} are dropped; "
-            f"at {high.layer} {kept:.0%} are carried on from there{chance} and {new:.0%} new"
+            f"From layer {low.layer} to {high.layer}: of the features active at {high.layer}, {kept:.0%} carry on one of layer {low.layer}"
+            f"{chance}, {new:.0%} are new; of those active at {low.layer}, {gone:.0%} are dropped."
         )
 
 

@@ -19,7 +19,7 @@ def print_proposals(words: Sequence[str], sae: str, found: Sequence[Proposal], t
     grid = Table.grid(padding=(0, 2, 0, 0))
     for justify in ("right", "left", "left", "right", "right"):
         grid.add_column(justify=justify, overflow="fold")
-    heads = ("feature", "name", "odds rise by (nats)", "probability", "all moves by (nats)", "random as much")
+    heads = ("feature", "name", "odds rise by (nats)", "probability", "all moves by (nats)", "chance")
     grid.add_row(*(Text(head, style="dim") for head in heads))
     for one in found:
         title = titles.get(one.feature)
@@ -34,4 +34,5 @@ def print_proposals(words: Sequence[str], sae: str, found: Sequence[Proposal], t
             style=style,
         )
     console.print(grid)
+    console.print(Text("chance: the share of 20 steps (19 random ones as long, and this one) that raise the words as much", style="dim"))
     console.print(Text("Measured on text that nobody chose for it; a name alone says nothing of what a feature does.", style="italic"))

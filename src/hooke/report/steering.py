@@ -1,7 +1,7 @@
 """Steered texts side by side, in a terminal and as one HTML page: what was written, what it cost, and that it was altered."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.resources import files
 
 from rich.console import Console
@@ -17,21 +17,21 @@ from hooke.text.markup import Markup, tag
 _KINDS = {
     "clean": "The model by itself",
     "steered": "With the feature turned",
-    "random": "Control: another feature, as long a step",
+    "random": "Control: another feature, turned as far",
     "prompted": "Asked for in words instead",
 }
-_TITLE = 120
+_TITLE, _WORDS = 120, 10
 # From so many doses on their figures stand in a table too.
 _CURVE = 3
-_HEADINGS = ("dose", "moved, nats", "its control", "own words, times", "its control", "oddness", "repeats")
+_HEADINGS = ("dose", "moved, nats a token", "its control", "own words, times", "its control", "oddness, nats a token", "repeats")
 # What a text looks like that is no longer one.
 _ODD, _REPEATS = 6.0, 0.5
 
 
 def print_steering(result: Steering, titles: Mapping[str, str | None], console: Console) -> None:
     """Every arm under a heading with its dose, then its text, then what it cost."""
-    for name in result.features:
-        console.print(Text(_called(name, titles)))
+    for said in _about(result, titles):
+        console.print(Text(said))
     console.print(Text(marked(result.prompt), style="bold"), Text(f"  goes on, seed {result.seed}:", style="dim"))
     for arm in result.arms:
         console.print()
@@ -44,6 +44,7 @@ def print_steering(result: Steering, titles: Mapping[str, str | None], console: 
         for row in rows:
             curve.add_row(*row)
         console.print(curve)
+        console.print()
     if result.turns is not None:
         console.print(Text(_turned(result.turns), style="bold"))
     console.print(Text(result.note, style="italic"))
@@ -54,9 +55,32 @@ def page(result: Steering, titles: Mapping[str, str | None]) -> str:
     return document(
         f"{stripped(result.prompt)[:60]} · steered · Hooke",
         files("hooke.report").joinpath("steering.css").read_text("utf-8"),
-        tag("header", masthead(tag("bdi", stripped(result.prompt)), [tag("bdi", _called(name, titles)) for name in result.features])),
-        tag("main", [_arm(arm) for arm in result.arms], _curve_table(result), tag("p", result.note, class_="note")),
+        tag(
+            "header",
+            masthead(tag("bdi", stripped(result.prompt)), tag("div", [tag("p", tag("bdi", said)) for said in _about(result, titles)])),
+        ),
+        tag("main", _beside(("clean", "prompted"), result), _curve_table(result), _doses(result), tag("p", result.note, class_="note")),
     )
+
+
+def _about(result: Steering, titles: Mapping[str, str | None]) -> Iterator[str]:
+    """What was turned, what its own words are, and what was turned in the control."""
+    yield from (_called(name, titles) for name in result.features)
+    if result.words:
+        yield f"own words (those that its direction promotes): {' '.join(f'“{marked(word)}”' for word in result.words[:_WORDS])}"
+    if result.controls:
+        yield f"control: {', '.join(_called(name, titles) for name in result.controls)}"
+
+
+def _beside(kinds: Sequence[str], result: Steering, dose: float | None = None) -> Markup:
+    """The arms of these kinds next to each other; of one dose, if it is given."""
+    return tag("div", [_arm(arm) for arm in result.arms if arm.kind in kinds and dose in (None, arm.dose)], class_="pair")
+
+
+def _doses(result: Steering) -> list[Markup]:
+    """A row for each dose: the feature, and the control beside it."""
+    doses = dict.fromkeys(arm.dose for arm in result.arms if arm.kind == "steered")
+    return [_beside(("steered", "random"), result, dose) for dose in doses]
 
 
 def _curve_table(result: Steering) -> Markup | None:
@@ -88,7 +112,8 @@ def _turned(dose: float) -> str:
 
 
 def _times(nats: float) -> str:
-    return f"{math.exp(min(nats, 20)):,.1f}"
+    ratio = math.exp(min(nats, 20))
+    return f"{ratio:,.0f}" if ratio >= 10 else f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2g}"
 
 
 def _arm(arm: Arm) -> Markup:
@@ -118,6 +143,6 @@ def _figures(arm: Arm) -> Iterator[str]:
         odd = ", hardly language" if arm.loss_clean_model > _ODD else ""
         yield f"how odd the unaltered model finds it: {arm.loss_clean_model:.2f} nats a token{odd}"
     if arm.own_words is not None and arm.kind != "clean":
-        yield f"the feature's own words {_times(arm.own_words)} times as likely"
+        yield f"own words {_times(arm.own_words)} times as likely"
     if arm.repetition > _REPEATS:
         yield f"{arm.repetition:.0%} of its word pairs repeat"

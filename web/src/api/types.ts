@@ -12,6 +12,7 @@ export type Context = S["Context"];
 export type Stretch = S["Stretch"];
 export type Relative = S["Relative"];
 export type DoseEffect = S["DoseEffect"];
+export type Moved = S["Moved"];
 export type Written = S["Written"];
 export type SearchPage = S["SearchPage"];
 export type FoundHit = S["FoundHit"];

@@ -1,5 +1,5 @@
 // What a feature makes the model say: measured where it was, and by the direct way to the logits.
-import type { DoseEffect, FeatureHead } from "../api/types";
+import type { DoseEffect, FeatureHead, Moved } from "../api/types";
 import { number, percent, spelt } from "../state/words";
 import { DoseCurve } from "./DoseCurve";
 
@@ -31,10 +31,15 @@ function Tokens({ title, of }: { title: string; of: { text: string; weight: numb
   );
 }
 
+/** 1 or -1 where contexts that did not choose a word agree that it is likelier or less likely, as `DoseEffect.held` says; else 0. */
+function surely({ rise, before, after }: Moved): number {
+  return rise.low > 0 && after > before ? 1 : rise.high < 0 && after < before ? -1 : 0;
+}
+
 /** The measured effect at the feature's own maximum, and how it grows with the dose. */
 function Measured({ doses, kind }: { doses: DoseEffect[]; kind: string | null }) {
   const full = doses.reduce((best, one) => (Math.abs(one.dose - 1) < Math.abs(best.dose - 1) ? one : best));
-  const rows = [...(full.raised ?? []).slice(0, 8), ...(full.lowered ?? []).slice(0, 4)];
+  const rows = [...full.raised.filter((one) => surely(one) > 0), ...full.lowered.filter((one) => surely(one) < 0)];
   return (
     <>
       {kind && <p class="small">{KINDS[kind] ?? kind}</p>}
