@@ -51,7 +51,7 @@ def measure(options: argparse.Namespace) -> None:
     from hooke.names import Site
 
     model, known = Model.load(options.model, dtype="float32"), JacobianFit.load(options.out)
-    norm, layers, places = final_norm(model), range(1, model.n_layers - 1, 2), range(8, LENGTH - LATER, 6)
+    norm, layers, places = final_norm(model.hf, model.architecture), range(1, model.n_layers - 1, 2), range(8, LENGTH - LATER, 6)
     texts_read = list(itertools.islice(texts(options, model.tokenizer, held_out=True), options.texts))
     hits = torch.zeros(len(layers), 4)
     for number, ids in enumerate(texts_read):

@@ -16,6 +16,10 @@ for _name in [name for name in os.environ if name.startswith("HOOKE_") and name 
 for _name in ("NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES"):
     os.environ.pop(_name, None)
 
+# Each of the hundred processes that tests start, and each worker, would compile all that it imports anew.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 import typed  # noqa: E402
 
 typed.install()

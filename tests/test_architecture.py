@@ -5,8 +5,9 @@ functions and under `TYPE_CHECKING`.
 """
 
 import ast
+import re
 import tomllib
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -76,34 +77,72 @@ def modules() -> dict[str, Path]:
     }
 
 
-def needed(path: Path, known: Collection[str]) -> set[str]:
-    """The modules that one of hooke needs to do its work.
+TREES = {name: ast.parse(path.read_text()) for name, path in modules().items()}
+FACES = {name for name, path in modules().items() if path.name == "__init__.py"}
 
-    Left out are imports for type checkers, the rooms that a package's face (`__init__`) opens only when it is asked, and what a result
-    needs to show itself in a notebook.
+
+def is_door(node: ast.AST, *, of_a_face: bool) -> bool:
+    """Whether a method does no more than hand on what it is asked to what another room does, in three statements at most."""
+    if not isinstance(node, ast.FunctionDef):
+        return False
+    if node.name in ("__getattr__", "_repr_html_"):
+        return True
+    first = [arg.arg for arg in node.args.args[:1]]
+    told = [line for line in node.body if not isinstance(line, ast.Import | ast.ImportFrom) and not _is_text(line)]
+    return (of_a_face or first in (["self"], ["cls"])) and len(told) <= 3
+
+
+def _is_text(node: ast.AST) -> bool:
+    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+
+
+def imported(node: ast.AST) -> list[tuple[str, str, str]]:
+    """Module, name and what it is called here, of everything that an import names."""
+    if isinstance(node, ast.Import):
+        return [(alias.name, "", alias.asname or alias.name.partition(".")[0]) for alias in node.names]
+    if isinstance(node, ast.ImportFrom) and node.module:
+        return [(node.module, alias.name, alias.asname or alias.name) for alias in node.names]
+    return []
+
+
+# What a face (`__init__`) shows of its rooms, and the room where each is.
+ROOMS = {(face, name): room for face in FACES for node in ast.walk(TREES[face]) for room, name, _ in imported(node) if f"{face}." in room}
+
+
+def needed(module: str) -> set[str]:
+    """The modules that one of hooke needs, for types too; what it only needs for its doors is left out.
+
+    What a module takes from a face counts as taken from the room where it is.
     """
-    found: set[str] = set()
+    doors, uses, texts = set(), set(), []
 
     def look(node: ast.AST) -> None:
-        late = isinstance(node, ast.FunctionDef) and (path.name == "__init__.py" or node.name == "_repr_html_")
-        if late or (isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"):
+        if is_door(node, of_a_face=module in FACES):
+            doors.add(node)
             return
-        if isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.update(whole if (whole := f"{node.module}.{alias.name}") in known else node.module for alias in node.names)
+        if _is_text(node):
+            return
+        if isinstance(node, ast.Name):
+            uses.add(node.id)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):  # a type in quotes
+            texts.append(node.value)
         for child in ast.iter_child_nodes(node):
             look(child)
 
-    look(ast.parse(path.read_text()))
-    return found & set(known)
+    look(TREES[module])
+    uses |= {word for text in texts for word in re.findall(r"\w+", text)}
+    inside = {id(node) for door in doors for node in ast.walk(door)}
+    found = set()
+    for node in ast.walk(TREES[module]):
+        for room, name, called in imported(node):
+            if id(node) not in inside and called in uses:
+                found.add(next((one for one in (f"{room}.{name}", ROOMS.get((room, name)), room) if one in TREES), room))
+    return found & TREES.keys() - {module}
 
 
 def test_no_import_goes_in_a_circle():
-    known = modules()
-    graph = {name: needed(path, known) - {name} for name, path in known.items()}
     try:
-        TopologicalSorter(graph).prepare()
+        TopologicalSorter({name: needed(name) for name in TREES}).prepare()
     except CycleError as error:
         raise AssertionError(" -> ".join(reversed(error.args[1]))) from None
 
@@ -111,8 +150,8 @@ def test_no_import_goes_in_a_circle():
 def importers(*wanted: str) -> set[str]:
     """The modules of hooke that import one of `wanted` or a part of it, wherever in them."""
     found = set()
-    for name, path in modules().items():
-        for node in ast.walk(ast.parse(path.read_text())):
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
             if any(one == want or one.startswith(f"{want}.") for one in names for want in wanted):
@@ -130,8 +169,8 @@ def test_terminal_tables_are_made_in_reports_and_commands_alone():
 
 def test_one_name_means_one_class():
     where: dict[str, list[str]] = {}
-    for name, path in modules().items():
-        for node in ast.walk(ast.parse(path.read_text())):
+    for name, tree in TREES.items():
+        for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 where.setdefault(node.name, []).append(name)
     assert {name: rooms for name, rooms in where.items() if len(rooms) > 1} == {}

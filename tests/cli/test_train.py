@@ -288,7 +288,7 @@ print(json.dumps({"found": found, "same": same, "kept": len(kept(root / "whole")
 
 @pytest.mark.parametrize("codes", [{"SIGTERM": 143}, pytest.param({"SIGINT": 130}, marks=pytest.mark.exhaustive)], ids="".join)
 def test_a_stopped_run_goes_on_to_the_same_bytes(folder, tmp_path, codes):
-    result = forked(RUNS, " ".join(codes), "train", "suite.toml", "--tokens", "4000", str(tmp_path), folder=folder)
+    result = forked(RUNS, " ".join(codes), "train", "suite.toml", "--tokens", "2500", str(tmp_path), folder=folder)
     assert (result["same"], result["kept"]) == (True, 8)
     for name, code in codes.items():
         stopped, said, saes, after = result["found"][name]

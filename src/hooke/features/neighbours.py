@@ -256,7 +256,7 @@ def logit_lens(model: Model) -> LogitLens:
     What the norm does is asked of the norm itself, so that it does not matter whether it multiplies by its weight or by 1 + weight: of
     ``x`` with mean 0 and mean square 1 it makes ``gain · x`` (+ bias), and of the ones it makes ``gain``, or 0 where it takes the mean off.
     """
-    norm = copy.deepcopy(final_norm(model)).float()
+    norm = copy.deepcopy(final_norm(model.hf, model.architecture)).float()
     head = model.hf.get_output_embeddings()
     assert head is not None
     unembedding = head.weight

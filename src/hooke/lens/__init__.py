@@ -146,7 +146,7 @@ class LensText:
         """What each token adds to the text."""
         self._shown = shown
         self._acts = model.capture(ids, [Site(layer, "resid_post") for layer in range(model.n_layers)])
-        self._norm = final_norm(model)
+        self._norm = final_norm(model.hf, model.architecture)
         self._encoded: dict[str, Codes] = {}  # by SAE: each is asked for as itself, and as the one below the next
         last = torch.cat([log_p for _, log_p in model.head.log_probs(self.before_head(model.n_layers - 1))])
         self._final, self._expected = last, last.argmax(1)

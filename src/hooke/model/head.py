@@ -8,11 +8,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from hooke.errors import HookeError
+from hooke.model.architectures import Architecture
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-    from hooke.model import Model
 
 # Logits that the LM head gives at a time: 128 MiB in float32 for any vocabulary, and few readings of its weights.
 _LOGIT_VALUES = 1 << 25
@@ -21,14 +20,13 @@ _CACHED_VALUES = 1 << 18
 _FINAL_NORMS = ("norm", "ln_f", "final_layer_norm", "final_layernorm")
 
 
-def final_norm(model: "Model") -> nn.Module:
+def final_norm(hf: "PreTrainedModel", architecture: Architecture) -> nn.Module:
     """What a model makes of its last residual stream before the LM head reads it. Raises `HookeError` where Hooke knows of none."""
-    base = model.architecture.base(model.hf)
+    base = architecture.base(hf)
     norm = next((found for name in _FINAL_NORMS if (found := getattr(base, name, None)) is not None), None)
-    if norm is None or model.hf.get_output_embeddings() is None:
-        raise HookeError(
-            f"{model.name} has no final norm or no LM head that Hooke knows, so nothing can be said of what it would say next."
-        )
+    if norm is None or hf.get_output_embeddings() is None:
+        told = f"this {architecture.model_type} has no final norm or no LM head that Hooke knows"
+        raise HookeError(f"{told}, so nothing can be said of what it would say next.")
     return norm
 
 
