@@ -53,6 +53,7 @@ def test_a_topic_says_which_features_carried_it(found, known):
         "label_method": "word",
         "label_evidence": 50,
         "own_label": None,
+        "sensitive": False,
         "texts": 3,
     }
 
