@@ -46,22 +46,25 @@ def test_sensitive_by_what_it_fires_on_whatever_it_is_called():
     assert by_tokens((one.text, one.share) for one in tokens)
     assert not by_tokens((one.text, one.share) for one in tokens[1:])
     plain = Feature("a/b/c/1", 0.1, 1.0, Label("weather", "word"))
-    assert replace(plain, tokens=tokens).sensitive and not plain.sensitive
+    assert replace(plain, tokens=tokens).sensitive
+    assert not plain.sensitive
 
 
 def test_what_is_private_is_not_in_the_file_and_not_found(tmp_path):
     path = written(tmp_path / "atlas", PIECES)
     (context,) = Atlas(path).feature(f"{FIRST}/0").top
     assert [n for n, (shown, piece) in enumerate(zip(context.tokens, TEXT, strict=True)) if shown != piece] == sorted(HIDDEN)
-    assert context.values[context.peak] == 5.0 and context.tokens[context.peak] == " or"
+    assert context.values[context.peak] == 5.0
+    assert context.tokens[context.peak] == " or"
     held = sqlite3.connect(path).execute("SELECT content FROM piece").fetchall()
     assert not {"bell", "7946"} & {piece for (piece,) in held}
     found = Atlas(path).search('"ring"', where=("context",))
-    assert len(found.hits) == 1 and not Atlas(path).search("bell", where=("context",)).hits
+    assert len(found.hits) == 1
+    assert not Atlas(path).search("bell", where=("context",)).hits
 
 
 def test_an_older_file_is_covered_when_it_is_shown(tmp_path):
-    path = written(tmp_path / "atlas", {token: "x" for token in PIECES})  # kept as it is: nothing in it is private
+    path = written(tmp_path / "atlas", dict.fromkeys(PIECES, "x"))  # kept as it is: nothing in it is private
     with sqlite3.connect(path) as db:
         db.executemany("INSERT OR REPLACE INTO piece (id, content) VALUES (?, ?)", PIECES.items())
         db.execute("UPDATE window SET ids = ?", (pack_numbers(np.array(list(PIECES))),))
@@ -75,10 +78,12 @@ def test_an_older_file_is_covered_when_it_is_shown(tmp_path):
 def test_texts_of_a_sensitive_feature_are_behind_something_to_press(tmp_path):
     feature = Atlas(written(tmp_path / "atlas", PIECES)).feature(f"{FIRST}/0")
     plain, covered = page(feature), page(replace(feature, label=Label("swear words", "word")))
-    assert "A feature describes text, not people" not in plain and 'class="veiled"' not in plain
+    assert "A feature describes text, not people" not in plain
+    assert 'class="veiled"' not in plain
     assert "A feature describes text, not people" in covered
     before, _, after = covered.partition('class="veiled"')
-    assert "ring" in after and "ring" not in before.partition("<main>")[2]
+    assert "ring" in after
+    assert "ring" not in before.partition("<main>")[2]
 
 
 def test_tokens_alone_are_those_of_the_whole(tmp_path):

@@ -1,7 +1,6 @@
 """Builder: an atlas made from a model, its SAEs and text: one pass of the model, then statistics, labels and topics, feature by feature."""
 
 import contextlib
-import ctypes
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
@@ -17,6 +16,7 @@ from hooke.atlas.records import Example
 from hooke.atlas.store import piece_of
 from hooke.builder.background import Driven, Headlines, TopicEvidence, driven_by, heads, neutral_texts
 from hooke.builder.cache import Portions, read_codes, read_harvested
+from hooke.devices import hand_back_memory
 from hooke.engine import in_processes
 from hooke.engine.cluster import Cluster
 from hooke.errors import BadConfig, LimitReached
@@ -150,7 +150,7 @@ def build_atlas(
                     read_codes(model, saes, texts, cache, portions, told, cluster)
                 else:
                     read_harvested(acts, saes, cache, settings.tokens, told)
-            _hand_back_memory()
+            hand_back_memory()
             weights = {corpus.name: corpus.weight for corpus in corpora}
             facts = {"model": model.name, "tokens": cache.tokens, "left_out": cache.left_out, "asked": asked, "corpora": weights}
             _Build(model, digests, saes, cache, settings, report).write(path, facts, corpora)
@@ -190,12 +190,6 @@ def _check_room(folder: Path, needed: int) -> None:
         )
 
 
-def _hand_back_memory() -> None:
-    """Return to the system what reading freed: glibc keeps it for itself, some 0.4 GB, and what follows needs it in other sizes."""
-    with contextlib.suppress(OSError, AttributeError):  # another C library
-        ctypes.CDLL(None).malloc_trim(0)
-
-
 class _Build:
     """What all SAEs of an atlas share."""
 
@@ -217,7 +211,7 @@ class _Build:
         missing = settings.background - int(head.max(initial=-1) + 1)
         ordinary = neutral_texts(neutral or corpora, model.tokenizer, missing, settings.context)
         short = [driven_by(model, self.saes, texts, settings.batch_tokens) for texts in (headlines.windows, ordinary)]
-        _hand_back_memory()
+        hand_back_memory()
         self.report("Taking stock of the words", 0, 1)
         pieces = {token: piece_of(model.tokenizer.spelling(token)) for token in range(len(self.lens.shown))}
         self.names = {token: piece if isinstance(piece, str) else piece.decode("utf-8", "replace") for token, piece in pieces.items()}

@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float, Int, UInt
 from scipy import sparse
 
 from hooke.analysis.reader import Reader
+from hooke.devices import hand_back_memory
 
 _EDGE = 10
 """One token in so many, at either end of a text, is its edge: bylines, datelines, how a piece is signed."""
@@ -52,29 +53,43 @@ class Pile:
 def read_pile(reader: Reader, texts: Sequence[str], progress: Callable[[int], None] = lambda _: None) -> Pile:
     """Read `texts`; `progress` is told how many are done."""
     offsets = np.concatenate([[0], np.cumsum([one.sae.d_sae for one in reader.labelled_saes])]).tolist()
-    features, values, peaks, insides = [], [], [], []
+    column, value, peak, inside = (_Growing(dtype) for dtype in (np.int32, np.float32, np.uint16, np.bool_))
     topics: list[str | None] = []
-    tokens, acts, ends = [], [], [0]
+    tokens, ends = np.zeros(len(texts), np.int64), np.zeros(len(texts) + 1, np.int64)
+    acts = np.empty((len(texts), reader.labelled_saes[0].sae.d_in), np.float32)
     for n, one in enumerate(reader.glance(texts), 1):
         edge = -(-one.tokens // _EDGE)
         for offset, found in zip(offsets, one.fired, strict=False):
             feature, pos, _ = found.events
             inner = np.isin(found.feature, feature[(pos >= edge) & (pos < one.tokens - edge)])
-            features.append((found.feature + offset).astype(np.int32))
-            values.append(found.pooled.astype(np.float32))
-            peaks.append(found.pos.astype(np.uint16))
-            insides.append(inner)
-        ends.append(ends[-1] + sum(len(found.feature) for found in one.fired))
+            for kept, own in zip((column, value, peak, inside), (found.feature + offset, found.pooled, found.pos, inner), strict=True):
+                kept.add(own)
+        ends[n], tokens[n - 1], acts[n - 1] = len(column), one.tokens, one.acts
         topics.append(one.topic)
-        tokens.append(one.tokens)
-        acts.append(one.acts)
         if n % REPORT_EVERY == 0 or n == len(texts):
             progress(n)
-    # Each list goes as it is joined: for many texts they are large.
-    joined = []
-    for parts in (values, features, peaks, insides):
-        joined.append(np.concatenate(parts))
-        parts.clear()
-    data, column, peak, inside = joined
-    value = sparse.csr_matrix((data, column, np.array(ends, np.int64)), shape=(len(texts), offsets[-1]))
-    return Pile(value, peak, inside, topics, np.array(tokens, np.int64), np.stack(acts), offsets[:-1])
+    table = sparse.csr_matrix((value.whole(), column.whole(), ends), shape=(len(texts), offsets[-1]))
+    hand_back_memory()
+    return Pile(table, peak.whole(), inside.whole(), topics, tokens, acts, offsets[:-1])
+
+
+class _Growing:
+    """Values added one after another to one array: millions of small ones would take twice the memory."""
+
+    def __init__(self, dtype: Any) -> None:
+        self._held, self._count = np.empty(1 << 16, dtype), 0
+
+    def __len__(self) -> int:
+        return self._count
+
+    def add(self, values: np.ndarray) -> None:
+        """Put `values` behind what is there."""
+        end = self._count + len(values)
+        if end > len(self._held):
+            self._held.resize(max(end, len(self._held) * 5 // 4), refcheck=False)
+        self._held[self._count : end], self._count = values, end
+
+    def whole(self) -> np.ndarray:
+        """All of them; nothing can be added any more."""
+        self._held.resize(self._count, refcheck=False)
+        return self._held
