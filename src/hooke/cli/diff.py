@@ -50,17 +50,13 @@ def diff(
         from hooke.differences import compare
         from hooke.differences.assemble import detectable
         from hooke.differences.grouping import group as grouped_by
+        from hooke.report.differences_wording import ahead
 
         grouped = grouped_by(texts, name, groups=group, family=family, pair=pair, trend=trend is not None)
         opened = [one.open() for one in found]
         reader = Reader.load(model, opened, Options(), progress=lambda text: say(console, status, text), atlas=atlas)
         most = sum(one.sae.d_sae for one in reader.labelled_saes) * len(grouped.comparisons)
-        able = detectable(grouped, most)
-        say(
-            console,
-            status,
-            f"Among up to {most:,} features this sample shows differences from 5 % to {0.05 + able:.0%} four times in five.",
-        )
+        say(console, status, ahead(detectable(grouped, most), most))
         result = compare(reader, grouped, source=source, seed=seed, progress=lambda text: _told(console, status, text))
     _show(result, as_json=json, html=html, csv=csv, top=top)
 

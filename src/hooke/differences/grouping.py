@@ -94,7 +94,7 @@ def group(
         values, kept, bad = _numbers(by, fields, kept)
         if bad:
             notes.append(f"{bad:,} texts were left out: their {by} is neither a number nor a date.")
-        labels, names = _thirds(by, values)
+        labels, names = _thirds(by, values, [str(fields[n][by]).strip() for n in kept])
     else:
         values, labels = None, [str(fields[n][by]) for n in kept]
         names = _chosen(by, labels, groups)
@@ -260,16 +260,15 @@ def _ranks(values: np.ndarray) -> Float[np.ndarray, " text"]:
     return (np.cumsum(times) - (times - 1) / 2)[place]
 
 
-def _thirds(by: str, values: Sequence[float]) -> tuple[list[str], list[str]]:
-    """The third that each value falls in, in words, and the three from the lowest; equal values stay together."""
+def _thirds(by: str, values: Sequence[float], spelt: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The third that each value falls in, in words, and the three from the lowest; equal values stay together; `spelt` as they stood."""
     numbers = np.array(values)
     low, high = np.quantile(numbers, 1 / 3, method="lower"), np.quantile(numbers, 2 / 3, method="higher")
     if numbers.min() == numbers.max():
         raise BadConfig(f"{by} is the same in every text, so there is no trend.")
     if low >= high:  # one value fills the middle
         low, high = (numbers.min(), high) if numbers.min() < high else (low, numbers[numbers > low].min())
-    names = [f"{by} to {low:.6g}", "between", f"{by} from {high:.6g}"]
     place = np.where(numbers <= low, 0, np.where(numbers >= high, 2, 1))
-    names = [name for i, name in enumerate(names) if i != 1 or (place == 1).any()]
-    said = [f"{by} to {low:.6g}", "between", f"{by} from {high:.6g}"]
+    said = [f"{by} to {spelt[values.index(low)]}", "between", f"{by} from {spelt[values.index(high)]}"]
+    names = [name for i, name in enumerate(said) if i != 1 or (place == 1).any()]
     return [said[i] for i in place], names

@@ -41,6 +41,11 @@ def _summary(result: Differences) -> Markup:
         "div",
         tag("p", tag("bdi", groups), class_="soft"),
         tag("p", wording.able(result), class_="able"),
+        tag("p", tag("strong", tag("bdi", wording.headline(result)))),
+        [
+            tag("p", tag("b", tag("bdi", stripped(name))), " has more of ", tag("bdi", "; ".join(more)), ".")
+            for name, more in wording.foremost(result)
+        ],
         [tag("p", sentence) for sentence in wording.summary(result)],
         [tag("p", note, class_="soft") for note in (*result.notes, *([wording.MARKS] if result.findings else []))],
         class_="summary",
@@ -80,21 +85,17 @@ def _row(finding: Finding, result: Differences) -> Markup:
         tag(
             "summary",
             tag("span", tag("bdi", stripped(finding.name)[:120]), marks, class_="name"),
-            tag("span", shares[:2] if len(shares) == 2 else [tag("b", share(round(_share(finding, result), 3)))], class_="shares"),
+            tag(
+                "span",
+                shares[:2] if len(shares) == 2 else [tag("b", share(round(wording.share_of(finding, result, finding.a), 3)))],
+                class_="shares",
+            ),
             _forest(finding),
             tag("span", wording.effect(finding), class_="effect"),
         ),
         tag("div", _facts(finding, shares), _texts(finding), class_="opened"),
         class_="row" + (" weak" if finding.replicated is False or wording.fragile(finding) else ""),
     )
-
-
-def _share(finding: Finding, result: Differences) -> float:
-    """The share of texts in the group that has it more often; of several groups taken together, by their sizes."""
-    if finding.a in finding.groups:
-        return finding.groups[finding.a]
-    others = [group for group in result.groups if group["name"] != finding.b]
-    return sum(group["texts"] * finding.groups[group["name"]] for group in others) / sum(group["texts"] for group in others)
 
 
 def _forest(finding: Finding) -> Markup:
@@ -117,7 +118,7 @@ def _forest(finding: Finding) -> Markup:
 
 
 def _facts(finding: Finding, shares: list[Markup]) -> Markup:
-    said = [f"q {wording.q(finding.q)}", f"chance that fresh texts show it again: {finding.again:.0%}"]
+    said = [f"q {wording.q(finding.q)}", f"chance that fresh texts show it again: {share(round(finding.again, 2))}"]
     said += [f"on the untouched half: {wording.held(finding)}", f"AUC {finding.auc:.2f}"]
     if finding.log_odds is not None:
         said.append(f"log-odds {finding.log_odds:+.2f}".replace("-", "−"))

@@ -1,5 +1,7 @@
 """Differences between groups in a terminal: what could be seen, what was, and what else may explain it."""
 
+import re
+
 from rich.console import Console
 from rich.padding import Padding
 from rich.table import Table
@@ -11,17 +13,20 @@ from hooke.text.figures import share
 from hooke.text.marks import marked, stripped
 
 _MOST = 8
-_NAME = 48
+_NAME, _GROUP = 48, 24
 
 
 def print_differences(result: Differences, console: Console, most: int = _MOST) -> None:
     """The whole result; of each list the first `most` rows."""
-    console.print(Text(" · ".join(f"{marked(group['name'])} {group['texts']:,} texts" for group in result.groups), style="bold"))
-    for note in result.notes:
-        console.print(Text(note, style="dim"))
-    console.print(Text(wording.able(result)))
+    console.print(Text(" · ".join(f"{marked(group['name'])} {group['texts']:,} texts" for group in result.groups), style="dim"))
+    console.print(_text(wording.able(result), "dim"))
+    console.print(_text(wording.headline(result), "bold"))
+    for name, more in wording.foremost(result):
+        console.print(Text.assemble((f"  {marked(name)}", "bold"), " has more of ", _text("; ".join(more)), "."))
     for sentence in wording.summary(result):
-        console.print(Text(sentence))
+        console.print(_text(sentence))
+    for note in result.notes:
+        console.print(_text(note, "dim"))
     for name, other, findings in wording.sides(result):
         console.print()
         console.print(Text(f"More often in {marked(name)} than in {marked(other)}", style="bold"))
@@ -39,17 +44,22 @@ def print_differences(result: Differences, console: Console, most: int = _MOST) 
         console.print(Text(limit, style="dim"))
 
 
+def _text(said: str, style: str = "") -> Text:
+    """`said` without the narrow spaces of a page, at which a terminal breaks lines."""
+    return Text(re.sub(r"(?<=\d)\u202f(?=\d)", ",", said).replace("\u202f", ""), style=style)
+
+
 def _table(findings: list[Finding], groups: list[str]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0))
     table.add_column("", overflow="fold")
     for name in groups:
-        table.add_column(marked(name)[:16], justify="right")
+        table.add_column(marked(name)[:_GROUP], justify="right")
     for name in ("difference, points", "q", "other half", ""):
         table.add_column(name, no_wrap=True)
     for finding in findings:
         mark = "+ " if finding.beyond_words else ""
         weak = wording.fragile(finding)
-        shares = [share(round(finding.groups[name], 3)) for name in groups]
+        shares = [_text(share(round(finding.groups[name], 3))) for name in groups]
         name = Text(stripped(finding.name)[:_NAME])
         if finding.kind == "feature":
             name.append(f"  {finding.feature.rpartition('/')[2]}", style="dim")
@@ -61,7 +71,7 @@ def _table(findings: list[Finding], groups: list[str]) -> Table:
 def _confounders(result: Differences) -> Table:
     table = Table("What else differs", "", "with that held fixed", box=None, padding=(0, 2, 0, 0), title_justify="left")
     for confounder in result.confounders:
-        table.add_row(confounder.name, Text(wording.of_confounder(confounder)), wording.kept(confounder))
+        table.add_row(confounder.name, _text(wording.of_confounder(confounder)), _text(wording.kept(confounder)))
     return table
 
 

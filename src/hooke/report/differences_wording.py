@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from hooke.differences.result import Confounder, Differences, Finding
 from hooke.text.figures import count, figure, share
+from hooke.text.marks import stripped
 
 SECTIONS = (
     ("What the texts are about, as the model reads them", "feature", "about"),
@@ -49,18 +50,50 @@ def able(result: Differences) -> str:
 
 def ahead(smallest: float, tests: int) -> str:
     """`able`, of what is known before anything is read."""
-    other = min(1.0, 0.05 + smallest)
+    other = share(round(min(1.0, 0.05 + smallest), 2))
     return (
-        f"What this sample can show: what {share(0.05)} of one group's texts have must be in about {other:.0%} of the other's to be found"
-        f" four times in five, among {count(tests, 'test')}. Smaller differences may be there and not be seen."
+        f"What this sample can show: a thing that {share(0.05)} of one group's texts have is found, four times in five, if about {other} of"
+        f" the other's have it ({count(tests, 'test')}). Smaller differences may be there and not be seen."
     )
+
+
+def headline(result: Differences) -> str:
+    """What was found, in one sentence."""
+    names = [stripped(group["name"]) for group in result.groups]
+    said = f"{', '.join(names[:-1])} and {names[-1]}"
+    n = len(result.findings)
+    if not n:
+        return f"No difference between {said} can be told from chance."
+    what = "one feature, topic or word is" if n == 1 else f"{figure(n)} features, topics and words are"
+    return f"{said} differ: {what} more frequent on one side than chance lets expect."
+
+
+def foremost(result: Differences, most: int = 3) -> Iterator[tuple[str, list[str]]]:
+    """What each group has more of than the others: the first few features, or else words, with the shares of texts that have them."""
+    for name, other, findings in sides(result):
+        own = [one for kind in ("feature", "topic", "word") for one in findings if one.kind == kind and one.like is None]
+        if own and any(group["name"] == name for group in result.groups):
+            yield name, [f"{stripped(one.name)} ({_against(one, name, other, result)})" for one in own[:most]]
+
+
+def _against(finding: Finding, name: str, other: str, result: Differences) -> str:
+    first, second = (share(round(share_of(finding, result, side), 2)) for side in (name, other))
+    return f"{first} of texts, {second} of {'the others' if other not in finding.groups else stripped(other)}"
+
+
+def share_of(finding: Finding, result: Differences, name: str) -> float:
+    """The share of a group's texts that has it; of several groups taken together, all but `finding.a`, by their sizes."""
+    if name in finding.groups:
+        return finding.groups[name]
+    others = [group for group in result.groups if group["name"] not in (finding.a, finding.b)]
+    return sum(group["texts"] * finding.groups[group["name"]] for group in others) / sum(group["texts"] for group in others)
 
 
 def summary(result: Differences) -> list[str]:
     """What was found on the whole, in sentences."""
     n = len(result.findings)
     if not n:
-        nothing = f"No difference stands out among {count(result.tested, 'test')}. That does not show that there is none."
+        nothing = f"None of {count(result.tested, 'test')} stands out. That does not show that there is no difference."
         return [nothing, *_unlisted(result)]
     said = [
         f"{count(n, 'difference')} of {figure(result.tested)} tested stand{'s' if n == 1 else ''} out (q below {result.level:g}: about"
@@ -69,7 +102,7 @@ def summary(result: Differences) -> list[str]:
     ]
     chosen, held = result.replication.chosen, result.replication.held
     if chosen:
-        part = f"{figure(held)} ({held / chosen:.0%})"
+        part = f"{figure(held)} ({share(round(held / chosen, 2))})"
         said.append(f"One half of the texts, taken alone, found {figure(chosen)}; {part} of these held on the untouched half.")
     else:
         said.append("One half of the texts alone is too few to find any, so none was confirmed on the other half.")
@@ -123,10 +156,20 @@ def fragile(finding: Finding) -> list[str]:
     return [name for name, holds in finding.holds.items() if holds is False]
 
 
+_MEASURED = {
+    "length": "tokens of a text",
+    "source": "texts of sources that several groups have",
+    "duplicates": "texts that repeat an earlier one",
+    "boilerplate": "texts with words that many share",
+    "position": "features only at a text's beginning or end",
+}
+
+
 def of_confounder(confounder: Confounder) -> str:
-    """A confounder's means in the groups."""
+    """What was measured of a confounder, and its means in the groups."""
     write = figure if confounder.unit == "tokens" else share
-    return ", ".join(f"{name} {write(round(value, 3 if confounder.unit == 'share' else 1))}" for name, value in confounder.groups.items())
+    means = (f"{name} {write(round(value, 3 if confounder.unit == 'share' else 1))}" for name, value in confounder.groups.items())
+    return f"{_MEASURED.get(confounder.name, confounder.unit)}: {', '.join(means)}"
 
 
 def kept(confounder: Confounder) -> str:
