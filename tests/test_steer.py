@@ -130,6 +130,27 @@ def test_what_changes_nothing_leaves_every_logit_as_it_was(model: Model, sae: Sa
     assert torch.equal(same, logits(model, ids))
 
 
+def test_an_sae_of_another_model_is_refused_unless_this_is_a_variant(model: Model, sae: Sae):
+    foreign = dataclasses.replace(sae, facts=dataclasses.replace(sae.facts, model="org/other"))
+    said = r"trained on org/other, not on .* say so: intervene\(model, ..., variant=True\)"
+    with pytest.raises(BadConfig, match=said), intervene(model, foreign.ablate([1])):
+        pass
+    ids = torch.tensor(model.tokenizer.encode([PROMPT]))
+    with intervene(model, foreign.ablate([SPORT]), variant=True):
+        found = logits(model, ids)
+    with intervene(model, sae.ablate([SPORT])):
+        assert torch.equal(found, logits(model, ids))
+    wide = dataclasses.replace(foreign, W_dec=torch.zeros(sae.d_sae, 40), b_dec=torch.zeros(40))
+    with pytest.raises(ShapeMismatch, match="writes width 40 at"), intervene(model, wide.ablate([1]), variant=True):
+        pass
+
+
+def test_two_directions_of_a_site_cannot_both_be_set(model: Model, sae: Sae):
+    said = r"project and cap at resid_post\.0 would undo each other"
+    with pytest.raises(BadConfig, match=said), intervene(model, sae.project(1, 2.0), sae.cap(2, 1.0)):
+        pass
+
+
 def test_positions_are_counted_through_a_cache(model: Model, sae: Sae):
     """Only what is generated is edited; the same as a pass without a cache with a mask over those positions."""
     ids = torch.tensor(model.tokenizer.encode([PROMPT]))

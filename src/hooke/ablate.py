@@ -129,7 +129,7 @@ def _hidden(model: Model, ids: Int[Tensor, "1 pos"]) -> Float[Tensor, "token d_m
 
 
 def _silent(model: Model, group: Sequence[tuple[Sae, int]], ids: Int[Tensor, "1 pos"]) -> Float[Tensor, "token d_model"]:
-    with intervene(model, *(sae.ablate([index]) for sae, index in group)):
+    with intervene(model, *(sae.ablate([index]) for sae, index in group), variant=True):
         return _hidden(model, ids)
 
 

@@ -222,7 +222,7 @@ def steering(
     def arms() -> list[Arm]:
         return [_arm(model, *what, row, cost, words=bool(words)) for what, row, cost in zip(plan, written, costs, strict=True)]
 
-    with intervene(model, *edits):
+    with intervene(model, *edits, variant=True):
         alike = {"temperature": temperature, "seed": seed, "alike": True, "follow": follow, "look": look}
         for column in model.sampled(ids.repeat(len(readings), 1), tokens, **alike):
             written = torch.cat([written, column[: len(plan), None].to(written)], 1)
@@ -274,7 +274,7 @@ def _cost_of_dose(model: Model, dials: Sequence[Dial], prompt: str, tokens: int,
     def cost(dose: float) -> float:
         if not length:
             return 0.0
-        with intervene(model, *(dial.sae.add(dial.index, dose * dial.maximum) for dial in dials)):
+        with intervene(model, *(dial.sae.add(dial.index, dose * dial.maximum) for dial in dials), variant=True):
             altered = read()
         parts = [(clean[rows].exp() * (clean[rows] - log_q)).sum(1).clamp_min(0) for rows, log_q in model.head.log_probs(altered)]
         moved = float(torch.cat(parts).mean())
@@ -291,7 +291,8 @@ def _dose_of(kl: float, cost: Callable[[float], float]) -> float:
         high *= 4
         if high > MOST_DOSE:
             raise LimitReached(
-                f"no dose up to {MOST_DOSE:.0f} moves this prompt by {kl} nats a token. Ask for less, or for another feature."
+                f"no dose up to {MOST_DOSE:.0f} moves this prompt by {kl:g} nats a token ({high / 4:g} moves it by {cost(high / 4):.2g})."
+                " Ask for less, or for another feature."
             )
     if high == _LEAST_DOSE:
         return high

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from hooke.steer import Dial, Steering
 
 _SCHEMA = 1
+# As `hooke.steer` has them, which takes long to import.
+_MOST_DOSE, _MOST_DOSES = 16, 21
 
 
 def steer(
@@ -32,7 +34,7 @@ def steer(
     sae: Annotated[str | None, Parameter(help="With --for, whose features: a name, or a layer such as 12.")] = None,
     dose: Annotated[
         tuple[float, ...],
-        share(-16, 16),
+        share(-_MOST_DOSE, _MOST_DOSE),
         Parameter(help="How far, in units of each feature's own maximum; may be repeated. By default 1, or less where that is too much."),
     ] = (),
     doses: Annotated[
@@ -52,10 +54,10 @@ def steer(
     """Write text with features turned up or down, beside the model's own and random controls; or propose features to turn."""
     from hooke.cli.atlases import default_sae, find_feature, open_atlases
 
-    levels = _levels(doses) if doses else dose
     if html is not None and not html.parent.is_dir():
         raise BadConfig(f"cannot write {html}: there is no folder {html.parent}.")
     _check_asked(features, prompt, wanted)
+    levels = _strength(dose, doses, kl)
     opened, console = open_atlases(atlas), console_for(stderr=True)
     if wanted is not None:
         home, name = find_feature(f"{sae or default_sae()}/0", opened)
@@ -100,8 +102,18 @@ def _check_asked(features: tuple[str, ...], prompt: str | None, wanted: str | No
         raise BadConfig("no feature to turn. Give one, for example 12/17; `hooke steer --for WORDS` proposes some by what they do.")
     if features and wanted is not None:
         raise BadConfig("features are given and --for would propose others; give one of the two.")
-    if features and prompt is None:
+    if not (prompt or "").strip() and (features or prompt is not None):
         raise BadConfig('no text to go on from: give one with --prompt "Yesterday in the city".')
+
+
+def _strength(dose: tuple[float, ...], doses: str | None, kl: float | None) -> tuple[float, ...]:
+    """The doses asked for; none where one is to be looked for."""
+    given = [name for name, own in (("--dose", dose), ("--doses", doses), ("--kl", kl)) if own not in ((), None)]
+    if len(given) > 1:
+        raise BadConfig(f"{' and '.join(given)} each say how far to turn; give one of them.")
+    if kl == 0:
+        raise BadConfig("--kl 0 would change nothing; 0.5 is a clear change that leaves text readable.")
+    return _levels(doses) if doses is not None else dose
 
 
 def _levels(text: str) -> tuple[float, ...]:
@@ -114,6 +126,8 @@ def _levels(text: str) -> tuple[float, ...]:
             " 21 of them."
         )
     first, last = float(ends[1]), float(ends[2])
+    if last > _MOST_DOSE or int(ends[3] or 1) > _MOST_DOSES:
+        raise BadConfig(f"--doses {text} goes too far: at most {_MOST_DOSES} doses up to {_MOST_DOSE} times a feature's own maximum.")
     if ends[3]:
         return tuple(float(f"{first * (last / first) ** (i / (int(ends[3]) - 1)):.4g}") for i in range(int(ends[3])))
     return tuple(first * 2**i for i in range(int(math.log2(last / first) + 1e-9) + 1))
