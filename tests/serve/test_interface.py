@@ -23,9 +23,10 @@ from hooke.explain.kinds import kind_of
 from hooke.explain.rules.phrasing import reworded
 from hooke.features.cache import ActivationCache, Chunk
 from hooke.serve.library import SORTS, Library, Wanted, names_of, title_of
-from hooke.serve.microscope import PART, Microscope
+from hooke.serve.microscope import PART, Cancelled, Microscope
 from hooke.serve.runs import read_runs
 from hooke.serve.session import API
+from hooke.serve.shipped import CHUNK, shipped_texts
 from hooke.text.meaning import MiniLM
 
 SAE = "tiny/resid_post.0/64"
@@ -136,6 +137,48 @@ def test_a_name_is_rated_alike_in_the_table_in_the_search_and_on_its_page(tmp_pa
     reliable = library.rows(Wanted(sort="score"), 0, 500).rows
     levels = [library._columns.rating[row.index] for row in reliable]
     assert levels == sorted(levels, reverse=True)
+
+
+def test_fresh_text_shows_what_each_of_its_texts_shows_when_it_is_read_alone(desk):
+    index = list(tiny.concepts).index("sport")
+    told = desk.get(f"/features/{SAE}/{index}/fresh")
+    texts = [text for text, _ in shipped_texts()]
+    traces = [data for name, data in desk.stream("/analyze", {"texts": texts, "feature": f"{SAE}/{index}"}) if name == "trace"]
+    assert told["texts"] == len(texts)
+    assert told["tokens"] == sum(len(one["tokens"]) for one in traces)
+    assert told["firings"] == sum(value > 0 for one in traces for value in one["values"])
+    assert told["fired"] == sum(max(one["values"], default=0) > 0 for one in traces)
+    by_text = {"".join(one["tokens"]): one["values"] for one in traces}
+    for stretch in told["stretches"]:
+        for passage in stretch["passages"]:
+            values = by_text["".join(passage["tokens"])]
+            assert passage["values"] == pytest.approx(values, rel=0.02, abs=0.02)
+            assert passage["values"][passage["peak"]] == max(passage["values"])
+            assert stretch["low"] <= max(values) * 1.02
+            assert max(values) <= stretch["high"] * 1.02
+    assert sum(len(one["passages"]) for one in told["stretches"]) > 0
+    assert sum(one["share"] for one in told["stretches"]) == pytest.approx(1)
+    for miss in told["misses"]:
+        assert max(by_text["".join(miss["tokens"])]) == 0
+    silent = desk.get(f"/features/{SAE}/{tiny.D_SAE - 1}/fresh")
+    assert (silent["fired"], silent["firings"], [one["share"] for one in silent["stretches"]]) == (0, 0, [None] * 5)
+    status, problem, _ = desk.ask("GET", f"{API}/features/{SAE}/{tiny.D_SAE}/fresh")
+    assert (status, problem["status"]) == (404, 404)
+
+
+def test_fresh_text_is_read_on_where_a_reader_left(tmp_path):
+    microscope = tiny_microscope(None)
+    feature = Library([planted.write(tmp_path / "b.sqlite")]).feature(f"{SAE}/1", 0)
+    done: list[int] = []
+    with microscope.stopping(lambda: bool(done), lambda _, told: done.append(told["done"])), pytest.raises(Cancelled):
+        list(microscope.shipped(feature))
+    assert done == [CHUNK]
+    with microscope.stopping(lambda: False, lambda _, told: done.append(told["done"])):
+        list(microscope.shipped(feature))
+    assert done[:2] == [CHUNK, 2 * CHUNK]
+    (again,) = microscope.shipped(feature)
+    assert again[0] == "found"
+    assert again[1].texts == len(shipped_texts())
 
 
 def test_filters_as_a_naive_filter(desk):

@@ -305,7 +305,7 @@ def test_two_piles_are_compared_and_the_address_brings_the_result_back(browser, 
         told = page.evaluate("axe.run(document, {resultTypes: ['violations'], elementRef: false})")["violations"]
         assert [kind["id"] for kind in told if kind["impact"] in ("serious", "critical")] == []
     seen_rows = page.locator("details.finding").count()
-    page.get_by_text("differences, by kind").click()
+    page.get_by_text("By kind, and beside plain words").click()
     page.get_by_role("button", name="as a table").click()
     expect(page.locator("table.findings tbody tr").first).to_contain_text("sport")
     one.open(page.url.removeprefix(one._base))

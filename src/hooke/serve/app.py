@@ -16,7 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 
-from hooke.errors import Busy, HookeError
+from hooke.errors import HookeError
 from hooke.serve.atlas_routes import MAX_AROUND, atlas_routes
 from hooke.serve.compare_routes import compare_routes
 from hooke.serve.comparisons import MAX_COMPARED
@@ -32,7 +32,7 @@ from hooke.serve.schema import About, Key, ModelState, RunDetail, Runs, Tokenize
 from hooke.serve.session import API, Session
 from hooke.serve.shell import PAGES, Shell
 from hooke.serve.steered import MAX_DOSES, MAX_STEER_TOKENS, check_steer, steered
-from hooke.serve.wire import reply, stream
+from hooke.serve.wire import outcome, reply, stream
 from hooke.serve.worker import MAX_WAITING, Worker
 
 LIMITS = {
@@ -195,13 +195,7 @@ def _model_routes(router: APIRouter, library: Library, worker: Worker) -> None:
     @router.post("/tokenize", response_model=Tokenized, summary="Texts cut into tokens")
     async def tokenize(request: TokenizeRequest) -> Response:
         check_request(request.texts, [], 1)
-        job = worker.submit(lambda microscope: iter([("tokens", Tokenized(microscope.tokenize(request.texts)))]))
-        async for name, value in job.events():
-            if name == "error":
-                return Response(value.body(), value.status, media_type=MEDIA_TYPE)
-            if name:
-                return reply(value)
-        raise Busy("the server is shutting down; start it again: hooke serve.")
+        return await outcome(worker.submit(lambda microscope: iter([("tokens", Tokenized(microscope.tokenize(request.texts)))])), "tokens")
 
 
 def named(events: Any, names: dict[str, str]) -> Any:

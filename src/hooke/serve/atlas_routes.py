@@ -22,6 +22,7 @@ from hooke.serve.schema import (
     FeatureHead,
     FeaturePage,
     FoundHit,
+    Fresh,
     Lists,
     ListSummary,
     NearMisses,
@@ -33,7 +34,7 @@ from hooke.serve.schema import (
     SearchPage,
     Stretch,
 )
-from hooke.serve.wire import reply
+from hooke.serve.wire import outcome, reply
 from hooke.serve.worker import Worker
 
 _FEATURE = "/features/{collection}/{site}/{variant}/{index}"
@@ -46,7 +47,7 @@ def atlas_routes(library: Library, worker: Worker) -> APIRouter:
     """The routes."""
     router = APIRouter()
     _list_routes(router, library, worker)
-    _feature_routes(router, library)
+    _feature_routes(router, library, worker)
     _note_routes(router, library)
     _kept_list_routes(router, library)
     return router
@@ -100,7 +101,7 @@ def _list_routes(router: APIRouter, library: Library, worker: Worker) -> None:
         return reply(SearchPage(q, hits, found.loosened, counts))
 
 
-def _feature_routes(router: APIRouter, library: Library) -> None:
+def _feature_routes(router: APIRouter, library: Library, worker: Worker) -> None:
     def found(collection: str, site: str, variant: str, index: int, around: int) -> Any:
         if not 0 <= around <= MAX_AROUND:
             raise BadConfig(f"around {around} cannot be; from 0 to {MAX_AROUND} tokens stand on each side of an example.")
@@ -130,6 +131,11 @@ def _feature_routes(router: APIRouter, library: Library) -> None:
     @router.get(f"{_FEATURE}/near-misses", response_model=NearMisses, summary="Where it might have fired and did not")
     def near_misses(collection: str, site: str, variant: str, index: int, around: int = 24) -> Response:
         return reply(NearMisses(found(collection, site, variant, index, around).misses))
+
+    @router.get(f"{_FEATURE}/fresh", response_model=Fresh, summary="What it does in the short texts that come with Hooke, read now")
+    async def fresh(collection: str, site: str, variant: str, index: int) -> Response:
+        one = library.feature(f"{collection}/{site}/{variant}/{index}", 0)
+        return await outcome(worker.submit(lambda microscope: microscope.shipped(one), long=True), "found")
 
     @router.get(f"{_FEATURE}/neighbours", response_model=Neighbours, summary="Features that write alike or fire together")
     def neighbours(collection: str, site: str, variant: str, index: int) -> Response:

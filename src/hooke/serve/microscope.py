@@ -11,9 +11,11 @@ from hooke.names import FeatureName, model_name
 
 if TYPE_CHECKING:
     from hooke.analysis import Reader, TextResult
+    from hooke.atlas import Feature
     from hooke.differences.grouping import Grouped
     from hooke.model import Model
     from hooke.sae import Sae
+    from hooke.serve.shipped import ShippedReading
 
 MAX_TEXTS, MAX_CHARACTERS, MAX_TOP, MAX_SAES = 2000, 200_000, 100, 16
 """The most texts, characters in all of them, features of each and SAEs that one request may ask for."""
@@ -36,6 +38,7 @@ class Microscope:
         """Names of the SAEs that are used unless others are asked for."""
         self._saes = {sae.name: sae for sae in saes}
         self._readers: dict[tuple[tuple[str, ...], int], Reader] = {}
+        self._shipped: dict[str, ShippedReading] = {}
         self._unwanted: Callable[[], bool] = lambda: False
         self._meanwhile: Callable[[str, Any], None] = lambda *_: None
 
@@ -175,6 +178,19 @@ class Microscope:
             tokens = self.model.tokenizer.pieces(ids[0][~special].tolist(), begins=True)
             yield "trace", {"index": at, "tokens": tokens, "values": [round(value, 3) for value in values.tolist()]}
         yield "done", {"model": self.model.name, "saes": [], "topics": [], "limits": []}
+
+    def shipped(self, feature: "Feature") -> Iterator[tuple[str, Any]]:
+        """What a feature does in the short texts that come with Hooke: ``progress`` the first time, ``found``."""
+        from hooke.analysis import Options, Reader
+        from hooke.serve.shipped import CHUNK, ShippedReading, shipped_texts
+
+        name = str(FeatureName.parse(feature.name).sae)
+        if name not in self._shipped:
+            reader = Reader(self.model, [self.sae(name)], Options(chunk=CHUNK))
+            self._shipped[name] = ShippedReading(reader, self.tokenize([text for text, _ in shipped_texts()]))
+        for done in self._shipped[name].read():
+            self.tell("progress", {"said": "Reading", "done": done, "of": len(shipped_texts())})
+        yield "found", self._shipped[name].of(feature)
 
     def sae(self, name: str) -> "Sae":
         """The SAE called `name`. Raises `UnknownName` for one that is not at hand."""

@@ -205,6 +205,24 @@ class NearMisses:
 
 
 @dataclass(frozen=True)
+class Fresh:
+    """What a feature does in the short texts that come with Hooke, read by the model that runs."""
+
+    texts: int
+    """Texts read."""
+    tokens: int
+    """Tokens in them."""
+    fired: int
+    """Texts in which it fires."""
+    firings: int
+    """Tokens on which it does."""
+    stretches: list[Stretch]
+    """Some of these texts by their strongest place, strongest first; shares are of all tokens on which it fires."""
+    misses: list[Context]
+    """Texts with a token on which it often fires, and in which it is silent."""
+
+
+@dataclass(frozen=True)
 class Neighbours:
     """Related features."""
 

@@ -9,6 +9,8 @@ from typing import Any
 from fastapi import Response
 from fastapi.responses import StreamingResponse
 
+from hooke.errors import Busy
+from hooke.serve.problems import MEDIA_TYPE
 from hooke.serve.worker import Job
 
 
@@ -41,3 +43,13 @@ def stream(job: Job) -> Response:
             yield b"event: " + name.encode() + b"\ndata: " + encoded(value) + b"\n\n" if name else b": waiting\n\n"
 
     return StreamingResponse(lines(), media_type="text/event-stream")
+
+
+async def outcome(job: Job, last: str) -> Response:
+    """What a job gives under the name `last`, as one document; or the problem that it met."""
+    async for name, value in job.events():
+        if name == last:
+            return reply(value)
+        if name == "error":
+            return Response(value.body(), value.status, media_type=MEDIA_TYPE)
+    raise Busy("the server is shutting down; start it again: hooke serve.")

@@ -1,6 +1,6 @@
 // Every call the page makes. All go to the server it came from; a problem becomes an error with the server's own sentence.
 import type {
-  About, CompareEvent, CompareRequest, Compared, Context, FeatureHead, FeaturePage, LensEvent, Lists, Note, ReadEvent, Relative, RunDetail, RunRow, SaeRow, Saved,
+  About, CompareEvent, CompareRequest, Compared, Context, FeatureHead, FeaturePage, Fresh, LensEvent, Lists, Note, ReadEvent, Relative, RunDetail, RunRow, SaeRow, Saved,
   SearchPage, SteerEvent, SteerRequest, Stretch, Table, WholeText,
 } from "./types";
 
@@ -57,6 +57,7 @@ export const api = {
   feature: (name: string, signal?: AbortSignal) => get<FeatureHead>(`/features/${name}`, signal),
   examples: (name: string) => get<{ stretches: Stretch[] }>(`/features/${name}/examples`),
   misses: (name: string) => get<{ passages: Context[] }>(`/features/${name}/near-misses`),
+  fresh: (name: string, signal?: AbortSignal) => get<Fresh>(`/features/${name}/fresh`, signal),
   neighbours: (name: string) => get<{ alike: Relative[]; together: Relative[] }>(`/features/${name}/neighbours`),
   search: (wanted: Query, signal?: AbortSignal) => get<SearchPage>(`/search${query(wanted)}`, signal),
   /** With `etag`, only what is still as it was when that was given. */

@@ -157,6 +157,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/features/{collection}/{site}/{variant}/{index}/fresh": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** What it does in the short texts that come with Hooke, read now */
+        get: operations["fresh"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/features/{collection}/{site}/{variant}/{index}/neighbours": {
         parameters: {
             query?: never;
@@ -1049,6 +1066,24 @@ export interface components {
             rating: components["schemas"]["Rating"];
         };
         /**
+         * Fresh
+         * @description What a feature does in the short texts that come with Hooke, read by the model that runs.
+         */
+        Fresh: {
+            /** Texts */
+            texts: number;
+            /** Tokens */
+            tokens: number;
+            /** Fired */
+            fired: number;
+            /** Firings */
+            firings: number;
+            /** Stretches */
+            stretches: components["schemas"]["Stretch"][];
+            /** Misses */
+            misses: components["schemas"]["Context"][];
+        };
+        /**
          * Key
          * @description Asks for the cookie.
          */
@@ -1640,6 +1675,7 @@ export type FeatureRow = components['schemas']['FeatureRow'];
 export type FieldSeen = components['schemas']['FieldSeen'];
 export type Finding = components['schemas']['Finding'];
 export type FoundHit = components['schemas']['FoundHit'];
+export type Fresh = components['schemas']['Fresh'];
 export type Key = components['schemas']['Key'];
 export type Label = components['schemas']['Label'];
 export type LensRequest = components['schemas']['LensRequest'];
@@ -1979,6 +2015,40 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["NearMisses"];
+                };
+            };
+            /** @description What was wrong with the request */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    fresh: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                collection: string;
+                site: string;
+                variant: string;
+                index: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Fresh"];
                 };
             };
             /** @description What was wrong with the request */

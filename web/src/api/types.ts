@@ -6,6 +6,7 @@ export type About = S["About"];
 export type SaeRow = S["SaeRow"];
 export type Saved = S["Saved"];
 export type FeatureRow = S["FeatureRow"];
+export type Fresh = S["Fresh"];
 export type FeaturePage = S["FeaturePage"];
 export type FeatureHead = S["FeatureHead"];
 export type Context = S["Context"];

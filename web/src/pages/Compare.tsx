@@ -115,7 +115,7 @@ function OnePile({ at, removable }: { at: number; removable: boolean }) {
         {removable && <button type="button" class="quiet small" onClick={() => (comparing.piles.value = comparing.piles.value.filter((_, i) => i !== at))}>take away</button>}
       </div>
       <label class="vh" for={`pile-${at}`}>Texts of pile {at + 1}</label>
-      <textarea id={`pile-${at}`} dir="auto" rows={8} spellcheck={false} placeholder="Paste texts, one a line; or drop a file here (.txt; .jsonl and .csv with a field of groups)"
+      <textarea id={`pile-${at}`} dir="auto" rows={pile.text || innerWidth > 720 ? 8 : 4} spellcheck={false} placeholder="Paste texts, one a line; or drop a file here (.txt; .jsonl and .csv with a field of groups)"
         value={pile.text} onInput={(event) => comparing.edit(at, { text: event.currentTarget.value })} />
     </fieldset>
   );

@@ -6,6 +6,7 @@ import { Side } from "../parts/Side";
 import { Elsewhere, Empty, Failed, Trust } from "../parts/Bits";
 import { Contexts } from "../parts/Contexts";
 import { Figures } from "../parts/Figures";
+import { helpOpen } from "../parts/Frame";
 import { Histogram } from "../parts/Histogram";
 import { Label } from "../parts/Text";
 import { TryIt } from "../parts/TryIt";
@@ -47,12 +48,12 @@ function One({ name }: { name: string }) {
           <TryIt name={name} most={one.max} onPeak={mark} />
           <Writes head={head} />
           {one.histogram && one.histogram.some((n) => n > 0) && <section><h2>How strongly it fires</h2><Histogram counts={one.histogram} most={one.max} marker={marker} /></section>}
-          <Figures head={head} />
-          <Elsewhere command={`hooke feature ${name} --json`} json={() => head} />
         </aside>
         <div>
           <Related name={name} />
           <Yours head={head} changed={again} />
+          <Figures head={head} />
+          <Elsewhere command={`hooke feature ${name} --json`} json={() => head} />
         </div>
       </div>
     </div>
@@ -89,7 +90,7 @@ function Head({ head, changed }: { head: FeatureHead; changed: () => void }) {
           {head.names.map((one) => <tr key={one.by}><th scope="row">{clean(one.by)}</th><td><bdi>{clean(one.name)}</bdi></td><td><Trust rating={one.rating} /></td></tr>)}
         </tbody>
       </table>
-      <p class="small soft">How well a name tells where the feature fires, on text it was not made from: 1 is always right, 0.5 is chance.</p>
+      <p class="small soft">How far each name holds, on text it was not made from. <button type="button" class="quiet" onClick={() => (helpOpen.value = true)}>What do the words mean?</button></p>
     </header>
   );
 }
@@ -97,11 +98,12 @@ function Head({ head, changed }: { head: FeatureHead; changed: () => void }) {
 function Related({ name }: { name: string }) {
   const { value } = useLoaded(`near ${name}`, () => api.neighbours(name));
   if (!value) return null;
-  const list = (title: string, said: string, rows: typeof value.alike) => rows.length > 0 && (
+  const list = (title: string, said: string, near: number, rows: typeof value.alike) => rows.length > 0 && (
     <section>
       <h2>{title}</h2>
+      {rows[0]!.value < near && <p class="small soft">None is near; these are the nearest.</p>}
       <ul class="related">{rows.slice(0, 8).map((row) => <li key={row.name}><a href={`/f/${row.name}`}><Label text={row.label} /></a><span class="soft small">{said} {row.value.toFixed(2)} <a class="beside" href={`/f/${name}?with=${row.name}`} aria-label={`compare with ${clean(row.label) || row.name}`}>compare</a></span></li>)}</ul>
     </section>
   );
-  return <div class="halves">{list("Writes much the same", "cosine", value.alike)}{list("Fires on the same tokens", "overlap", value.together)}</div>;
+  return <div class="halves">{list("Nearest in what it writes", "cosine", 0.4, value.alike)}{list("Fires most often beside it", "overlap", 0.1, value.together)}</div>;
 }

@@ -3,13 +3,14 @@ import { useEffect, useState } from "preact/hooks";
 import { api } from "../api/client";
 import type { FeatureRow } from "../api/types";
 import { Choice, Empty, Failed, Trust } from "../parts/Bits";
+import { helpOpen } from "../parts/Frame";
 import { Label } from "../parts/Text";
 import { VirtualList } from "../parts/VirtualList";
 import { useLoaded } from "../state/load";
 import { go, params, withParams } from "../state/router";
 import { KINDS, layerOf, number, percent } from "../state/words";
 
-const COLUMNS = [["label", "name"], ["score", "name is"], ["density", "of tokens"], ["max", "strongest"], ["layer", "layer, number"]] as const;
+const COLUMNS = [["label", "name"], ["score", "how far the name holds"], ["density", "fires on"], ["max", "strongest"], ["layer", "layer, number"]] as const;
 export function FeaturesPage() {
   const at = params.value;
   const [total, setTotal] = useState<number | null>(null);
@@ -35,13 +36,13 @@ export function FeaturesPage() {
     <div class="features">
       <div class="bar-row">
         <h1>{title(at.get("which"))}</h1>
-        <p class="soft small" role="status">{total === null ? "" : `${number(total)} feature${total === 1 ? "" : "s"}`}{sort === "named" && ", the best named first"}</p>
+        <p class="soft small" role="status">{total === null ? "" : `${number(total)} feature${total === 1 ? "" : "s"}`}{sort === "named" && ", the best named first"}. <button type="button" class="quiet" onClick={() => (helpOpen.value = true)}>What do reliable, fair, rule mean?</button></p>
       </div>
       <form class="filters" onSubmit={(event) => event.preventDefault()} aria-label="Filters">
         <label><span>Words in the name</span><input type="search" value={at.get("q") ?? ""} onInput={(event) => set({ q: event.currentTarget.value })} /></label>
         <label><span>Layer</span><select value={at.get("sae") ?? ""} onChange={(event) => set({ sae: event.currentTarget.value || null })}>
           <option value="">all</option>{saes?.map((row) => <option key={row.name} value={row.name}>{row.layer} · {row.name.split("/").slice(1).join(" ")}</option>)}</select></label>
-        <label><span>Name is</span><select value={at.get("rating") ?? ""} onChange={(event) => set({ rating: event.currentTarget.value || null })}>
+        <label><span>Its name is</span><select value={at.get("rating") ?? ""} onChange={(event) => set({ rating: event.currentTarget.value || null })}>
           <option value="">any</option><option value="fair">fair or reliable</option><option value="reliable">reliable</option></select></label>
         <label><span>Fires on</span><select value={at.get("max_density") ?? ""} onChange={(event) => set({ max_density: event.currentTarget.value || null })}>
           <option value="">any share</option><option value="0.1">under 10 % of tokens</option><option value="0.01">under 1 %</option><option value="0.001">under 0.1 %</option></select></label>
@@ -53,6 +54,7 @@ export function FeaturesPage() {
       {error && <Failed error={error} />}
       <div role="table" aria-label="Features" aria-rowcount={(total ?? 0) + 1} class="grid">
         <div role="rowgroup"><div role="row" class="row head" aria-rowindex={1}>
+          <span class="sort-by soft small" aria-hidden="true">sort by</span>
           {COLUMNS.map(([key, text]) => (
             <span key={key} role="columnheader" class={`c-${key}`} aria-sort={sort === key ? (wanted.ascending ? "ascending" : "descending") : "none"}>
               <button type="button" onClick={() => set({ sort: key, up: sort === key && !up ? "1" : null })}>{text}{sort === key ? (up ? " ↑" : " ↓") : ""}</button>

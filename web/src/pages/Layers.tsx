@@ -88,7 +88,7 @@ export function LayersPage() {
           <p class="legend small soft"><span>tint: how near to what the model says in the end, in nats</span>
             <span class="scale nats" aria-hidden="true">{["4", "2", "1", "½", "¼"].map((most, i) => <span key={most} class={`s${i + 1}`}>{most}</span>)}</span>
             <span><b>bold</b>: the model's own word is first here. Click a word to follow it.</span></p>
-          <p class="small soft">Read downwards. Early layers speak in fragments: they were never made to be read so. “␣” is a space.</p>
+          <p class="small soft">Read downwards: the last row is what the model says. Early layers were never made to be read so, and speak in fragments; what fires in them is shown all the same. “␣” is a space.</p>
           <OneText tokens={tokens.value} layers={layers.value} saes={saes.value} held={pos} onHold={hold} />
           {pos !== null && <Followed pos={pos} onDrop={() => hold(pos)} />}
           {changes.value.length > 0 && <section class="after"><h2>Features from one SAE to the next</h2><ul class="small">{changes.value.map((line) => <li key={line}>{line}</li>)}</ul></section>}
@@ -127,7 +127,7 @@ function Followed({ pos, onDrop }: { pos: number; onDrop: () => void }) {
               <tr key={layer.layer}>
                 <th scope="row">{layer.layer}</th>
                 <td>{layer.words[pos]!.slice(0, 4).map((word, i) => <span key={i} class="said"><bdi>{spelt(word)}</bdi> <span class="soft">{percent(layer.probabilities[pos]![i]!)}</span></span>)}</td>
-                <td>{layer.kl[pos]!.toFixed(2)}</td><td>{number(layer.rank[pos])}</td>
+                <td>{layer.kl[pos]!.toFixed(2)}</td><td data-of="its own word is number">{number(layer.rank[pos])}</td>
                 <td>{top && <><a href={`/f/${top.feature}`}><Label text={own!.titles[top.feature] ?? top.feature} /></a> <span class="soft">{percent(top.relative)}{own!.newest?.[pos]?.feature === top.feature ? ", new here" : ""}</span></>}</td>
               </tr>
             );
@@ -150,7 +150,7 @@ function Parted({ pos, onDrop }: { pos: number; onDrop: () => void }) {
         <table class="small">
           <thead><tr><th scope="col">layer</th><th scope="col">first would say</th><th scope="col">bits apart</th><th scope="col">second would say</th><th scope="col">feature that differs most</th></tr></thead>
           <tbody>{inOrder(layers).map((layer) => (
-            <tr key={layer.layer}><th scope="row">{layer.layer}</th><td><bdi>{spelt(layer.words[pos]![0])}</bdi></td><td>{layer.apart[pos]!.toFixed(2)}</td><td><bdi>{spelt(layer.words[pos]![1])}</bdi></td>
+            <tr key={layer.layer}><th scope="row">{layer.layer}</th><td><bdi>{spelt(layer.words[pos]![0])}</bdi></td><td>{layer.apart[pos]!.toFixed(2)}</td><td data-of="second would say"><bdi>{spelt(layer.words[pos]![1])}</bdi></td>
               <td>{features.has(layer.layer) && <Changed one={features.get(layer.layer)!.most[pos] ?? null} of={features.get(layer.layer)!} />}</td></tr>
           ))}</tbody>
         </table>

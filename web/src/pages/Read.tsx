@@ -111,7 +111,7 @@ function Controls() {
   if (!about.value!.model.saes.length) return about.value!.model.state === "loading" ? <p class="soft small" role="status">The model warms up: {about.value!.model.detail}. Your text is read as soon as it is ready.</p> : null;
   return (
     <div class="controls small">
-      <Layers chosen={reading.saes} />
+      {reading.text.value && <Layers chosen={reading.saes} />}
       {reading.text.value.trim().includes("\n") && (
         <Choice name="What is a text" value={reading.byLine.value ? "lines" : "all"} options={[["lines", "each line is a text"], ["all", "one text"]]}
           onChange={(value) => (reading.byLine.value = value === "lines")} />
@@ -183,7 +183,7 @@ function Doors() {
     <ul class="doors">
       <li><a href="/features">Browse {number(about.value!.features)} features</a><span class="soft small">subjects, names, words, grammar; by how well their names fit, by how rare they are</span></li>
       <li><a href="/search">Search them</a><span class="soft small">by name, by the text they fire on, by the words they write</span></li>
-      <li><button type="button" onClick={() => void random()}>Open any one</button><span class="soft small">to get a feel for what a feature is</span></li>
+      <li><button type="button" onClick={() => void random()}>Open any one</button><span class="soft small">to get a feel for what a feature is: where it fires, and what it makes the model say</span></li>
     </ul>
   );
 }

@@ -1,8 +1,9 @@
 // Where a feature fires: strongest, from each stretch of its range, and where it might and does not.
 import { useState } from "preact/hooks";
 import { api } from "../api/client";
-import type { FeatureHead, Context } from "../api/types";
+import type { Context, FeatureHead, Stretch } from "../api/types";
 import { useLoaded } from "../state/load";
+import { about } from "../state/session";
 import { number, percent } from "../state/words";
 import { Empty, Failed, Veil } from "./Bits";
 import { Example, Legend } from "./Text";
@@ -22,6 +23,7 @@ export function Contexts({ name, head }: { name: string; head: FeatureHead }) {
       </section>
       <Range name={name} most={most} />
       <Misses name={name} most={most} />
+      <InOtherText name={name} most={most} />
     </>
   );
 }
@@ -46,12 +48,45 @@ function Range({ name, most }: { name: string; most: number }) {
     <section>
       <h2>From strong to weak</h2>
       <p class="soft small">Drawn by lot from each fifth of its range, so that the strongest do not speak for all.</p>
-      {seen.map((stretch, i) => (
+      <Stretches stretches={seen} most={most} />
+    </section>
+  );
+}
+
+function Stretches({ stretches, most }: { stretches: Stretch[]; most: number }) {
+  return (
+    <>
+      {stretches.filter((stretch) => stretch.passages.length).map((stretch, i) => (
         <section key={i} class="stretch">
           <h3>{number(stretch.low)} to {number(stretch.high)}{stretch.share !== null && <span class="soft"> · {percent(stretch.share)} of its firings</span>}</h3>
-          <Listed passages={stretch.passages} most={most} few={2} />
+          <Listed passages={stretch.passages} most={most} few={3} />
         </section>
       ))}
+    </>
+  );
+}
+
+/** What it does in text that was at hand when the page was opened: the short texts that come with Hooke, read by the model that runs. */
+function InOtherText({ name, most }: { name: string; most: number }) {
+  const { state } = about.value!.model;
+  if (state !== "ready" || !about.value!.model.saes.includes(name.slice(0, name.lastIndexOf("/")))) return null;
+  return <Fresh name={name} most={most} />;
+}
+
+function Fresh({ name, most }: { name: string; most: number }) {
+  const { value, error } = useLoaded(`fresh ${name}`, (signal) => api.fresh(name, signal));
+  if (error) return null;
+  return (
+    <section aria-busy={!value}>
+      <h2>In other text, from strong to weak</h2>
+      {!value && <p class="soft small" role="status">The model reads the headlines and sentences that come with Hooke: once for each layer, some seconds…</p>}
+      {value && (
+        <>
+          <p class="soft small">{number(value.texts)} headlines and sentences that come with Hooke, read just now: it fires in {value.fired ? `${number(value.fired)} of them, on ${number(value.firings)} of ${number(value.tokens)} tokens` : "none of them"}. Weak places often say little: look where most of its firings lie.</p>
+          <Stretches stretches={value.stretches} most={most} />
+          {value.misses.length > 0 && <><h3>Silent here, though it often fires on the word</h3><Listed passages={value.misses} most={most} few={4} /></>}
+        </>
+      )}
     </section>
   );
 }

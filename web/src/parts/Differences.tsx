@@ -73,10 +73,10 @@ function Best({ side, found }: { side: Side; found: Compared }) {
 /** All that was found, by kind and beside plain words; or as a table. */
 function Everything({ sides, found }: { sides: Side[]; found: Compared }) {
   const table = useSignal(false);
-  const all = sides.reduce((sum, side) => sum + side.findings.length, 0);
+  const [shown, all] = [sides.reduce((sum, side) => sum + side.findings.length, 0), sides.reduce((sum, side) => sum + side.total, 0)];
   return (
     <details class="everything">
-      <summary>All {number(all)} differences, by kind and beside plain words</summary>
+      <summary>By kind, and beside plain words: {shown < all ? `${number(shown)} of ${number(all)}` : `all ${number(all)}`} differences{shown < all && <span class="soft small"> the others are in much the same texts as these</span>}</summary>
       <Choice name="How findings are shown" value={table.value ? "table" : "plot"} options={[["plot", "as a plot"], ["table", "as a table"]]} onChange={(value) => (table.value = value === "table")} />
       {sides.map((side) => table.value ? <AsTable key={side.name} side={side} found={found} /> : <OneSide key={side.name} side={side} found={found} />)}
     </details>

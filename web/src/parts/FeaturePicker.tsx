@@ -6,6 +6,9 @@ import { useLoaded } from "../state/load";
 import { layerOf } from "../state/words";
 import { Label } from "./Text";
 
+/** What to look for, for those who know no feature by name. */
+const TRY = ["space", "football", "money", "weather", "law"];
+
 export function FeaturePicker({ names, most, onChange }: { names: readonly string[]; most: number; onChange: (names: string[]) => void }) {
   const [text, set] = useState("");
   const [found, show] = useState<Found[] | null>(null);
@@ -30,6 +33,7 @@ export function FeaturePicker({ names, most, onChange }: { names: readonly strin
         <>
           <input id="feature" type="search" autocomplete="off" spellcheck={false} maxLength={200} aria-label="Feature, by name or number" placeholder={names.length ? "another one with it" : "a name, or 12/2703"}
             value={text} onInput={(event) => set(event.currentTarget.value)} onKeyDown={(event) => { if (event.key === "Enter" && offered[0]) { add(offered[0].name); event.preventDefault(); } }} />
+          {!names.length && !text && <p class="chips" role="group" aria-label="Examples">{TRY.map((word) => <button key={word} type="button" class="chip" onClick={() => { set(word); document.getElementById("feature")?.focus(); }}>{word}</button>)}</p>}
           {found && (
             <ul class="offered" aria-label="Features found">
               {offered.map((row) => (

@@ -10,17 +10,17 @@ export function Figures({ head }: { head: FeatureHead }) {
   const rows: [string, string][] = [
     ["fires on", `${percent(one.density)} of tokens${one.count ? `, ${number(one.count)} of ${number(head.tokens_read)} read` : ""}`],
     ["strongest", number(one.max)],
-    ...(one.mean ? [["usual", number(one.mean)] as [string, string]] : []),
-    ...(one.commonest ? [["one token", `${percent(one.commonest)} of the places are the same token`] as [string, string]] : []),
+    ...(one.mean ? [["on average, where it fires", number(one.mean)] as [string, string]] : []),
+    ...(one.commonest ? [["one and the same token", `${percent(one.commonest)} of its places`] as [string, string]] : []),
     ...(score ? [["rule, token by token", `${score.value.toFixed(2)} [${score.low?.toFixed(2) ?? "?"}, ${score.high?.toFixed(2) ?? "?"}]`] as [string, string]] : []),
     ...(label?.near != null ? [["rule, near misses", label.near.toFixed(2)] as [string, string]] : []),
     ...(label?.control != null ? [["same search, shuffled", `${label.control.toFixed(2)} (chance is 0.5)`] as [string, string]] : []),
     ...(topics.length ? [["speaks for", topics.map(([topic]) => topic).join("; ")] as [string, string]] : []),
     ["kind of rule", label?.kind ?? "none"],
-    ["weights", head.digest.slice(0, 12) || "not recorded"],
+    ["digest of the weights", head.digest.slice(0, 12) || "not recorded"],
   ];
   return (
-    <section>
+    <section class="of-it">
       <h2>Figures</h2>
       <dl class="figures small">{rows.map(([name, value]) => <div key={name}><dt>{name}</dt><dd><bdi>{clean(value)}</bdi></dd></div>)}</dl>
       {!!one.tokens?.length && (

@@ -13,7 +13,7 @@ export function Histogram({ counts, most, marker }: { counts: number[]; most: nu
       </svg>
       <figcaption class="small soft">
         <span>0</span>
-        <span>{marker !== null && marker > 0 ? `your text: ${number(marker)}` : "activation"}</span>
+        <span>{marker !== null && marker > 0 ? `your text: ${number(marker)}` : "activation; heights: tokens, by logarithm"}</span>
         <span>{number(most)}</span>
       </figcaption>
       <details>

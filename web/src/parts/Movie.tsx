@@ -5,6 +5,7 @@ import { Grid, type Cell, type LayerRow } from "./Grid";
 import { Label } from "./Text";
 
 /** Nats to the end at and below which a cell takes the next tint; and bits apart from which on it does. */
+const FEW = 6;
 const NEAR = [4, 2, 1, 0.5, 0.25];
 export const APART = [0.02, 0.1, 0.25, 0.5, 0.75];
 
@@ -24,7 +25,8 @@ export function OneText({ tokens, layers, saes, ...holding }: { tokens: readonly
       features: own ? own.top.map((one) => one ? <a href={`/f/${one.feature}`} tabIndex={-1} title={`${percent(one.relative)} of its strongest`}><Label text={own.titles[one.feature] ?? one.feature} /></a> : <span class="soft">–</span>) : null,
     };
   });
-  return <Grid heads={tokens.map((token) => <bdi>{spelt(token)}</bdi>)} rows={rows} {...holding} />;
+  const first = rows.findIndex((row) => row.cells.some((own) => own.tint > 0));
+  return <Grid heads={tokens.map((token) => <bdi>{spelt(token)}</bdi>)} rows={rows} faint={layers.length > FEW ? first : 0} {...holding} />;
 }
 
 /** Two texts: in each cell what either would go on with, tinted by how far apart these are. */

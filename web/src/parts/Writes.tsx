@@ -40,20 +40,21 @@ function surely({ rise, before, after }: Moved): number {
 function Measured({ doses, kind }: { doses: DoseEffect[]; kind: string | null }) {
   const full = doses.reduce((best, one) => (Math.abs(one.dose - 1) < Math.abs(best.dose - 1) ? one : best));
   const rows = [...full.raised.filter((one) => surely(one) > 0), ...full.lowered.filter((one) => surely(one) < 0)];
-  return (
-    <>
-      {kind && <p class="small">{KINDS[kind] ?? kind}</p>}
-      {rows.length > 0 && (
-        <table class="small effect">
-          <thead><tr><th scope="col">next word</th><th scope="col">without</th><th scope="col">with it</th></tr></thead>
-          <tbody>{rows.map((one, i) => <tr key={i} class={one.after < one.before ? "soft" : ""}><td><bdi>{spelt(one.text)}</bdi></td><td>{percent(one.before)}</td><td>{percent(one.after)}</td></tr>)}</tbody>
-        </table>
-      )}
-      <p class="small soft">Measured: added {full.dose === 1 ? "at its strongest" : `at ${number(full.dose)} times its strongest`} to the last word of neutral texts, it moves what comes next by {number(full.kl.mean)} nats
-        [{number(full.kl.low)}, {number(full.kl.high)}]. A random step as long moves it by {number(full.kl_random[0])}, one in twenty by {number(full.kl_random[1])}.</p>
-      {doses.length > 1 && <Doses doses={doses} />}
-    </>
+  const table = rows.length > 0 && (
+    <table class="small effect">
+      <thead><tr><th scope="col">next word</th><th scope="col">without</th><th scope="col">with it</th></tr></thead>
+      <tbody>{rows.map((one, i) => <tr key={i} class={one.after < one.before ? "soft" : ""}><td><bdi>{spelt(one.text)}</bdi></td><td>{percent(one.before)}</td><td>{percent(one.after)}</td></tr>)}</tbody>
+    </table>
   );
+  const said = (
+    <p class="small soft">Measured: added {full.dose === 1 ? "at its strongest" : `at ${number(full.dose)} times its strongest`} to the last word of neutral texts, it moves what comes next by {number(full.kl.mean)} nats
+      [{number(full.kl.low)}, {number(full.kl.high)}]. A random step as long moves it by {number(full.kl_random[0])}, one in twenty by {number(full.kl_random[1])}.</p>
+  );
+  // What does no more than a random step has no words worth reading.
+  if (kind === "reads" || kind === "unclear") {
+    return <><p class="small">{KINDS[kind]}</p>{said}<details><summary class="small soft">{table && "the words that moved, and "}by dose</summary>{table}{doses.length > 1 && <Doses doses={doses} />}</details></>;
+  }
+  return <>{kind && <p class="small">{KINDS[kind] ?? kind}</p>}{table}{said}{doses.length > 1 && <Doses doses={doses} />}</>;
 }
 
 function Doses({ doses }: { doses: DoseEffect[] }) {
