@@ -286,11 +286,13 @@ class TestReal:
         swapped = replace(twelve, W_enc=twelve.W_dec.T.contiguous(), W_dec=twelve.W_enc.T.contiguous())
         assert complaint(swapped, gemma, yardstick).startswith("Its encoder and decoder are swapped")
 
+    @pytest.mark.exhaustive
     def test_unfolded(self, twelve: Sae, gemma: Model, yardstick: Neutral) -> None:
         scale = 1 / 256
         unfolded = replace(twelve, W_enc=twelve.W_enc / scale, W_dec=twelve.W_dec * scale, b_dec=twelve.b_dec * scale)
         assert "not folded into its weights" in complaint(unfolded, gemma, yardstick)
 
+    @pytest.mark.exhaustive
     def test_another_model(self, twelve: Sae, gemma: Model, yardstick: Neutral) -> None:
         order = torch.randperm(twelve.d_in, generator=torch.Generator().manual_seed(0))
         stranger = replace(twelve, W_enc=twelve.W_enc[order], W_dec=twelve.W_dec[:, order], b_dec=twelve.b_dec[order])
