@@ -146,9 +146,10 @@ def test_whichever_call_fails_the_error_is_ours_and_nothing_is_half_written(
     [
         (errno.ENOSPC, LimitReached, "no room to write {path}, "),
         (errno.EDQUOT, LimitReached, "no room to write {path}, "),
-        (errno.EACCES, BadConfig, "cannot write {path}: Permission denied. Set HOOKE_HOME to a folder you may write to."),
-        (errno.EROFS, BadConfig, "cannot write {path}: Read-only file system. Set HOOKE_HOME to a folder you may write to."),
-        (errno.EIO, HookeError, "cannot write {path}: "),
+        (errno.EACCES, BadConfig, "cannot write {path}: Permission denied. Give a place in a folder that you may write to."),
+        (errno.EROFS, BadConfig, "cannot write {path}: Read-only file system. Give a place in a folder that you may write to."),
+        (errno.ENOENT, BadConfig, "cannot write {path}: No such file or directory. Give a place"),
+        (errno.EIO, HookeError, "cannot write {path}: Input/output error."),
     ],
 )
 @pytest.mark.parametrize("attempt", [atomic_write, atomic_folder])
@@ -171,11 +172,17 @@ def test_a_place_that_cannot_be_written_is_named_with_what_to_do(
     assert tree(tmp_path) == {}
 
 
+def test_where_hooke_keeps_things_is_set_by_its_home(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOOKE_HOME", str(tmp_path))
+    said = str(files.write_error(OSError(errno.EACCES, "Permission denied"), tmp_path / "cache" / "thing"))
+    assert said.endswith("Permission denied. Set HOOKE_HOME to a folder you may write to.")
+
+
 def test_a_file_where_a_folder_should_be_is_a_bad_setting(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(BadConfig, match="HOOKE_HOME"):
+    with pytest.raises(BadConfig, match="Give a place in a folder"):
         write_file(tmp_path / "file")
-    with pytest.raises(BadConfig, match="HOOKE_HOME"):
+    with pytest.raises(BadConfig, match="Give a place in a folder"):
         write_folder(tmp_path / "file")
 
 

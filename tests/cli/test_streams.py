@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import Command
 
 from hooke import tiny
 
@@ -48,6 +49,14 @@ def test_a_full_or_closed_output_is_6_in_one_sentence(sae: Path, options: list[s
     assert full.stderr.decode().startswith("hooke: cannot write to standard output: No space left")
     assert closed.stderr.decode().startswith("hooke: standard output is closed.")
     assert full.stderr.count(b"\n") == closed.stderr.count(b"\n") == 1
+
+
+def test_a_folder_that_cannot_be_read_is_not_blamed_on_the_output(command: Command, sae: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    assert command("inspect", str(sae.parent)) == (3, "", f"hooke: cannot read {sae.parent}: Permission denied.\n")
 
 
 def test_a_closed_standard_error_changes_nothing(sae: Path) -> None:

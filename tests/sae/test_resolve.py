@@ -83,6 +83,11 @@ def test_an_installed_sae_answers_to_its_site_and_layer(packs: Path) -> None:
     assert resolve(NAME).source == "pack"
 
 
+def test_an_empty_name_is_no_folder(packs: Path) -> None:
+    with pytest.raises(BadConfig, match="the name of an SAE is empty"):
+        resolve(" ")
+
+
 @pytest.mark.parametrize("ref", ["./none.safetensors", "/no/such/folder", "~/no/such/thing"])
 def test_a_path_that_is_not_there(packs: Path, ref: str) -> None:
     with pytest.raises(Missing, match="there is no file or folder"):

@@ -9,6 +9,7 @@ import sys
 import tracemalloc
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import pytest
 import zstandard
@@ -114,6 +115,8 @@ def test_arguments_are_texts_files_and_standard_input_in_order(tmp_path: Path, m
         (["headlnies.txt"], {}, Missing, "there is no file 'headlnies.txt'"),
         (["headlines.csv.gz"], {}, Missing, "there is no file 'headlines.csv.gz'"),
         (["a text"], {"field": "title"}, Missing, "a file is expected"),
+        (["headlines/"], {}, Missing, "there is no file 'headlines'"),
+        (["https://example.com/news"], {}, Missing, "'https://example.com/news' is an address"),
     ]:
         with pytest.raises(kind, match=said):
             list(texts_from(arguments, **options))
@@ -232,6 +235,23 @@ def test_bad_csv() -> None:
     said = error(BadFile, stream("id,text\n1,x\n2\n"), form="csv")
     assert said == "the stream has 1 cells in line 3 where the first line names 2 columns; column 'text' is not there."
     assert "is not CSV: unexpected end of data, in line 3" in error(BadFile, stream('text\nfine\n"open'), form="csv")
+
+
+def test_two_columns_of_one_name_are_refused() -> None:
+    said = error(BadFile, stream("text,desk,desk\na,b,c\n"), form="csv")
+    assert said == "the stream names two columns 'desk' in its first line. Give each column a name of its own."
+    assert list(read_texts(stream("text,,\na,,\n"), form="csv")) == ["a"]
+
+
+def test_what_cannot_be_read_at_all_is_said() -> None:
+    class Broken(io.RawIOBase):
+        def readable(self) -> bool:
+            return True
+
+        def readinto(self, into: Any) -> int:
+            raise OSError(5, "Input/output error")
+
+    assert error(BadFile, io.BufferedReader(Broken())).endswith(" cannot be read: Input/output error.")
 
 
 def test_a_cell_too_many_is_never_cut_away() -> None:

@@ -11,7 +11,7 @@ from cyclopts import App, CycloptsError, Group
 from hooke.cli.examples import epilogue
 from hooke.cli.memory import guard, ran_out
 from hooke.cli.settings import settings
-from hooke.errors import HookeError
+from hooke.errors import BadFile, HookeError
 
 app = App(
     name="hooke",
@@ -84,6 +84,8 @@ def main() -> None:
             _end(_LIMIT, "out of memory. Try a smaller --batch-tokens.")
         if not isinstance(error, OSError):
             raise
+        if error.filename is not None:
+            _end(BadFile.exit_code, f"cannot read {error.filename}: {error.strerror}.")
         _silence()  # files are written with errors of their own; what is left is standard output
         _end(_LIMIT, f"cannot write to standard output: {error.strerror or error}.")
     except KeyboardInterrupt:

@@ -29,6 +29,8 @@ def resolve(
     was tried.
     """
     bare, _, behind = ref.strip().partition("#")
+    if not bare:
+        raise BadConfig("the name of an SAE is empty. `hooke saes` lists those at hand.")
     tail = f"/{subfolder.strip('/')}" if subfolder else ""
     found = _resolve(bare + tail, member or behind, revision, refresh, progress)
     return replace(found, member=member or behind or None)

@@ -46,4 +46,5 @@ def _names_file(argument: str) -> bool:
     suffix, packing = suffix_of(argument)
     folder = os.path.dirname(argument)
     written_so = bool(packing) or suffix in FORMS or suffix in _OTHER_FILES or argument.startswith(("./", "../", "~/"))
+    written_so = written_so or argument.endswith("/") or "://" in argument
     return written_so or (bool(folder) and os.path.isdir(folder)) or (bool(suffix) and bool(files_like(argument)))

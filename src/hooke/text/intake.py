@@ -60,6 +60,8 @@ def read_texts(
     >>> list(read_texts(BytesIO(b'{"title": "Rates held"}'), field="title"))
     ['Rates held']
     """
+    if isinstance(source, str) and "://" in source:
+        raise Missing(f"{source!r} is an address, and texts are read from files here. Fetch it first.")
     if isinstance(source, str | Path) and str(source) != "-":
         return _texts(TextSource.file(Path(source), form, field, column))
     if isinstance(source, str | Path) and sys.stdin is None:
@@ -191,8 +193,11 @@ def _texts(source: TextSource) -> Iterator[str]:
 
 def numbered_lines(source: TextSource, stream: ByteStream) -> Iterator[tuple[int, str]]:
     """Numbered lines with their line ends, as text; whatever is wrong with the bytes is said with line and offset."""
-    plain, packing = unpacked(stream)
     number, offset, blanks = 0, 0, Blanks(source.name)
+    try:
+        plain, packing = unpacked(stream)
+    except OSError as error:
+        raise source.bad(f"cannot be read: {error.strerror or error}.") from error
     while True:
         try:
             line = plain.readline(MAX_LINE + 1)
@@ -362,6 +367,8 @@ def csv_separator(first: str, wanted: str, usual: str) -> str:
 def _column(source: TextSource, head: list[str]) -> int:
     """Which cell of each record is the text."""
     names = [name.strip() for name in head]
+    if twice := next((name for name in names if name and names.count(name) > 1), None):
+        raise source.bad(f"names two columns {twice!r} in its first line. Give each column a name of its own.")
     if source.column is None and len(names) == 1:
         return 0
     asked = source.column if source.column is not None else DEFAULT_FIELD
