@@ -49,7 +49,7 @@ def write_error(error: OSError, path: Path) -> HookeError:
         return LimitReached(
             f"no room to write {path}{free}. Free some space or set HOOKE_HOME to a folder on another disk. Nothing was left half-written."
         )
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.ENOENT):
+    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ENOENT):
         is_ours = any(path.is_relative_to(folder) for folder in (cache_dir(), data_dir()))
         cure = "Set HOOKE_HOME to a folder you may write to." if is_ours else "Give a place in a folder that you may write to."
         return BadConfig(f"cannot write {path}: {error.strerror}. {cure}")

@@ -36,7 +36,8 @@ def test_without_a_token_the_likeliest_is_asked_about(hooke, tmp_path):
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
-        ((" ",), 2, "is empty"),
+        ((" ",), 3, "is empty"),
+        (("headlines.txt",), 4, "there is no file 'headlines.txt'"),
         ((TEXT, "--token", "goal match"), 2, "no single token"),
         ((TEXT, "--baseline", "x"), 2, "token by token"),
         ((TEXT, "--sae", "tiny/resid_post.1/64"), 4, "unknown SAE"),

@@ -51,6 +51,19 @@ def test_a_full_or_closed_output_is_6_in_one_sentence(sae: Path, options: list[s
     assert full.stderr.count(b"\n") == closed.stderr.count(b"\n") == 1
 
 
+def test_a_place_is_refused_before_the_work(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("os.access", lambda path, _mode: Path(path) != tmp_path / "locked")
+    (tmp_path / "locked").mkdir()
+    for name in ("steer", "ablate", "lens", "analyze", "audit", "diff", "eval"):
+        for html, said in {
+            tmp_path: "it is a folder.",
+            tmp_path / "none" / "x.html": f"there is no folder {tmp_path / 'none'}.",
+            tmp_path / "locked" / "x.html": f"you may not write in {tmp_path / 'locked'}.",
+        }.items():
+            more = ["--corpus", "x"] if name == "eval" else []
+            assert command(name, "12/17", *more, "--html", str(html)) == (2, "", f"hooke: cannot write {html}: {said}\n")
+
+
 def test_a_folder_that_cannot_be_read_is_not_blamed_on_the_output(command: Command, sae: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(path: Path) -> None:
         raise PermissionError(13, "Permission denied", str(path))

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from hooke.errors import BadConfig, BadFile, HookeError, LimitReached, Missing, UnknownName
 from hooke.text import intake
-from hooke.text.arguments import texts_from
+from hooke.text.arguments import text_from, texts_from
 from hooke.text.datafiles import DataFile, documents_in
 from hooke.text.intake import Form, read_texts
 
@@ -120,6 +120,15 @@ def test_arguments_are_texts_files_and_standard_input_in_order(tmp_path: Path, m
     ]:
         with pytest.raises(kind, match=said):
             list(texts_from(arguments, **options))
+
+
+def test_one_text_is_an_argument_or_all_that_a_file_holds(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.txt", tmp_path / "two.txt"
+    one.write_text("filed\n")
+    two.write_text("filed\ntwice\n")
+    assert (text_from("Given, as it is. "), text_from(str(one))) == ("Given, as it is. ", "filed")
+    with pytest.raises(BadConfig, match=r"two\.txt' holds several texts, and one is read here"):
+        text_from(str(two))
 
 
 def test_only_what_is_asked_for_is_read() -> None:

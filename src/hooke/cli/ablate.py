@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from hooke.cli.named import model_for
-from hooke.cli.output import console_for, print_line, say
+from hooke.cli.output import check_places, console_for, print_line, say
 from hooke.cli.values import count
 from hooke.errors import BadConfig
 
@@ -42,8 +42,7 @@ def ablate(
     from hooke.text.arguments import texts_from
 
     names, given = features_first(arguments)
-    if html is not None and not html.parent.is_dir():
-        raise BadConfig(f"cannot write {html}: there is no folder {html.parent}.")
+    check_places(html)
     if not names:
         raise BadConfig("no feature to silence. Give one, for example 12/17, then a text or a file; `hooke search WORDS` finds some.")
     texts = list(texts_from(given))

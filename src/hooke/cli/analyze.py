@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from hooke.cli.named import named
-from hooke.cli.output import console_for, print_line, say, talk
+from hooke.cli.output import check_places, console_for, print_line, say, talk
 from hooke.cli.values import BATCH, FEW, share
 from hooke.errors import BadConfig, Missing, unknown
 
@@ -110,11 +110,7 @@ def _check_output(files: dict[str, Path | None], *, json: bool, jsonl: bool, pus
         raise BadConfig("--pushed goes with a table or --json; with --jsonl every text is printed before that is worked out.")
     if json and jsonl:
         raise BadConfig("--json and --jsonl are two forms of the same output; give one of them.")
-    for path in filter(None, files.values()):
-        if not path.parent.is_dir():
-            raise BadConfig(f"cannot write {path}: there is no folder {path.parent}.")
-        if path.is_dir():
-            raise BadConfig(f"cannot write {path}: it is a folder.")
+    check_places(*files.values())
     if files["parquet"] is not None and importlib.util.find_spec("pyarrow") is None:
         raise Missing("writing Parquet needs pyarrow: pip install 'hooke[parquet]'.")
 

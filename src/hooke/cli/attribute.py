@@ -9,7 +9,6 @@ from cyclopts import Parameter
 from hooke.cli.named import model_for, named
 from hooke.cli.output import console_for, print_line, say
 from hooke.cli.values import FEW, count
-from hooke.errors import BadConfig
 
 if TYPE_CHECKING:
     from hooke.atlas import Atlas
@@ -19,7 +18,7 @@ _SCHEMA = 1
 
 
 def attribute(
-    text: Annotated[str, Parameter(help="What the model reads.")],
+    text: Annotated[str, Parameter(help="What the model reads, or a file with it.")],
     *,
     token: Annotated[str | None, Parameter(help="The next token in question; by default the one that the model finds likeliest.")] = None,
     against: Annotated[str | None, Parameter(help="Another token: how far the first stands above it, not its log probability.")] = None,
@@ -41,9 +40,9 @@ def attribute(
 ) -> None:
     """Show which features push what a model expects next, and how far that can be trusted."""
     from hooke.cli.atlases import default_sae, find_feature, open_atlases
+    from hooke.text.arguments import text_from
 
-    if not text.strip():
-        raise BadConfig("the text that was given is empty. Give at least one with something in it.")
+    text = text_from(text)
     known, name = find_feature(f"{sae or default_sae()}/0", open_atlases(atlas))
     name = name.rpartition("/")[0]
     console = console_for(stderr=True)

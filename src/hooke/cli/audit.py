@@ -5,9 +5,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from hooke.cli.output import console_for, print_line, say, talk
+from hooke.cli.output import check_places, console_for, print_line, say, talk
 from hooke.cli.values import SEED
-from hooke.errors import BadConfig
 
 
 def audit(
@@ -18,8 +17,7 @@ def audit(
     html: Annotated[Path | None, Parameter(help="Also write a page to this file.")] = None,
 ) -> None:
     """Try whether a model treats two groups differently in the same sentence."""
-    if html is not None and not html.parent.is_dir():
-        raise BadConfig(f"cannot write {html}: there is no folder {html.parent}.")
+    check_places(html)
     console = console_for(stderr=True)
     with console.status("Reading the plan") as status:
         from hooke.audits.plan import AuditPlan

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from hooke.cli.named import named
-from hooke.cli.output import console_for, print_line, say, talk
+from hooke.cli.output import check_places, console_for, print_line, say, talk
 from hooke.cli.values import FEW, SEED
 from hooke.errors import BadConfig
 
@@ -39,9 +39,7 @@ def diff(
     csv: Annotated[Path | None, Parameter(help="Also write a CSV file, a row for each finding.")] = None,
 ) -> None:
     """Show what differs between groups of texts: features, topics and words, with error control."""
-    for path in filter(None, (html, csv)):
-        if not path.parent.is_dir() or path.is_dir():
-            raise BadConfig(f"cannot write {path}: " + ("it is a folder." if path.is_dir() else f"there is no folder {path.parent}."))
+    check_places(html, csv)
     console = console_for(stderr=True)
     with console.status("Loading") as status:
         found = named(sae, lambda text: say(console, status, text))

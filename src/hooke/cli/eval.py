@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from hooke.cli.named import named
-from hooke.cli.output import console_for, print_line, say
+from hooke.cli.output import check_places, console_for, print_line, say
 from hooke.cli.values import BATCH, SEED, TOKENS, WINDOW
 from hooke.errors import BadConfig, unknown
 
@@ -108,8 +108,7 @@ def _check(
         raise BadConfig(f"{' and '.join(needs)} need labelled documents: give --labels FIELD, the field that holds a document's class.")
     if labels is not None and not needs:
         raise BadConfig("--labels is for the suites probing and tpp; add one of them to --suite.")
-    if html is not None and (not html.parent.is_dir() or html.is_dir()):
-        raise BadConfig(f"cannot write {html}: " + ("it is a folder." if html.is_dir() else f"there is no folder {html.parent}."))
+    check_places(html)
     if saebench is not None and saebench.exists() and not saebench.is_dir():
         raise BadConfig(f"cannot write to {saebench}: it is a file, and --saebench wants a folder.")
     if saebench is not None and not {"core", "geometry"} <= set(suites):

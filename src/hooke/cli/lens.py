@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from hooke.cli.output import console_for, print_line, say
+from hooke.cli.output import check_places, console_for, print_line, say
 from hooke.cli.values import count
 from hooke.errors import BadConfig, Missing
 
@@ -20,7 +20,7 @@ _SCHEMA = 1
 
 
 def lens(
-    text: Annotated[str, Parameter(allow_leading_hyphen=True, help="The text, of at most 128 tokens.")],
+    text: Annotated[str, Parameter(allow_leading_hyphen=True, help="The text, of at most 128 tokens, or a file with one.")],
     *,
     beside: Annotated[str | None, Parameter(allow_leading_hyphen=True, help="A second text: show where the two differ instead.")] = None,
     sae: Annotated[tuple[str, ...], Parameter(help="SAEs to show features of, such as 12; may be repeated. By default one a layer.")] = (),
@@ -32,8 +32,10 @@ def lens(
     html: Annotated[Path | None, Parameter(help="Also write a page to this file.")] = None,
 ) -> None:
     """Show one text through every layer of a model: the word each would say next, and its features."""
-    if html is not None and not html.parent.is_dir():
-        raise BadConfig(f"cannot write {html}: there is no folder {html.parent}.")
+    from hooke.text.arguments import text_from
+
+    check_places(html)
+    text, beside = text_from(text), beside and text_from(beside)
     if html is not None and beside is not None:
         raise BadConfig("a page shows one text; two are shown in the terminal, as JSON, and under Layers in `hooke serve`.")
     homes = _homes(sae, model, atlas) if features else {}

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from hooke.cli.named import named
-from hooke.cli.output import console_for, print_line, say, talk
+from hooke.cli.output import check_places, console_for, print_line, say, talk
 from hooke.cli.values import SEED, count, share
-from hooke.errors import BadConfig, unknown
+from hooke.errors import unknown
 
 if TYPE_CHECKING:
     from hooke.monitors import Monitor
@@ -31,8 +31,7 @@ def make(
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print the monitor as one JSON document.")] = False,
 ) -> None:
     """Make a monitor from labelled texts: learn, set the threshold, and try it, each on texts of its own."""
-    if not out.parent.is_dir() or out.is_dir():
-        raise BadConfig(f"cannot write {out}: " + ("it is a folder." if out.is_dir() else f"there is no folder {out.parent}."))
+    check_places(out)
     from hooke.text.arguments import texts_from
 
     console = console_for(stderr=True)

@@ -3,7 +3,10 @@
 import json
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from hooke.errors import BadConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,6 +38,17 @@ def console_for(*, stderr: bool = False) -> "Console":
 
     piped = not stderr and not sys.stdout.isatty() and not os.environ.get("COLUMNS")
     return Piped(stderr=stderr, width=_PIPED if piped else None)
+
+
+def check_places(*paths: Path | None) -> None:
+    """Raise `BadConfig` unless a file can be written under each of `paths` (None: none is wanted); asked before the work, not after it."""
+    for path in filter(None, paths):
+        if path.is_dir():
+            raise BadConfig(f"cannot write {path}: it is a folder.")
+        if not path.parent.is_dir():
+            raise BadConfig(f"cannot write {path}: there is no folder {path.parent}.")
+        if not os.access(path.parent, os.W_OK):
+            raise BadConfig(f"cannot write {path}: you may not write in {path.parent}.")
 
 
 def talk(text: str) -> None:

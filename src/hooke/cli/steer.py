@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from hooke.cli.named import model_for
-from hooke.cli.output import console_for, print_line, say
+from hooke.cli.output import check_places, console_for, print_line, say
 from hooke.cli.values import count, share
 from hooke.errors import BadConfig
 
@@ -54,8 +54,7 @@ def steer(
     """Write text with features turned up or down, beside the model's own and random controls; or propose features to turn."""
     from hooke.cli.atlases import default_sae, find_feature, open_atlases
 
-    if html is not None and not html.parent.is_dir():
-        raise BadConfig(f"cannot write {html}: there is no folder {html.parent}.")
+    check_places(html)
     _check_asked(features, prompt, wanted)
     levels = _strength(dose, doses, kl)
     opened, console = open_atlases(atlas), console_for(stderr=True)

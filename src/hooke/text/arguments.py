@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Sequence
+from itertools import islice
 
 from hooke.errors import BadConfig, BadFile, Missing
 from hooke.text.intake import FORMS, Form, files_like, read_texts, suffix_of
@@ -35,6 +36,14 @@ def texts_from(arguments: Sequence[str], *, field: str | None = None, column: st
     if not parts:
         raise BadFile("the text that was given is empty. Give at least one text with something in it.")
     return (text for part in parts for text in part)
+
+
+def text_from(argument: str) -> str:
+    """The one text that a command's argument stands for, as in `texts_from`. Raises `BadConfig` where a file holds several."""
+    first, *more = islice(texts_from([argument]), 2)
+    if more:
+        raise BadConfig(f"{argument!r} holds several texts, and one is read here. Give the one that is meant.")
+    return first
 
 
 def _names_file(argument: str) -> bool:
