@@ -146,7 +146,7 @@ class LabelledSae:
         """The SAE's row in an analysis."""
         return {
             "name": self.sae.name,
-            "short": shortest(self.sae.name, [row.facts.name for row in installed_saes()]) if self.atlas else self.sae.name,
+            "short": self._short,
             "site": str(self.sae.site),
             "d_sae": self.sae.d_sae,
             "l0": self.sae.facts.metrics.get("l0"),
@@ -155,6 +155,11 @@ class LabelledSae:
             "expected_short": self.entry.facts.get("explained_background") if self.entry else None,
             "labelled": self.table is not None,
         }
+
+    @cached_property
+    def _short(self) -> str:
+        """Its name as short as commands take it; which SAEs are installed is looked up once."""
+        return shortest(self.sae.name, [row.facts.name for row in installed_saes()]) if self.atlas else self.sae.name
 
     @cached_property
     def _mean(self) -> Float[Tensor, " d_out"]:

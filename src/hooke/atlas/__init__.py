@@ -109,6 +109,7 @@ class Atlas:
         self.saes: dict[str, SaeEntry] = {}
         self._first: dict[str, int] = {}
         self._names: dict[str, dict[int, Name]] = {}
+        self._judged: dict[str, str] = {}
         with damage(self.path):
             self.facts: dict[str, Any] = {key: parse_json(value) for key, value in self._db.execute(schema.GET_FACTS)}
             for name, digest, d_sae, facts, mean, first in self._db.execute(schema.GET_SAES):
@@ -174,7 +175,9 @@ class Atlas:
 
     def judged(self, sae: str) -> str:
         """How often these names were right on texts nobody chose them on, in a sentence; empty where nobody judged that."""
-        return judged(self.saes[sae])
+        if sae not in self._judged:
+            self._judged[sae] = judged(self.saes[sae])
+        return self._judged[sae]
 
     def name(self, sae: str, index: int) -> Name | None:
         """The name that a reader gave to one feature; None where nobody read."""

@@ -6,7 +6,7 @@ import threading
 import traceback
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import asdict, replace
+from dataclasses import replace
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from hooke.serve.schema import About, Key, ModelState, RunDetail, Runs, Tokenize
 from hooke.serve.session import API, Session
 from hooke.serve.shell import PAGES, Shell
 from hooke.serve.steered import MAX_DOSES, MAX_STEER_TOKENS, check_steer, steered
-from hooke.serve.wire import outcome, reply, stream
+from hooke.serve.wire import outcome, plain, reply, stream
 from hooke.serve.worker import MAX_WAITING, Worker
 
 LIMITS = {
@@ -204,7 +204,7 @@ def named(events: Any, names: dict[str, str]) -> Any:
 
     for name, value in events:
         if name == "text":
-            told = asdict(value["result"])
+            told = plain(value["result"])
             for group in ("features", "about", "words"):
                 for hit, row in zip(getattr(value["result"], group), told[group], strict=True):
                     own = names.get(hit.feature)

@@ -54,7 +54,12 @@ class Launched:
         """Its key and address."""
         self.library = Library(atlases, Notes())
         """What it knows."""
-        load: Callable[[Callable[[str], None]], Microscope] = lambda say: Microscope.load(model or "", saes, say)  # noqa: E731
+
+        def load(say: Callable[[str], None]) -> Microscope:
+            microscope = Microscope.load(model or "", saes, say)
+            self.library.check([microscope.sae(name) for name in microscope.saes])
+            return microscope
+
         self.worker = Worker(model, load)
         """Its model."""
         app = make_app(self.session, self.library, self.worker, list(runs))
@@ -72,7 +77,8 @@ class Launched:
             self._server.run(sockets=[self._sock])
 
     def stop(self) -> None:
-        """End soon; requests under way have two seconds."""
+        """End soon; what the model is at ends here and says so, other requests under way have two seconds."""
+        self.worker.stop()
         self._server.should_exit = True
 
 

@@ -152,6 +152,13 @@ class Library:
             raise unknown("SAE", sae, self.of, "These are in the open atlases; `hooke serve --atlas FILE` opens another.")
         return self.of[sae].saes[sae]
 
+    def check(self, saes: Sequence["Sae"]) -> None:
+        """Raise `DigestMismatch` where an open atlas was made of other weights than these: what is read would bear wrong names."""
+        with self._lock:
+            for sae in saes:
+                if sae.name in self.of:
+                    self.of[sae.name].check(sae)
+
     def table(self, sae: "Sae") -> FeatureTable:
         """The figures of every feature of `sae`. Raises `DigestMismatch` where its atlas was made of other weights."""
         with self._lock:

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import AsyncIterator
-from dataclasses import asdict, is_dataclass
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 from fastapi import Response
@@ -17,7 +17,7 @@ from hooke.serve.worker import Job
 def plain(value: Any) -> Any:
     """Dataclasses, containers and numbers as JSON has them."""
     if is_dataclass(value) and not isinstance(value, type):
-        return plain(asdict(value))
+        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
     if isinstance(value, dict):
         return {str(key): plain(own) for key, own in value.items()}
     if isinstance(value, list | tuple):

@@ -8,6 +8,7 @@ import traceback
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
+from weakref import WeakSet
 
 from hooke.errors import Busy, HookeError, Missing
 from hooke.serve.microscope import Cancelled, Microscope
@@ -70,6 +71,7 @@ class Worker:
         """Those it is read with unless others are asked for."""
         self._load = load
         self._waiting: deque[Job] = deque()
+        self._unfinished: WeakSet[Job] = WeakSet()
         self._changed = threading.Condition()
 
     def start(self) -> None:
@@ -92,8 +94,19 @@ class Worker:
             if len(self._waiting) >= MAX_WAITING:
                 raise Busy(f"{MAX_WAITING} texts are waiting to be read already; the same request works in a moment.")
             self._waiting.append(job)
+            self._unfinished.add(job)
             self._changed.notify()
         return job
+
+    def stop(self) -> None:
+        """End every job, saying why to whoever waits for it, so that the server can end; also from a signal's handler."""
+        with self._changed:
+            for job in self._unfinished:
+                job.cancelled.set()
+                job.put(("error", problem_of(Busy("the server is shutting down; start it again: hooke serve."))))
+                job.put(None)
+            self._unfinished.clear()
+            self._waiting.clear()
 
     def _say(self, text: str) -> None:
         self.detail = text
@@ -151,4 +164,5 @@ class Worker:
             for job in self._waiting:
                 job.put(("error", Problem("urn:hooke:problem:missing", "Missing", 404, why)))
                 job.put(None)
+            self._unfinished.clear()
             self._waiting.clear()
