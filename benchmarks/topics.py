@@ -21,8 +21,8 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from hooke.analysis import Options, Reader
-from hooke.analysis.reader import default_sae
 from hooke.harvest import harvest
+from hooke.sae.packs import default_sae
 from hooke.text.corpus import Window
 from hooke.topics import NONE, load_topics
 

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from pathlib import Path
 
 import planted
 import pytest
@@ -13,7 +12,6 @@ from hooke import tiny
 from hooke.analysis import Options, Reader, TextResult
 from hooke.analysis import reader as reader_module
 from hooke.errors import BadConfig, BadFile, Missing, ShapeMismatch, UnknownName
-from hooke.sae.packs import InstalledSae
 
 CONCEPTS = list(tiny.concepts)
 TEXTS = [
@@ -221,21 +219,6 @@ def test_half_a_surrogate_pair_is_named(reader):
 def test_options_that_cannot_be(wrong):
     with pytest.raises(BadConfig, match=next(iter(wrong))):
         Options(**wrong)
-
-
-def installed(*names: str) -> list[InstalledSae]:
-    facts = tiny.sae().facts
-    return [InstalledSae(replace(facts, name=name, model=name.split("/")[0]), Path("none"), 32, 64) for name in names]
-
-
-def test_the_default_sae_is_the_layer_that_reads_news_best(monkeypatch):
-    rows = installed("a/resid_post.5/4k", "a/resid_post.12/4k", "b/resid_post.3/4k")
-    monkeypatch.setattr(reader_module, "installed_saes", lambda: rows)
-    assert reader_module.default_sae("a") == "a/resid_post.12/4k"
-    assert reader_module.default_sae("b") == "b/resid_post.3/4k"
-    assert reader_module.default_sae("org/b") == reader_module.default_sae("folder/of/b/") == "b/resid_post.3/4k"
-    with pytest.raises(UnknownName, match=r"SAE for the model 'c'.*Known: a, b.*install a pack"):
-        reader_module.default_sae("c")
 
 
 def test_sae_files_that_are_not_there_are_named_before_the_model_is_read(tmp_path):

@@ -50,7 +50,7 @@ def test_a_monitor_is_made_and_run(hooke):
     [
         (("make", "news.jsonl", "--by", "kind", "--kind", "spot", "--out", "m.json"), 4, "Did you mean 'sport'?"),
         (("make", "news.jsonl", "--by", "kind", "--kind", "sport", "--out", "no/m.json"), 2, "there is no folder"),
-        (("run", "gone.json", "a text"), 3, "cannot be read"),
+        (("run", "gone.json", "a text"), 4, "there is no monitor 'gone.json'"),
         (("run", "news.jsonl", "a text"), 3, "is no monitor"),
     ],
 )

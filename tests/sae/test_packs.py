@@ -12,9 +12,11 @@ from hooke.errors import BadFile, UnknownName
 from hooke.sae import Sae, SaeFacts, digest
 from hooke.sae.packs import (
     GROUP,
+    InstalledSae,
     atlas_file,
     atlas_files,
     default_atlas,
+    default_sae,
     installed_saes,
     pack_folders,
     register_atlas,
@@ -158,3 +160,14 @@ def test_an_index_that_cannot_be_read_says_which(packs: Path, monkeypatch: pytes
     (packs / "home" / "atlases" / "index.json").write_text('{"a": 1}')
     with pytest.raises(BadFile, match=r"index.json, the list of atlases made here, cannot be read .* Delete it"):
         atlas_file("m/resid_post.5/4k")
+
+
+def test_the_default_sae_is_the_layer_that_reads_news_best(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ("a/resid_post.5/4k", "a/resid_post.12/4k", "b/resid_post.3/4k")
+    rows = [InstalledSae(SaeFacts(name, name[0]), Path("none"), 32, 64) for name in names]
+    monkeypatch.setattr("hooke.sae.packs.installed_saes", lambda: rows)
+    assert default_sae("a") == "a/resid_post.12/4k"
+    assert default_sae("b") == "b/resid_post.3/4k"
+    assert default_sae("org/b") == default_sae("folder/of/b/") == "b/resid_post.3/4k"
+    with pytest.raises(UnknownName, match=r"SAE for the model 'c'.*Known: a, b.*install a pack"):
+        default_sae("c")

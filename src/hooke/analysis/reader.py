@@ -22,15 +22,14 @@ from hooke.errors import BadConfig, BadFile, unknown
 from hooke.harvest import Harvested, grouped, harvest
 from hooke.metrics import concat_sites, not_sinks
 from hooke.model import Model
-from hooke.names import Site, model_name
+from hooke.names import Site
 from hooke.sae import Sae
 from hooke.sae.facts import sites_of
 from hooke.sae.fits import check_fits, other_model
-from hooke.sae.packs import installed_saes
+from hooke.sae.packs import default_sae
 from hooke.text.corpus import Window
 from hooke.text.intake import Record
 
-_DEFAULT_SITE = "resid_post.12"
 # Long texts are read in windows, each with the beginning-of-sequence token in front; what is beyond the cap is counted, not read.
 _WINDOW, _MAX_TOKENS = 1024, 16_384
 # Tokens that are encoded, and texts that are ranked, at once at least: small pieces would mostly be calls.
@@ -367,12 +366,3 @@ class MeasuredText:
 def _summed(values: Float[Tensor, "token n"], window: Int[Tensor, " token"], windows: int) -> Float[Tensor, "window n"]:
     """Sums over the tokens of each window."""
     return torch.zeros(windows, values.shape[1]).index_add_(0, window, values)
-
-
-def default_sae(model: str) -> str:
-    """Name of the installed SAE that `hooke analyze` uses for `model` when none is named."""
-    rows = [row for row in installed_saes() if row.facts.model == model_name(model)]
-    if not rows:
-        raise unknown("SAE for the model", model, {row.facts.model for row in installed_saes()}, "Name one with --sae, or install a pack.")
-    preferred = [row for row in rows if str(row.facts.site) == _DEFAULT_SITE]
-    return (preferred or rows)[0].facts.name

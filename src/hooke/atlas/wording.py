@@ -1,4 +1,4 @@
-"""How an atlas is put into words: the same in the terminal and on a page."""
+"""How an atlas is put into words, and from which figures on a name is called reliable or fair: the same in the terminal and on a page."""
 
 import math
 from collections.abc import Iterable, Iterator

@@ -1,5 +1,7 @@
-"""The codes of several SAEs into an activation cache, from one pass of a model over windows of text or from activations harvested before;
-goes on where it was stopped."""
+"""What a model reads for an atlas, and how its SAEs fire there, put into an activation cache; goes on where it was stopped.
+
+From one pass of a model over windows of text, or from activations that were harvested before.
+"""
 
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

@@ -38,7 +38,8 @@ def effects(
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
 ) -> None:
     """Measure what every feature of an SAE does to what a model expects, beside random steps as long. Stopped, the same command goes on."""
-    from hooke.cli.atlases import default_sae, find_feature, open_atlases
+    from hooke.cli.atlases import find_feature, open_atlases
+    from hooke.sae.packs import default_sae
 
     known, name = find_feature(f"{sae or default_sae()}/0", open_atlases(atlas))
     name = name.rpartition("/")[0]

@@ -45,13 +45,6 @@ def knowing(names: Iterable[str], atlases: list["Atlas"]) -> list["Atlas"]:
     return list(dict.fromkeys(next(atlas for atlas in atlases if name in atlas.saes) for name in names))
 
 
-def default_sae() -> str:
-    """The SAE that is meant where none is named: the one that `hooke analyze` reads with."""
-    from hooke.analysis.reader import default_sae as preferred
-
-    return preferred("gemma-3-270m")
-
-
 def find_feature(name: str, atlases: list["Atlas"]) -> tuple["Atlas", str]:
     """The atlas that knows the feature and its whole name; ``12/17`` is feature 17 of the only SAE at layer 12, ``12/4k/17`` of its 4k.
 

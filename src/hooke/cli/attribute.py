@@ -39,7 +39,8 @@ def attribute(
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
 ) -> None:
     """Show which features push what a model expects next, and how far that can be trusted."""
-    from hooke.cli.atlases import default_sae, find_feature, open_atlases
+    from hooke.cli.atlases import find_feature, open_atlases
+    from hooke.sae.packs import default_sae
     from hooke.text.arguments import text_from
 
     text = text_from(text)

@@ -52,7 +52,8 @@ def steer(
     html: Annotated[Path | None, Parameter(help="Also write a page to this file.")] = None,
 ) -> None:
     """Write text with features turned up or down, beside the model's own and random controls; or propose features to turn."""
-    from hooke.cli.atlases import default_sae, find_feature, open_atlases
+    from hooke.cli.atlases import find_feature, open_atlases
+    from hooke.sae.packs import default_sae
 
     check_places(html)
     _check_asked(features, prompt, wanted)

@@ -15,7 +15,7 @@ from hooke.differences.grouping import Grouped
 from hooke.differences.reading import read_pile
 from hooke.differences.statistics import auc, wilson
 from hooke.differences.words import count_words, word_odds
-from hooke.errors import BadConfig, BadFile, DigestMismatch
+from hooke.errors import BadConfig, BadFile, DigestMismatch, Missing
 from hooke.evals.probes import fit_weights, most_different
 from hooke.files import atomic_write, parse_json
 from hooke.sae import digest
@@ -97,6 +97,8 @@ class Monitor:
                 if not all(isinstance(w, int | float) and np.isfinite(w) for w in (*one.weights, one.offset, one.threshold)):
                     raise BadFile(f"{str(path)!r} has a weight that is no number.")
             return cls(scorers=scorers, **found)
+        except FileNotFoundError as error:
+            raise Missing(f"there is no monitor {str(path)!r}; `hooke monitor make` makes one.") from error
         except OSError as error:
             raise BadFile(f"{str(path)!r} cannot be read: {error.strerror}.") from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:

@@ -13,15 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hooke.errors import BadFile
+from hooke.errors import BadFile, unknown
 from hooke.files import atomic_write, cache_dir, data_dir, parse_json, sha256, sole_writer, unharmed
-from hooke.names import SaeName
+from hooke.names import SaeName, model_name
 from hooke.sae.facts import SaeFacts, read_facts
 
 if TYPE_CHECKING:
     from hooke.sae import Sae
 
 GROUP = "hooke.packs"
+_DEFAULT_SITE = "resid_post.12"
 _INDEX = "index.json"
 _ATLAS = "atlas.sqlite"
 _DIGEST = ".sha256"
@@ -75,6 +76,15 @@ def installed_saes() -> list[InstalledSae]:
             facts, d_in, d_sae = read_facts(path)
             rows.append(InstalledSae(facts, path, d_in, d_sae))
     return sorted(rows, key=lambda row: (row.facts.model, row.facts.site, row.facts.name))
+
+
+def default_sae(model: str = "gemma-3-270m") -> str:
+    """Name of the installed SAE that is meant for `model` where none is named."""
+    rows = [row for row in installed_saes() if row.facts.model == model_name(model)]
+    if not rows:
+        raise unknown("SAE for the model", model, {row.facts.model for row in installed_saes()}, "Name one with --sae, or install a pack.")
+    preferred = [row for row in rows if str(row.facts.site) == _DEFAULT_SITE]
+    return (preferred or rows)[0].facts.name
 
 
 def atlas_file(sae: "str | Sae") -> Path | None:

@@ -45,10 +45,9 @@ class Microscope:
     @classmethod
     def load(cls, model: str, saes: Sequence[str], progress: Callable[[str], None]) -> "Microscope":
         """The model and SAEs by name; without SAEs, every installed one of the model, of which one is the default."""
-        from hooke.analysis.reader import default_sae
         from hooke.model import Model
         from hooke.sae import Sae
-        from hooke.sae.packs import installed_saes
+        from hooke.sae.packs import default_sae, installed_saes
 
         default = list(saes) or [default_sae(model)]
         names = list(saes) or [row.facts.name for row in installed_saes() if row.facts.model == model_name(model)]
