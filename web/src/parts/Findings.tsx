@@ -15,7 +15,7 @@ export function List({ title, own, found, slim = false, few = FEW }: { title: st
   const all = useSignal(false);
   return (
     <div class={`forest-list${slim ? " slim" : ""}`}>
-      <div class="forest-row head small soft" aria-hidden="true"><h3>{title}</h3>{!slim && <span>of texts, here · there</span>}<span class="ticks"><span>0</span><span>+50</span><span>+100</span></span><span>points</span></div>
+      <div class="forest-row head small soft" aria-hidden="true"><h3>{title}</h3>{!slim && <span>of texts<br />here · there</span>}<span class="ticks"><span>0</span><span>+50</span><span>+100</span></span><span>points</span></div>
       {own.slice(0, all.value ? own.length : few).map((one) => <Row key={one.kind + one.feature} one={one} found={found} slim={slim} />)}
       {own.length > few && <button type="button" class="quiet small" aria-expanded={all.value} onClick={() => (all.value = !all.value)}>{all.value ? "show fewer" : `show all ${own.length}`}</button>}
     </div>
