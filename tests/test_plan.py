@@ -69,9 +69,22 @@ def test_saes_are_dealt_out_and_every_device_reads_for_its_own(size):
     assert two.memory > four.memory
 
 
+def test_an_sae_spread_over_devices_takes_a_part_of_each(size):
+    job, rates = Workload([LOW], 3600_000, (1024,)), Rates(1000.0, {1024: 200.0})
+    one, four = (outlook(size, job, Machines(1, 4, nproc=count), rates) for count in (1, 4))
+    assert (one.hours["training"], four.hours["training"]) == (5.0, 1.25)
+    assert four.memory < one.memory
+    assert four.disk == pytest.approx(one.disk, rel=0.05)
+    with pytest.raises(BadConfig, match="cannot be spread over 5 devices; there are 4"):
+        Machines(1, 4, nproc=5)
+
+
 def test_what_does_not_fit_is_told(size):
     job = Workload([LOW], 10_000, (64,))
-    assert "one SAE trains on one device" in outlook(size, job, Machines(memory=0.001), Rates(1.0, {64: 1.0})).problems[0]
+    assert (
+        "an SAE can be spread over several devices (--nproc)"
+        in outlook(size, job, Machines(memory=0.001), Rates(1.0, {64: 1.0})).problems[0]
+    )
     assert outlook(size, job, Machines(memory=10), Rates(1.0, {64: 1.0})).problems == ()
 
 

@@ -39,10 +39,14 @@ class Machines:
     """Gbit/s of a machine's link."""
     price: float | int = 0.0
     """Money for a machine and hour."""
+    nproc: int = 1
+    """Devices that share the features of one SAE in training."""
 
     def __post_init__(self) -> None:
         if min(self.machines, self.devices) < 1 or min(self.network, self.memory or 1) <= 0 or self.price < 0:
             raise BadConfig(f"machines, devices, memory and network must be positive, and a price at least 0; given: {self}.")
+        if not 1 <= self.nproc <= self.all_devices:
+            raise BadConfig(f"one SAE cannot be spread over {self.nproc} devices; there are {self.all_devices}.")
 
     @property
     def all_devices(self) -> int:
@@ -113,14 +117,15 @@ def outlook(model: ModelSize, job: Workload, machines: Machines, rates: Rates) -
     """What `job` takes on `machines` at `rates`.
 
     A harvest is read by all devices and written by one machine (docs/scale.md). In training each device has a command of its own, with its
-    share of the SAEs, and reads all the text for them: SAEs are dealt out, the costliest first, to whoever has least.
+    share of the SAEs, and reads all the text for them: SAEs are dealt out, the costliest first, to whoever has least. Devices that share an
+    SAE (`nproc`) are one such command; what they tell each other at every step, a batch's rows, is not counted.
     """
     done = _training(model, job, machines, rates) if job.widths else _harvest(model, job, machines, rates)
     problems = []
     if machines.memory is not None and done.memory > machines.memory * 1e9:
         problems.append(
             f"a device needs {done.memory / 1e9:,.0f} GB and has {machines.memory:,.0f}: "
-            + ("one SAE trains on one device" if job.widths else "a model is held by one device")
+            + ("an SAE can be spread over several devices (--nproc)" if job.widths else "a model is held by one device")
         )
     money = done.total_hours * machines.machines * machines.price
     return Outlook(done.hours, done.total_hours, done.bottleneck, money, done.disk, done.memory, done.network, tuple(problems))
@@ -139,21 +144,22 @@ def _harvest(model: ModelSize, job: Workload, machines: Machines, rates: Rates) 
 
 def _training(model: ModelSize, job: Workload, machines: Machines, rates: Rates) -> Outlook:
     saes = [(site, n) for site in job.sites for n in job.widths]
-    hands: list[list[tuple[Site, int]]] = [[] for _ in range(min(len(saes), machines.all_devices))]
+    parts = machines.nproc
+    hands: list[list[tuple[Site, int]]] = [[] for _ in range(min(len(saes), machines.all_devices // parts))]
 
     def seconds(hand: Sequence[tuple[Site, int]]) -> float | int:
-        return sum(job.tokens / rates.train[n] for _, n in hand)
+        return sum(job.tokens / rates.train[n] / parts for _, n in hand)
 
     for sae in sorted(saes, key=lambda sae: -sae[1]):
         min(hands, key=seconds).append(sae)
     fullest = max(hands, key=seconds)
-    sizes = [SaeSize(f"{site}/{n}", model.width(site), model.width(site), n) for site, n in fullest]
+    sizes = [SaeSize(f"{site}/{n}", model.width(site), model.width(site), -(-n // parts)) for site, n in fullest]
     sites = list(dict.fromkeys(site for site, _ in fullest))
     load = Load(
         job.tokens, job.batch, sum(map(model.width, sites)), dict.fromkeys((one.name for one in sizes), math.inf), buffer_tokens=job.buffer
     )
     sheet = estimate(sizes, load)
     hours = {"reading": job.tokens / rates.forward / 3600, "training": seconds(fullest) / 3600}
-    everywhere = round(sheet.disk_bytes * len(saes) / len(fullest))
+    everywhere = round(sheet.disk_bytes * parts * len(saes) / len(fullest))
     memory = round(sheet.memory_bytes + MARGIN * model.bytes_up_to(job.sites))
     return Outlook(hours, sum(hours.values()), max(hours, key=lambda part: hours[part]), 0.0, everywhere, memory, 0.0)

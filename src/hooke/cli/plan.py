@@ -33,6 +33,7 @@ def plan(
     memory: Annotated[float | None, _RATE, Parameter(help="GB of memory of a device; what does not fit is told.")] = None,
     network: Annotated[float, _RATE, Parameter(help="Gbit/s of a machine's link.")] = 10.0,
     price: Annotated[float, share(0, 1e9), Parameter(help="Money for a machine and hour.")] = 0.0,
+    nproc: Annotated[int, count(1, 1024), Parameter(help="Devices that share one SAE's features, as in `hooke train`.")] = 1,
     tflops: Annotated[
         float | None, _RATE, Parameter(help="10^12 operations a second that a device keeps up, in place of measuring.")
     ] = None,
@@ -56,7 +57,7 @@ def plan(
 
         size = ModelSize.read(model)
         job = Workload(list(dict.fromkeys(map(Site.parse, site))), tokens, tuple(dict.fromkeys(d_sae)), context, batch)
-        there = Machines(machines, devices, memory, network, price)
+        there = Machines(machines, devices, memory, network, price, nproc)
         for own in job.sites:
             size.width(own)
     known = Rates.of_device(tflops, bandwidth, size, job) if tflops else None

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,12 +11,13 @@ from cyclopts import Parameter
 from hooke.cli.output import console_for, print_line, say
 from hooke.cli.progress import ProgressBar
 from hooke.cli.stopping import stoppable
-from hooke.cli.values import BATCH, FEW, SEED, TOKENS, WIDTH, share
+from hooke.cli.values import BATCH, FEW, SEED, TOKENS, WIDTH, WORKERS, share
 from hooke.errors import BadConfig, HookeError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from hooke.cli.train_ranks import Processes
     from hooke.train import Progress, RunFolder
     from hooke.train.cost import CostSheet
     from hooke.train.plan import Plan
@@ -49,6 +51,8 @@ def train(
     seed: Annotated[int | None, SEED, Parameter(help="Of the order of documents and draws.")] = None,
     checkpoint: Annotated[float, share(0.01, 10_000), Parameter(help="Minutes between checkpoints.")] = 10.0,
     device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
+    nproc: Annotated[int, WORKERS, Parameter(help="Processes, each with a part of every SAE's features.")] = 1,
+    replicas: Annotated[int, FEW, Parameter(help="Of these, how many have the same features and share out each batch.")] = 1,
     dry_run: Annotated[bool, Parameter(negative="", help="Only say what the run would take.")] = False,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
 ) -> None:
@@ -61,32 +65,54 @@ def train(
     table: dict[str, Any] = {"site": list(site), "architecture": list(architecture), "d_sae": list(d_sae), "l0": list(l0)}
     table |= {"about": about, "contrast": contrast, "frozen": frozen}
     plan = _plan(suite, given, {key: value for key, value in table.items() if value not in (None, [])})
+    from hooke.cli.train_ranks import processes
+
+    with processes(max(1, nproc), replicas, device) as found:
+        if not found.ranks.first:
+            found.follow(plan, out, device)
+            return
+        found.check(plan)
+        _lead(plan, out, found, Settings(device, checkpoint * 60, dry_run, json))
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a command was asked beside its plan."""
+
+    device: str
+    checkpoint_s: float
+    dry_run: bool
+    json: bool
+
+
+def _lead(plan: "Plan", out: Path, found: "Processes", asked: Settings) -> None:
     console = console_for(stderr=True)
     from hooke.train import RunFolder
 
-    folder = RunFolder(out, plan.settings())
+    folder = RunFolder(out, plan.settings(), found.ranks)
     if folder.finished:
         console.print(f"{out} holds this run, finished.", highlight=False, soft_wrap=True)
-        _summarize(folder, 0.0, as_json=json)
+        _summarize(folder, 0.0, as_json=asked.json)
         return
     with console.status("Loading") as status:
         from hooke.cli.train_stream import Feed
 
-        feed = Feed(plan, folder, lambda text: say(console, status, text), device)
+        feed = Feed(plan, folder, lambda text: say(console, status, text), asked.device)
         sheet = None
-        if dry_run or not folder.step:
+        if asked.dry_run or not folder.step:
             feed.cost(timed=False).refuse(out)
             sheet = feed.cost(timed=True)
     if sheet is not None:
         _print_cost(sheet, console)
-    if dry_run:
-        if json and sheet is not None:
+    if asked.dry_run:
+        if asked.json and sheet is not None:
             print_line({"hours": sheet.total_hours, "memory_bytes": sheet.memory_bytes, "disk_bytes": sheet.disk_bytes})
         return
     began = time.monotonic()
     with folder.opened():
-        _run(console, plan, feed, folder, checkpoint * 60)
-    _summarize(folder, time.monotonic() - began, as_json=json)
+        found.begin()
+        _run(console, plan, feed, folder, asked.checkpoint_s)
+    _summarize(folder, time.monotonic() - began, as_json=asked.json)
 
 
 def _plan(suite: Path | None, given: dict[str, Any], table: dict[str, Any]) -> "Plan":

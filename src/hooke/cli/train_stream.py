@@ -4,6 +4,7 @@ import itertools
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -121,7 +122,7 @@ class Feed:
         plan = self._plan
         if timed:
             self._progress("Measuring how fast this machine trains")
-        saes = [_size(name, plan, self.widths) for name in plan.saes]
+        saes = [self._here(_size(name, plan, self.widths)) for name in plan.saes]
         load = Load(
             plan.tokens,
             plan.batch,
@@ -133,6 +134,11 @@ class Feed:
             plan.held_out,
         )
         return estimate(saes, load)
+
+    def _here(self, one: SaeSize) -> SaeSize:
+        """With as many features as lie on this machine, where an SAE is spread over processes."""
+        ranks = self._folder.ranks
+        return replace(one, d_sae=one.d_sae * ranks.here // ranks.parts)
 
     def _forward_rate(self) -> float | None:
         if self._model is None:
@@ -147,7 +153,7 @@ class Feed:
         plan, known, began = self._plan, {}, time.perf_counter()
         rates = {}
         for one in saes:
-            config = plan.saes[one.name].resolved(plan.batch)
+            config = self._part(plan.saes[one.name].resolved(plan.batch))
             kind = (config.architecture, one.d_in, one.d_out, one.d_sae, config.l0, tuple(config.ends), config.multi, config.frozen)
             if kind not in known:
                 if known and time.perf_counter() - began > _PATIENCE:
@@ -157,6 +163,12 @@ class Feed:
                     known[kind] = self._timed(one.name, config)
             rates[one.name] = known[kind]
         return rates
+
+    def _part(self, config: TrainConfig) -> TrainConfig:
+        """About what one of several processes has to do."""
+        if (parts := self._folder.ranks.parts) == 1:
+            return config
+        return replace(config, d_sae=-(-config.d_sae // parts), l0=-(-config.l0 // parts), prefixes=())
 
     def _timed(self, name: str, config: TrainConfig) -> float:
         """Tokens per second of one SAE, on random numbers."""

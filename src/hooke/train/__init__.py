@@ -1,7 +1,7 @@
 """Train: suites of SAEs from one stream of activations. Knows neither models nor corpora; whoever calls it joins them."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,10 +16,11 @@ from hooke.sae import Sae
 from hooke.text.pairs import Pairs
 from hooke.train.config import TrainConfig
 from hooke.train.export import export
+from hooke.train.ranks import ALONE, Ranks, SharedSource
 from hooke.train.run import RunFolder
 from hooke.train.trainer import SaeTrainer
 
-__all__ = ["ActivationSource", "Batch", "InMemory", "Progress", "RunFolder", "TrainConfig", "train"]
+__all__ = ["ActivationSource", "Batch", "InMemory", "Progress", "Ranks", "RunFolder", "TrainConfig", "train"]
 
 # Steps between two reports, at most; a short run reports a hundred times.
 _REPORT_EVERY = 50
@@ -143,9 +144,11 @@ def train(
 
     The stream's first tokens set the normalisation (mean removed, one scale so that a coordinate's mean square is 1), which is folded into
     the weights at the end. `held_out` sets the thresholds, so that the mean L0 there is the wanted one, and gives the metrics that each SAE
-    carries. With a `folder` (opened by the caller) the run is kept there, and goes on from its last checkpoint, bit for bit.
+    carries. With a `folder` (opened by the caller) the run is kept there, and goes on from its last checkpoint, bit for bit. Where the
+    folder's `ranks` are several processes, all of them call this, the first with the source, and with what it asks of `hooks`; it alone
+    gives the SAEs back, put together from the last checkpoint's parts.
     """
-    hooks = hooks or Hooks()
+    hooks, ranks = hooks or Hooks(), folder.ranks if folder is not None else ALONE
     state = _State.of(configs, source, folder)
     clock = _Clock(state.step)
     steps = max(config.steps for config in configs.values())
@@ -154,8 +157,8 @@ def train(
         state.learn(batch)
         if state.step % every == 0 or state.step == steps:
             _report(state, steps, clock, hooks, folder)
-        stop = hooks.stop()
-        if folder is not None and (stop or clock.due(hooks.checkpoint_s) or state.step == steps):
+        stop, due = ranks.told((hooks.stop(), clock.due(hooks.checkpoint_s)))
+        if folder is not None and (stop or due or state.step == steps):
             folder.save(state.step, state.position, state.trainers)
             folder.event("checkpoint", state.step)
         if stop:
@@ -169,7 +172,12 @@ def train(
             f"the activations ended after {state.step:,} of {steps:,} steps, {100 * state.step // steps} % of the tokens asked for. "
             f"Give more text, let it be read again (epochs), or ask for fewer tokens; each of these is a run of its own, in another folder."
         )
-    return {name: export(trainer, held_out, model=model, context=context) for name, trainer in state.trainers.items()}
+    trainers: Iterable[SaeTrainer] = state.trainers.values()
+    if folder is not None and ranks.size > 1:
+        state.trainers.clear()  # room for the whole ones
+        ranks.told(None)  # until every part is written
+        trainers = folder.trained(configs) if ranks.first else ()
+    return {trainer.name: export(trainer, held_out, model=model, context=context) for trainer in trainers}
 
 
 @dataclass(frozen=True)
@@ -218,6 +226,9 @@ class _State:
 
     @classmethod
     def of(cls, configs: Mapping[str, TrainConfig], source: ActivationSource, folder: RunFolder | None) -> "_State":
+        ranks = folder.ranks if folder is not None else ALONE
+        if ranks.size > 1:
+            source = SharedSource(source if ranks.first else None, ranks, source.device)
         kept = folder.restore(configs, source.device) if folder is not None else None
         if kept is not None:
             step, position, trainers = kept
@@ -236,7 +247,9 @@ class _State:
             _finite(batch)
         sample = {site: torch.cat([one.acts[site] for one in first]) for site in first[0].acts}
         size = len(next(iter(first[0].acts.values())))
-        trainers = {name: SaeTrainer(name, config.resolved(size), sample) for name, config in configs.items()}
+        for name, config in configs.items():
+            ranks.check(name, config, size)
+        trainers = {name: SaeTrainer(name, config.resolved(size), sample, ranks) for name, config in configs.items()}
 
         def again() -> Iterator[Batch]:
             while first:

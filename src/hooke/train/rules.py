@@ -57,8 +57,8 @@ Rule = Callable[[SaeState, BFloat16[Tensor, "token d_sae"], Float[Tensor, "token
 def _batchtopk(sae: SaeState, pre: Tensor, target: Tensor) -> Outcome:
     if sae.topk_guess == 1:  # the very first time: a few tokens tell about where the cut-off is
         few = pre[:: max(1, len(pre) // 64)].contiguous()
-        sae.topk_guess = max(1, sae.kernels.largest(few, sae.config.l0 * len(few))[1] - _FLOOR_BELOW)
-    entries, cut = sae.kernels.largest(pre, sae.config.l0 * len(pre), sae.topk_guess)
+        sae.topk_guess = max(1, sae.kernels.largest(few, sae.config.l0 * sae.tokens(few))[1] - _FLOOR_BELOW)
+    entries, cut = sae.kernels.largest(pre, sae.config.l0 * sae.tokens(pre), sae.topk_guess)
     sae.topk_guess = max(1, cut - _FLOOR_BELOW)
     error, grad_recon, grad_acts = sae.kernels.decode(entries, sae.decoder, target, sae.layout)
     return Outcome(entries, error, [Pass(entries, grad_acts, grad_recon)])
@@ -88,7 +88,7 @@ def _relu(sae: SaeState, pre: Tensor, target: Tensor) -> Outcome:
     entries = sae.kernels.above(pre, torch.full_like(sae.b_enc, _TINY))
     error, grad_recon, grad_acts = sae.kernels.decode(entries, sae.decoder, target, sae.layout)
     norms, feature = sae.W_dec.norm(dim=1), entries.feature.long()
-    sae.add_grad_norms(sae.sparsity * _per_feature(sae, entries, entries.value) / len(pre), norms)
+    sae.add_grad_norms(sae.sparsity * _per_feature(sae, entries, entries.value) / sae.tokens(pre), norms)
     return Outcome(entries, error, [Pass(entries, grad_acts + sae.half * sae.sparsity * norms[feature], grad_recon)])
 
 
@@ -100,12 +100,12 @@ def _jumprelu(sae: SaeState, pre: Tensor, target: Tensor) -> Outcome:
     """
     entries, active, window = _candidates(sae, pre)
     error, grad_recon, grad_acts = sae.kernels.decode(entries, sae.decoder, target, sae.layout)
-    theta, n = sae.threshold[entries.feature.long()], len(pre)
+    theta, n = sae.threshold[entries.feature.long()], sae.tokens(pre)
     weight = torch.full_like(sae.threshold, sae.sparsity)
     if sae.config.architecture == "jumprelu":
-        weight *= float(active.sum()) / (n * sae.config.l0) - 1
+        weight *= float(sae.ranks.over_all(active.sum())) / (n * sae.config.l0) - 1
     if sae.config.frequency:
-        share = _per_feature(sae, entries, active.float()) / n
+        share = sae.ranks.over_lots(_per_feature(sae, entries, active.float())) / n
         weight += sae.config.frequency * 2 * share / _FREQUENT
     # Summed over entries for each feature: the error's part in the kernels' units, the penalty's in tokens.
     moved = _per_feature(sae, entries, theta * grad_acts * window)
@@ -117,7 +117,7 @@ def _jumprelu_tanh(sae: SaeState, pre: Tensor, target: Tensor) -> Outcome:
     """``‖error‖² + λ Σ tanh(4 f ‖W_dec‖) + λ_P Σ ReLU(θ − z) ‖W_dec‖``; the window's gradient reaches the encoder as well."""
     entries, active, window = _candidates(sae, pre)
     error, grad_recon, grad_acts = sae.kernels.decode(entries, sae.decoder, target, sae.layout)
-    feature, norms, n = entries.feature.long(), sae.W_dec.norm(dim=1), len(pre)
+    feature, norms, n = entries.feature.long(), sae.W_dec.norm(dim=1), sae.tokens(pre)
     theta, norm = sae.threshold[feature], norms[feature]
     steep = _TANH_SCALE / torch.cosh((_TANH_SCALE * entries.value * norm).clamp_max(40)).square()
     sae.add_grad_norms(sae.sparsity * _per_feature(sae, entries, steep * entries.value) / n, norms)
@@ -125,7 +125,7 @@ def _jumprelu_tanh(sae: SaeState, pre: Tensor, target: Tensor) -> Outcome:
     through = theta / sae.bandwidth * window
     sae.add_grad("threshold", -_per_feature(sae, entries, through * upstream) / (n * sae.half))
     # Every entry below its threshold is pulled up alike: all of them in one rank-one step, less those that are active.
-    silent = n - _per_feature(sae, entries, active.float())
+    silent = len(pre) - _per_feature(sae, entries, active.float())
     sae.add_grad("threshold", sae.pre_act * norms * silent / n)
     sae.pull_up(sae.pre_act * norms)
     grad_pre = upstream * (active + through) + sae.half * sae.pre_act * norm * active
@@ -144,7 +144,7 @@ def _candidates(sae: SaeState, pre: Tensor) -> tuple[Entries, Tensor, Tensor]:
 def _gated(sae: SaeState, pre: Tensor, target: Tensor) -> Outcome:
     """``‖error‖² + λ Σ ReLU(π) + ‖error of ReLU(π) through a frozen decoder‖²``; π opens the gate, ``exp(r) u + b_mag`` is the value."""
     opened = sae.kernels.above(pre, torch.full_like(sae.b_enc, _TINY))
-    feature, n = opened.feature.long(), len(pre)
+    feature, n = opened.feature.long(), sae.tokens(pre)
     u, stretch = opened.value - sae.b_enc[feature], sae.r_mag.exp()[feature]
     magnitude = stretch * u + sae.b_mag[feature]
     positive = magnitude > 0
@@ -169,7 +169,7 @@ def _per_feature(sae: SaeState, entries: Entries, amount: Float[Tensor, " nnz"])
     """Sum of `amount` over each feature's entries, in an order that does not change from run to run."""
     if amount.is_cuda:  # where bincount adds up in any order
         return torch.zeros_like(sae.b_enc).index_put_((entries.feature.long(),), amount.float(), accumulate=True)
-    return torch.bincount(entries.feature, weights=amount, minlength=sae.config.d_sae).float()
+    return torch.bincount(entries.feature, weights=amount, minlength=len(sae.b_enc)).float()
 
 
 RULES: Mapping[str, Rule] = MappingProxyType(

@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Any
 
 from hooke.errors import BadConfig, BadFile
-from hooke.files import atomic_folder, atomic_write, parse_json, read_safetensors, sha256, sole_writer, write_error
+from hooke.files import atomic_write, parse_json, sole_writer, write_error
+from hooke.train.checkpoint import SCHEMA, Checkpoint, parts_of, write_state
 from hooke.train.config import TrainConfig
+from hooke.train.ranks import ALONE, Ranks
 from hooke.train.trainer import SaeTrainer
 
-SCHEMA = 1
 _STEP = re.compile(r"step-(\d{9})")
 
 
@@ -23,11 +24,12 @@ class RunFolder:
     """A folder with ``run.json``, ``metrics.jsonl``, ``events.jsonl`` and ``checkpoints/step-.../``.
 
     Metrics hold no clock: a run that was killed and went on writes the same bytes as one left alone. What is about time is an event.
+    Of a run on several processes (`ranks`), which all see the folder, each writes its part of a checkpoint, and the first all else.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, settings: Mapping[str, Any], ranks: Ranks = ALONE) -> None:
         """A new folder, or the one of an earlier call with the same `settings`; other settings are refused, each difference named."""
-        self.path = path
+        self.path, self.ranks = path, ranks
         self.settings = json.loads(json.dumps({"schema": SCHEMA, **settings}))
         known = path / "run.json"
         if known.is_file():
@@ -65,6 +67,8 @@ class RunFolder:
         self._append("metrics.jsonl", row)
 
     def _append(self, name: str, row: Mapping[str, Any]) -> None:
+        if not self.ranks.first:
+            return
         try:
             with (self.path / name).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(row) + "\n")
@@ -78,28 +82,22 @@ class RunFolder:
                 yield parse_json(line)
 
     def save(self, step: int, position: Mapping[str, Any] | None, trainers: Mapping[str, SaeTrainer]) -> None:
-        """A checkpoint after `step`: when this returns it is on disk whole, and the ones before it are gone."""
-        from safetensors.torch import save_file
+        """A checkpoint after `step`: when this returns it is on disk whole, and the ones before it are gone.
 
+        Of several processes each writes its own part, and waits for nobody: a checkpoint is one once all its parts are there.
+        """
+        if self.ranks.lot:
+            return  # another process has the same features
         metrics = self.path / "metrics.jsonl"
         target = self.path / "checkpoints" / f"step-{step:09d}"
-        with atomic_folder(target) as folder:
-            saes = {}
-            for number, (name, trainer) in enumerate(trainers.items()):
-                tensors, numbers = trainer.state()
-                file = folder / f"sae-{number:04d}.safetensors"
-                save_file({key: tensor.cpu().contiguous() for key, tensor in tensors.items()}, file)
-                saes[name] = {"file": file.name, "sha256": sha256(file), "numbers": numbers}
-            told = {
-                "schema": SCHEMA,
-                "step": step,
-                "position": position,
-                "metrics_bytes": metrics.stat().st_size if metrics.is_file() else 0,
-                "saes": saes,
-            }
-            (folder / "state.json").write_text(json.dumps(told))
-        for older in self._checkpoints()[:-1]:
-            shutil.rmtree(older, ignore_errors=True)
+        if self.ranks.parts > 1:
+            target /= f"part-{self.ranks.part}-of-{self.ranks.parts}"
+        about = {"schema": SCHEMA, "step": step, "position": position, "metrics_bytes": metrics.stat().st_size if metrics.is_file() else 0}
+        write_state(target, about, trainers)
+        newest = self._checkpoints()[-1:]
+        for older in (self.path / "checkpoints").glob("step-*"):
+            if newest and older.name < newest[0].name:
+                shutil.rmtree(older, ignore_errors=True)
 
     @property
     def step(self) -> int:
@@ -108,40 +106,34 @@ class RunFolder:
 
     def _checkpoints(self) -> list[Path]:
         """The checkpoints there are, oldest first."""
-        return sorted(path for path in (self.path / "checkpoints").glob("step-*") if _STEP.fullmatch(path.name))
+        return sorted(path for path in (self.path / "checkpoints").glob("step-*") if _STEP.fullmatch(path.name) and parts_of(path))
 
     def restore(
         self, configs: Mapping[str, TrainConfig], device: str = "cpu"
     ) -> tuple[int, Mapping[str, Any] | None, dict[str, SaeTrainer]] | None:
         """Step, stream position and trainers of the newest checkpoint, the metrics cut back to it; None where there is none."""
-        newest = self._checkpoints()[-1:]
+        newest = self.ranks.told([path.name for path in self._checkpoints()[-1:]])
         metrics = self.path / "metrics.jsonl"
         if not newest:
-            metrics.unlink(missing_ok=True)
+            if self.ranks.first:
+                metrics.unlink(missing_ok=True)
             return None
-        try:
-            told = parse_json((newest[0] / "state.json").read_bytes())
-            if told["schema"] != SCHEMA or told["saes"].keys() != configs.keys():
-                raise ValueError("it is of another run or version")
-            trainers = {name: self._trainer(newest[0], name, told["saes"][name], device) for name in configs}
-            step, position, size = int(told["step"]), told["position"], int(told["metrics_bytes"])
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise BadFile(f"the checkpoint {newest[0]} cannot be read: {error}. Remove it to begin anew.") from error
+        checkpoint = Checkpoint(self.path / "checkpoints" / newest[0], configs, self.ranks)
+        trainers = {name: checkpoint.trainer(name, device) for name in configs}
         for name, config in configs.items():
             kept, now = asdict(trainers[name].config), {key: value for key, value in asdict(config).items() if value is not None}
             if different := [_difference(key, kept[key], value) for key, value in now.items() if kept[key] != value]:
-                raise BadConfig(f"the checkpoint {newest[0]} is of another {name}: {'; '.join(different)}. Name another folder.")
-        if metrics.is_file():
+                raise BadConfig(f"the checkpoint {checkpoint.path} is of another {name}: {'; '.join(different)}. Name another folder.")
+        if self.ranks.first and metrics.is_file():
             with metrics.open("r+b") as file:
-                file.truncate(size)
-        return step, position, trainers
+                file.truncate(checkpoint.metrics_bytes)
+        return checkpoint.step, checkpoint.position, trainers
 
-    def _trainer(self, folder: Path, name: str, told: Mapping[str, Any], device: str) -> SaeTrainer:
-        path = folder / Path(told["file"]).name
-        if sha256(path) != told["sha256"]:
-            raise BadFile(f"{path} is damaged: its digest is not the one written with it. Remove {folder} to begin anew.")
-        tensors, _ = read_safetensors(path)
-        return SaeTrainer.restore(name, {key: tensor.to(device, copy=True) for key, tensor in tensors.items()}, told["numbers"])
+    def trained(self, configs: Mapping[str, TrainConfig]) -> Iterator[SaeTrainer]:
+        """The SAEs of the newest checkpoint whole, one after the other and each for export alone, wherever their parts were trained."""
+        checkpoint = Checkpoint(self._checkpoints()[-1], configs, ALONE)
+        for name in configs:
+            yield checkpoint.trainer(name, "cpu", learns=False)
 
     @property
     def finished(self) -> bool:

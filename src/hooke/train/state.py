@@ -3,7 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, replace
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import torch
 from jaxtyping import BFloat16, Float, Int
@@ -13,6 +13,8 @@ from hooke.errors import BadConfig, ShapeMismatch
 from hooke.kernels import Layout, Parameter, kernels_for
 from hooke.names import SaeName, Site
 from hooke.train.config import TrainConfig
+from hooke.train.ranks import ALONE, Ranks
+from hooke.train.sharded import ShardedKernels
 
 S = TypeVar("S", bound="SaeState")
 
@@ -41,9 +43,10 @@ class SaeState:
     _share: Float[Tensor, " d_sae"]
     _start: Float[Tensor, "d_sae d_out"]
 
-    def __init__(self, name: str, config: TrainConfig, sample: Mapping[Site, Float[Tensor, "token d_site"]]) -> None:
-        """Begin with the `config` (resolved), normalised by what `sample` holds of the sites it reads and writes."""
-        self._outline(name, config)
+    def __init__(self, name: str, config: TrainConfig, sample: Mapping[Site, Float[Tensor, "token d_site"]], ranks: Ranks = ALONE) -> None:
+        """Begin with the `config` (resolved), normalised by what `sample` holds of the sites it reads and writes; with the part of the
+        features that `ranks` says."""
+        self._outline(name, config, ranks)
         for site in (*self.reads, *self.writes):
             if site not in sample:
                 raise ShapeMismatch(f"{name} needs {site}, which is not among the activations given: {', '.join(map(str, sample))}.")
@@ -53,8 +56,8 @@ class SaeState:
         self.parameters = {key: Parameter.of(value.contiguous()) for key, value in self._first_weights(sample).items()}
         self._place()
 
-    def _outline(self, name: str, config: TrainConfig) -> None:
-        self.name, self.config = name, config
+    def _outline(self, name: str, config: TrainConfig, ranks: Ranks) -> None:
+        self.name, self.config, self.ranks = name, config, ranks
         self.reads = tuple(map(Site.parse, config.reads)) or (SaeName.parse(name).site,)
         self.writes = tuple(map(Site.parse, config.writes)) or self.reads
         self.moments: dict[Site, tuple[Tensor, Tensor]] = {}
@@ -66,23 +69,24 @@ class SaeState:
 
     def _place(self) -> None:
         """Everything that follows from the weights' shapes."""
-        m, d_out = self.W_dec.shape
+        (own, d_out), m = self.W_dec.shape, self.config.d_sae
         self.half = d_out / 2
         self.pre_act = _PRE_ACT / d_out
-        self.kernels = kernels_for(self.W_dec.device)
+        kernels = kernels_for(self.W_dec.device)
+        self.kernels = kernels if self.ranks.size == 1 else cast(Any, ShardedKernels(kernels, self.ranks))
         blocks, width = len(self.reads), self.W_enc.shape[1]
         layout = Layout.of(m, self.config.ends)
         if blocks > 1:  # a weakly causal crosscoder: each site's features read it, and write it and what comes after it
             first = (torch.arange(m) // (m // blocks) * width).int()
             layout = replace(layout, reads=first, writes=first)
-        self.layout = layout.to(self.W_dec.device)
-        single = Layout.of(m)
-        self._aux_layout = replace(single, reads=layout.reads, writes=layout.writes).to(self.W_dec.device)
+        here = {key: self.ranks.own(getattr(layout, key)) for key in ("group", "reads", "writes")}
+        self.layout = replace(layout, **here).to(self.W_dec.device)
+        self._aux_layout = replace(Layout.of(own), reads=here["reads"], writes=here["writes"]).to(self.W_dec.device)
         if self.config.frozen == "soft-decoder":
             self._start = self._first_decoder(d_out, torch.Generator().manual_seed(self.config.seed)).to(self.W_dec.device)
-        self._silent = torch.zeros(m, dtype=torch.int64, device=self.W_dec.device)
+        self._silent = torch.zeros(own, dtype=torch.int64, device=self.W_dec.device)
         self._fired = torch.zeros_like(self._silent)
-        self._share = torch.zeros(m, device=self.W_dec.device)
+        self._share = torch.zeros(own, device=self.W_dec.device)
         self.log_sparsity = math.log(_FIRST_SPARSITY.get(self.config.architecture, 1.0) / d_out)
 
     def __getattr__(self, name: str) -> Any:
@@ -96,12 +100,12 @@ class SaeState:
         config, generator = self.config, torch.Generator().manual_seed(self.config.seed)
         x = self.normalised(sample, self.reads)
         y = self.normalised(sample, self.writes)
-        m, width = config.d_sae, x.shape[1] // len(self.reads)
+        m, width = len(range(*self.ranks.features(config.d_sae))), x.shape[1] // len(self.reads)
         W_dec = self._first_decoder(y.shape[1], generator)
         if self.writes == self.reads and len(self.reads) == 1:
             W_enc = W_dec.clone()
         else:
-            W_enc = torch.nn.functional.normalize(torch.randn(m, width, generator=generator), dim=1)
+            W_enc = torch.nn.functional.normalize(self.ranks.drawn(config.d_sae, width, generator), dim=1)
         if self.free_norms:
             W_dec *= 0.1
         found = {"W_dec": W_dec, "W_enc": W_enc, "b_enc": torch.zeros(m), "b_dec": torch.zeros(y.shape[1])}
@@ -116,7 +120,7 @@ class SaeState:
     def _first_decoder(self, d_out: int, generator: torch.Generator) -> Float[Tensor, "d_sae d_out"]:
         """Unit rows in random directions; of a crosscoder's feature, zero at the sites before its own."""
         m, blocks = self.config.d_sae, len(self.reads)
-        rows = torch.randn(m, d_out, generator=generator)
+        rows = self.ranks.drawn(m, d_out, generator)
         if blocks > 1:
             rows *= torch.arange(d_out) >= torch.arange(m)[:, None] // (m // blocks) * (d_out // blocks)
         return torch.nn.functional.normalize(rows, dim=1)
@@ -124,7 +128,7 @@ class SaeState:
     def _first_thresholds(self, x: Tensor, W_enc: Tensor) -> Tensor:
         """The value that each feature exceeds on the same share of tokens."""
         x, width = x[:4096], W_enc.shape[1]
-        rank = max(1, round(len(x) * min(0.5, _START_L0 * self.config.l0 / len(W_enc))))
+        rank = max(1, round(len(x) * min(0.5, _START_L0 * self.config.l0 / self.config.d_sae)))
         step = len(W_enc) // len(self.reads)
         parts = [x[:, i * width : (i + 1) * width] @ W_enc[i * step : (i + 1) * step].T for i in range(len(self.reads))]
         return torch.cat([part.topk(rank, dim=0).values[-1] for part in parts]).clamp_min(1e-3)
@@ -137,7 +141,7 @@ class SaeState:
     @property
     def n_dead(self) -> int:
         """Features that have not fired for ``dead_after`` tokens."""
-        return int((self._silent >= self._dead_after).sum())
+        return int(self.ranks.total(int((self._silent >= self._dead_after).sum()), self._silent.device))
 
     @property
     def _dead_after(self) -> int:
@@ -160,6 +164,10 @@ class SaeState:
             parts.append((acts[site].float() - mean) / scale)
         return parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)
 
+    def tokens(self, rows: Float[Tensor, "token d"] | BFloat16[Tensor, "token d"]) -> int:
+        """How many tokens the batch has that `rows` are of: theirs, and as many on each process that has others."""
+        return len(rows) * self.ranks.lots
+
     def add_grad(self, name: str, gradient: Tensor) -> None:
         """Add to the gradient of the parameter `name`."""
         self.parameters[name].gradient.add_(gradient)
@@ -170,7 +178,7 @@ class SaeState:
 
     def pull_up(self, amount: Float[Tensor, " d_sae"]) -> None:
         """Add a gradient of ``−amount`` at every pre-activation of the batch, averaged over tokens: one product of vectors."""
-        width = self.W_enc.shape[1]
+        width, amount = self.W_enc.shape[1], amount / self.ranks.lots  # each of them adds it
         means = torch.stack([self._mean_input[i * width : (i + 1) * width] for i in range(len(self.reads))])
         self.add_grad("W_enc", -amount[:, None] * means.repeat_interleave(len(amount) // len(means), dim=0))
         self.add_grad("b_enc", -amount)
@@ -192,16 +200,16 @@ class SaeState:
         return tensors, numbers
 
     @classmethod
-    def restore(cls: type[S], name: str, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> S:
-        """The SAE in training whose `state` was kept."""
+    def restore(cls: type[S], name: str, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any], ranks: Ranks = ALONE) -> S:
+        """The SAE in training whose `state` was kept; `tensors` are those of the features that `ranks` says."""
         self = cls.__new__(cls)
         try:
-            self._outline(name, TrainConfig.parse(numbers["config"]))
+            self._outline(name, TrainConfig.parse(numbers["config"]), ranks)
             for site in (*self.reads, *self.writes):
                 self.moments[site] = tensors[f"mean.{site}"], tensors[f"scale.{site}"]
             names = [key for key in tensors if f"{key}.first" in tensors]
             self.parameters = {
-                key: Parameter(tensors[key], torch.zeros_like(tensors[key]), tensors[f"{key}.first"], tensors[f"{key}.second"])
+                key: Parameter(tensors[key], torch.zeros_like(tensors[f"{key}.first"]), tensors[f"{key}.first"], tensors[f"{key}.second"])
                 for key in names
             }
             self._place()

@@ -45,8 +45,9 @@ class SaeTrainer(SaeState):
         """Learn from one batch."""
         x = self.normalised(acts, self.reads)
         y = x if self.writes == self.reads else self.normalised(acts, self.writes)
-        n = len(x)
+        n, varied = len(x), _sum_of_squares(y - y.mean(0))
         self._mean_input = x.mean(0)
+        x, y = self.ranks.rows(x), self.ranks.rows(y)
         self.decoder = self.W_dec.bfloat16()  # as the kernels read it, all through this step
         rounded = x.bfloat16()
         pre = self._pre(rounded)
@@ -65,12 +66,15 @@ class SaeTrainer(SaeState):
         self.add_grad("b_dec", moved.sum(0) * scale)
         if self.config.skip:
             self.add_grad("W_skip", x.T @ moved * scale)
-        fired = torch.bincount(entries.feature if active is None else entries.feature[active], minlength=self.config.d_sae)
+        fired = torch.bincount(entries.feature if active is None else entries.feature[active], minlength=len(self.b_enc))
+        fired = self.ranks.over_lots(fired)
         self._aux_loss(pre, rounded, error)
         self._silent = torch.where(fired > 0, 0, self._silent + n)
         self._share += min(1.0, n / _MEMORY_TOKENS) * (fired / n - self._share)
-        self._count(y, error, fired)
-        self._steer(int(fired.sum()) / n)
+        active_n = self.ranks.total(int(fired.sum()), fired.device)
+        self._fired += fired
+        self._count(n, varied, error, active_n)
+        self._steer(active_n / n)
         self._update()
 
     def _pre(self, x: BFloat16[Tensor, "token d_in"]) -> BFloat16[Tensor, "token d_sae"]:
@@ -94,26 +98,27 @@ class SaeTrainer(SaeState):
 
     def _aux_loss(self, pre: Tensor, x: BFloat16[Tensor, "token d_in"], error: Tensor) -> None:
         """AuxK (arXiv 2406.04093, appendix A): ``‖codes_dead W_dec − (−error)‖²``, for dead features' largest positive pre-activations."""
-        dead = (self._silent >= self._dead_after).nonzero().flatten()
-        if len(dead) == 0 or not self.config.aux_weight:
+        dead, count = (self._silent >= self._dead_after).nonzero().flatten(), self.n_dead
+        if count == 0 or not self.config.aux_weight:
             return
         rows = slice(self.steps % _AUX_STRIDE, None, _AUX_STRIDE)
-        k = min(self.config.aux_k, len(dead))
+        k = min(self.config.aux_k, count)
         x, left = x[rows].contiguous(), -error[rows]
-        found, _ = self.kernels.largest(pre[rows][:, dead].contiguous(), k * len(x))
+        found, _ = self.kernels.largest(pre[rows][:, dead].contiguous(), k * self.tokens(x))
         entries = Entries(found.indptr, dead[found.feature.long()].int(), found.value)
         _, grad_recon, grad_acts = self.kernels.decode(entries, self.decoder, left.contiguous(), self._aux_layout)
-        weight = self.config.aux_weight * k / self.config.aux_k / (len(x) * self.half)
+        weight = self.config.aux_weight * k / self.config.aux_k / (self.tokens(x) * self.half)
         self._learn(Pass(entries, grad_acts, grad_recon), x, weight, self._aux_layout)
 
-    def _count(self, y: Tensor, error: Tensor, fired: Tensor) -> None:
-        self._fired += fired
+    def _count(self, tokens: int, varied: float, error: Tensor, active: int) -> None:
         tally, sse = self._tally, _sum_of_squares(error)
+        if self.ranks.lots > 1:
+            sse = float(self.ranks.over_lots(torch.tensor(sse, dtype=torch.float64, device=error.device)))
         self.is_finite = math.isfinite(sse)
         tally["sse"] += sse
-        tally["sst"] += _sum_of_squares(y - y.mean(0))
-        tally["active"] += float(fired.sum())
-        tally["tokens"] += len(y)
+        tally["sst"] += varied
+        tally["active"] += active
+        tally["tokens"] += tokens
 
     def _steer(self, l0: float) -> None:
         """Move a penalty without a weight of its own towards the L0 that is wanted."""
@@ -128,6 +133,7 @@ class SaeTrainer(SaeState):
             if name == {"decoder": "W_dec", "encoder": "W_enc"}.get(self.config.frozen or ""):
                 parameter.gradient.zero_()
                 continue
+            self.ranks.over_lots(parameter.gradient)
             self.kernels.adam(parameter, self.steps, lr, _BETAS, _EPS, unit_rows=name == "W_dec" and not self.free_norms)
         # A threshold that nothing reaches gets no gradient, nor a gate that never opens: they come down until something passes.
         dead = self._silent >= self._dead_after
@@ -155,7 +161,7 @@ class SaeTrainer(SaeState):
             "fvu": tally["sse"] / max(tally["sst"], 1e-30),
             "l0": tally["active"] / tokens,
             "dead": self.n_dead,
-            "dense": int((self._fired > _DENSE * tokens).sum()),
+            "dense": int(self.ranks.total(int((self._fired > _DENSE * tokens).sum()), self._fired.device)),
             "loss": tally["sse"] / tokens / (2 * self.half),
             "lr": self.config.lr_at(min(self.steps, self.config.steps - 1)),
         }
