@@ -18,7 +18,7 @@ from hooke.names import Site
 from hooke.sae import Sae
 from hooke.train import Hooks, InMemory, Ranks, RunFolder, TrainConfig, train
 from hooke.train.checkpoint import parts_of
-from hooke.train.ranks import ALONE, share_of
+from hooke.train.ranks import ALONE, check_spread, share_of
 from hooke.train.sharded import ShardedKernels
 
 pytestmark = [
@@ -177,12 +177,12 @@ def test_what_cannot_be_spread_is_refused():
         (TrainConfig(reads=("resid_post.0", "resid_post.1")), "crosscoder"),
     ):
         with pytest.raises(BadConfig, match=f"toy: a {kind} trains in one process. Over several can be spread batchtopk, jumprelu, "):
-            several.check("toy", config, 64)
-        ALONE.check("toy", config, 63)
+            check_spread(several, "toy", config, 64)
+        check_spread(ALONE, "toy", config, 63)
     with pytest.raises(BadConfig, match="batch=60 cannot be cut into 2 lots: give a multiple of 8"):
-        several.check("toy", TrainConfig(), 60)
+        check_spread(several, "toy", TrainConfig(), 60)
     with pytest.raises(BadConfig, match="d_sae=1 features cannot be cut into 2 parts"):
-        several.check("toy", TrainConfig(d_sae=1, l0=1), 64)
+        check_spread(several, "toy", TrainConfig(d_sae=1, l0=1), 64)
 
 
 def test_a_checkpoint_of_another_configuration_is_refused(tmp_path):

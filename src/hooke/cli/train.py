@@ -72,11 +72,11 @@ def train(
             found.follow(plan, out, device)
             return
         found.check(plan)
-        _lead(plan, out, found, Settings(device, checkpoint * 60, dry_run, json))
+        _lead(plan, out, found, _Asked(device, checkpoint * 60, dry_run, json))
 
 
 @dataclass(frozen=True)
-class Settings:
+class _Asked:
     """What a command was asked beside its plan."""
 
     device: str
@@ -85,7 +85,7 @@ class Settings:
     json: bool
 
 
-def _lead(plan: "Plan", out: Path, found: "Processes", asked: Settings) -> None:
+def _lead(plan: "Plan", out: Path, found: "Processes", asked: _Asked) -> None:
     console = console_for(stderr=True)
     from hooke.train import RunFolder
 

@@ -18,7 +18,7 @@ import torch.distributed as dist
 from hooke.errors import BadConfig, HookeError
 from hooke.train import RunFolder, train
 from hooke.train.plan import Plan
-from hooke.train.ranks import ALONE, Ranks, SharedSource
+from hooke.train.ranks import ALONE, Ranks, SharedSource, check_spread
 
 # Where processes that this command started meet; torchrun has its own way.
 _MEETING = "HOOKE_TRAIN_MEETING"
@@ -38,7 +38,7 @@ class Processes:
     def check(self, plan: Plan) -> None:
         """Raise `BadConfig` where the plan's SAEs cannot be trained by so many."""
         for name, config in plan.saes.items():
-            self.ranks.check(name, config, plan.batch)
+            check_spread(self.ranks, name, config, plan.batch)
 
     def begin(self) -> None:
         """Have the others train, too."""

@@ -16,7 +16,7 @@ from hooke.sae import Sae
 from hooke.text.pairs import Pairs
 from hooke.train.config import TrainConfig
 from hooke.train.export import export
-from hooke.train.ranks import ALONE, Ranks, SharedSource
+from hooke.train.ranks import ALONE, Ranks, SharedSource, check_spread
 from hooke.train.run import RunFolder
 from hooke.train.trainer import SaeTrainer
 
@@ -248,7 +248,7 @@ class _State:
         sample = {site: torch.cat([one.acts[site] for one in first]) for site in first[0].acts}
         size = len(next(iter(first[0].acts.values())))
         for name, config in configs.items():
-            ranks.check(name, config, size)
+            check_spread(ranks, name, config, size)
         trainers = {name: SaeTrainer(name, config.resolved(size), sample, ranks) for name, config in configs.items()}
 
         def again() -> Iterator[Batch]:

@@ -14,7 +14,7 @@ from hooke.errors import BadConfig
 from hooke.names import Site
 from hooke.train.config import TrainConfig
 
-__all__ = ["ALONE", "Ranks", "SharedSource", "share_of"]
+__all__ = ["ALONE", "Ranks", "SharedSource", "check_spread", "share_of"]
 
 # Those whose codes are sparse from the first step. Others begin with half of all features active, which dense products take, whose
 # rounding depends on how they are cut.
@@ -65,26 +65,11 @@ class Ranks:
         """Whether this is the one that reads, reports and exports."""
         return self.part == self.lot == 0
 
-    def check(self, name: str, config: TrainConfig, batch: int) -> None:
-        """Raise `BadConfig` where an SAE cannot be trained by several processes, or its batch not be cut."""
-        if self.size == 1:
-            return
-        kind = "temporal SAE" if config.about else "crosscoder" if len(config.reads) > 1 else f"{config.architecture} SAE"
-        if config.about or len(config.reads) > 1 or config.architecture not in _SPREAD:
-            raise BadConfig(
-                f"{name}: a {kind} trains in one process. Over several can be spread {', '.join(_SPREAD)} SAEs, nested or not, and their "
-                "transcoders. Leave --nproc out (or start without torchrun)."
-            )
-        if config.d_sae < self.parts:
-            raise BadConfig(f"{name}: d_sae={config.d_sae} features cannot be cut into {self.parts} parts.")
-        if self.lots > 1 and batch % (_ROWS * self.lots):
-            raise BadConfig(f"batch={batch} cannot be cut into {self.lots} lots: give a multiple of {_ROWS * self.lots}.")
-
     def features(self, d_sae: int) -> tuple[int, int]:
         """The first feature here, and the one after the last."""
         return share_of(self.part, self.parts, d_sae)
 
-    def drawn(self, d_sae: int, width: int, generator: torch.Generator) -> Float[Tensor, "feature width"]:
+    def drawn(self, d_sae: int, width: int, generator: torch.Generator) -> Float[Tensor, "feature d"]:
         """Normal numbers, a row for each feature here: what ``torch.randn(d_sae, width)`` has there, without room for all of it."""
         if self.parts == 1:
             return torch.randn(d_sae, width, generator=generator)
@@ -128,12 +113,6 @@ class Ranks:
             dist.all_reduce(value)
         return value
 
-    def from_all(self, value: Tensor) -> list[Tensor]:
-        """What each process has, all of one shape; processes with the same rows follow each other."""
-        found = [torch.empty_like(value) for _ in range(self.size)]
-        dist.all_gather(found, value)
-        return found
-
     def total(self, count: int, device: torch.device) -> int:
         """A number that counts features, summed over their parts."""
         if self.parts == 1:
@@ -151,6 +130,22 @@ class Ranks:
 
 ALONE = Ranks()
 """One process."""
+
+
+def check_spread(ranks: Ranks, name: str, config: TrainConfig, batch: int) -> None:
+    """Raise `BadConfig` where an SAE cannot be trained by these processes, or its batch not be cut for them."""
+    if ranks.size == 1:
+        return
+    kind = "temporal SAE" if config.about else "crosscoder" if len(config.reads) > 1 else f"{config.architecture} SAE"
+    if config.about or len(config.reads) > 1 or config.architecture not in _SPREAD:
+        raise BadConfig(
+            f"{name}: a {kind} trains in one process. Over several can be spread {', '.join(_SPREAD)} SAEs, nested or not, and their "
+            "transcoders. Leave --nproc out (or start without torchrun)."
+        )
+    if config.d_sae < ranks.parts:
+        raise BadConfig(f"{name}: d_sae={config.d_sae} features cannot be cut into {ranks.parts} parts.")
+    if ranks.lots > 1 and batch % (_ROWS * ranks.lots):
+        raise BadConfig(f"batch={batch} cannot be cut into {ranks.lots} lots: give a multiple of {_ROWS * ranks.lots}.")
 
 
 def share_of(number: int, count: int, size: int) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from jaxtyping import BFloat16, Float
 from torch import Tensor
 
@@ -44,7 +45,9 @@ class ShardedKernels:
     def _places(self, row: Tensor, equal: Tensor, rows: int) -> Tensor:
         """The place of each `equal` entry among those of all processes, by token and then by feature."""
         own = torch.bincount(row[equal], minlength=rows)
-        all_of_them = torch.stack(self._ranks.from_all(own)).view(self._ranks.lots, self._ranks.parts, rows)
+        found = [torch.empty_like(own) for _ in range(self._ranks.size)]
+        dist.all_gather(found, own)
+        all_of_them = torch.stack(found).view(self._ranks.lots, self._ranks.parts, rows)
         each = all_of_them.transpose(1, 2).reshape(-1, self._ranks.parts)  # by token of the whole batch, by part
         before = (each.flatten().cumsum(0) - each.flatten()).view_as(each)
         mine = before[self._ranks.lot * rows : (self._ranks.lot + 1) * rows, self._ranks.part]
