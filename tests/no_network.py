@@ -7,6 +7,7 @@ native library that opens sockets without Python; none of ours does while the hu
 import ipaddress
 import socket
 import sys
+from collections.abc import Set
 from pathlib import Path
 from typing import Any
 
@@ -30,13 +31,13 @@ def install(log: Path | None = None) -> None:
     sys.addaudithook(_watch)
 
 
-def _watch(event: str, args: tuple[Any, ...]) -> None:
-    if event in _CONNECTING:
+def _watch(event: str, args: tuple[Any, ...], connecting: Set[str] = _CONNECTING, looking_up: Set[str] = _LOOKING_UP) -> None:
+    if event in connecting:  # names of the function's own: the module's are gone when the interpreter ends, and the hook is not
         handle, address = args[0], args[1]
         if address is None or handle.family in _LOCAL_FAMILIES or is_local(address[0]):
             return
         _refuse(event, address)
-    elif event in _LOOKING_UP and not is_local(args[0]):
+    elif event in looking_up and not is_local(args[0]):
         _refuse(event, args[0])
 
 
