@@ -140,7 +140,7 @@ def test_a_tour_without_an_error_or_a_foreign_address(browser, desk, width):
 
 @pytest.mark.exhaustive
 @pytest.mark.skipif(not AXE.is_file(), reason="needs axe-core: npm ci in web")
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (320, "dark")])
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (320, "light"), (320, "dark")])
 def test_nothing_serious_for_those_who_cannot_see_or_point(browser, desk, width, scheme):
     one = Watched(browser, desk, viewport={"width": width, "height": 900}, color_scheme=scheme, bypass_csp=True, reduced_motion="reduce")
     found = []

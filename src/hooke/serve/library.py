@@ -215,8 +215,9 @@ class Library:
         return _Columns(*columns, kinds=list(numbers), label=labels, names=shown, rules=rules)
 
     def prepare(self) -> None:
-        """Make ready what lists need, so that the first is there at once."""
-        self._columns  # noqa: B018 (made once)
+        """Make ready what lists need, each order in its usual direction, so that the first is there at once."""
+        for sort in SORTS:
+            self._columns.order(sort, sort in ("label", "layer"))
 
     def figures(self, sae: str) -> tuple[int, int, float]:
         """Of an SAE's features, how many have a name that held up, how many never fired, and how many fire on a token (L0)."""
