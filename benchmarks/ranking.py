@@ -21,7 +21,8 @@ from typing import Literal
 import numpy as np
 
 from hooke.analysis import Options, Reader
-from hooke.analysis.labelled_sae import Firings, LabelledSae
+from hooke.analysis.firings import Firings
+from hooke.analysis.labelled_sae import LabelledSae
 from hooke.analysis.ranking import about_standing, diverse, standing
 
 JUDGED = Path(__file__).with_name("judged_headlines.jsonl")

@@ -47,6 +47,8 @@ AXES = {
     "stratum": "classes of texts alike in something",
     "comparison": "groups held against others",
     "part": "parts of a mixture of distributions",
+    "name": "names of features, that readers judged",
+    "direction": "directions in which texts are told apart",
     "total": "positions after generation: prompt and what followed",
 }
 _KINDS = re.compile(r"(Shaped|Bool|Num|Inexact|Real|Float|BFloat|Integer|U?Int|Complex|Key|Scalar)\d*")

@@ -8,11 +8,12 @@ import pytest
 import torch
 
 from hooke import tiny
-from hooke.analysis.labelled_sae import Background, Firings, LabelledSae
+from hooke.analysis.firings import Firings
+from hooke.analysis.labelled_sae import LabelledSae
+from hooke.analysis.likelihood import Likelihood
 from hooke.analysis.reader import Options
 from hooke.analysis.result import Hit
 from hooke.analysis.topics import topic_evidence
-from hooke.atlas import Name
 from hooke.atlas.notes import Notes
 from hooke.topics import topic_vectors
 
@@ -104,46 +105,40 @@ def test_a_feature_that_never_fired_has_no_relative_strength_and_comes_last(labe
     """Its maximum is 0: a share of that would put it before everything."""
     feature = np.array([0, planted.N_ALIVE + 2])
     value = np.array([8.0, 5.0], np.float32)
-    found = Firings(feature, value, np.array([0, 1]), value, np.array([1, 1]), (feature, np.array([0, 1]), value), 0.0, 1.0)
+    found = Firings(feature, value, np.array([0, 1]), value, np.array([1, 1]), (feature, np.array([0, 1]), value), 0.0, 1.0, np.zeros(1))
     assert labelled.relative(found, found.pooled).tolist() == [1.0, 0.0]
     assert [hit.index for hit in hits_of(labelled, found, ["a", "b"], Options())] == feature.tolist()
 
 
-def test_names_that_were_tried_leave_out_the_doubtful_but_for_the_first(labelled, acts, monkeypatch):
+def likely_names(labelled: LabelledSae, offsets: dict[int, float]) -> Likelihood:
+    """Names that are right as often as `offsets` say, whatever the text."""
+    feature, width = np.array(sorted(offsets)), labelled.sae.d_in
+    names = tuple(labelled.named(int(index))["name"] for index in feature)
+    offset = np.array([offsets[int(index)] for index in feature])
+    return Likelihood(np.zeros(5), feature, offset, np.zeros((len(feature), 1)), *np.ones((3, width)), np.zeros((width, 1)), names)
+
+
+def test_what_a_text_is_about_stands_by_how_likely_names_are_right_and_leaves_out_the_rest(labelled, acts):
     labelled._about = np.ones(labelled.sae.d_sae, bool)
-    found = look(labelled, acts)
-    tokens = [["a"] * length for length in LENGTHS]
-    every = [one.about for one in labelled.rank(found, tokens, Options(top=50))]
-    monkeypatch.setattr("hooke.analysis.labelled_sae.DOUBTFUL", 1.0)
-    assert [one.about for one in labelled.rank(found, tokens, Options(top=50))] == every  # nobody tried a name
-    labelled.names[0] = Name("money", "topic", right=1, tried=1)
-    del labelled._tried  # it was looked up before there was one
-    labelled._valid = np.full(labelled.sae.d_sae, 0.4, np.float32)
-    sure = [one.about for one in labelled.rank(found, tokens, Options(top=50))]
-    assert [[hit.index for _, hit in own] for own in sure] == [
-        [hit.index for i, (rank, hit) in enumerate(own) if i == 0 or rank >= 1.0] for own in every
-    ]
-    assert sum(map(len, sure)) < sum(map(len, every))
+    found, tokens = look(labelled, acts), [["a"] * length for length in LENGTHS]
+    every = [fired.feature[labelled.telling(fired.feature)].tolist() for fired in found]
+    offsets = {index: float(index - 4) for index in range(9)}
+    labelled.likelihood = likely_names(labelled, offsets)
+    for one, own in zip(labelled.rank(found, tokens, Options(top=50)), every, strict=True):
+        hits = [hit for _, hit in one.about]
+        assert [hit.index for hit in hits] == sorted((hit.index for hit in hits), reverse=True)
+        assert [hit.index for hit in hits[:1]] == sorted(own)[-1:]
+        assert all(hit.index >= 5 for hit in hits[1:])
+        assert [hit.likely for hit in hits] == pytest.approx([1 / (1 + np.exp(-offsets[hit.index])) for hit in hits])
+        assert all(hit.likely is None for _, hit in one.words)
 
 
-@pytest.mark.parametrize("kind", ["atlas", "nothing known", "ordinary text"])
-def test_texts_ranked_together_are_ranked_as_each_alone(kind, known, acts, monkeypatch):
-    if kind != "atlas":
-        monkeypatch.setattr("hooke.analysis.labelled_sae.atlas_file", lambda name: None)
-    labelled = LabelledSae(known[0])
-    if kind == "ordinary text":
-        sentence = torch.repeat_interleave(torch.arange(len(LENGTHS)), torch.tensor(LENGTHS))
-        labelled.background = Background(labelled.sae.encode(acts / 2), sentence, len(LENGTHS), acts.mean(0))
-    found = look(labelled, acts, "mean")
-    tokens = [[f"{n}{at}" for at in range(length)] for n, length in enumerate(LENGTHS)]
-    together = labelled.rank(found, tokens, Options(top=3))
-    assert any(one.features for one in together)
-    for n, one in enumerate(together):
-        (alone,) = labelled.rank([found[n]], [tokens[n]], Options(top=3))
-        for name in ("features", "about", "words"):
-            ours, theirs = getattr(one, name), getattr(alone, name)
-            assert [hit for _, hit in ours] == [hit for _, hit in theirs]
-            np.testing.assert_allclose([rank for rank, _ in ours], [rank for rank, _ in theirs], rtol=1e-6)
+def test_nothing_is_said_of_a_name_that_was_changed_since_it_was_judged(labelled, acts):
+    labelled._about = np.ones(labelled.sae.d_sae, bool)
+    labelled.likelihood = replace(likely_names(labelled, dict.fromkeys(range(9), 3.0)), names=("otherwise",) * 9)
+    ranked = labelled.rank(look(labelled, acts), [["a"] * length for length in LENGTHS], Options(top=50))
+    assert any(one.about for one in ranked)
+    assert all(hit.likely is None for one in ranked for _, hit in one.about)
 
 
 def test_the_evidence_for_topics_is_that_of_topic_vectors(labelled, acts):

@@ -11,7 +11,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from hooke.analysis.ranking import DOUBTFUL, Group, about_standing, diverse, groups_of, persists, standing, validity
+from hooke.analysis.firings import Firings
+from hooke.analysis.likelihood import LIKELY, carried, evidence
+from hooke.analysis.ranking import Group, about_standing, diverse, groups_of, persists, standing, validity
 from hooke.analysis.result import Hit
 from hooke.atlas import BACKGROUND_STEPS, Atlas, FeatureTable, SaeEntry, relative_to
 from hooke.atlas.notes import Notes
@@ -27,59 +29,10 @@ from hooke.sae.packs import atlas_file, installed_saes
 # A feature that fires on so many tokens, or in so many background texts, says nothing about this text (methods: 6.2).
 _MAX_DENSITY, _MAX_BACKGROUND = 0.10, 0.5
 _COLUMNS = ("feature", "peak", "pooled", "count")
+_CANDIDATES = 12
+"""Features of what a text is about, of those that stand out most, from which the likeliest names are taken."""
 _PROMOTED = 2
 """Promoted tokens that tell features of one name apart."""
-
-
-@dataclass(frozen=True)
-class Firings:
-    """The features of one SAE that fired in one text."""
-
-    feature: np.ndarray
-    """Features that fired, ascending."""
-    peak: np.ndarray
-    """Strongest activation of each."""
-    pos: np.ndarray
-    """Token on which it was reached."""
-    pooled: np.ndarray
-    """Its activations pooled over the text."""
-    count: np.ndarray
-    """Tokens on which each was active."""
-    events: tuple[np.ndarray, np.ndarray, np.ndarray]
-    """Every single activation: feature, token, value."""
-    error: float
-    """Σ‖x − x̂‖² over the text's tokens."""
-    variance: float
-    """Σ‖x − μ‖², μ the mean activation of ordinary text (without an atlas: what the SAE says when nothing is active)."""
-
-    @property
-    def explained(self) -> float:
-        """Share of the variance that the SAE reconstructs."""
-        return 1 - self.error / self.variance if self.variance > 0 else 0.0
-
-    @staticmethod
-    def join(parts: "Sequence[Firings]", lengths: Sequence[int]) -> "Firings":
-        """What fired in a text read in several windows of `lengths` tokens; pooled values are the largest of any window."""
-        if len(parts) == 1:
-            return parts[0]
-        shift = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-        feature = np.concatenate([part.feature for part in parts])
-        peak, pooled = (np.concatenate([getattr(part, name) for part in parts]) for name in ("peak", "pooled"))
-        pos = np.concatenate([part.pos + offset for part, offset in zip(parts, shift, strict=True)])
-        order = np.lexsort((pos, -peak, feature))
-        first = np.flatnonzero(np.diff(feature[order], prepend=-1))
-        events = (
-            np.concatenate([part.events[0] for part in parts]),
-            np.concatenate([part.events[1] + offset for part, offset in zip(parts, shift, strict=True)]),
-            np.concatenate([part.events[2] for part in parts]),
-        )
-        best = order[first]
-        largest = np.maximum.reduceat(pooled[order], first) if len(first) else pooled
-        count = np.concatenate([part.count for part in parts])
-        count = np.add.reduceat(count[order], first) if len(first) else count
-        return Firings(
-            feature[best], peak[best], pos[best], largest, count, events, sum(p.error for p in parts), sum(p.variance for p in parts)
-        )
 
 
 @dataclass(frozen=True)
@@ -135,6 +88,8 @@ class LabelledSae:
         """What readers call its features, by feature."""
         self.own_labels = {index: own.label for index, own in written.items() if own.label}
         """Labels from the notes, by feature."""
+        self.likelihood = carried(self.entry) if self.entry else None
+        """How likely names are right of a text; None where nobody knows."""
 
     @property
     def expected(self) -> float | None:
@@ -186,6 +141,7 @@ class LabelledSae:
         error = (wanted - self.sae.decode(codes, acts)).square().sum(1)
         variance = (wanted - self._mean).square().sum(1)
         sums = torch.zeros(2, texts).index_add_(1, text, torch.stack([error, variance]) * calm).double().numpy()
+        read = torch.zeros(texts, acts.shape[1]).index_add_(0, text, acts).numpy()
         start = np.searchsorted(text.numpy(), np.arange(texts + 1))
         row, feature, value = codes.row.numpy(), codes.feature.numpy(), codes.value.numpy()
         owner = text.numpy()[row]
@@ -205,7 +161,8 @@ class LabelledSae:
             own = slice(entries[n], entries[n + 1])
             events = (feature[own], row[own] - start[n], value[own])
             times = count[bounds[n] : bounds[n + 1]]
-            fired.append(Firings(feature[best], value[best], row[best] - start[n], pooled, times, events, sums[0, n], sums[1, n]))
+            where, (lost, spread) = row[best] - start[n], sums[:, n]
+            fired.append(Firings(feature[best], value[best], where, pooled, times, events, lost, spread, read[n]))
         return fired
 
     def relative(self, fired: Firings, strength: np.ndarray) -> np.ndarray:
@@ -263,9 +220,12 @@ class LabelledSae:
         return validity(self.names, self.sae.d_sae)
 
     @cached_property
-    def _tried(self) -> bool:
-        """Whether any name was tried on short texts, so that ranks say how likely names are true."""
-        return any(name.tried for name in self.names.values())
+    def _judged(self) -> np.ndarray:
+        """``[d_sae]`` bool: features that are called as they were when readers said of which texts their names are right."""
+        names = self.likelihood.name_of if self.likelihood else {}
+        shown = np.zeros(self.sae.d_sae, bool)
+        shown[[index for index, name in names.items() if index not in self.own_labels and self.named(index)["name"] == name]] = True
+        return shown
 
     @cached_property
     def _trust(self) -> np.ndarray:
@@ -310,19 +270,26 @@ class LabelledSae:
                 about_standing(specificity, pooled, share, score, self._valid[feature]),
                 standing(specificity, peak, score),
             )
-        shown = keep & about
-        if self._tried:
-            shown &= (ranks[1] >= DOUBTFUL) | (_of_largest(ranks[1], text, shown) >= 1)
-        ranks = [np.where(of, rank, -np.inf) for rank, of in zip(ranks, (keep, shown, keep & ~about), strict=True)]
+        ranks = [np.where(of, rank, -np.inf) for rank, of in zip(ranks, (keep, keep & about, keep & ~about), strict=True)]
+        likely = np.full(len(text), np.nan)
+        if self.likelihood is not None:
+            some = _first(ranks[1], text, max(_CANDIDATES, options.top))
+            acts = np.stack([one.acts for one in fired]) / np.maximum(1, [len(own) for own in tokens])[:, None]
+            seen = evidence(specificity[some], pooled[some], share[some], self._valid[feature[some]])
+            likely[some] = self.likelihood.of(feature[some], seen, text[some], acts)
+            most = np.full(len(fired), -np.inf)
+            np.fmax.at(most, text, likely)
+            ranks[1] = np.where((likely >= LIKELY) | (likely == most[text]), likely, -np.inf)
+            likely[~self._judged[feature]] = np.nan
         bounds = np.concatenate([[0], np.cumsum(sizes)])
         return [
-            self._chosen(one, own, options.top, *(column[a:b] for column in (*ranks, peak, specificity, about)))
+            self._chosen(one, own, options.top, *(column[a:b] for column in (*ranks, peak, specificity, about, likely)))
             for one, own, a, b in zip(fired, tokens, bounds, bounds[1:], strict=False)
         ]
 
     def _chosen(self, fired: Firings, tokens: Sequence[str], top: int, *columns: np.ndarray) -> "Ranked":
         """The hits of one text, by its part of `rank`'s columns."""
-        *ranks, peak, specificity, about = columns
+        *ranks, peak, specificity, about, likely = columns
         known: dict[int, Hit] = {}
         lists = []
         for rank in ranks:
@@ -331,11 +298,14 @@ class LabelledSae:
             order = diverse(pairs, top)
             for i in order:
                 if i not in known:
-                    known[i] = self._hit(fired, i, float(peak[i]), float(specificity[i]), tokens, "about" if about[i] else "words")
+                    right = None if np.isnan(likely[i]) else float(likely[i])
+                    known[i] = self._hit(fired, i, float(peak[i]), float(specificity[i]), tokens, "about" if about[i] else "words", right)
             lists.append([(float(rank[i]), known[i]) for i in order])
         return Ranked(*lists)
 
-    def _hit(self, fired: Firings, at: int, relative: float, specificity: float, tokens: Sequence[str], group: Group) -> Hit:
+    def _hit(
+        self, fired: Firings, at: int, relative: float, specificity: float, tokens: Sequence[str], group: Group, likely: float | None
+    ) -> Hit:
         index, pos = int(fired.feature[at]), int(fired.pos[at])
         mine = fired.events[0] == index
         where = dict(zip(fired.events[1][mine].tolist(), np.round(fired.events[2][mine], 3).tolist(), strict=True))
@@ -347,6 +317,7 @@ class LabelledSae:
             pos=pos,
             activations=where,
             group=group,
+            likely=likely,
             **self.named(index),
         )
 
@@ -396,3 +367,11 @@ def _of_largest(strength: np.ndarray, text: np.ndarray, of: np.ndarray) -> np.nd
     largest = np.full(text.max(initial=-1) + 1, 1e-12, strength.dtype)
     np.maximum.at(largest, text[of], strength[of])
     return strength / largest[text]
+
+
+def _first(rank: np.ndarray, text: np.ndarray, most: int) -> np.ndarray:
+    """Which of the entries with a rank are among the `most` highest of their `text`; texts stand together."""
+    order = np.lexsort((-rank, text))
+    start = np.searchsorted(text, np.arange(text.max(initial=-1) + 1))
+    some = order[(np.arange(len(order)) - start[text[order]] < most)]
+    return np.sort(some[rank[some] > -np.inf])

@@ -22,8 +22,6 @@ _ABOUT_USUAL = 1.0
 """Nats of specificity that an *about* feature must exceed: broad subjects are more usual than words."""
 _USUALLY_TRUE, _TRIES = 0.4, 2
 """Share of texts of which names were true where they stood among the first, and how many tries that counts for."""
-DOUBTFUL = 0.3
-"""Rank of what a text is about below which names that had been tried were true of three headlines in ten: only the first is shown then."""
 _SPEAKS = 2.0
 """Nats by which a feature of words speaks for one topic more than for most, from which on it tells what a text is about."""
 _PERSISTS = 0.3

@@ -12,7 +12,8 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hooke import sanity
-from hooke.analysis.labelled_sae import Background, Firings, LabelledSae, Ranked
+from hooke.analysis.firings import Firings
+from hooke.analysis.labelled_sae import Background, LabelledSae, Ranked
 from hooke.analysis.ranking import diverse
 from hooke.analysis.result import Hit, TextResult
 from hooke.analysis.topics import weigh_topics
@@ -158,8 +159,8 @@ class Reader:
             for parts, _ in self._passages([str(text) for text in chunk]):
                 tokens, merged = sum(len(part.ids) for part in parts), self._merged(parts) if parts else []
                 topic = weigh_topics(self.labelled_saes, [merged])[0][0] if tokens else None
-                acts = sum((part.acts for part in parts), torch.zeros(self.labelled_saes[0].sae.d_in)) / max(1, tokens)
-                yield Glance(tokens, merged, topic, acts.numpy())
+                acts = merged[0].acts if parts else np.zeros(self.labelled_saes[0].sae.d_in, np.float32)
+                yield Glance(tokens, merged, topic, acts / max(1, tokens))
 
     def measure(self, texts: Iterable[str], features: Sequence[int]) -> "Iterator[MeasuredText]":
         """For each text, in order, what some features of the first SAE say of it: little more work than the model's own.
@@ -246,12 +247,10 @@ class Reader:
         self._sums += [[sum(f.error for f in fired), sum(f.variance for f in fired)] for fired in by_sae]
         if not self._checked and self._tokens >= _SUSPECT_TOKENS:
             self._check_fit()
-        first = concat_sites(acts, self.labelled_saes[0].sae.facts.input_sites)
-        sums = _summed(first, text, len(counts))
         sinks = torch.zeros(len(counts), dtype=torch.int64).index_add_(0, text, sink.long()).tolist()
         windows = (window for one in read for window in one.windows)
-        rows = zip(windows, ids.split(counts.tolist()), *by_sae, sinks, sums, strict=True)
-        return [(window, _Part(row, list(fired), some, total)) for window, row, *fired, some, total in rows]
+        rows = zip(windows, ids.split(counts.tolist()), *by_sae, sinks, strict=True)
+        return [(window, _Part(row, list(fired), some)) for window, row, *fired, some in rows]
 
     def _joined(self, read: Sequence[Harvested]) -> tuple[dict[Site, Tensor], Tensor, Tensor, Tensor, Int[Tensor, " token"]]:
         """Of several batches the activations, the tokens, which are sinks, how many each window has, and the window of each."""
@@ -333,8 +332,6 @@ class _Part:
     """What each SAE found in it."""
     sinks: int
     """How many of its tokens are attention sinks."""
-    acts: Float[Tensor, " d_in"]
-    """Sum over its tokens of what the first SAE reads."""
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,8 @@ class Hit:
     """Lower end of the 95 % interval of `name_score`; None where that is not known."""
     sensitive: bool = False
     """Whether the feature is on private, protected or offensive matters (`hooke.atlas.sensitive`)."""
+    likely: float | None = None
+    """How likely `name` is right of this text, as readers judged of names beside other texts; None where nobody knows."""
     name_right: int = 0
     """Short texts of which a reader found the name to be true, of those in which the feature stood out."""
     name_tried: int = 0

@@ -26,16 +26,27 @@ def conclude(reader: Reader, texts: Sequence[TextResult]) -> Analysis:
 
 
 def _carriers(reader: Reader, topic: str, texts: Sequence[TextResult]) -> list[dict[str, object]]:
-    """The features that most texts of a topic were assigned by; without those that nobody could name, and each name of an SAE once."""
-    votes = Counter(name for text in texts for score in text.topics if score.topic == topic for name in score.features)
+    """The features that most texts of a topic were assigned by, each name of an SAE once; without those that nobody could name.
+
+    Those that texts show of what they are about, with how likely their names are right there on average; where there are none, any.
+    """
     by_name = {labelled.sae.name: labelled for labelled in reader.labelled_saes}
+    spoke = [{name for score in text.topics if score.topic == topic for name in score.features} for text in texts]
+    shown: dict[str, list[float]] = defaultdict(list)
+    for text, own in zip(texts, spoke, strict=True):
+        for hit in text.about:
+            if hit.feature in own:
+                shown[hit.feature].append(np.nan if hit.likely is None else hit.likely)
+    votes = Counter({name: len(likely) for name, likely in shown.items()} or (name for own in spoke for name in sorted(own)))
     out: dict[tuple[str, str], dict[str, object]] = {}
     for name, count in votes.most_common():
         sae, _, index = name.rpartition("/")
         known = by_name[sae].named(int(index))
         title = known["own_label"] or known["name"]
         if title not in (None, NO_MEANING, TOO_RARE):
-            out.setdefault((sae, title), {**known, "texts": count})
+            likely = float(np.mean(shown.get(name) or [np.nan]))
+            row: dict[str, object] = {**known, "texts": count}
+            out.setdefault((sae, title), row if np.isnan(likely) else row | {"likely": likely})
     return list(out.values())[:MOST_FEATURES]
 
 

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from hooke.analysis.labelled_sae import Firings, LabelledSae
+from hooke.analysis.firings import Firings
+from hooke.analysis.labelled_sae import LabelledSae
 from hooke.analysis.result import TopicScore
 from hooke.atlas import relative_to
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult
 from hooke.atlas import Name
-from hooke.atlas.wording import TRIES, Rating, rate
+from hooke.atlas.wording import HERE, RELIABILITY, TRIES, TRUTH, Rating, rate, rate_here
 from hooke.errors import HookeError
 from hooke.explain.rules.phrasing import reworded
 from hooke.explain.rules.vocabulary import grammatical
@@ -21,10 +21,7 @@ NO_LABEL = "no label"
 """What stands where a label would, when no atlas knows the feature."""
 YOURS = ("your label", "· not scored")
 """What stands where a score would, when the label is a person's own: the atlas' score is of the atlas' label."""
-ORDER = (
-    "Rows stand in order of how much each says of the text: unusual elsewhere, strong, active on much of the text, and with a name that"
-    " holds and is often true of such texts. The bar is only one of these."
-)
+_UNUSUAL = "unusual elsewhere, strong, active on much of the text"
 BAR = "how strongly the feature fires here, as a share of the strongest it was ever seen to fire"
 STEPS = 5
 """Steps of the colour scale; each is a fifth of a feature's maximum."""
@@ -42,6 +39,31 @@ def score(value: float | int | None, evidence: int | None, method: str | None) -
     return f"{value:.2f}", f"n {number(evidence)} · {how}"
 
 
+def order(analysis: Analysis) -> str:
+    """In what order the features of what a text is about stand."""
+    if _likely(analysis):
+        return (
+            f"Of the features that say most of the text ({_UNUSUAL}) those stand first whose names are likeliest right of it; what is"
+            " likelier wrong is left out. The bar is only how strongly each fires."
+        )
+    return (
+        f"Rows stand in order of how much each says of the text: {_UNUSUAL}, and with a name that holds and is often true of such texts."
+        " The bar is only one of these."
+    )
+
+
+def scale(analysis: Analysis) -> str:
+    """What the words and figures behind names say."""
+    tested = f"how well it, or its rule, tells where the feature fires on text it was not made from; {RELIABILITY}; {TRUTH}"
+    if _likely(analysis):
+        return f"“Right 8 in 10”: {HERE}. Of names without that, {tested}."
+    return f"A name's score: {tested}."
+
+
+def _likely(analysis: Analysis) -> bool:
+    return any(hit.likely is not None for text in analysis.texts for hit in text.about)
+
+
 def trust(hit: Hit) -> str:
     """How far a feature's name is to be relied on, in a word: by the test of the name itself, else of the feature's rule.
 
@@ -53,6 +75,8 @@ def trust(hit: Hit) -> str:
 
 def rated(hit: Hit) -> Rating:
     """How far a feature's name is to be relied on, and what that rests on."""
+    if hit.likely is not None:
+        return rate_here(hit.likely)
     named = hit.named_by == "reader"
     name = Name(hit.name or "", "", score=hit.name_score, low=hit.name_low, n=hit.name_evidence, right=hit.name_right, tried=hit.name_tried)
     return rate(name if named else None, hit.label_score, hit.label_evidence, rule=hit.label_method, own=hit.own_label)
@@ -67,6 +91,8 @@ def behind(hit: Hit) -> str:
     value, n = _tested(hit)
     if hit.own_label or hit.title is None:
         return ""
+    if hit.likely is not None:
+        return f"{'read' if hit.named_by == 'reader' else 'by rule'}, {rated(hit).figure}"
     if hit.name_tried >= TRIES:
         return f"read, true of {hit.name_right} of {hit.name_tried}"
     figure = "" if value is None or not math.isfinite(value) else f"{value:.2f} n {number(n)}"

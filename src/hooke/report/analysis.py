@@ -101,7 +101,7 @@ def _help(analysis: Analysis) -> Markup:
     return tag(
         "details",
         tag("summary", "How to read this, and what it cannot say"),
-        tag("div", _reading(analysis.topical), _limits(analysis), _saes(analysis), class_="columns"),
+        tag("div", _reading(analysis), _limits(analysis), _saes(analysis), class_="columns"),
         class_="help",
     )
 
@@ -122,12 +122,12 @@ def _saes(analysis: Analysis) -> Markup:
     return tag("section", tag("h2", "Looked through"), table, class_="wide")
 
 
-def _reading(topical: bool) -> Markup:
+def _reading(analysis: Analysis) -> Markup:
     edges = [tag("span", f"{20 * step - 20}–{20 * step}\u202f%", class_=f"l{step}") for step in range(1, STEPS + 1)]
     lists = "Under each text stand the features that tell what it is about, most telling first; then those of its words, on one line."
     guess = (
-        "A name is a guess. Reliable, fair or shaky rates the name, not how strongly the feature fires here: how well the name tells, on"
-        f" text it was not made from, where the feature fires; {RELIABILITY}; {TRUTH}. “Read” is a name given by somebody, or a language"
+        f"A name is a guess. Reliable, fair or shaky rates the name, not how strongly the feature fires here. {wording.scale(analysis)}"
+        " “Read” is a name given by somebody, or a language"
         " model, who read where the feature fires; “its rule” behind it says that the name was not tested itself, and the score is that of"
         " the feature's rule."
     )
@@ -135,10 +135,10 @@ def _reading(topical: bool) -> Markup:
         "Open a feature for passages that it fires on, from the text that the atlas was made from (not yours), and for what it does to the"
         " model's next word."
     )
-    most = "the strongest it was ever seen to fire" if topical else "the strongest of the features that the text shows"
+    most = "the strongest it was ever seen to fire" if analysis.topical else "the strongest of the features that the text shows"
     said = (
         "The model read each text; what it computed on the way was taken apart into features.",
-        *([lists, wording.ORDER, guess, opened] if topical else ["Nothing is known of what these features mean."]),
+        *([lists, wording.order(analysis), guess, opened] if analysis.topical else ["Nothing is known of what these features mean."]),
         "Point at a feature, or open it, to colour the words it fires on; the underlined one is its peak. Else the first one colours them.",
         "Explained is the share of the model's activity on a text that the features account for. The rest is not shown.",
     )

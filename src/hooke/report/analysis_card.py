@@ -8,6 +8,7 @@ from hooke.analysis.result import Hit
 from hooke.analysis.wording import NO_LABEL, YOURS, number, past_maximum
 from hooke.atlas import NO_MEANING
 from hooke.atlas.feature import Feature
+from hooke.atlas.wording import HERE
 from hooke.explain.rules.phrasing import in_full, shortened
 from hooke.explain.rules.rule import Rule
 from hooke.report.document import veiled
@@ -97,6 +98,8 @@ def _tested(hit: Hit) -> Markup:
     if hit.own_label:
         return join(tag("b", YOURS[0]), f" {YOURS[1]}")
     word, rule = wording.trust(hit), hit.label_score is not None and hit.label_method != "none"
+    if hit.likely is not None:
+        return join(tag("b", word), f": {wording.rated(hit).figure}; {HERE}")
     if hit.name_score is not None:
         said = f": a second reader who saw only the name was right at {hit.name_score:.2f} on {number(hit.name_evidence)} held-out places"
     elif hit.named_by == "reader":

@@ -13,7 +13,6 @@ from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult
 from hooke.analysis.wording import NO_LABEL, YOURS, about, clipped, count, explained, fields, named, past_maximum, site, steps, trust
 from hooke.atlas import NO_MEANING
 from hooke.atlas.sensitive import NOTE
-from hooke.atlas.wording import RELIABILITY, TRUTH
 from hooke.text.marks import marked, stripped
 
 WIDE = 120
@@ -54,8 +53,8 @@ def print_table(analysis: Analysis, console: Console, top: int) -> None:
 
 
 _COLUMNS = (
-    f"Each line: {wording.BAR}; the feature's name; how far that name can be relied on, who gave it (read, or made by rule) and its score"
-    " on n held-out places; the word that says most here; the feature's address."
+    f"Each line: {wording.BAR}; the feature's name; how far that name can be relied on, who gave it (read, or made by rule) and what"
+    " that rests on; the word that says most here; the feature's address."
 )
 
 
@@ -202,10 +201,7 @@ def _limits(console: Console, analysis: Analysis) -> None:
         name, where = stripped(str(sae.get("name"))), stripped(site(sae.get("site")))
         lines.append(f"{stripped(analysis.model)} through {name} ({where}): {wording.usual(sae)}.")
     if analysis.topical:
-        lines += [
-            f"A name's score: how well it, or its rule, tells where the feature fires on text it was not made from; {RELIABILITY}; {TRUTH}."
-        ]
-        lines += [f"First what a text is about, then its words. {wording.ORDER}"]
+        lines += [wording.scale(analysis), f"First what a text is about, then its words. {wording.order(analysis)}"]
     if any(hit.sensitive for text in analysis.texts for hit in (*about(text), *text.words)):
         lines.append(f"Sensitive: {NOTE[0].lower()}{NOTE[1:]}")
     limits = [limit for limit in analysis.limits if limit != analysis.naming]

@@ -1,0 +1,204 @@
+"""Likelihood: how likely the name of a feature is right of the text at hand, learnt from texts of which readers said whether it is.
+
+A name may be right where its feature is strong and wrong where it is weak, right of one kind of text and wrong of another. So a logistic
+model weighs, for the feature that stands out in the text, how unusual and how strong it is and on how much of the text; what is known of
+this feature's name; and where the text lies among others, in the directions in which the model tells texts apart at the SAE's site:
+
+    logit p = w · evidence + offset[f] + place(text) · lean[f],    lean[f] = place(name[f]) (s I + W) + own[f]
+
+``place`` is the mean activation over a text (or a name, read as a text), each coordinate in its own unit, made a unit vector, and seen in
+the first few directions of all texts and names, each divided by the root of its size. ``offset``, ``W`` and ``own`` are drawn towards
+nothing by squared penalties; the whole is convex, so that the same marks give the same model.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from hooke.atlas.records import SaeEntry
+from hooke.errors import BadFile
+from hooke.files import parse_json, read_safetensors, write_safetensors
+from hooke.sae.packs import pack_folders
+
+SUFFIX = ".likelihood"
+_FORMAT = "hooke likelihood 1"
+_TENSORS = ("weights", "feature", "offset", "lean", "mean", "scale", "centre", "directions")
+_EVIDENCE = 4
+LIKELY = 0.7
+"""Below so likely a name is not shown, but for the likeliest of a text."""
+DIRECTIONS = 64
+"""Directions in which texts are told apart."""
+_OFFSET, _SHARED, _OWN = 1.2, 1.5, 2.0
+"""Penalties of what is said of one name, of all names alike, and of where one name is true; chosen on marks left out."""
+_STEPS = 200
+
+
+def evidence(specificity: np.ndarray, relative: np.ndarray, share: np.ndarray, valid: np.ndarray) -> Float[np.ndarray, "row 4"]:
+    """What a feature's standing in a text says of its name: logs of specificity beyond 1 nat, of strength and of the share of tokens it is
+    active on, and log-odds of how often the name is true (`hooke.analysis.ranking.validity`)."""
+    logs = [np.log(np.maximum(specificity - 1, 0.05)), np.log(relative + 0.005), np.log(np.maximum(share, 1e-3))]
+    return np.stack([*logs, np.log(valid / (1 - valid))], 1).astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Likelihood:
+    """How likely names are right of a text; made by `fit`, kept beside the weights of an SAE."""
+
+    weights: Float[np.ndarray, "5"]
+    """Of `evidence`, and a constant."""
+    feature: Int[np.ndarray, " name"]
+    """Features whose names were judged, ascending."""
+    offset: Float[np.ndarray, " name"]
+    """What is known of each name whatever the text."""
+    lean: Float[np.ndarray, "name direction"]
+    """Which texts each name is right of."""
+    mean: Float[np.ndarray, " d_in"]
+    """Mean of texts' mean activations."""
+    scale: Float[np.ndarray, " d_in"]
+    """Their standard deviation."""
+    centre: Float[np.ndarray, " d_in"]
+    """Mean of the unit vectors."""
+    directions: Float[np.ndarray, "d_in direction"]
+    """What a unit vector is seen in."""
+    names: tuple[str, ...]
+    """What the features of `feature` were called when they were judged."""
+
+    def place(self, acts: Float[np.ndarray, "text d_in"]) -> Float[np.ndarray, "text direction"]:
+        """Where texts lie, by their mean activations."""
+        return _unit((_unit((acts - self.mean) / self.scale) - self.centre) @ self.directions)
+
+    def of(
+        self,
+        feature: Int[np.ndarray, " row"],
+        seen: Float[np.ndarray, "row 4"],
+        text: Int[np.ndarray, " row"],
+        acts: Float[np.ndarray, "text d_in"],
+    ) -> Float[np.ndarray, " row"]:
+        """How likely the name of each `feature` is right of its `text`, by its `evidence`; of names nobody judged, by that alone."""
+        at = np.minimum(np.searchsorted(self.feature, feature), max(0, self.feature.size - 1))
+        judged = self.judges(feature)
+        logit = seen @ self.weights[:-1] + self.weights[-1]
+        logit[judged] += self.offset[at[judged]]
+        logit[judged] += np.einsum("rk,rk->r", self.place(acts)[text[judged]], self.lean[at[judged]])
+        return 1 / (1 + np.exp(-logit))
+
+    def judges(self, feature: Int[np.ndarray, " row"]) -> Bool[np.ndarray, " row"]:
+        """Of which features names were judged."""
+        return np.isin(feature, self.feature)
+
+    @cached_property
+    def name_of(self) -> Mapping[int, str]:
+        """What each feature was called when its name was judged."""
+        return dict(zip(self.feature.tolist(), self.names, strict=True))
+
+    def save(self, path: Path, sae: SaeEntry) -> None:
+        """Write it at `path`, in half precision; `read` gives it back."""
+        half = {name: torch.from_numpy(np.asarray(getattr(self, name))) for name in _TENSORS}
+        half = {name: tensor.int() if name == "feature" else tensor.half() for name, tensor in half.items()}
+        half |= {name: torch.from_numpy(np.asarray(getattr(self, name))).float() for name in ("weights", "mean", "scale")}
+        write_safetensors(path, half, {"format": _FORMAT, "digest": sae.digest, "names": json.dumps(self.names, ensure_ascii=False)})
+
+
+def read(path: Path, sae: SaeEntry) -> Likelihood | None:
+    """The likelihood in the file at `path`; None where it is of other weights than those of `sae`. Raises `BadFile`."""
+    tensors, said = read_safetensors(path)
+    if said.get("format") != _FORMAT or set(tensors) != set(_TENSORS):
+        raise BadFile(f"{path} is no file of likelihoods that this version reads.")
+    if said.get("digest") != sae.digest:
+        return None
+    arrays = {name: tensor.numpy().astype(np.int64 if name == "feature" else np.float32) for name, tensor in tensors.items()}
+    try:
+        names = parse_json(said.get("names", ""))
+    except ValueError:
+        names = []
+    n, (d_in, k) = arrays["feature"].size, arrays["directions"].shape if arrays["directions"].ndim == 2 else (0, 0)
+    wanted = {"weights": (_EVIDENCE + 1,), "feature": (n,), "offset": (n,), "lean": (n, k), "directions": (d_in, k)}
+    wanted |= dict.fromkeys(("mean", "scale", "centre"), (d_in,))
+    feature = arrays["feature"]
+    whole = all(arrays[name].shape == shape for name, shape in wanted.items()) and all(
+        np.isfinite(array).all() for array in arrays.values()
+    )
+    whole &= d_in == sae.mean.size and isinstance(names, list) and len(names) == n and all(isinstance(name, str) for name in names)
+    if not whole or (np.diff(feature) <= 0).any() or (n and not 0 <= feature[0] <= feature[-1] < sae.d_sae) or (arrays["scale"] <= 0).any():
+        raise BadFile(f"{path} is damaged: its parts do not belong together.")
+    return Likelihood(**arrays, names=tuple(names))
+
+
+def carried(sae: SaeEntry) -> Likelihood | None:
+    """What an installed pack knows of how likely the names of an SAE's features are right; None where none does."""
+    for folder in pack_folders().values():
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            if sae.digest and (found := read(path, sae)) is not None:
+                return found
+    return None
+
+
+def fit(
+    named: Mapping[int, str],
+    of_names: Float[np.ndarray, "name d_in"],
+    of_texts: Float[np.ndarray, "text d_in"],
+    feature: Int[np.ndarray, " row"],
+    text: Int[np.ndarray, " row"],
+    seen: Float[np.ndarray, "row 4"],
+    right: Bool[np.ndarray, " row"],
+) -> Likelihood:
+    """A likelihood from marks: of row r, whether the name of ``feature[r]`` is right of ``text[r]``, with its `evidence`.
+
+    `named` has the names, ascending by feature, `of_names` and `of_texts` the mean activations of names and texts.
+    """
+    order = np.array(sorted(named))
+    mean, scale = of_texts.mean(0), of_texts.std(0) + 1e-6
+    units, called = (_unit((acts - mean) / scale) for acts in (of_texts, of_names))
+    centre = units.mean(0)
+    _, size, axes = np.linalg.svd(np.concatenate([units - centre, called - called.mean(0)]), full_matrices=False)
+    k = min(DIRECTIONS, len(size))
+    directions = axes[:k].T / np.sqrt(size[:k] / size[0])
+    place, name_place = _unit((units - centre) @ directions), _unit((called - called.mean(0)) @ directions)
+    at = np.searchsorted(order, feature)
+    centred, spread = seen.mean(0), seen.std(0) + 1e-9
+    given = ((seen - centred) / spread, place[text], name_place[at], right)
+    weights, offset, shared, own = _fitted([torch.from_numpy(array).double() for array in given], torch.from_numpy(at), len(order))
+    bias = weights[_EVIDENCE] - (weights[:_EVIDENCE] / spread) @ centred
+    weights = np.append(weights[:_EVIDENCE] / spread, bias)
+    known = {"weights": weights, "offset": offset, "lean": name_place @ shared + own, "mean": mean, "scale": scale, "centre": centre}
+    known = {name: array.astype(np.float32) for name, array in (known | {"directions": directions}).items()}
+    return Likelihood(feature=order, names=tuple(named[int(index)] for index in order), **known)
+
+
+def _fitted(given: Sequence[Tensor], at: Int[Tensor, " row"], names: int) -> list[np.ndarray]:
+    """Weights of the evidence and a constant, offset of each name, what all names share (``s I + W``), and what each has of its own.
+
+    `given` are by row the evidence, the places of text and name, and whether the name is right; `at` says which name.
+    """
+    seen, place, name_place, right = given
+    k = place.shape[1]
+    weights, offset = (torch.zeros(size, dtype=torch.float64, requires_grad=True) for size in (_EVIDENCE + 2, names))
+    shared, own = (torch.zeros(size, k, dtype=torch.float64, requires_grad=True) for size in (k, names))
+    parts = [weights, offset, shared, own]
+    solver = torch.optim.LBFGS(parts, max_iter=_STEPS, line_search_fn="strong_wolfe")
+
+    def loss() -> Tensor:
+        solver.zero_grad()
+        alike = 4 * weights[-1] * (place * name_place).sum(1)
+        lean = ((name_place @ shared + own[at]) * place).sum(1)
+        logit = seen @ weights[:_EVIDENCE] + weights[_EVIDENCE] + alike + lean + offset[at]
+        penalty = _OFFSET * offset.square().sum() + _SHARED * shared.square().sum() + _OWN * own.square().sum()
+        total = binary_cross_entropy_with_logits(logit, right, reduction="sum") + 0.5 * penalty
+        total.backward()
+        return total
+
+    solver.step(loss)
+    shared = shared + 4 * weights[-1] * torch.eye(k, dtype=torch.float64)
+    return [part.detach().numpy() for part in (weights[: _EVIDENCE + 1], offset, shared, own)]
+
+
+def _unit(rows: np.ndarray) -> np.ndarray:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
