@@ -123,6 +123,7 @@ class Crew:
             self._opening[member.actor.open.remote(self._opened)] = member
         elif self._opening.pop(ref, None):
             self._members.append(member)
+            self._stillborn = 0  # of a long run many may be lost, as long as others begin
         else:
             return {member.tasks.pop(ref).number: result}
         return {}
