@@ -2,12 +2,16 @@
 
 import contextlib
 import ctypes
+from collections.abc import Iterator
+from contextvars import ContextVar
 
 import torch
 
 from hooke.errors import BadConfig
 
-__all__ = ["fast_dtype", "hand_back_memory", "multiplies_bfloat16", "usable_device"]
+__all__ = ["fast_dtype", "hand_back_memory", "multiplies_bfloat16", "one_thread_each", "threads", "usable_device"]
+
+_shared: ContextVar[int] = ContextVar("threads", default=0)
 
 
 def usable_device(name: str) -> torch.device:
@@ -35,3 +39,21 @@ def hand_back_memory() -> None:
     """Return to the system what reading freed: glibc keeps it for itself, some 0.4 GB, and what follows needs it in other sizes."""
     with contextlib.suppress(OSError, AttributeError):  # another C library
         ctypes.CDLL(None).malloc_trim(0)
+
+
+def threads() -> int:
+    """On how many threads work may be shared out."""
+    return _shared.get() or torch.get_num_threads()
+
+
+@contextlib.contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Within, torch takes one thread for whatever it is asked; `threads` still tells how many there are."""
+    before = torch.get_num_threads()
+    token = _shared.set(threads())
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+        _shared.reset(token)

@@ -153,10 +153,13 @@ class Reader:
                 yield replace(result, fields=text.fields) if isinstance(text, Record) else result
 
     def glance(self, texts: Iterable[str]) -> "Iterator[Glance]":
-        """For each text, in order, everything that was found in it, unranked: for statistics over many texts."""
+        """For each text, in order, everything that was found in it, unranked: for statistics over many texts.
+
+        What is said of a text is the same to the bit, whatever it is read with and on any number of threads (`hooke.model.alone`).
+        """
         self._clear()
         for chunk in grouped(texts, self.options.chunk):
-            for parts, _ in self._passages([str(text) for text in chunk]):
+            for parts, _ in self._passages([str(text) for text in chunk], alone=True):
                 tokens, merged = sum(len(part.ids) for part in parts), self._merged(parts) if parts else []
                 topic = weigh_topics(self.labelled_saes, [merged])[0][0] if tokens else None
                 acts = merged[0].acts if parts else np.zeros(self.labelled_saes[0].sae.d_in, np.float32)
@@ -188,24 +191,25 @@ class Reader:
         some = range(0, len(texts), _RANKED)
         return [one for at in some for one in self._results(texts[at : at + _RANKED], passages[at : at + _RANKED])]
 
-    def _passages(self, texts: Sequence[str]) -> "list[tuple[list[_Part], int]]":
+    def _passages(self, texts: Sequence[str], *, alone: bool = False) -> "list[tuple[list[_Part], int]]":
         """For each text what was found in its windows, and how many tokens were too many."""
         parts: list[dict[int, _Part]] = [{} for _ in texts]
-        read, encoded = self._harvested(texts)
+        read, encoded = self._harvested(texts, alone=alone)
         for some in grouped(read, _ENCODED, lambda one: len(one.ids)):
             for window, part in self._look(some):
                 parts[window.doc][window.start] = part
         lost = [max(0, len(ids) - len(self._head) - _MAX_TOKENS) for ids in encoded]
         return [([own[start] for start in sorted(own)], more) for own, more in zip(parts, lost, strict=True)]
 
-    def _harvested(self, texts: Sequence[str]) -> tuple[Iterator[Harvested], Sequence[Sequence[int]]]:
+    def _harvested(self, texts: Sequence[str], *, alone: bool = False) -> tuple[Iterator[Harvested], Sequence[Sequence[int]]]:
         """The activations of texts, and their tokens."""
         for text in texts:
             if any("\ud800" <= character <= "\udfff" for character in ("" if text.isascii() else text)):
                 raise BadFile(f"the text {text[:40]!r} is not valid UTF-8: it holds half of a surrogate pair, which is no character.")
         encoded = self.model.tokenizer.encode(texts)
         windows = self._windows(texts, encoded)
-        return harvest(self.model, windows, self._sites, batch_tokens=self.options.batch_tokens, drop_sinks=False), encoded
+        options = {"batch_tokens": self.options.batch_tokens, "drop_sinks": False, "alone": alone}
+        return harvest(self.model, windows, self._sites, **options), encoded
 
     def _merged(self, parts: "Sequence[_Part]") -> list[Firings]:
         """What each SAE found in a text."""

@@ -4,6 +4,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from threadpoolctl import threadpool_limits
+
 from hooke.differences.grouping import Grouped, group, piles
 from hooke.differences.result import Confounder, Differences, Excerpt, Finding, Replication
 from hooke.errors import BadConfig
@@ -63,7 +65,8 @@ def compare(
 
     total = len(grouped.texts)
     pile = read_pile(reader, grouped.texts, lambda done: progress(f"Reading: {done:,} of {total:,} texts"))
-    return assemble(reader, pile, grouped, source=source, seed=seed, progress=progress)
+    with threadpool_limits(1):  # on several threads sums end in other digits
+        return assemble(reader, pile, grouped, source=source, seed=seed, progress=progress)
 
 
 def _records(texts: Mapping[str, Iterable[str]] | Iterable[Any], by: str | Iterable[Any]) -> tuple[list[str], str]:

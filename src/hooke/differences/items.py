@@ -69,7 +69,10 @@ def items_of(pile: Pile, counts: Any, vocabulary: Sequence[str], smallest: int) 
         own = table[:, kept].astype(np.int32)
         own.eliminate_zeros()
         columns.append(own)
+        del own
+    del has, tables, table
     present: Any = sparse.hstack(columns, format="csc")
+    columns.clear()
     present.sort_indices()
     return Items(present, kinds, keys, np.concatenate(places).astype(np.int64), np.concatenate(common))
 

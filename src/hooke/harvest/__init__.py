@@ -12,6 +12,7 @@ from torch import Tensor
 from hooke.errors import BadFile, HookeError
 from hooke.metrics import not_sinks
 from hooke.model import Model, length_batches, pad
+from hooke.model.alone import packed
 from hooke.model.architectures import spoilt_weight
 from hooke.names import Site
 from hooke.text.corpus import Window
@@ -64,22 +65,24 @@ def harvest(
     batch_tokens: int = 4096,
     drop_sinks: bool = True,
     skip: int = 0,
+    alone: bool = False,
 ) -> Iterator[Harvested]:
     """Activations at `sites` for every window, about `batch_tokens` at a time, from one forward pass per batch.
 
     Special tokens are left out; with `drop_sinks` so are attention sinks (`metrics.not_sinks`). The first
-    `skip` batches are passed over without running the model; those after them are what they would have been.
+    `skip` batches are passed over without running the model; those after them are what they would have been. With `alone` each window is
+    computed as if by itself, as far as the model can (`Model.capture` with `lengths`).
     Raises `HookeError` naming the site and document where an activation is not finite.
     """
-    for chosen in itertools.islice(batches(windows, batch_tokens), skip, None):
-        yield read(model, chosen, sites, drop_sinks)
+    for chosen in itertools.islice(batches(windows, batch_tokens, alone), skip, None):
+        yield read(model, chosen, sites, drop_sinks, alone)
 
 
-def read(model: Model, chosen: list[Window], sites: Sequence[Site], drop_sinks: bool) -> Harvested:
+def read(model: Model, chosen: list[Window], sites: Sequence[Site], drop_sinks: bool, alone: bool = False) -> Harvested:
     """What `harvest` gives for one batch."""
     # A function of its own, so that no suspended generator keeps the model's tensors alive beside the rows that were taken from them.
     ids, wanted = model.padded([window.ids for window in chosen])
-    acts = model.capture(ids, sites)
+    acts = model.capture(ids, sites, **({"lengths": [len(window.ids) for window in chosen]} if alone else {}))
     for site, value in acts.items():
         norm = torch.linalg.vector_norm(value, dim=-1, dtype=torch.float32).cpu()
         of_wanted = norm[wanted]
@@ -110,10 +113,10 @@ def not_finite(model: Model, site: Site, where: str) -> HookeError:
     return HookeError(f"{said} Use bfloat16 or float32.")
 
 
-def batches(windows: Iterable[Window], tokens: int) -> Iterator[list[Window]]:
+def batches(windows: Iterable[Window], tokens: int, alone: bool = False) -> Iterator[list[Window]]:
     """The windows of each forward pass of `harvest`. Lengths are sorted within a group only, so that a corpus of any size can be read."""
     for group in grouped(windows, 8 * tokens, lambda window: len(window.ids)):
-        for batch in length_batches([len(window.ids) for window in group], tokens):
+        for batch in (packed if alone else length_batches)([len(window.ids) for window in group], tokens):
             yield [group[i] for i in batch]
 
 

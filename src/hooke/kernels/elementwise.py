@@ -12,6 +12,8 @@ from jaxtyping import BFloat16, Float
 from numba import njit
 from torch import Tensor
 
+from hooke.devices import threads
+
 # Fewer values than this are not worth a second thread.
 _ALONE = 1 << 16
 
@@ -48,9 +50,9 @@ def _pool(threads: int) -> ThreadPoolExecutor:
 
 def _shared(count: int, size: int, work: Callable[[int, int], object]) -> None:
     """``work(low, high)`` for runs of the numbers to `count`, one run a thread, the last of them here."""
-    threads = torch.get_num_threads() if size > _ALONE else 1
-    edges = [count * i // threads for i in range(threads + 1)]
-    others = [_pool(threads - 1).submit(work, low, high) for low, high in itertools.pairwise(edges[:-1])]
+    parts = threads() if size > _ALONE else 1
+    edges = [count * i // parts for i in range(parts + 1)]
+    others = [_pool(parts - 1).submit(work, low, high) for low, high in itertools.pairwise(edges[:-1])]
     work(edges[-2], edges[-1])
     for other in others:
         other.result()

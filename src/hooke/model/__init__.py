@@ -16,6 +16,7 @@ from torch import Tensor
 from hooke.devices import fast_dtype, usable_device
 from hooke.errors import BadConfig, LimitReached, unknown
 from hooke.metrics import concat_sites, not_sinks
+from hooke.model.alone import alone, laid_out
 from hooke.model.architectures import Architecture, architecture_of, verify
 from hooke.model.carried import CARRIED, carried_folder
 from hooke.model.faster import bound_products, hasten
@@ -175,11 +176,12 @@ class Model:
         self.architecture.locate(self._running, site)
         return self.architecture.width(self._config, site)
 
-    def capture(self, tokens: Tokens, sites: Site | str | Sequence[Site | str]) -> Activations:
+    def capture(self, tokens: Tokens, sites: Site | str | Sequence[Site | str], *, lengths: Sequence[int] | None = None) -> Activations:
         """Activations at one site or several from one forward pass; nothing above the highest one is computed, no LM head.
 
         `tokens` is a text, several, or token ids. Rows shorter than the longest are padded on the right: attention is causal, so padding
-        changes nothing to its left, and `Activations.keep` says what is neither padding nor a special token.
+        changes nothing to its left, and `Activations.keep` says what is neither padding nor a special token. With `lengths`, the tokens of
+        each row, a carried model on a CPU gives each row the same numbers to the bit whatever it is read with, on any number of threads.
         """
         wanted = [Site.parse(site) for site in ([sites] if isinstance(sites, str | Site) else sites)]
         if not wanted:
@@ -187,9 +189,13 @@ class Model:
         located = {site: self.architecture.locate(self._running, site) for site in wanted}
         highest = max(wanted, key=self.architecture.order)
         ids, real = read_tokens(tokens, self.tokenizer)
-        with torch.inference_mode():
+        here = None if lengths is None or "hf" in vars(self) else torch.arange(ids.shape[1]) < torch.tensor(lengths)[:, None]
+        read = ids if here is None else ids[here][None]
+        with torch.inference_mode(), alone([] if here is None or lengths is None else lengths):
             base = self.architecture.base(self._running)
-            found = run_until(base, located, highest, input_ids=ids.to(self.device), use_cache=False)
+            found = run_until(base, located, highest, input_ids=read.to(self.device), use_cache=False)
+            if here is not None:
+                found = {site: laid_out(acts[0], here) for site, acts in found.items()}
         return Activations(found, ids, real & ~self.is_special(ids))
 
     @contextlib.contextmanager

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from hooke.errors import BadFile, LimitReached, ran_out_of_memory
 from hooke.files import read_safetensors
+from hooke.model.alone import each, inverse_root, linear, places
 from hooke.text.tokens import Tokenizer
 
 _KIND = "gemma3_text"
@@ -68,6 +69,10 @@ class _Linear(nn.Linear):
     def reset_parameters(self) -> None:
         """Nothing: the weights come from a file, and torch would load its compiler to fill what is not there."""
 
+    def forward(self, x: Tensor) -> Tensor:
+        """The product."""
+        return linear(x, self.weight)
+
 
 class Gemma3RMSNorm(nn.Module):
     """``x / sqrt(mean(x²) + eps) · (1 + weight)``, in float32."""
@@ -80,7 +85,7 @@ class Gemma3RMSNorm(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Rows of `x` brought to one scale."""
         wide = x.float()
-        normed = wide * torch.rsqrt(wide.pow(2).mean(-1, keepdim=True) + self.eps)
+        normed = wide * inverse_root(wide.pow(2).mean(-1, keepdim=True) + self.eps)
         return (normed * (1.0 + self.weight.float())).type_as(x)
 
 
@@ -116,16 +121,19 @@ class _Attention(nn.Module):
         split = (*x.shape[:-1], -1, self._head)
         q, k, v = (project(x).view(split).transpose(1, 2) for project in (self.q_proj, self.k_proj, self.v_proj))
         q, k = _rotated(self.q_norm(q), *turn), _rotated(self.k_norm(k), *turn)
-        count = x.shape[1]
-        if self._window is not None and count >= self._window:
-            step = torch.arange(count, device=x.device)
-            ago = step[:, None] - step
-            mask = ((ago >= 0) & (ago < self._window)).expand(len(x), 1, -1, -1)
-            k, v = (one.repeat_interleave(self._shared, 1) for one in (k, v))
-            out = nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self._scale)
-        else:
-            out = nn.functional.scaled_dot_product_attention(q, k, v, is_causal=count > 1, scale=self._scale, enable_gqa=self._shared > 1)
+        out = each(self._attend, q, k, v)
         return self.o_proj(out.transpose(1, 2).contiguous().reshape(*x.shape[:-1], -1))
+
+    def _attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        count = q.shape[2]
+        if self._window is None or count < self._window:
+            shared = self._shared > 1
+            return nn.functional.scaled_dot_product_attention(q, k, v, is_causal=count > 1, scale=self._scale, enable_gqa=shared)
+        step = torch.arange(count, device=q.device)
+        ago = step[:, None] - step
+        mask = ((ago >= 0) & (ago < self._window)).expand(len(q), 1, -1, -1)
+        k, v = (one.repeat_interleave(self._shared, 1) for one in (k, v))
+        return nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask, scale=self._scale)
 
 
 def _rotated(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
@@ -180,6 +188,6 @@ class _Trunk(nn.Module):
         config: Any = self._config
         base, width = config.rope_parameters[kind]["rope_theta"], config.head_dim
         slow = 1.0 / (base ** (torch.arange(0, width, 2, dtype=torch.float, device=x.device) / width))
-        angle = torch.arange(x.shape[1], device=x.device)[None, None, :, None].float() * slow
+        angle = places(x.shape[1], x.device)[None, None, :, None].float() * slow
         angle = torch.cat((angle, angle), -1)
         return angle.cos().to(x.dtype), angle.sin().to(x.dtype)
