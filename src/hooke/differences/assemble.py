@@ -170,7 +170,7 @@ class _Told:
         if not len(own):
             return {}
         up = more_in_a[np.isin(columns, own)]
-        told = self._beyond.says_more(self._items.present[:, own], comparison.in_a, up, units(self._grouped))
+        told = self._beyond.says_more(self._items.present, comparison.in_a, up, units(self._grouped), own)
         return dict(zip(own.tolist(), told.tolist(), strict=True))
 
     def marked(self, findings: Sequence[Finding], tokenizer: Tokenizer) -> list[Finding]:

@@ -40,19 +40,21 @@ class BeyondWords:
         in_a: Bool[np.ndarray, " text"],
         more_in_a: Bool[np.ndarray, " column"],
         unit: Int[np.ndarray, " text"],
+        columns: Int[np.ndarray, " column"] | None = None,
     ) -> Bool[np.ndarray, " column"]:
         """Whether each item says more, with q below the level among them; `unit` says which texts belong together.
 
-        `items` is ``[text, column]``, scipy's compressed columns, of 0 and 1.
+        `items` is ``[text, column]``, scipy's compressed columns, of 0 and 1; with `columns` only these of them.
         """
+        columns = np.arange(items.shape[1]) if columns is None else columns
         _, at = np.unique(unit[self._rows], return_inverse=True)
         gather = sparse.csr_matrix((np.ones(len(at)), (at, np.arange(len(at)))))
         member = in_a[self._rows].astype(float)
         of_group = self._ridge.guess(member[:, None])[:, 0]
-        t, enough = np.zeros(items.shape[1]), np.zeros(items.shape[1], bool)
-        for start in range(0, items.shape[1], _COLUMNS):
+        t, enough = np.zeros(len(columns)), np.zeros(len(columns), bool)
+        for start in range(0, len(columns), _COLUMNS):
             part = slice(start, start + _COLUMNS)
-            own = items[:, part][self._rows].toarray().astype(float)
+            own = items[:, columns[part]][self._rows].toarray().astype(float)
             summed = gather @ _remainders(own, member, self._ridge.guess(own), of_group)
             spread = np.sqrt((summed**2).sum(0))
             t[part] = np.where(spread > 0, summed.sum(0) / np.maximum(spread, 1e-12), 0.0)
@@ -83,8 +85,9 @@ class _Ridge:
     """Ridge regressions of anything on the words of texts, each with the penalty of the least generalised cross-validation error."""
 
     def __init__(self, words: Any) -> None:
-        # 1: every text has the constant, too.
-        self._values, self._vectors = linalg.eigh((words @ words.T).toarray() + 1.0, overwrite_a=True)
+        alike = (words @ words.T).toarray()
+        alike += 1.0  # every text has the constant, too
+        self._values, self._vectors = linalg.eigh(alike, overwrite_a=True)
         self._values = np.maximum(self._values, 0)
 
     def guess(self, targets: Float[np.ndarray, "text column"]) -> Float[np.ndarray, "text column"]:
