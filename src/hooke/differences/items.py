@@ -70,7 +70,7 @@ def items_of(pile: Pile, counts: Any, vocabulary: Sequence[str], smallest: int) 
         own.eliminate_zeros()
         columns.append(own)
         del own
-    del has, tables, table
+    del has, tables
     present: Any = sparse.hstack(columns, format="csc")
     columns.clear()
     present.sort_indices()

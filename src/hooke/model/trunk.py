@@ -69,9 +69,9 @@ class _Linear(nn.Linear):
     def reset_parameters(self) -> None:
         """Nothing: the weights come from a file, and torch would load its compiler to fill what is not there."""
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:  # noqa: A002 (torch's name for it)
         """The product."""
-        return linear(x, self.weight)
+        return linear(input, self.weight)
 
 
 class Gemma3RMSNorm(nn.Module):
