@@ -15,6 +15,7 @@ AXES = {
     "token": "tokens of many sequences in one run, special positions left out",
     "layer": "blocks of the model",
     "head": "attention heads",
+    "key": "heads of keys and values, of which several heads of queries may share one",
     "vocab": "entries of the vocabulary",
     "d_model": "width of the residual stream",
     "d_head": "width of one attention head",
