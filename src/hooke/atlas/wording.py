@@ -192,10 +192,10 @@ def reading(feature: Feature) -> Iterator[tuple[str, str]]:
 
 
 _KINDS = {
-    "reads": "reads: its name tells where it fires; what it does is not more than chance",
+    "reads": "reads: its name tells where it fires; the words it raises gain no more than those of a random step",
     "writes": "writes: it puts words of its own in; no name tells where it fires",
     "both": "reads and writes: its name tells where it fires, and it puts words of its own in",
-    "unclear": "unclear: no name tells where it fires, and what it does is not more than chance",
+    "unclear": "unclear: no name tells where it fires, and the words it raises gain no more than those of a random step",
 }
 NOT_MEASURED = "not measured; `hooke atlas effects` does that"
 """What stands where a feature's effect would."""

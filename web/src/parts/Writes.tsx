@@ -4,8 +4,10 @@ import { number, percent, spelt } from "../state/words";
 import { DoseCurve } from "./DoseCurve";
 
 const KINDS: Record<string, string> = {
-  reads: "Its name tells where it fires; it puts no words of its own in.", writes: "It puts words of its own in, whatever makes it fire.",
-  both: "Its name tells where it fires, and it puts words of its own in.", unclear: "No name tells where it fires, and it puts no words of its own in.",
+  reads: "Reads: its name tells where it fires; the words it raises gain no more than those of a random step.",
+  writes: "Writes: it puts words of its own in; no name tells where it fires.",
+  both: "Reads and writes: its name tells where it fires, and it puts words of its own in.",
+  unclear: "Unclear: no name tells where it fires, and the words it raises gain no more than those of a random step.",
 };
 
 export function Writes({ head }: { head: FeatureHead }) {
@@ -15,7 +17,7 @@ export function Writes({ head }: { head: FeatureHead }) {
   return (
     <section>
       <h2>What it makes the model say next</h2>
-      {effect ? <Measured doses={effect.doses} kind={head.kind} /> : lists}
+      {effect ? <Measured doses={effect.doses} kind={head.kind} /> : <><p class="small">Nobody measured it (<code>hooke atlas effects</code> does). By its direction alone:</p>{lists}</>}
       {effect && promoted.length > 0 && <details><summary class="small soft">by the direct way to the output (logit lens)</summary>{lists}</details>}
     </section>
   );
@@ -31,6 +33,11 @@ function Tokens({ title, of }: { title: string; of: { text: string; weight: numb
   );
 }
 
+/** A probability; what is next to nothing as such. */
+function chance(share: number): string {
+  return share < 1e-5 ? "< 0.001 %" : percent(share);
+}
+
 /** 1 or -1 where contexts that did not choose a word agree that it is likelier or less likely, as `DoseEffect.held` says; else 0. */
 function surely({ rise, before, after }: Moved): number {
   return rise.low > 0 && after > before ? 1 : rise.high < 0 && after < before ? -1 : 0;
@@ -43,7 +50,7 @@ function Measured({ doses, kind }: { doses: DoseEffect[]; kind: string | null })
   const table = rows.length > 0 && (
     <table class="small effect">
       <thead><tr><th scope="col">next word</th><th scope="col">without</th><th scope="col">with it</th></tr></thead>
-      <tbody>{rows.map((one, i) => <tr key={i} class={one.after < one.before ? "soft" : ""}><td><bdi>{spelt(one.text)}</bdi></td><td>{percent(one.before)}</td><td>{percent(one.after)}</td></tr>)}</tbody>
+      <tbody>{rows.map((one, i) => <tr key={i} class={one.after < one.before ? "soft" : ""}><td><bdi>{spelt(one.text)}</bdi></td><td>{chance(one.before)}</td><td>{chance(one.after)}</td></tr>)}</tbody>
     </table>
   );
   const said = (
