@@ -20,8 +20,9 @@ import numpy as np
 
 from hooke.analysis import Options, Reader
 from hooke.analysis.labelled_sae import LabelledSae
-from hooke.analysis.likelihood import LIKELY, SUFFIX, Likelihood, evidence, fit
+from hooke.analysis.likelihood import SUFFIX, Likelihood, evidence, fit
 from hooke.analysis.reader import Glance
+from hooke.atlas.wording import LIKELY
 from hooke.text.unpack import unpacked
 
 HERE = Path(__file__).parent

@@ -83,9 +83,9 @@ def test_it_is_said_how_many_names_were_read_and_tested_and_how_often_they_are_w
     monkeypatch.setattr("hooke.atlas.Atlas.names", lambda self, sae: names)
     monkeypatch.setattr("hooke.atlas.Atlas.judged", lambda self, sae: "Three in ten are wrong.")
     said = analyse(model, known[:1]).naming
-    assert "2 were named by a model after reading" in said
-    assert "1 of the names were tested on held-out passages, of the others" in said
-    assert said.endswith("Three in ten are wrong.")
+    assert said.startswith("Names are guesses: 2 of ")
+    assert "were named by a model after reading where they fire, the others by a rule over words. Three in ten are wrong." in said
+    assert "1 of the names were tested on held-out passages; of the others" in said
 
 
 def test_a_topics_carrier_bears_your_own_label(model, known, tmp_path):

@@ -12,12 +12,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hooke.analysis.firings import Firings
-from hooke.analysis.likelihood import LIKELY, carried, evidence
+from hooke.analysis.likelihood import carried, evidence
 from hooke.analysis.ranking import Group, about_standing, diverse, groups_of, persists, standing, validity
 from hooke.analysis.result import Hit
 from hooke.atlas import BACKGROUND_STEPS, Atlas, FeatureTable, SaeEntry, relative_to
 from hooke.atlas.notes import Notes
 from hooke.atlas.sensitive import by_name, by_tokens
+from hooke.atlas.wording import LIKELY
 from hooke.codes import Codes
 from hooke.explain.kinds import kind_of
 from hooke.explain.rules.phrasing import reworded

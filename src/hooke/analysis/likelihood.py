@@ -32,8 +32,6 @@ SUFFIX = ".likelihood"
 _FORMAT = "hooke likelihood 1"
 _TENSORS = ("weights", "feature", "offset", "lean", "mean", "scale", "centre", "directions")
 _EVIDENCE = 4
-LIKELY = 0.7
-"""Below so likely a name is not shown, but for the likeliest of a text."""
 DIRECTIONS = 64
 """Directions in which texts are told apart."""
 _OFFSET, _SHARED, _OWN = 1.2, 1.5, 2.0

@@ -64,13 +64,14 @@ def _naming(reader: Reader) -> str:
         rule = "A name is a guess by rule; its score says how well that rule predicts the feature on text it was not made from"
         return f"{rule} (0.5 is chance)."
     features = sum(one.sae.d_sae for one in labelled)
-    beside = f", {tried:,} on short texts beside which they stand" if tried else ""
+    beside = f", {tried:,} beside short texts" if tried else ""
     said = (
-        f"Names are guesses. Of {features:,} features {len(read):,} were named by {readers} after reading where they fire, the others by a"
-        f" rule over words; {tested:,} of the names were tested on held-out passages{beside}, of the others the score is that of the"
-        f" feature's rule. {judged}"
+        f"Names are guesses: {len(read):,} of {features:,} features were named by {readers} after reading where they fire, the others by"
+        " a rule over words.",
+        judged,
+        f"{tested:,} of the names were tested on held-out passages{beside}; of the others the score is that of the feature's rule.",
     )
-    return said.strip()
+    return " ".join(filter(None, said))
 
 
 def _limits(reader: Reader, texts: Sequence[TextResult]) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult
 from hooke.atlas import Name
-from hooke.atlas.wording import HERE, RELIABILITY, TRIES, TRUTH, Rating, rate, rate_here
+from hooke.atlas.wording import HERE, LIKELY, RELIABILITY, TRIES, TRUTH, Rating, rate, rate_here
 from hooke.errors import HookeError
 from hooke.explain.rules.phrasing import reworded
 from hooke.explain.rules.vocabulary import grammatical
@@ -43,8 +43,8 @@ def order(analysis: Analysis) -> str:
     """In what order the features of what a text is about stand."""
     if _likely(analysis):
         return (
-            f"Of the features that say most of the text ({_UNUSUAL}) those stand first whose names are likeliest right of it; what is"
-            " likelier wrong is left out. The bar is only how strongly each fires."
+            f"Of the features that say most of the text ({_UNUSUAL}) the likeliest names stand first; names right less than"
+            f" {10 * LIKELY:.0f} in 10 are left out, but for the likeliest. The bar is only how strongly each fires."
         )
     return (
         f"Rows stand in order of how much each says of the text: {_UNUSUAL}, and with a name that holds and is often true of such texts."
@@ -92,7 +92,7 @@ def behind(hit: Hit) -> str:
     if hit.own_label or hit.title is None:
         return ""
     if hit.likely is not None:
-        return f"{'read' if hit.named_by == 'reader' else 'by rule'}, {rated(hit).figure}"
+        return rated(hit).figure if hit.named_by == "reader" else f"by rule, {rated(hit).figure}"
     if hit.name_tried >= TRIES:
         return f"read, true of {hit.name_right} of {hit.name_tried}"
     figure = "" if value is None or not math.isfinite(value) else f"{value:.2f} n {number(n)}"

@@ -28,7 +28,12 @@ RELIABILITY = (
     f"reliable is {RELIABLE} or more on at least {ENOUGH} held-out places, fair {FAIR} or more, shaky less (1 is always right, 0.5 chance)"
 )
 """The whole rule behind `reliability`, in words."""
-HERE = "of names that stand so beside a text, readers found so many right of it; from 8 reliable, from 5 fair"
+LIKELY = 0.7
+"""Below so likely right of a text a name is not shown there, but for the likeliest."""
+HERE = (
+    "how likely the name fits this text: of names shown with that figure about so many did, as language models judged; reliable from 8,"
+    " fair from 5"
+)
 TRUTH = (
     f"where a reader tried a name on short texts beside which it stands, as “true of 10 of 12” says, that counts instead: from"
     f" {100 * OFTEN:.0f}{chr(0x202F)}% reliable, from half fair"

@@ -7,7 +7,7 @@ import type { Rating } from "../api/types";
 export function Trust({ rating }: { rating: Rating }) {
   const { word, figure, share, of_rule } = rating;
   if (!figure) return <span class="trust soft small">{word === "yours" ? "your name, not tested" : word}</span>;
-  const said = figure.startsWith("right") ? "Of names that stand so beside a text, readers found so many right of it." : figure.startsWith("true")
+  const said = figure.startsWith("right") ? "How likely the name fits this text: of names shown with that figure about so many did, as language models judged." : figure.startsWith("true")
     ? "A reader tried the name on short texts in which the feature stands out, and found it true of so many."
     : `${of_rule ? "Nobody tested this name yet; how well the rule beneath it tells" : "How well the name tells"} where the feature fires, on text it was not made from: 1 is always right, 0.5 is chance.`;
   return (
