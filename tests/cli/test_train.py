@@ -213,8 +213,9 @@ def test_a_loss_that_is_no_number(hooke, tmp_path, monkeypatch):
 
     count = SaeTrainer._count
 
-    def counted(self, y, error, fired):
-        count(self, y, error * (math.nan if self.steps == 4 and self.config.steps == 6 and self.name else 1), fired)
+    def counted(self, tokens, varied, error, active):
+        error = error * (math.nan if self.steps == 4 and self.config.steps == 6 and self.name else 1)
+        count(self, tokens, varied, error, active)
 
     monkeypatch.setattr(SaeTrainer, "_count", counted)
     code, _, err = one(hooke, tmp_path)
