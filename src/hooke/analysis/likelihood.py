@@ -30,7 +30,9 @@ from hooke.sae.packs import pack_folders
 
 SUFFIX = ".likelihood"
 _FORMAT = "hooke likelihood 1"
-_TENSORS = ("weights", "feature", "offset", "lean", "mean", "scale", "centre", "directions")
+_TENSORS = dict.fromkeys(("weights", "mean", "scale"), torch.float32)
+_TENSORS |= {"feature": torch.int32} | dict.fromkeys(("offset", "lean", "centre", "directions"), torch.float16)
+"""What is kept of it, and how finely."""
 _EVIDENCE = 4
 DIRECTIONS = 64
 """Directions in which texts are told apart."""
@@ -98,11 +100,9 @@ class Likelihood:
         return dict(zip(self.feature.tolist(), self.names, strict=True))
 
     def save(self, path: Path, sae: SaeEntry) -> None:
-        """Write it at `path`, in half precision; `read` gives it back."""
-        half = {name: torch.from_numpy(np.asarray(getattr(self, name))) for name in _TENSORS}
-        half = {name: tensor.int() if name == "feature" else tensor.half() for name, tensor in half.items()}
-        half |= {name: torch.from_numpy(np.asarray(getattr(self, name))).float() for name in ("weights", "mean", "scale")}
-        write_safetensors(path, half, {"format": _FORMAT, "digest": sae.digest, "names": json.dumps(self.names, ensure_ascii=False)})
+        """Write it at `path`, most of it in half precision; `read` gives it back."""
+        kept = {name: torch.from_numpy(np.asarray(getattr(self, name))).to(dtype) for name, dtype in _TENSORS.items()}
+        write_safetensors(path, kept, {"format": _FORMAT, "digest": sae.digest, "names": json.dumps(self.names, ensure_ascii=False)})
 
 
 def read(path: Path, sae: SaeEntry) -> Likelihood | None:
