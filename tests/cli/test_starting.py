@@ -20,6 +20,7 @@ LIGHT = [
     ["search", "weather"],
     ["notes"],
     ["explain", "--help"],
+    ["train", "--help"],
 ]
 REFUSED = [
     ["analyze", "a text", "--sae", TYPO],

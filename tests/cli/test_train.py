@@ -1,5 +1,6 @@
 """`hooke train` as people run it: what it leaves behind, what it refuses and why, and that a stopped run ends in the same bytes."""
 
+import dataclasses
 import json
 import math
 import re
@@ -9,8 +10,12 @@ import pytest
 from commands import Command, forked
 
 from hooke import tiny
+from hooke.cli import train as cli_train
+from hooke.cli.fields import sentences
 from hooke.files import sole_writer
 from hooke.sae import Sae
+from hooke.train.config import TrainConfig
+from hooke.train.plan import DERIVED, Place, Plan
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaPerformanceWarning"),
@@ -112,6 +117,53 @@ def test_a_suite_from_a_corpus(hooke, tmp_path):
     code, again, err = hooke("train", "suite.toml", "--out", str(out), "--json")
     assert (code, "holds this run, finished" in err) == (0, True)
     assert [row["sae"] for row in json.loads(again)["saes"]] == list(settings["saes"])
+
+
+def test_options_are_the_fields_of_the_configurations(monkeypatch, command, tmp_path):
+    """Each but those that follow from others is an option, says what the field says, and reaches the plan as a suite's key would."""
+    monkeypatch.setattr(cli_train, "_lead", lambda plan, *_: plans.append(plan))
+    plans: list[Plan] = []
+    for key, typed, value in (
+        ("lr", "2e-3", 2e-3),
+        ("prefixes", ("8", "1k"), [8, 1024]),
+        ("cosine", None, False),
+        ("densest", "0.1", 0.1),
+        ("dead_after", "2M", 2_000_000),
+        ("target", "mlp_out.1", "mlp_out.1"),
+        ("seed", ("0", "3"), [0, 3]),
+        ("architecture", ("batchtopk", "relu"), ["batchtopk", "relu"]),
+        ("context", "64", 64),
+        ("field", "title", "title"),
+        ("pack", None, True),
+    ):
+        name = "--sae-seed" if key == "seed" else f"--{'no-' if value is False else ''}{key.replace('_', '-')}"
+        given = [word for one in ((typed,) if isinstance(typed, str) else typed or ()) for word in (name, one)] or [name]
+        code, _, err = command("train", "--site", "resid_post.0", "--corpus", "news.jsonl", "--out", str(tmp_path), *given)
+        assert code == 0, err
+        of_run = key in {field.name for field in dataclasses.fields(Plan)} - {"seed"}
+        table = {"site": "resid_post.0", **({} if of_run else {key: value})}
+        assert plans.pop() == Plan.parse({"corpus": "news.jsonl", "sae": [table], **({key: value} if of_run else {})})
+    said = " ".join(re.sub("[│╭╮╰╯─]", " ", command("train", "--help")[1]).split())
+    for config, but in ((TrainConfig, DERIVED), (Place, ()), (Plan, ("saes",))):
+        told = sentences(config)
+        for field in dataclasses.fields(config):
+            assert field.name in but or told[field.name].rstrip(".").replace("`", "") in said, field.name
+
+
+@pytest.mark.parametrize(("config", "but"), [(TrainConfig, DERIVED), (Plan, ("saes",)), (Place, ())])
+def test_the_page_tells_every_field_and_its_default(config, but):
+    rows = re.findall(r"^\| (`[^|]+`) \|([^|]*)\|", (Path(__file__).parents[2] / "docs/training.md").read_text(), re.MULTILINE)
+    told = {}
+    for keys, defaults in rows:
+        names = re.findall("`([a-z_0-9]+)`", keys)
+        told.update(zip(names, defaults.split(",") if len(names) > 1 else [defaults] * len(names), strict=True))
+    for field in dataclasses.fields(config):
+        if field.name not in but:
+            said = told[field.name].strip(" `").replace(",", "")
+            if isinstance(field.default, bool):
+                assert said == str(field.default).lower()
+            elif isinstance(field.default, int | float) and field.name != "seed":
+                assert float(re.split("[;` ]", said)[0]) == field.default, field.name
 
 
 def test_a_suite_from_shards(hooke, folder, tmp_path):
@@ -287,8 +339,8 @@ print(json.dumps({"found": found, "same": same, "kept": len(kept(root / "whole")
 """
 
 
-@pytest.mark.parametrize("codes", [{"SIGTERM": 143}, pytest.param({"SIGINT": 130}, marks=pytest.mark.exhaustive)], ids="".join)
-def test_a_stopped_run_goes_on_to_the_same_bytes(folder, tmp_path, codes):
+def test_a_stopped_run_goes_on_to_the_same_bytes(folder, tmp_path, thorough):
+    codes = {"SIGTERM": 143, "SIGINT": 130} if thorough else {"SIGTERM": 143}
     result = forked(RUNS, " ".join(codes), "train", "suite.toml", "--tokens", "2500", str(tmp_path), folder=folder)
     assert (result["same"], result["kept"]) == (True, 8)
     for name, code in codes.items():

@@ -4,15 +4,18 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
-from cyclopts import Parameter
+from cyclopts import Group, Parameter
 
+from hooke.cli.fields import options
 from hooke.cli.output import console_for, print_line, say
 from hooke.cli.progress import ProgressBar
 from hooke.cli.stopping import stoppable
-from hooke.cli.values import BATCH, FEW, SEED, TOKENS, WIDTH, WORKERS, share
+from hooke.cli.values import BATCH, FEW, SEED, TOKENS, WIDTH, WINDOW, WORKERS, share
 from hooke.errors import BadConfig, HookeError
+from hooke.train.config import TrainConfig
+from hooke.train.plan import DERIVED, VARIED, Place, Plan
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,35 +23,32 @@ if TYPE_CHECKING:
     from hooke.cli.train_ranks import Processes
     from hooke.train import Progress, RunFolder
     from hooke.train.cost import CostSheet
-    from hooke.train.plan import Plan
 
 _PAGE = "run.html"
 # Seconds between two writings of the run's page.
 _PAGE_EVERY = 30.0
 # Share by which L0 on held-out text may miss its target before that is said.
 _L0_OFF = 0.05
+if TYPE_CHECKING:  # what was given of each, by the names of the fields
+    _Run: TypeAlias = dict[str, Any]
+    _Sae: TypeAlias = dict[str, Any]
+    _Place: TypeAlias = dict[str, Any]
+else:
+    _READ = {"tokens": TOKENS, "batch": BATCH, "buffer": TOKENS, "context": WINDOW, "held_out": TOKENS, "seed": SEED}
+    _READ |= {"d_sae": WIDTH, "prefixes": WIDTH, "dead_after": TOKENS, "bandwidth": share(1e-9, 1e12), "temperature": share(1e-6, 1e12)}
+    _Run = options(Plan, Group("The run", sort_key=1), but=("saes",), read=_READ)
+    _ALONE = Group("Without a suite: the SAEs, every combination of what is given several times", sort_key=2)
+    _Sae = options(TrainConfig, _ALONE, but=DERIVED, many=VARIED, read=_READ, names={"seed": "--sae-seed"})
+    _Place = options(Place, _ALONE, many=VARIED, read=_READ)
 
 
 def train(
     suite: Annotated[Path | None, Parameter(help="A TOML file that says what to train; options take the place of its keys.")] = None,
     *,
     out: Annotated[Path, Parameter(help="The run's folder; the same command there goes on where it was stopped.")],
-    site: Annotated[tuple[str, ...], Parameter(negative="", help="Without a suite: where to train, such as resid_post.9.")] = (),
-    architecture: Annotated[tuple[str, ...], Parameter(negative="", help="Without a suite: batchtopk, topk, jumprelu, ...")] = (),
-    d_sae: Annotated[tuple[int, ...], WIDTH, Parameter(negative="", help="Without a suite: number of features.")] = (),
-    l0: Annotated[tuple[int, ...], FEW, Parameter(negative="", help="Without a suite: active features per token.")] = (),
-    about: Annotated[float | None, Parameter(help="Temporal SAEs: share or number of features for what a text is about.")] = None,
-    contrast: Annotated[float | None, Parameter(help="Weight of what makes neighbours agree on those; 0.1 unless given.")] = None,
-    frozen: Annotated[str | None, Parameter(help="A control: decoder, encoder or soft-decoder stay as drawn.")] = None,
-    model: Annotated[str | None, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = None,
-    corpus: Annotated[tuple[str, ...], Parameter(negative="", help="What to read: files, folders, addresses, datasets.")] = (),
-    shards: Annotated[str | None, Parameter(help="Activations that `hooke harvest` wrote, in the place of a corpus.")] = None,
-    tokens: Annotated[int | None, TOKENS, Parameter(help="Tokens that each SAE is trained on.")] = None,
-    batch: Annotated[int | None, BATCH, Parameter(help="Tokens per step.")] = None,
-    reuse: Annotated[int | None, FEW, Parameter(help="How often each activation is drawn.")] = None,
-    pairs: Annotated[int | None, FEW, Parameter(help="Draw tokens in pairs at most so far apart; 1 for temporal SAEs.")] = None,
-    epochs: Annotated[int | None, FEW, Parameter(help="How often a corpus or the shards may be read again.")] = None,
-    seed: Annotated[int | None, SEED, Parameter(help="Of the order of documents and draws.")] = None,
+    run: Annotated[_Run | None, Parameter(name="*")] = None,
+    place: Annotated[_Place | None, Parameter(name="*")] = None,
+    sae: Annotated[_Sae | None, Parameter(name="*")] = None,
     checkpoint: Annotated[float, share(0.01, 10_000), Parameter(help="Minutes between checkpoints.")] = 10.0,
     device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
     nproc: Annotated[int, WORKERS, Parameter(help="Processes, each with a part of every SAE's features.")] = 1,
@@ -57,14 +57,7 @@ def train(
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
 ) -> None:
     """Train SAEs, one or a whole suite, from one pass over the activations."""
-    options = {"model": model, "shards": shards, "tokens": tokens, "batch": batch, "reuse": reuse, "pairs": pairs}
-    options |= {"epochs": epochs, "seed": seed}
-    given: dict[str, Any] = {key: value for key, value in options.items() if value is not None}
-    if corpus:
-        given["corpus"] = list(corpus)
-    table: dict[str, Any] = {"site": list(site), "architecture": list(architecture), "d_sae": list(d_sae), "l0": list(l0)}
-    table |= {"about": about, "contrast": contrast, "frozen": frozen}
-    plan = _plan(suite, given, {key: value for key, value in table.items() if value not in (None, [])})
+    plan = _plan(suite, run or {}, {**(place or {}), **(sae or {})})
     from hooke.cli.train_ranks import processes
 
     with processes(max(1, nproc), replicas, device) as found:
@@ -85,7 +78,7 @@ class _Asked:
     json: bool
 
 
-def _lead(plan: "Plan", out: Path, found: "Processes", asked: _Asked) -> None:
+def _lead(plan: Plan, out: Path, found: "Processes", asked: _Asked) -> None:
     console = console_for(stderr=True)
     from hooke.train import RunFolder
 
@@ -115,19 +108,21 @@ def _lead(plan: "Plan", out: Path, found: "Processes", asked: _Asked) -> None:
     _summarize(folder, time.monotonic() - began, as_json=asked.json)
 
 
-def _plan(suite: Path | None, given: dict[str, Any], table: dict[str, Any]) -> "Plan":
-    from hooke.train.plan import Plan
-
+def _plan(suite: Path | None, given: Mapping[str, Any], table: Mapping[str, Any]) -> Plan:
     if suite is not None:
         if table:
-            raise BadConfig(f"--{next(iter(table)).replace('_', '-')} is for runs without a suite; in a suite it stands under [[sae]].")
+            raise BadConfig(f"{_flag(next(iter(table)))} is for runs without a suite; in a suite it stands under [[sae]].")
         return Plan.read(suite, given)
-    if "site" not in table:
+    if not {"site", "crosscoder"} & table.keys():
         raise BadConfig("nothing to train: name a suite (a TOML file), or at least one --site.")
-    return Plan.parse(given | {"sae": [table]})
+    return Plan.parse({**given, "sae": [table]})
 
 
-def _run(console: "Console", plan: "Plan", feed: Any, folder: "RunFolder", checkpoint_s: float) -> None:
+def _flag(key: str) -> str:
+    return "--sae-seed" if key == "seed" else f"--{key.replace('_', '-')}"
+
+
+def _run(console: "Console", plan: Plan, feed: Any, folder: "RunFolder", checkpoint_s: float) -> None:
     from hooke.train import Hooks, train
 
     if folder.step:
@@ -165,7 +160,7 @@ def _run(console: "Console", plan: "Plan", feed: Any, folder: "RunFolder", check
 class _Shown:
     """How a run is doing, on the terminal and on its page."""
 
-    def __init__(self, console: "Console", plan: "Plan", folder: "RunFolder") -> None:
+    def __init__(self, console: "Console", plan: Plan, folder: "RunFolder") -> None:
         from hooke.train.alarms import Watch
 
         self.console, self.folder = console, folder

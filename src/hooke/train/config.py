@@ -51,7 +51,7 @@ class TrainConfig:
     warmup: float = 0.03
     """Share of the steps over which the learning rate rises from 0."""
     decay: float = 0.3
-    """Share of the steps over which it falls to 0 at the end."""
+    """Share of the steps over which the learning rate falls to 0 at the end."""
     seed: int = 0
     """Of the initial weights."""
     balance: float = 1.0
@@ -63,12 +63,12 @@ class TrainConfig:
     """Temporal: the first features, as a share of all or (from 1 on) as a number, rebuild on their own as well and are made to say the
     same of both tokens of a pair, so that they come to hold what a text is about; the others hold what is new with each word."""
     contrast: float = 0.1
-    """Weight of that (InfoNCE on pairs of neighbouring tokens, the rest of the batch being the wrong partners); 0 leaves a Matryoshka
-    SAE of two prefixes."""
+    """Temporal: weight of that agreement (InfoNCE on pairs of neighbouring tokens, the rest of the batch being the wrong partners); 0
+    leaves a Matryoshka SAE of two prefixes."""
     cosine: bool = True
-    """Compare the codes of two tokens by their cosine; otherwise by their dot product, as published."""
+    """Temporal: compare the codes of two tokens by their cosine; otherwise by their dot product, as published."""
     temperature: float = 0.1
-    """What that is divided by: the smaller, the more the nearest wrong partners count."""
+    """Temporal: what that comparison is divided by: the smaller, the more the nearest wrong partners count."""
     frozen: Frozen | None = None
     """Controls that learn only a part (arXiv 2602.14111): the ``decoder`` or the ``encoder`` stays as it was drawn, or, ``soft-decoder``,
     each decoder row within a cosine of 0.8 of that. What a trained SAE does no better than these it has not learnt."""
@@ -79,11 +79,11 @@ class TrainConfig:
     skip: bool = False
     """Give the output a part that is linear in the input (skip transcoder, arXiv 2501.18823)."""
     sparsity: float | None = None
-    """Weight of the sparsity penalty. Where there is one and this is None it is steered so that L0 comes out as wanted."""
+    """Weight of the sparsity penalty, where there is one; by default it is steered so that L0 comes out as wanted (``jumprelu``: 0.02)."""
     sparsity_warmup: float = 0.1
-    """Share of the steps over which the penalty's weight rises from 0."""
+    """Share of the steps over which the sparsity penalty's weight rises from 0."""
     bandwidth: float | None = None
-    """Width of the window around a JumpReLU threshold in which entries move it."""
+    """Width of the window around a JumpReLU threshold in which entries move it; by default 0.5, for ``jumprelu-tanh`` 2."""
     frequency: float = 0.0
     """Weight of the penalty on features that fire often: ``Σ ω² / 0.1``, ω being the share of tokens a feature fires on (JumpReLU)."""
     densest: float = 1.0
@@ -91,9 +91,10 @@ class TrainConfig:
     multi: bool = False
     """TopK: let the largest ``4 · l0`` reconstruct as well, at an eighth of the weight (Multi-TopK)."""
     aux_weight: float | None = None
-    """Weight of the auxiliary loss, in which features that have not fired for long reconstruct what is left (AuxK)."""
+    """Weight of the auxiliary loss, in which features that have not fired for long reconstruct what is left (AuxK); by
+    default 1/32 for ``batchtopk``, ``topk`` and ``jumprelu``, else 0."""
     aux_k: int = 64
-    """Dead features used per token there, at most."""
+    """Dead features used per token by the auxiliary loss, at most."""
     dead_after: int | None = None
     """Tokens without firing after which a feature counts as dead; by default a 160th of the run, at least 4 batches, at most 10 million."""
 

@@ -13,13 +13,31 @@ from hooke.names import SaeName, Site
 from hooke.train.config import TrainConfig, fits, wording
 
 _MAX_FILE = 1 << 20
-# Keys of an [[sae]] table that may hold several values: the table stands for every combination.
-_VARIED = ("site", "architecture", "d_sae", "l0", "seed")
-_OWN = {"site": str, "target": str, "crosscoder": tuple[str, ...], "name": str}
+VARIED = ("site", "architecture", "d_sae", "l0", "seed")
+"""Keys of an ``[[sae]]`` table that may hold several values: the table stands for every combination."""
+DERIVED = ("steps", "reads", "writes")
+"""Settings of an SAE that follow from its run and its place."""
 # More SAEs than this in one run are a slip in a list.
 _MOST_SAES = 1000
 # An SAE is not told to take more steps than this by accident: 1e12 tokens.
 _MOST_TOKENS = 10**12
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where an SAE reads and writes, and what it is called; it stands in one table with the SAE's settings."""
+
+    site: str | None = None
+    """Where it reads, such as resid_post.12."""
+    target: str | None = None
+    """Where it writes, where that is not where it reads: a transcoder."""
+    crosscoder: tuple[str, ...] = ()
+    """Several sites to read and write together, in the place of one site."""
+    name: str | None = None
+    """What is put in front of its name."""
+
+
+_PLACE = {f.name: f.type for f in fields(Place)}
 
 
 @dataclass(frozen=True)
@@ -167,18 +185,18 @@ class Plan:
 
 
 def _configs(collection: str, table: Mapping[str, Any], steps: int) -> list[tuple[str, TrainConfig]]:
-    keys = {f.name for f in fields(TrainConfig)} - {"steps", "reads", "writes"}
+    keys = {f.name for f in fields(TrainConfig)} - {*DERIVED}
     for key in table:
-        if key not in keys | _OWN.keys():
-            raise unknown("setting of an SAE", key, keys | _OWN.keys())
+        if key not in keys | _PLACE.keys():
+            raise unknown("setting of an SAE", key, keys | _PLACE.keys())
     if ("site" in table) == ("crosscoder" in table):
         raise BadConfig("each [[sae]] needs either site or, for a crosscoder, crosscoder: the list of its sites.")
-    choices = [_listed(table[key]) for key in _VARIED if key in table]
-    named = [key for key in _VARIED if key in table]
+    choices = [_listed(table[key]) for key in VARIED if key in table]
+    named = [key for key in VARIED if key in table]
     made = []
     for values in itertools.product(*choices):
         one = {**table, **dict(zip(named, values, strict=True))}
-        for key, kind in _OWN.items():
+        for key, kind in _PLACE.items():
             if key in one and not fits(kind, one[key]):
                 raise BadConfig(f"{key}={one[key]!r}: expected {wording(kind)}.")
         if len(one.get("crosscoder", ("", ""))) < 2:
@@ -194,14 +212,14 @@ def _configs(collection: str, table: Mapping[str, Any], steps: int) -> list[tupl
 
 def _count(table: Mapping[str, Any]) -> int:
     """SAEs that a table stands for."""
-    for key in _VARIED:
+    for key in VARIED:
         if table.get(key) == []:
             raise BadConfig(f"{key}=[] is empty, and so stands for no SAE.")
-    return math.prod(len(_listed(table[key])) for key in _VARIED if key in table)
+    return math.prod(len(_listed(table[key])) for key in VARIED if key in table)
 
 
 def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
+    return [*value] if isinstance(value, list | tuple) else [value]
 
 
 def _variant(config: TrainConfig, name: str | None) -> str:
