@@ -1,6 +1,7 @@
 """What holds for every test: no network, the hub offline, a known environment, a home of its own, cores shared among workers."""
 
 import importlib.util
+import itertools
 import os
 import sys
 from collections.abc import Iterator
@@ -85,6 +86,12 @@ def sae() -> "Sae":
     return tiny.sae()
 
 
+@pytest.fixture(scope="session")
+def thorough(pytestconfig: pytest.Config) -> bool:
+    """Whether exhaustive tests run as well: a test that kills or damages a few times does it often then, and need not be there twice."""
+    return pytestconfig.option.markexpr != "not exhaustive"
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Arrays as small as a test's give several threads nothing but each other to wait for."""
@@ -110,8 +117,42 @@ def pytest_unconfigure(config: pytest.Config) -> None:
         own_home.remove()
 
 
+# Those that take longest or wait for other processes, in the order in which they begin.
+_LONG = (
+    "test_cluster_kills.py",
+    "test_ranks.py",
+    "test_cluster.py",
+    "test_page.py",
+    "test_builder.py",
+    "cli/test_train.py",
+    "cli/test_harvest.py",
+    "test_docs.py",
+    "test_stores.py",
+    "test_carried.py",
+    "test_run.py",
+    "test_own_home.py",
+)
+
+
+def _long_first(items: list[pytest.Item], workers: int) -> None:
+    """Have each worker begin with its share of the long files, so that no long one is the last.
+
+    A worker gets a slice of the list; of what it has not begun, others take from its end.
+    """
+    files: list[list[pytest.Item]] = [[item for item in items if item.path.as_posix().endswith(name)] for name in _LONG]
+    rest = iter([item for item in items if not item.path.as_posix().endswith(_LONG)])
+    left, order = len(items), []
+    for worker in range(workers):
+        own = [item for file in files[worker::workers] for item in file]
+        size = max(len(own), left // (workers - worker))
+        order += own + list(itertools.islice(rest, size - len(own)))
+        left -= size
+    items[:] = order + list(rest)
+
+
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Draw a fifth of the examples where exhaustive tests are left out; skip the real model's where its carrier is not installed."""
+    """Start what takes long first. Where exhaustive tests are left out, draw a fifth of the examples; skip the real model's tests where
+    its carrier is not installed."""
     if config.option.markexpr == "not exhaustive":
         drawing = {item.obj for item in items if isinstance(item, pytest.Function) and hasattr(item.obj, _SETTINGS)}
         for test in drawing:
@@ -122,3 +163,4 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if item.get_closest_marker("real"):
                 item.add_marker(skip)
+    _long_first(items, _workers)

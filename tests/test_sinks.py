@@ -11,11 +11,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hooke import tiny
+from hooke.ablate import ablate
 from hooke.analysis import Options, Reader
+from hooke.attribute import attribute, likeliest, log_prob
 from hooke.builder.cache import Portions, read_codes
 from hooke.evals import EvalConfig, evaluate
 from hooke.features.cache import ActivationCache
 from hooke.finetune import TextBatch, backward
+from hooke.intervene import intervene
+from hooke.lens import LensSae, LensText
 from hooke.metrics import not_sinks
 from hooke.model import Model, pad
 from hooke.sae import Sae
@@ -125,3 +129,22 @@ def test_a_splice_and_a_fine_tuning_leave_it_as_it_is(model: Model, sae: Sae) ->
     live = replace(sae, W_enc=sae.W_enc.clone().requires_grad_())
     mse, _ = backward(live, model, TextBatch(ids, real & (ids != model.tokenizer.bos)), 1.0)
     assert mse < np.square(clean[:, 2:].numpy()).mean()
+
+
+def test_no_feature_is_seen_turned_or_silenced_there(model: Model, sae: Sae) -> None:
+    """What is first in the text fires a feature strongly where it is no sink, so that there is something to leave out."""
+    text = "striker and coach of the team"
+    ids = torch.tensor(model.tokenizer.encode([text]))
+    clean = model.capture(ids, [SITE])[SITE]
+    index = int(sae.encode(clean[0, 1:2]).dense()[0].argmax())
+    with intervene(model, sae.ablate([index]), sae.clamp([index + 1], 9.0)):
+        turned = model.capture(ids, [SITE])[SITE]
+    assert torch.equal(turned[:, :2], clean[:, :2])
+    assert bool((turned[0, 2:] != clean[0, 2:]).any(1).all())
+    assert ablate(model, [(sae, index)], text).silenced[0].acts[0] == 0
+    found = attribute(model, sae, text, log_prob(likeliest(model, text)))
+    assert found.contributions
+    assert all(one.position > 1 for one in found.contributions)
+    read = LensText(model, text).features(LensSae(sae, np.ones(sae.d_sae), np.zeros(sae.d_sae)))
+    assert (read.active[0], read.top[0]) == (0, None)
+    assert sum(read.active) > 0

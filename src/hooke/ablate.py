@@ -11,7 +11,7 @@ from torch import Tensor
 from hooke.errors import BadConfig
 from hooke.features.effects import random_directions
 from hooke.intervene import intervene
-from hooke.metrics import concat_sites
+from hooke.metrics import concat_sites, not_sinks
 from hooke.model import Model
 from hooke.model.partial import losses
 from hooke.sae import Sae
@@ -81,7 +81,7 @@ class Ablation:
 def ablate(model: Model, features: Sequence[tuple[Sae, int]], text: str, *, pairs: bool = False, seed: int = 0) -> Ablation:
     """What `model` predicts worse in `text` without each of `features`, and without all of them; with `pairs`, without every two.
 
-        x' = x − f_i W_dec_i       at every token but special ones; what the SAE does not explain of x stays (methods: 5.1)
+        x' = x − f_i W_dec_i       at every token but special ones and attention sinks; the SAE's error stays (methods: 5.1)
 
     Controls take as much away at the same tokens, f_i ‖W_dec_i‖, along random sums of the SAE's own directions. Raises `BadConfig` for
     no feature, one given twice or a text without a token, `LimitReached` for a text longer than the model's context.
@@ -147,7 +147,8 @@ def _active(model: Model, features: Sequence[tuple[Sae, int]], ids: Int[Tensor, 
     out = {}
     for sae, index in features:
         read = concat_sites(found, sae.facts.input_sites)[0].float()
-        out[f"{sae.name}/{index}"] = sae.activations(read, torch.tensor([index], device=read.device))[:, 0].cpu()
+        calm = not_sinks([found[site] for site in sae.facts.input_sites], found.keep.to(read.device))[0]
+        out[f"{sae.name}/{index}"] = (sae.activations(read, torch.tensor([index], device=read.device))[:, 0] * calm).cpu()
     return out
 
 

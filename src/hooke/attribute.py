@@ -15,11 +15,11 @@ from typing import Literal
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hooke.errors import BadConfig
-from hooke.metrics import concat_sites
+from hooke.metrics import concat_sites, not_sinks
 from hooke.model import Model
 from hooke.sae import Sae
 
@@ -112,7 +112,8 @@ def attribute(
     """Which features of `sae` push `metric` after the last token of `text`.
 
     A feature's baseline is to be silent, or what it is in the text `baseline`, which must have as many tokens. ``integrated`` takes
-    `steps` gradients. The `check` largest contributions are compared with exact ones. Special tokens are left out. Raises `BadConfig` for
+    `steps` gradients. The `check` largest contributions are compared with exact ones. Special tokens and attention sinks
+    are left out. Raises `BadConfig` for
     texts that cannot be compared, or an SAE that writes several sites, `LimitReached` for a text longer than the model's context.
     """
     if len(sae.facts.output_sites) > 1:
@@ -180,7 +181,7 @@ class _Place:
     @torch.no_grad()
     def read(cls, model: Model, sae: Sae, text: str, baseline: str | None) -> "_Place":
         ids, counted = model.one_text(text)
-        read, written = _acts(model, sae, ids)
+        read, written, calm = _acts(model, sae, ids)
         codes = sae.encode(read)
         elsewhere = None
         if baseline is not None:
@@ -188,12 +189,14 @@ class _Place:
             if against.shape != ids.shape:
                 sizes = f"the baseline has {against.shape[1]} tokens and the text {ids.shape[1]}"
                 raise BadConfig(f"{sizes}; they must be as long, to be compared token by token.")
-            elsewhere = sae.encode(_acts(model, sae, against)[0])
+            there, _, calm_there = _acts(model, sae, against)
+            elsewhere, calm = sae.encode(there), calm & calm_there
+        counted = counted & calm
         features = torch.cat([each.feature.long() for each in (codes, elsewhere) if each is not None]).unique()
         acts = codes.dense()[:, features] * counted[:, None]
-        there = torch.zeros_like(acts) if elsewhere is None else elsewhere.dense()[:, features] * counted[:, None]
+        other = torch.zeros_like(acts) if elsewhere is None else elsewhere.dense()[:, features] * counted[:, None]
         error = (written - sae.decode(codes, read)) * counted[:, None]
-        return cls(model, sae, ids, written, features, acts, there, sae.W_dec[features].float(), sae.token_scale(read), error)
+        return cls(model, sae, ids, written, features, acts, other, sae.W_dec[features].float(), sae.token_scale(read), error)
 
     def shift(self, share: float) -> Float[Tensor, "pos d_out"]:
         """What is added to the activations when every feature has gone so far of the way to its baseline."""
@@ -232,11 +235,14 @@ class _Place:
         return metric(self.model.head.logits(hidden[:, -1]))
 
 
-def _acts(model: Model, sae: Sae, ids: Int[Tensor, "1 pos"]) -> tuple[Float[Tensor, "pos d_in"], Float[Tensor, "pos d_out"]]:
-    """What `sae` reads, and what stands where it writes, in float32."""
+def _acts(
+    model: Model, sae: Sae, ids: Int[Tensor, "1 pos"]
+) -> tuple[Float[Tensor, "pos d_in"], Float[Tensor, "pos d_out"], Bool[Tensor, " pos"]]:
+    """What `sae` reads, what stands where it writes, in float32, and which positions are neither special tokens nor attention sinks."""
     reads, (write,) = sae.facts.input_sites, sae.facts.output_sites
     found = model.capture(ids, list(dict.fromkeys([*reads, write])))
-    return concat_sites(found, reads)[0].float().clone(), found[write][0].float().clone()
+    calm = not_sinks([found[site] for site in reads], found.keep.to(found[write].device))[0]
+    return concat_sites(found, reads)[0].float().clone(), found[write][0].float().clone(), calm
 
 
 def one_token(model: Model, text: str) -> int:

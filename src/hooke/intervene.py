@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 import torch
@@ -10,7 +10,7 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from hooke.errors import BadConfig, ShapeMismatch
-from hooke.metrics import concat_sites
+from hooke.metrics import concat_sites, not_sinks
 from hooke.model import Model
 from hooke.model.hooks import capturing, inputs_of
 from hooke.names import Site
@@ -24,9 +24,9 @@ __all__ = ["intervene"]
 def intervene(model: Model, *edits: Edit, where: int | Bool[Tensor, "batch total"] | None = None, variant: bool = False) -> Iterator[None]:
     """While inside, every forward pass of `model` goes on from activations with all `edits` made.
 
-    Edits may be of several SAEs and sites; those at one site see the same activations and their changes add up. Special tokens keep
-    their activations. `where` narrows it further: from so many positions on (a prompt's length: only what is generated after it), or a
-    mask of positions. Positions are counted from the beginning of the text, with a key-value cache or without.
+    Edits may be of several SAEs and sites; those at one site see the same activations and their changes add up. Special tokens and
+    attention sinks keep their activations. `where` narrows it further: from so many positions on (a prompt's length: only what is
+    generated after it), or a mask of positions. Positions are counted from the beginning of the text, with a key-value cache or without.
     Raises `BadConfig` where two edits would set the same feature or undo each other, an SAE reads above a site that it writes, or one was
     trained on another model; `variant` says that this is a variant of that (fine-tuned, say). `ShapeMismatch` where it cannot fit at all.
     """
@@ -42,13 +42,20 @@ def intervene(model: Model, *edits: Edit, where: int | Bool[Tensor, "batch total
 
         def put(site: Site, acts: Tensor) -> Tensor:
             # A site that is both read and written is captured before it is edited.
-            shifts = [one.shift(concat_sites(read, one.sae.facts.input_sites), acts) for one in by_site[site]]
+            text = ~model.is_special(inputs["input_ids"])
+            shifts = [_shift(one, read, acts, text) for one in by_site[site]]
             total = torch.stack(shifts).sum(0) if len(shifts) > 1 else shifts[0]
             return shifted(acts, total if where is None else total * _wanted(where, acts, inputs["start"])[..., None])
 
         for site in by_site:
             stack.enter_context(model.edit(site, functools.partial(put, site), special=False))
         yield
+
+
+def _shift(one: Edit, read: Mapping[Site, Tensor], acts: Tensor, text: Tensor) -> Tensor:
+    """What an edit adds, nothing at attention sinks: no SAE is trained on them, and what features seem to say there means nothing."""
+    calm = not_sinks([read[site] for site in one.sae.facts.input_sites], text)
+    return one.shift(concat_sites(read, one.sae.facts.input_sites), acts).masked_fill(~calm[..., None], 0)
 
 
 def _wanted(where: int | Tensor, acts: Tensor, start: int) -> Tensor:

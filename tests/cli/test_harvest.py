@@ -144,9 +144,9 @@ print(json.dumps({"killed": killed, "same": same, "stopped": stopped, "busy": bu
 """
 
 
-@pytest.mark.parametrize("times", [1, pytest.param(10, marks=pytest.mark.exhaustive)])
-def test_killed_stopped_or_two_at_once_the_bytes_are_the_same(folder, tmp_path, times):
-    arguments = [str(times), "harvest", *BASE, *CORPORA, "--tokens", "6000" if times > 1 else "3000"]
+def test_killed_stopped_or_two_at_once_the_bytes_are_the_same(folder, tmp_path, thorough):
+    times, tokens = (10, 6000) if thorough else (1, 3000)
+    arguments = [str(times), "harvest", *BASE, *CORPORA, "--tokens", str(tokens)]
     found = forked(RUNS, *arguments, str(tmp_path), folder=folder)
     assert found["same"]
     assert found["killed"].count(-9) >= max(1, times // 2), "the test has to kill it in the middle of its work"

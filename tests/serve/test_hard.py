@@ -86,7 +86,8 @@ def test_whatever_is_sent_is_answered_in_a_sentence_or_as_the_schema_says(desk, 
     tried()
 
 
-def read_at_once(desk: Desk, readers: int, times: int) -> None:
+def test_many_readers_at_once_see_what_one_sees(desk, thorough):
+    readers, times = (32, 100) if thorough else (8, 13)
     paths = [f"/features/{SAE}/{i}" for i in range(8)] + ["/features?sort=density", "/search?q=sport", "/saes", "/about", "/lists"]
     expected = {path: desk.get(path) for path in paths}
 
@@ -95,15 +96,6 @@ def read_at_once(desk: Desk, readers: int, times: int) -> None:
 
     with ThreadPoolExecutor(readers) as pool:
         assert sum(pool.map(one, range(readers))) == 0
-
-
-def test_many_readers_at_once_see_what_one_sees(desk):
-    read_at_once(desk, 8, 13)
-
-
-@pytest.mark.exhaustive
-def test_very_many_readers_at_once_see_what_one_sees(desk):
-    read_at_once(desk, 32, 100)
 
 
 def test_a_server_killed_while_it_writes_loses_no_note_that_it_acknowledged(tmp_path):

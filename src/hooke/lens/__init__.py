@@ -10,6 +10,7 @@ from torch import Tensor
 
 from hooke.codes import Codes
 from hooke.errors import BadConfig, LimitReached
+from hooke.metrics import not_sinks
 from hooke.model import Model
 from hooke.model.head import final_norm
 from hooke.names import Site
@@ -209,9 +210,11 @@ class LensText:
         )
 
     def codes(self, own: LensSae) -> Codes:
-        """What an SAE finds at each token."""
+        """What an SAE finds at each token; nothing at attention sinks."""
         if own.sae.name not in self._encoded:
-            self._encoded[own.sae.name] = own.sae.encode(self.hidden(own.layer).float())
+            acts = self.hidden(own.layer)
+            calm = not_sinks([acts[None]], torch.ones(1, len(acts), dtype=torch.bool, device=acts.device))[0]
+            self._encoded[own.sae.name] = own.sae.encode(acts.float()).silenced(~calm)
         return self._encoded[own.sae.name]
 
     def _strongest(self, own: LensSae, codes: Codes, among: np.ndarray) -> list[FeatureAt | None]:

@@ -39,7 +39,7 @@ _LENGTHS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 @dataclass(frozen=True)
 class Edit:
-    """A change of chosen features of one SAE; made by the methods of `Sae`, used with `Model.edit` or `hooke.steer.intervene`.
+    """A change of chosen features of one SAE; made by the methods of `Sae`, used with `Model.edit` or `hooke.intervene.intervene`.
 
         x' = x + (f' − f) W_dec        ablate, scale, clamp, clamp_active, mean_set
         x' = x + amount · W_dec        add
@@ -61,7 +61,7 @@ class Edit:
     def __call__(self, acts: Float[Tensor, "*batch d_in"]) -> Float[Tensor, "*batch d_in"]:
         """`acts` with the change made; for an SAE that writes the site it reads."""
         if self.sae.facts.output_sites != self.sae.facts.input_sites:
-            raise BadConfig(f"{self.sae.name} writes another site than it reads: use hooke.steer.intervene(model, edit).")
+            raise BadConfig(f"{self.sae.name} writes another site than it reads: use hooke.intervene.intervene(model, edit).")
         return self.apply(acts, acts)
 
     def apply(self, read: Float[Tensor, "*batch d_in"], written: Float[Tensor, "*batch d_out"]) -> Float[Tensor, "*batch d_out"]:

@@ -158,7 +158,7 @@ class Microscope:
         """What one feature does on every token of each text: ``meta``, ``trace`` by text, ``done``."""
         import torch
 
-        from hooke.metrics import concat_sites
+        from hooke.metrics import concat_sites, not_sinks
 
         name = FeatureName.parse(feature)
         sae = self.sae(str(name.sae))
@@ -171,7 +171,8 @@ class Microscope:
             with torch.inference_mode():
                 acts = self.model.capture(ids, sae.facts.input_sites)
                 rows = concat_sites(acts, sae.facts.input_sites)[0][~special].float()
-                codes = sae.encode(rows)
+                calm = not_sinks([acts[site] for site in sae.facts.input_sites], acts.keep)[0][~special]
+                codes = sae.encode(rows).silenced(~calm)
             mine = codes.feature == name.index
             values = torch.zeros(len(rows)).index_put((codes.row[mine],), codes.value[mine].float())
             tokens = self.model.tokenizer.pieces(ids[0][~special].tolist(), begins=True)
