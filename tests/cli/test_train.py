@@ -15,7 +15,7 @@ from hooke.cli.fields import sentences
 from hooke.files import sole_writer
 from hooke.sae import Sae
 from hooke.train.config import TrainConfig
-from hooke.train.plan import DERIVED, Place, Plan
+from hooke.train.plan import DERIVED, Wiring, Plan
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaPerformanceWarning"),
@@ -144,13 +144,13 @@ def test_options_are_the_fields_of_the_configurations(monkeypatch, command, tmp_
         table = {"site": "resid_post.0", **({} if of_run else {key: value})}
         assert plans.pop() == Plan.parse({"corpus": "news.jsonl", "sae": [table], **({key: value} if of_run else {})})
     said = " ".join(re.sub("[│╭╮╰╯─]", " ", command("train", "--help")[1]).split())
-    for config, but in ((TrainConfig, DERIVED), (Place, ()), (Plan, ("saes",))):
+    for config, but in ((TrainConfig, DERIVED), (Wiring, ()), (Plan, ("saes",))):
         told = sentences(config)
         for field in dataclasses.fields(config):
             assert field.name in but or told[field.name].rstrip(".").replace("`", "") in said, field.name
 
 
-@pytest.mark.parametrize(("config", "but"), [(TrainConfig, DERIVED), (Plan, ("saes",)), (Place, ())])
+@pytest.mark.parametrize(("config", "but"), [(TrainConfig, DERIVED), (Plan, ("saes",)), (Wiring, ())])
 def test_the_page_tells_every_field_and_its_default(config, but):
     rows = re.findall(r"^\| (`[^|]+`) \|([^|]*)\|", (Path(__file__).parents[2] / "docs/training.md").read_text(), re.MULTILINE)
     told = {}

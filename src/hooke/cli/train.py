@@ -15,7 +15,7 @@ from hooke.cli.stopping import stoppable
 from hooke.cli.values import BATCH, FEW, SEED, TOKENS, WIDTH, WINDOW, WORKERS, share
 from hooke.errors import BadConfig, HookeError
 from hooke.train.config import TrainConfig
-from hooke.train.plan import DERIVED, VARIED, Place, Plan
+from hooke.train.plan import DERIVED, VARIED, Wiring, Plan
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,14 +32,14 @@ _L0_OFF = 0.05
 if TYPE_CHECKING:  # what was given of each, by the names of the fields
     _Run: TypeAlias = dict[str, Any]
     _Sae: TypeAlias = dict[str, Any]
-    _Place: TypeAlias = dict[str, Any]
+    _Wiring: TypeAlias = dict[str, Any]
 else:
     _READ = {"tokens": TOKENS, "batch": BATCH, "buffer": TOKENS, "context": WINDOW, "held_out": TOKENS, "seed": SEED}
     _READ |= {"d_sae": WIDTH, "prefixes": WIDTH, "dead_after": TOKENS, "bandwidth": share(1e-9, 1e12), "temperature": share(1e-6, 1e12)}
     _Run = options(Plan, Group("The run", sort_key=1), but=("saes",), read=_READ)
     _ALONE = Group("Without a suite: the SAEs, every combination of what is given several times", sort_key=2)
     _Sae = options(TrainConfig, _ALONE, but=DERIVED, many=VARIED, read=_READ, names={"seed": "--sae-seed"})
-    _Place = options(Place, _ALONE, many=VARIED, read=_READ)
+    _Wiring = options(Wiring, _ALONE, many=VARIED, read=_READ)
 
 
 def train(
@@ -47,7 +47,7 @@ def train(
     *,
     out: Annotated[Path, Parameter(help="The run's folder; the same command there goes on where it was stopped.")],
     run: Annotated[_Run | None, Parameter(name="*")] = None,
-    place: Annotated[_Place | None, Parameter(name="*")] = None,
+    wiring: Annotated[_Wiring | None, Parameter(name="*")] = None,
     sae: Annotated[_Sae | None, Parameter(name="*")] = None,
     checkpoint: Annotated[float, share(0.01, 10_000), Parameter(help="Minutes between checkpoints.")] = 10.0,
     device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
@@ -57,7 +57,7 @@ def train(
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
 ) -> None:
     """Train SAEs, one or a whole suite, from one pass over the activations."""
-    plan = _plan(suite, run or {}, {**(place or {}), **(sae or {})})
+    plan = _plan(suite, run or {}, {**(wiring or {}), **(sae or {})})
     from hooke.cli.train_ranks import processes
 
     with processes(max(1, nproc), replicas, device) as found:

@@ -24,7 +24,7 @@ _MOST_TOKENS = 10**12
 
 
 @dataclass(frozen=True)
-class Place:
+class Wiring:
     """Where an SAE reads and writes, and what it is called; it stands in one table with the SAE's settings."""
 
     site: str | None = None
@@ -37,7 +37,7 @@ class Place:
     """What is put in front of its name."""
 
 
-_PLACE = {f.name: f.type for f in fields(Place)}
+_WIRING = {f.name: f.type for f in fields(Wiring)}
 
 
 @dataclass(frozen=True)
@@ -187,8 +187,8 @@ class Plan:
 def _configs(collection: str, table: Mapping[str, Any], steps: int) -> list[tuple[str, TrainConfig]]:
     keys = {f.name for f in fields(TrainConfig)} - {*DERIVED}
     for key in table:
-        if key not in keys | _PLACE.keys():
-            raise unknown("setting of an SAE", key, keys | _PLACE.keys())
+        if key not in keys | _WIRING.keys():
+            raise unknown("setting of an SAE", key, keys | _WIRING.keys())
     if ("site" in table) == ("crosscoder" in table):
         raise BadConfig("each [[sae]] needs either site or, for a crosscoder, crosscoder: the list of its sites.")
     choices = [_listed(table[key]) for key in VARIED if key in table]
@@ -196,7 +196,7 @@ def _configs(collection: str, table: Mapping[str, Any], steps: int) -> list[tupl
     made = []
     for values in itertools.product(*choices):
         one = {**table, **dict(zip(named, values, strict=True))}
-        for key, kind in _PLACE.items():
+        for key, kind in _WIRING.items():
             if key in one and not fits(kind, one[key]):
                 raise BadConfig(f"{key}={one[key]!r}: expected {wording(kind)}.")
         if len(one.get("crosscoder", ("", ""))) < 2:
