@@ -15,7 +15,7 @@ from hooke.cli.fields import sentences
 from hooke.files import sole_writer
 from hooke.sae import Sae
 from hooke.train.config import TrainConfig
-from hooke.train.plan import DERIVED, Wiring, Plan
+from hooke.train.plan import DERIVED, Plan, Wiring
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore::numba.core.errors.NumbaPerformanceWarning"),

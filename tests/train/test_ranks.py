@@ -5,11 +5,13 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+import torch.distributed as dist
 
 from hooke import tiny
 from hooke.errors import BadConfig
@@ -55,36 +57,56 @@ def go(folder: Path, ranks: Ranks = ALONE, hooks: Hooks | None = None) -> None:
             sae.save(run.sae_path(name))
 
 
-def spread(folder: Path, size: int, lots: int = 1, stop: int | None = None) -> None:
-    """The same by so many processes, forked of one that has paid for the imports; stopped after `stop` steps."""
-    code = (
-        "import os, sys; sys.path.insert(0, sys.argv[1])\n"
-        "import numba, pathlib, torch, torch.distributed as dist\n"
-        "from train import test_ranks as t\n"
-        "folder, size, lots, stop = pathlib.Path(sys.argv[2]), *map(int, sys.argv[3:6])\n"
-        "folder.mkdir(parents=True, exist_ok=True)\n"
-        "children = []\n"
-        "for rank in range(size):\n"
-        "    if child := os.fork():\n"
-        "        children.append(child)\n"
-        "        continue\n"
-        "    torch.set_num_threads(1), numba.set_num_threads(1)\n"
-        "    dist.init_process_group('gloo', init_method=f'file://{folder}.{os.getppid()}', rank=rank, world_size=size)\n"
-        "    ranks, left = t.Ranks.of(rank, size, lots, size), iter(range(stop - 1))\n"
-        "    asked = (lambda: next(left, None) is None) if stop and ranks.first else (lambda: False)\n"
-        "    t.keeps_what_one_process_keeps(ranks)\n"
-        "    try:\n"
-        "        t.go(folder, ranks, t.Hooks(stop=asked))\n"
-        "    except KeyboardInterrupt:\n"
-        "        assert stop\n"
-        "    dist.destroy_process_group()\n"
-        "    os._exit(0)\n"
-        "assert not any(os.waitpid(child, 0)[1] for child in children)\n"
-    )
-    arguments = [str(Path(__file__).parent.parent), str(folder), str(size), str(lots), str(stop or 0)]
-    subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, *arguments], timeout=300, check=True, env=os.environ | {"GLOO_SOCKET_IFNAME": "lo"}
-    )
+# Reads what to do line by line, does it in forks of itself, which need not import anything, and says after each whether all went well.
+FORKS = """
+import json, os, sys
+sys.path.insert(0, sys.argv[1])
+import numba, torch
+from train import test_ranks
+for line in sys.stdin:
+    size, *asked = json.loads(line)
+    children = []
+    for rank in range(size):
+        children.append(os.fork())
+        if not children[-1]:
+            torch.set_num_threads(1), numba.set_num_threads(1)
+            test_ranks.joined(rank, size, *asked)
+            os._exit(0)
+    print(not any([os.waitpid(child, 0)[1] for child in children]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def forks() -> Iterator[subprocess.Popen]:
+    """One process that has paid for the imports of all."""
+    own = os.environ | {"GLOO_SOCKET_IFNAME": "lo"}
+    command = [sys.executable, "-W", "ignore", "-c", FORKS, str(Path(__file__).parent.parent)]
+    with subprocess.Popen(command, env=own, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as one:
+        yield one
+        one.stdin.close()
+
+
+@pytest.fixture
+def spread(forks):
+    """`go` by so many processes, in so many lots, stopped after so many steps if any."""
+
+    def run(folder: Path, size: int, lots: int = 1, stop: int = 0) -> None:
+        print(json.dumps([size, str(folder), lots, stop]), file=forks.stdin, flush=True)
+        assert forks.stdout.readline() == "True\n"
+
+    return run
+
+
+def joined(rank: int, size: int, folder: str, lots: int, stop: int) -> None:
+    """What each of the processes does."""
+    dist.init_process_group("gloo", init_method=f"file://{folder}.{os.getppid()}.{size}", rank=rank, world_size=size)
+    ranks, left = Ranks.of(rank, size, lots, size), iter(range(stop - 1))
+    keeps_what_one_process_keeps(ranks)
+    try:
+        go(Path(folder), ranks, Hooks(stop=lambda: bool(stop) and ranks.first and next(left, None) is None))
+    except KeyboardInterrupt:
+        assert stop
+    dist.destroy_process_group()
 
 
 def keeps_what_one_process_keeps(ranks: Ranks) -> None:
@@ -132,14 +154,14 @@ def whole(tmp_path_factory) -> Path:
 @pytest.mark.parametrize(
     ("size", "lots"), [(2, 1), *(pytest.param(*both, marks=pytest.mark.exhaustive) for both in ((4, 1), (2, 2), (4, 2), (3, 1)))]
 )
-def test_it_is_what_one_process_computes(whole, tmp_path, size, lots):
+def test_it_is_what_one_process_computes(whole, spread, tmp_path, size, lots):
     spread(tmp_path / "run", size, lots)
     found = apart(whole, tmp_path / "run")
     assert {name: both for name, both in found.items() if both[0] > 1e-5 or both[1] > 1e-4} == {}
 
 
 @pytest.mark.parametrize(("first", "then"), [(2, 3), *(pytest.param(*both, marks=pytest.mark.exhaustive) for both in ((1, 4), (4, 1)))])
-def test_another_number_of_processes_goes_on(whole, tmp_path, first, then):
+def test_another_number_of_processes_goes_on(whole, spread, tmp_path, first, then):
     spread(tmp_path / "run", first, stop=STEPS // 2)
     assert [path.name for path in (tmp_path / "run/checkpoints").iterdir()] == [f"step-{STEPS // 2:09d}"]
     spread(tmp_path / "run", then)
@@ -207,25 +229,26 @@ def plan(tmp_path_factory) -> Path:
     return folder
 
 
-def hooke(folder: Path, *arguments: str, by: tuple[str, ...] = (sys.executable, "-m")) -> tuple[int, str]:
-    done = subprocess.run([*by, "hooke", "train", *arguments], cwd=folder, capture_output=True, text=True, timeout=300, check=False)
-    assert "Traceback" not in done.stdout + done.stderr
-    return done.returncode, done.stderr
-
-
 @pytest.mark.exhaustive
-def test_the_command_starts_processes_or_is_started_by_torchrun(plan):
-    torchrun = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m")
-    spread_out = {"one": (), "two": ("--nproc", "2"), "four": ("--nproc", "4", "--replicas", "2"), "run": ()}
+def test_the_command_starts_processes_or_is_started_by_torchrun(plan, command, monkeypatch):
+    """The first process is this one, but for those of torchrun."""
+    monkeypatch.chdir(plan)
+    for name in ("GLOO_SOCKET_IFNAME", "OMP_NUM_THREADS", "NUMBA_NUM_THREADS"):
+        monkeypatch.setenv(name, os.environ.get(name, "1"))  # put back at the end
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "hooke"]
+    arguments = ["train", "suite.toml", "--out", "run"]
+    done = subprocess.run([*torchrun, *arguments], capture_output=True, text=True, timeout=300, check=False)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False), done.stderr
+    spread_out = {"one": (), "two": ("--nproc", "2"), "four": ("--nproc", "4", "--replicas", "2")}
     for out, options in spread_out.items():
-        code, said = hooke(plan, "suite.toml", "--out", out, *options, by=torchrun if out == "run" else (sys.executable, "-m"))
+        code, _, said = command("train", "suite.toml", "--out", out, *options)
         assert code == 0, said
-    mine, *others = (Sae.load(next((plan / out / "saes").rglob("*.safetensors"))) for out in spread_out)
+    mine, *others = (Sae.load(next((plan / out / "saes").rglob("*.safetensors"))) for out in (*spread_out, "run"))
     for other in others:
         assert torch.allclose(mine.W_dec, other.W_dec, atol=1e-4, rtol=0)
         assert torch.allclose(mine.W_enc, other.W_enc, atol=1e-4, rtol=0)
-    assert hooke(plan, "suite.toml", "--out", "two", "--nproc", "2")[1].count("holds this run, finished") == 1
-    code, said = hooke(plan, "suite.toml", "--out", "none", "--nproc", "3", "--replicas", "2")
+    assert command("train", "suite.toml", "--out", "two", "--nproc", "2")[2].count("holds this run, finished") == 1
+    code, _, said = command("train", "suite.toml", "--out", "none", "--nproc", "3", "--replicas", "2")
     assert (code, said) == (2, "hooke: 3 processes cannot be parted into 2 replicas: --replicas must divide --nproc.\n")
-    code, said = hooke(plan, "suite.toml", "--out", "none", "--nproc", "2", "--corpus", "nowhere.jsonl")
+    code, _, said = command("train", "suite.toml", "--out", "none", "--nproc", "2", "--corpus", "nowhere.jsonl")
     assert (code, said.count("hooke: ")) == (4, 1)

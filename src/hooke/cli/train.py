@@ -15,7 +15,7 @@ from hooke.cli.stopping import stoppable
 from hooke.cli.values import BATCH, FEW, SEED, TOKENS, WIDTH, WINDOW, WORKERS, share
 from hooke.errors import BadConfig, HookeError
 from hooke.train.config import TrainConfig
-from hooke.train.plan import DERIVED, VARIED, Wiring, Plan
+from hooke.train.plan import DERIVED, VARIED, Plan, Wiring
 
 if TYPE_CHECKING:
     from rich.console import Console
