@@ -96,3 +96,30 @@ def test_diverse_takes_the_best_and_at_most_two_a_token(ranked, top):
             assert (
                 min(ranked[number][0] for number in own) >= sorted((rank for rank, at in ranked if at == pos), reverse=True)[len(own) - 1]
             )
+
+
+@pytest.mark.parametrize(
+    ("titles", "kept"),
+    [
+        (["farming", "farms and farming", "weather"], ["farming", "weather"]),
+        (["Australia, Australian", "Australia", "news from Australia"], ["Australia, Australian"]),
+        (["war and the military", "the military", "military and police forces"], ["war and the military", "military and police forces"]),
+        (["Europe", "European names", "Asia"], ["Europe", "Asia"]),
+        (["cars", "cards", "carnivals"], ["cars", "cards", "carnivals"]),
+        (["politics", "police"], ["politics", "police"]),
+        (["the word 'of'", "", ""], ["the word 'of'", "", ""]),
+    ],
+)
+def test_names_that_say_again_what_stands_there_are_left_out(titles, kept):
+    ranked = [(float(len(titles) - n), n, title) for n, title in enumerate(titles)]
+    assert diverse(ranked, 6, title=str) == kept
+    assert diverse(ranked, 6) == titles
+
+
+@given(st.lists(st.sampled_from(["war", "wars", "peace and war", "sport", "rugby and sport", "the law"]), max_size=6))
+def test_of_names_left_out_each_is_said_by_one_that_stays(titles):
+    ranked = [(float(-n), n, title) for n, title in enumerate(titles)]
+    kept = diverse(ranked, 6, title=str)
+    assert kept == [title for title in dict.fromkeys(titles) if title in kept]
+    for title in titles:
+        assert any(title == other or diverse([(1.0, 0, other), (0.0, 1, title)], 2, title=str) == [other] for other in kept)

@@ -203,17 +203,24 @@ def test_what_must_stand_beside_a_result_stands_there(render, analysis: Analysis
         "no consistent meaning found",
         "0.52 n 128",
         "no label",
-        "not tested" if render is page else "unscored",
+        "not tested",
         "gemma-3-270m/resid_post.12/4k/2817",
         "layer 12, resid_post",
-        "83 %",
+        "83 %" if render is page else "“rates”",
         "no topic sure enough; closest: sport 20 %",
-        "86 % explained",
         "explained share not measured",
         "Topics rest on 6 texts.",
         "No feature stands out here." if render is fragment else "The text has no tokens.",
     ):
         assert expected in said, expected
+
+
+@pytest.mark.parametrize("render", [page, fragment])
+def test_a_text_is_said_to_be_explained_badly_only_where_it_is(render, analysis: Analysis) -> None:
+    badly = dataclasses.replace(analysis.texts[0], explained=0.31)
+    assert analysis.texts[0].explained == 0.86
+    assert "86 % explained" not in words(render(analysis))
+    assert "only 31 % explained" in words(render(dataclasses.replace(analysis, texts=[badly])))
 
 
 def test_the_facts_of_each_sae(analysis: Analysis) -> None:
@@ -266,7 +273,8 @@ def test_what_a_text_is_about_comes_first_and_its_words_stand_on_a_line(analysis
     source = page(dataclasses.replace(analysis, texts=[split]))
     assert [row["class"] for row in Page(source).all("details", "row")] == ["row r0", "row r1", "row r2"]
     assert "<bdi>prices</bdi>" in source
-    assert "words interest rates and central banks (reliable, by rule) · no consistent meaning found (shaky, by rule)" in words(source)
+    line = "words “holds” no consistent meaning found (shaky) · “rates” interest rates and central banks"
+    assert line in words(source)
     assert '<span class="t f1s5 p1">rates</span>' in source
 
 
@@ -402,7 +410,7 @@ def test_without_an_atlas_nothing_is_said_of_labels_or_topics(render, analysis: 
     said = [re.sub(r"<style.*?</style>", "", render(one), flags=re.DOTALL) for one in (analysis, unlabelled(analysis))]
     known, unknown = (" ".join(assert_safe(source).text) for source in said)
     assert "topic" in known.lower()
-    assert "held-out" in known
+    assert ("held-out" if render is page else "how far to rely on it") in known
     assert "topic" not in unknown.lower()
     assert "held-out" not in unknown
     assert unknown.count("no label") == sum(len(text.features) for text in analysis.texts)

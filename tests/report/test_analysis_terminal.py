@@ -25,13 +25,11 @@ def test_everything_that_must_stand_beside_a_result_stands_there(analysis: Analy
     for said in (
         "interest rates and central banks",
         "reliable by rule, 0.94 n 128",
-        "83 %",
         "“rates”",
         "no label",
         "not tested",
         "no consistent meaning found",
         "no topic sure enough; closest: sport 20 %",
-        "86 % explained",
         "explained share not measured",
         "no feature stands out",
         "environment 52 %",

@@ -293,10 +293,10 @@ class LabelledSae:
         *ranks, peak, specificity, about, likely = columns
         known: dict[int, Hit] = {}
         lists = []
-        for rank in ranks:
+        for rank, title in zip(ranks, (None, lambda i: self.title(int(fired.feature[i])), None), strict=True):
             order = np.argsort(-rank, kind="stable")[: 4 * top].tolist()
             pairs = [(float(rank[i]), int(fired.pos[i]), i) for i in order if rank[i] > -np.inf]
-            order = diverse(pairs, top)
+            order = diverse(pairs, top, title=title)
             for i in order:
                 if i not in known:
                     right = None if np.isnan(likely[i]) else float(likely[i])
@@ -348,6 +348,11 @@ class LabelledSae:
             "named_by": "reader" if named else None if label is None else "rule",
             "kind": kind_of(read, rule, label),
         }
+
+    def title(self, index: int) -> str:
+        """What stands for a feature: a person's own label, else its name; empty where it has none."""
+        known = self.named(index)
+        return known["own_label"] or known["name"] or ""
 
     def _sensitive(self, index: int, title: str | None) -> bool:
         tokens = self.atlas.tokens(f"{self.sae.name}/{index}") if self.atlas else []

@@ -1,7 +1,26 @@
 """An analysis in a notebook's cell: inline styles, no script, colours that sit on a light and on a dark page."""
 
+from collections.abc import Sequence
+
 from hooke.analysis.result import Analysis, Hit, TextResult
-from hooke.analysis.wording import NO_LABEL, STEPS, YOURS, about, clipped, count, explained, named, percent, score, site, steps, strength
+from hooke.analysis.wording import (
+    BAR,
+    NO_LABEL,
+    STEPS,
+    YOURS,
+    about,
+    behind,
+    by_word,
+    clipped,
+    count,
+    explained,
+    named,
+    percent,
+    site,
+    steps,
+    trust,
+    word,
+)
 from hooke.analysis.wording import topic as topic_of
 from hooke.text.marks import stripped
 from hooke.text.markup import Markup, join, tag
@@ -15,12 +34,12 @@ _TINTS = ("", *(f"rgba(230,159,0,{0.11 * step:.2f})" for step in range(1, STEPS 
 _SOFT = "opacity:.75;font-size:.85em"
 _CELL = "text-align:left;padding:1px 12px 1px 0;background:none;border:0"
 _READING = (
-    "Each line: a feature's label, its score (how well the label tells on n held-out examples where the feature fires; 0.5 is chance),"
-    " its peak as a share of its maximum, the token it peaked on, its address. Tokens are coloured by the first."
+    f"Each line: a feature's name, how far to rely on it and what that rests on, {BAR}, the word that says most here, its address."
+    " Tokens are coloured by the first."
 )
 
 _UNLABELLED = (
-    "Each line: a feature without a label, its peak as a share of the text's strongest feature, the token it peaked on, its address."
+    "Each line: a feature without a label, its peak as a share of the text's strongest feature, the word that says most, its address."
     " Tokens are coloured by the first."
 )
 
@@ -42,7 +61,7 @@ def fragment(analysis: Analysis) -> str:
         if analysis.topical
         else None,
         tag("p", _READING if analysis.topical else _UNLABELLED, style=f"margin:.4em 0;{_SOFT}"),
-        [_text(text, len(shown) <= MAX_OPEN, analysis.topical) for text in shown],
+        [_text(text, len(shown) <= MAX_OPEN, analysis) for text in shown],
         tag("p", f"{count(left, 'more text')} in the analysis; the HTML report shows them.", style=_SOFT) if left else None,
         tag("ul", [tag("li", limit) for limit in analysis.limits], style=f"margin:.6em 0 0;padding-left:1.2em;{_SOFT}")
         if analysis.limits
@@ -51,23 +70,22 @@ def fragment(analysis: Analysis) -> str:
     )
 
 
-def _text(text: TextResult, opened: bool, topical: bool) -> Markup:
-    topic = f"{topic_of(text)} · " if topical else ""
-    rows = [_row(hit) for hit in about(text)]
+def _text(text: TextResult, opened: bool, analysis: Analysis) -> Markup:
+    said = " · ".join(filter(None, [topic_of(text) if analysis.topical else "", explained(text.explained, analysis.saes)]))
+    rows = [_row(hit, text.tokens) for hit in about(text)]
+    words = " · ".join(f"“{word}” {', '.join(names)}" for word, names in by_word(text.words, text.tokens))
     return tag(
         "details",
         tag(
             "summary",
             tag("bdi", _tokens(text), dir="auto", style="font-size:1.1em"),
-            tag("span", f" {topic}{explained(text.explained)}", style=_SOFT),
+            tag("span", f" {said}", style=_SOFT),
             style="cursor:pointer",
         ),
         tag("table", tag("tbody", rows), style="border-collapse:collapse;margin:.2em 0 .6em 1.2em;font-size:.92em")
         if rows
         else tag("p", "No feature stands out here.", style=f"margin:.2em 0 .6em 1.2em;{_SOFT}"),
-        tag("p", "words: ", " · ".join(dict.fromkeys(named(hit) for hit in text.words)), style=f"margin:.2em 0 .6em 1.2em;{_SOFT}")
-        if text.words
-        else None,
+        tag("p", "words: ", words, style=f"margin:.2em 0 .6em 1.2em;{_SOFT}") if words else None,
         open=opened,
         style="margin:.25em 0",
     )
@@ -83,8 +101,8 @@ def _tokens(text: TextResult) -> Markup:
     return join(parts) if parts else join(text.text)
 
 
-def _row(hit: Hit) -> Markup:
-    value, behind = YOURS if hit.own_label else score(hit.label_score, hit.label_evidence, hit.label_method)
+def _row(hit: Hit, tokens: Sequence[str]) -> Markup:
+    value, rests_on = YOURS if hit.own_label else (trust(hit), behind(hit)) if hit.title is not None else ("", "")
     label = tag("i", NO_LABEL, style="opacity:.75") if hit.title is None else tag("bdi", named(hit))
     bar = tag(
         "span",
@@ -93,9 +111,9 @@ def _row(hit: Hit) -> Markup:
     )
     cells = (
         label,
-        join(tag("b", value), " ", tag("span", behind, style=_SOFT)),
-        join(bar, strength(hit)),
-        tag("bdi", hit.token.strip(" ")),
+        join(tag("b", value), " ", tag("span", rests_on, style=_SOFT)),
+        bar,
+        tag("bdi", f"“{word(hit, tokens)}”"),
     )
     address = tag("code", stripped(hit.feature), style=_SOFT + ";background:none")
     return tag("tr", [tag("td", cell, style=_CELL) for cell in (*cells, address)], style="background:none")

@@ -5,14 +5,17 @@ headlines in ``benchmarks/judged_headlines.jsonl``; ``benchmarks/ranking.py`` me
 """
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache
 from typing import Any, Literal, TypeVar
 
 import numpy as np
 
 from hooke.atlas import FeatureTable, Name
 from hooke.explain.kinds import ABOUT_KINDS, kind_of
+from hooke.explain.rules.vocabulary import grammatical
 from hooke.sae.facts import SaeFacts
+from hooke.text.words import folded, stem
 
 Group = Literal["about", "words"]
 T = TypeVar("T")
@@ -24,6 +27,8 @@ _USUALLY_TRUE, _TRIES = 0.4, 2
 """Share of texts of which names were true where they stood among the first, and how many tries that counts for."""
 _SPEAKS = 2.0
 """Nats by which a feature of words speaks for one topic more than for most, from which on it tells what a text is about."""
+_SAY_NOTHING = frozenset({"about", "names", "news", "other", "texts", "things", "words"})
+"""Words of names that do not tell one subject from another."""
 _PERSISTS = 0.3
 """Share of a text's tokens from which on a feature that nothing is known of counts as one of what the text is about."""
 
@@ -92,20 +97,47 @@ def persists(share: np.ndarray) -> np.ndarray:
     return share >= _PERSISTS
 
 
-def diverse(ranked: Sequence[tuple[float, int, T]], top: int, *, per_token: int = 2) -> list[T]:
-    """Of things with their rank and the token they peak on, the first `top`, at most so many of them on the same token.
+def diverse(ranked: Sequence[tuple[float, int, T]], top: int, *, per_token: int = 2, title: Callable[[T], str] | None = None) -> list[T]:
+    """Of things with their rank and the token they peak on, the first `top`, at most so many of them on the same token; with a `title`
+    of each, none whose title says again what one before it says.
 
     Ten names for one word say less than names for several.
     """
     chosen: list[T] = []
     taken: Counter[int] = Counter()
+    said: list[frozenset[str]] = []
     for _, pos, one in sorted(ranked, key=lambda item: -item[0]):
-        if taken[pos] < per_token:
+        subject = subject_of(title(one)) if title else frozenset[str]()
+        if taken[pos] < per_token and not any(_same_subject(subject, before) for before in said):
             taken[pos] += 1
             chosen.append(one)
+            said.append(subject)
         if len(chosen) == top:
             break
     return chosen
+
+
+@lru_cache(1 << 14)
+def subject_of(title: str) -> frozenset[str]:
+    """The words of a name that say what it is on, without their endings.
+
+    >>> sorted(subject_of("farms and farming"))
+    ['farm']
+    """
+    words = folded(title).split()
+    return frozenset(stem(word) for word in words if len(word) > 2 and word not in grammatical() and word not in _SAY_NOTHING)
+
+
+def _same_subject(one: frozenset[str], other: frozenset[str]) -> bool:
+    """Whether every word of the one stands in the other, however it ends: *Australia* and *Australia, Australian*."""
+    few, many = sorted((one, other), key=len)
+    return bool(few) and all(any(_alike(word, own) for own in many) for word in few)
+
+
+def _alike(one: str, other: str) -> bool:
+    """Whether two stems are of one word: *europ* and *european*, *war* and *wars*."""
+    short, long = sorted((one, other), key=len)
+    return long in (short, f"{short}s") or (len(short) > 3 and long.startswith(short) and len(long) <= len(short) + 3)
 
 
 def _trust(score: Any) -> Any:

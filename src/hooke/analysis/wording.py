@@ -23,6 +23,8 @@ YOURS = ("your label", "· not scored")
 """What stands where a score would, when the label is a person's own: the atlas' score is of the atlas' label."""
 _UNUSUAL = "unusual elsewhere, strong, active on much of the text"
 BAR = "how strongly the feature fires here, as a share of the strongest it was ever seen to fire"
+_POOR = 0.75
+"""Share of what an SAE usually explains below which a text is said to be explained badly."""
 STEPS = 5
 """Steps of the colour scale; each is a fifth of a feature's maximum."""
 
@@ -109,17 +111,20 @@ def _tested(hit: Hit) -> tuple[float | None, int]:
     return (None, 0) if hit.named_by == "reader" and hit.label_method == "none" else (hit.label_score, hit.label_evidence)
 
 
-def in_short(hits: Sequence[Hit]) -> list[tuple[str, str]]:
-    """Features as names on one line, each name once, with how far to rely on it and who gave it: ``("the word “bank”", "fair, read")``.
+def by_word(hits: Sequence[Hit], tokens: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """The features of a text's words as names behind the word each is strongest on, in the order of the text, each name once.
 
-    What tells features of one name apart is left out.
+    Of a name that is not to be relied on it is said. What tells features of one name apart is left out.
     """
-    said: dict[str, str] = {}
+    found: dict[int, list[str]] = {}
+    at_word = words_of(tokens)[1]
     for hit in hits:
-        trusted = trust(hit) if hit.title is not None else ""
-        who = [] if hit.own_label or hit.title is None else ["read" if hit.named_by == "reader" else "by rule"]
-        said.setdefault(named(hit).partition(" → ")[0], ", ".join([trusted, *who]))
-    return list(said.items())
+        name = named(hit).partition(" → ")[0]
+        own = found.setdefault(at_word[hit.pos] if hit.pos < len(at_word) else -1, [])
+        said = f"{name} (shaky)" if hit.title is not None and trust(hit) == "shaky" else name
+        if said not in own:
+            own.append(said)
+    return [(_whole(tokens, at_word, number) or "␣", found[number]) for number in sorted(found)]
 
 
 def carriers(topic: TopicResult) -> list[tuple[Hit, int]]:
@@ -165,13 +170,30 @@ def word(hit: Hit, tokens: Sequence[str]) -> str:
     >>> word(Hit("a/1", "a", 1, "bank", 0.9, "word", 4, 3.0, 1.0, 3.0, " to", 0, {0: 3.0, 1: 2.0, 2: 1.0}), [" to", " len", "ders"])
     'lenders'
     """
-    _, number_of = words_of(tokens)
+    at_word = words_of(tokens)[1]
+    number = _telling(hit, tokens, at_word)
+    return (hit.token.strip(" ") if number is None else _whole(tokens, at_word, number)) or "␣"
+
+
+def word_tokens(hit: Hit, tokens: Sequence[str]) -> list[int]:
+    """Where `word` stands among the tokens."""
+    at_word = words_of(tokens)[1]
+    number = _telling(hit, tokens, at_word)
+    return [hit.pos] if number is None else [pos for pos, own in enumerate(at_word) if own == number]
+
+
+def _telling(hit: Hit, tokens: Sequence[str], at_word: Sequence[int]) -> int | None:
+    """The number of the word of some content on which a feature is strongest; None where there is none."""
     for pos, _ in sorted(hit.activations.items(), key=lambda item: (-item[1], item[0])):
         if 0 <= pos < len(tokens):
-            whole = "".join(token for token, at in zip(tokens, number_of, strict=True) if at == number_of[pos]).strip(" ")
+            whole = _whole(tokens, at_word, at_word[pos])
             if len(whole) > 2 and any(map(str.isalnum, whole)) and whole.lower() not in grammatical():
-                return whole
-    return hit.token.strip(" ") or "␣"
+                return at_word[pos]
+    return None
+
+
+def _whole(tokens: Sequence[str], at_word: Sequence[int], number: int) -> str:
+    return "".join(token for token, own in zip(tokens, at_word, strict=True) if own == number).strip(" ")
 
 
 def strength(hit: Hit) -> str:
@@ -256,9 +278,19 @@ def percent(share: float | int | None) -> str:
     return "not measured" if share is None or not math.isfinite(share) else f"{100 * share:.0f}\u202f%".replace("-", "−")
 
 
-def explained(share: float | None) -> str:
-    """How much of a text the features account for, in words."""
-    return "explained share not measured" if share is None or not math.isfinite(share) else f"{percent(share)} explained"
+def explained(share: float | None, saes: Sequence[Mapping[str, Any]]) -> str:
+    """How much of a text the features account for, in words; nothing where that is as usual for these SAEs.
+
+    >>> explained(0.8, [{"expected": 0.85}]), explained(0.4, [{"expected": 0.85}])
+    ('', 'only 40\u202f% explained')
+    """
+    known = [sae.get("expected") for sae in saes]
+    usual = min((one for one in known if one is not None), default=None)
+    if share is None or not math.isfinite(share):
+        return "explained share not measured"
+    if usual is None or None in known:
+        return f"{percent(share)} explained"
+    return f"only {percent(share)} explained" if share < _POOR * usual else ""
 
 
 def fields(text: TextResult) -> str:

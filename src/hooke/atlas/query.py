@@ -1,15 +1,14 @@
 """Queries: what a person types into a search, read the same way for the index and for texts that no index knows."""
 
 import re
-import unicodedata
 from dataclasses import dataclass
 
 from hooke.errors import BadConfig
+from hooke.text.words import folded, stem
 
 MAX_QUERY = 1000
 """Characters of a query."""
 _MAX_TERMS = 24
-_WORD = re.compile(r"\w+")
 _TERM = re.compile(r'(-?)(?:"([^"]*)"|(\S+))')
 
 
@@ -51,20 +50,9 @@ class Query:
         return sum(_inside(term, words) for term in self.wanted)
 
 
-def folded(text: str) -> str:
-    """`text` without case and accents, its words between single spaces."""
-    bare = "".join(char for char in unicodedata.normalize("NFD", text.casefold()) if not unicodedata.combining(char))
-    return f" {' '.join(_WORD.findall(bare))} "
-
-
 def _inside(term: str, words: str) -> bool:
     wanted = folded(term).strip()
-    return f" {_stem(wanted)}" in words if term.endswith("*") or wanted.isascii() else f" {wanted} " in words
-
-
-def _stem(word: str) -> str:
-    """`word` without an English ending, near enough to what the index does."""
-    return re.sub(r"(?<=\w{4})(?:ings?|ed|es|s|ers?|e)$", "", word)
+    return f" {stem(wanted)}" in words if term.endswith("*") or wanted.isascii() else f" {wanted} " in words
 
 
 def _quoted(term: str) -> str:

@@ -1,7 +1,8 @@
 """An analysis as HTML: `page`, one file for a browser that runs no script, and `fragment`, for a notebook's cell."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
+from typing import Any
 
 from hooke.analysis import wording
 from hooke.analysis.notebook import fragment
@@ -15,7 +16,6 @@ from hooke.analysis.wording import (
     explained,
     number,
     past_maximum,
-    percent,
     short_topic,
     site,
     steps,
@@ -139,8 +139,10 @@ def _reading(analysis: Analysis) -> Markup:
     said = (
         "The model read each text; what it computed on the way was taken apart into features.",
         *([lists, wording.order(analysis), guess, opened] if analysis.topical else ["Nothing is known of what these features mean."]),
-        "Point at a feature, or open it, to colour the words it fires on; the underlined one is its peak. Else the first one colours them.",
-        "Explained is the share of the model's activity on a text that the features account for. The rest is not shown.",
+        "Point at a feature, or open it, to colour the words it fires on; underlined is the one it says most of. Else the first one"
+        " colours them.",
+        "Explained is the share of the model's activity on a text that the features account for. Where it is low that is said: much of"
+        " what the model made of such a text is not shown.",
     )
     tint = f"Tint and bar are how strongly a feature fires, as a share of {most}."
     return tag(
@@ -202,7 +204,7 @@ def _texts(analysis: Analysis, known: Known) -> Markup:
         else None,
         tag("p", f"The first {MAX_TEXTS} texts are shown; {left} more are in the JSON output.", class_="soft") if left > 0 else None,
         [
-            _text(i, text, place if analysis.topical else None, layers, known, analysis.topics)
+            _text(i, text, place if analysis.topical else None, analysis.saes, known, analysis.topics)
             for i, text in enumerate(analysis.texts[:MAX_TEXTS])
         ],
         class_="texts",
@@ -212,14 +214,19 @@ def _texts(analysis: Analysis, known: Known) -> Markup:
 _HEADS = (
     ("feature, by its name", None),
     ("the name is", f"{RELIABILITY}; {TRUTH}"),
-    ("fires here, of its strongest", wording.BAR),
+    ("fires here", wording.BAR),
     ("most on", "the word here that the feature says most of"),
 )
 """What stands in the columns of a row, and what that means: said once, and not in every row."""
 
 
 def _text(
-    i: int, text: TextResult, place: dict[str, int] | None, layers: Sequence[str], known: Known, topics: Sequence[TopicResult]
+    i: int,
+    text: TextResult,
+    place: dict[str, int] | None,
+    saes: Sequence[Mapping[str, Any]],
+    known: Known,
+    topics: Sequence[TopicResult],
 ) -> Markup:
     """One text; `place` numbers the topics, None where nothing is known of any."""
     where = place.get(text.topic) if place and text.topic is not None else None
@@ -242,10 +249,10 @@ def _text(
             _topic(text, None if where is None or where >= len(topics) else where) if place is not None else None,
             tag("span", f"{count(text.sinks, 'attention sink')} left out") if text.sinks else None,
             tag("span", f"{count(text.truncated, 'token')} past the model's context left out") if text.truncated else None,
-            tag("span", explained(text.explained), class_="end"),
+            tag("span", how, class_="end") if (how := explained(text.explained, saes)) else None,
             class_="head",
         ),
-        _layers(i, about, text.tokens, layers, known)
+        _layers(i, about, text.tokens, [str(sae.get("name")) for sae in saes], known)
         if about
         else tag("p", "No feature stands out here." if text.tokens else "The text has no tokens.", class_="empty"),
         _words(i, words, text.tokens, known) if words else None,
@@ -268,9 +275,11 @@ def _layers(i: int, rows: Sequence[tuple[int, Hit]], tokens: list[str], layers: 
 
 
 def _words(i: int, rows: Sequence[tuple[int, Hit]], tokens: list[str], known: Known) -> Markup:
-    """The features of a text's words: one line, and each of them behind it."""
-    names = wording.in_short([hit for _, hit in rows])
-    said = [join(tag("bdi", name), tag("span", f" ({trusted})", class_="how") if trusted else None) for name, trusted in names]
+    """The features of a text's words: one line, behind the words they fire on, and each of them behind that."""
+    said = [
+        join(tag("bdi", "“", _visible(word), "”", class_="of"), " ", tag("bdi", ", ".join(names)))
+        for word, names in wording.by_word([hit for _, hit in rows], tokens)
+    ]
     line = join(tag("b", "words"), " ", [join(one, " · " if n + 1 < len(said) else "") for n, one in enumerate(said)])
     return tag("details", tag("summary", line), [_row(i, f, hit, tokens, known) for f, hit in rows], class_="words")
 
@@ -279,13 +288,13 @@ def _topic(text: TextResult, where: int | None) -> Markup:
     """The text's topic with its share, and what else it might be."""
     first = text.topic or next((score.topic for score in text.topics), None)
     others = [score for score in text.topics if score.topic != first and score.score >= MIN_SHARE][:2]
-    said = [f"also {short_topic(other.topic)} {percent(other.score)}" for other in others]
+    said = " and ".join(short_topic(other.topic) for other in others)
     name = (
         tag("span", wording.topic(text), class_="none")
         if text.topic is None
         else tag("a", tag("bdi", wording.topic(text)), href=None if where is None else f"#topic-{where}")
     )
-    return tag("span", name, tag("span", " · ", " · ".join(said), class_="also") if said else None)
+    return tag("span", name, tag("span", f" · also {said}", class_="also") if said else None)
 
 
 def _tokens(text: TextResult) -> Markup:
@@ -296,7 +305,8 @@ def _tokens(text: TextResult) -> Markup:
             if 0 <= pos < len(classes):
                 classes[pos].append(f"f{f}s{step}")
         if 0 <= hit.pos < len(classes):
-            classes[hit.pos].append(f"p{f}")
+            for pos in wording.word_tokens(hit, text.tokens):
+                classes[pos].append(f"p{f}")
     if not text.tokens:
         return _visible(text.text)
     return join(_token(token, tokens_class) for token, tokens_class in zip(text.tokens, classes, strict=True))
@@ -323,12 +333,18 @@ def _visible(text: str) -> Markup:
 
 def _row(i: int, f: int, hit: Hit, tokens: list[str], known: Known) -> Markup:
     """One feature: its name, how far to trust it, how strongly it fires and on what; behind it all that is known of it."""
-    bar = join(_bar(hit.relative), tag("span", wording.strength(hit)))
+    firing = f"fires at {wording.strength(hit)} of its strongest"
     summary = tag(
         "summary",
         tag("span", _name(hit), class_="label"),
         _trust(hit) if hit.title is not None else tag("span", class_="trust"),
-        tag("span", bar, class_="strength over" if past_maximum(hit) else "strength"),
+        tag(
+            "span",
+            _bar(hit.relative),
+            tag("span", firing, class_="vh"),
+            class_="strength over" if past_maximum(hit) else "strength",
+            title=firing,
+        ),
         tag("bdi", "“", _visible(wording.word(hit, tokens)), "”", class_="peak"),
         class_="s",
     )

@@ -45,7 +45,7 @@ def card(i: int, hit: Hit, tokens: list[str], known: Known) -> Markup:
     fired = [join(_quoted(token), f" {number(value)}") for token, value in wording.strongest(hit, tokens)]
     more = [join(f"{len(fired) - _FIRED} more")] if len(fired) > _FIRED else []
     above = [join("stronger than ever in the atlas' text")] if past_maximum(hit) else []
-    here = Markup(" · ".join([*fired[:_FIRED], *more, *above]))
+    here = Markup(" · ".join([join(f"at {wording.strength(hit)} of its strongest"), *fired[:_FIRED], *more, *above]))
     lines = [("in this text", here)]
     where, _ = known.first[hit.feature]
     if where != i:

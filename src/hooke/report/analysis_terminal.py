@@ -10,7 +10,7 @@ from rich.text import Text
 
 from hooke.analysis import wording
 from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult
-from hooke.analysis.wording import NO_LABEL, YOURS, about, clipped, count, explained, fields, named, past_maximum, site, steps, trust
+from hooke.analysis.wording import NO_LABEL, YOURS, about, clipped, count, explained, fields, named, site, steps, trust
 from hooke.atlas import NO_MEANING
 from hooke.atlas.sensitive import NOTE
 from hooke.text.marks import marked, stripped
@@ -32,20 +32,22 @@ def print_table(analysis: Analysis, console: Console, top: int) -> None:
     """Print the analysis with the first `top` features of each text; nothing from outside can steer the terminal."""
     address = partial(wording.short_address, analysis=analysis)
     rows = [[_row(hit, text.tokens, address) for hit in about(text)[:top]] for text in analysis.texts]
-    # Widths are taken over all texts; 15 columns are the bar's and the percentage's, 2 stand between neighbours.
-    widths = [max((row[at].cell_len for own in rows for row in own), default=0) for at in (2, 3, 4, 5)]
+    # Widths are taken over all texts; 8 columns are the bar's, 2 stand between neighbours.
+    widths = [max((row[at].cell_len for own in rows for row in own), default=0) for at in (1, 2, 3, 4)]
     widths[1:] = [min(width, WIDE // 3) for width in widths[1:]]
-    widths[0] = max(12, min(console.width - _INDENT - 15 - sum(width + 2 for width in widths[1:]) - 2, widths[0]))
+    widths[0] = max(12, min(console.width - _INDENT - 8 - sum(width + 2 for width in widths[1:]) - 2, widths[0]))
     if analysis.topical and analysis.texts:
         _say(console, [analysis.naming, _COLUMNS])
     for place, (text, own) in enumerate(zip(analysis.texts, rows, strict=True), 1):
-        _text(console, place, text, analysis.topical)
+        _text(console, place, text, analysis)
         shown = (
             (_wide(own, widths) if console.width >= WIDE else _narrow(own)) if own else Text("no feature stands out", style="dim italic")
         )
         console.print(Padding(shown, (0, 0, 0, _INDENT), expand=False))
         if text.words:
-            console.print(Padding(_words(text.words[:top]), (0, 0, 0, _INDENT), expand=False), width=min(READABLE, console.width))
+            console.print(
+                Padding(_words(text.words[:top], text.tokens), (0, 0, 0, _INDENT), expand=False), width=min(READABLE, console.width)
+            )
         console.print()
     if analysis.topical and len(analysis.texts) > 1:
         _topics(console, analysis)
@@ -64,13 +66,15 @@ def _say(console: Console, lines: Iterable[str]) -> None:
 
 
 def _row(hit: Hit, tokens: Sequence[str], address: Callable[[Hit], str]) -> list[Text]:
-    """What is said of a feature: bar, strength, name, how far to rely on it, word and address."""
-    return [_bar(hit.relative, 8), _strength(hit), _name(hit), _score(hit), _word(hit, tokens), Text(address(hit), style="dim")]
+    """What is said of a feature: bar, name, how far to rely on it, word and address."""
+    return [_bar(hit.relative, 8), _name(hit), _score(hit), _word(hit, tokens), Text(address(hit), style="dim")]
 
 
-def _text(console: Console, place: int, text: TextResult, topical: bool) -> None:
+def _text(console: Console, place: int, text: TextResult, analysis: Analysis) -> None:
     """The text with its number, and a line about it as a whole."""
-    said = [*([wording.topic(text)] if topical else []), explained(text.explained)]
+    said = [wording.topic(text)] if analysis.topical else []
+    if how := explained(text.explained, analysis.saes):
+        said.append(how)
     if text.sinks:
         said.append(f"{count(text.sinks, 'attention sink')} left out")
     if text.truncated:
@@ -106,7 +110,7 @@ def _headline(text: TextResult) -> Text:
 
 def _wide(rows: Iterable[Sequence[Text]], widths: Sequence[int]) -> Table:
     """One line a feature; columns of one width in every text, so that they stand under each other."""
-    grid = _bars(8, gap=2)
+    grid = _bars(gap=2)
     for width in widths:
         grid.add_column(width=width, overflow="fold")
     for row in rows:
@@ -116,20 +120,19 @@ def _wide(rows: Iterable[Sequence[Text]], widths: Sequence[int]) -> Table:
 
 def _narrow(rows: Iterable[Sequence[Text]]) -> Table:
     """Two lines a feature."""
-    grid = _bars(8, gap=1)
+    grid = _bars(gap=1)
     grid.add_column(overflow="fold")
-    for bar, strength, name, score, word, address in rows:
+    for bar, name, score, word, address in rows:
         first = Text.assemble(name, ("  on ", "dim"), word)
         second = Text.assemble(score, (" · ", "dim"), address)
-        grid.add_row(bar, strength, Text("\n").join([first, second]))
+        grid.add_row(bar, Text("\n").join([first, second]))
     return grid
 
 
-def _bars(width: int, gap: int) -> Table:
-    """A grid that begins with a bar and its percentage."""
+def _bars(gap: int) -> Table:
+    """A grid that begins with a bar."""
     grid = Table.grid(padding=(0, gap, 0, 0))
-    grid.add_column(width=width, no_wrap=True)
-    grid.add_column(width=5, no_wrap=True, justify="right")
+    grid.add_column(width=8, no_wrap=True)
     return grid
 
 
@@ -140,10 +143,6 @@ def _bar(share: float, width: int) -> Text:
     return Text("█" * full + (_EIGHTHS[part] if part else ""), style=_BAR)
 
 
-def _strength(hit: Hit) -> Text:
-    return Text(wording.strength(hit), style="bold" if past_maximum(hit) else "")
-
-
 def _name(hit: Hit) -> Text:
     if hit.title is None:
         return Text(NO_LABEL, style="dim italic")
@@ -151,11 +150,11 @@ def _name(hit: Hit) -> Text:
     return said.append(" (sensitive)", style="dim") if hit.sensitive else said
 
 
-def _words(hits: Sequence[Hit]) -> Text:
-    """The features of a text's words, on one line."""
+def _words(hits: Sequence[Hit], tokens: Sequence[str]) -> Text:
+    """The features of a text's words, behind the words they fire on."""
     said = Text("words: ", style="dim italic", overflow="fold")
-    for at, (name, trusted) in enumerate(wording.in_short(hits)):
-        said.append((" · " if at else "") + name + (f" ({trusted})" if trusted else ""), style="not italic")
+    for at, (word, names) in enumerate(wording.by_word(hits, tokens)):
+        said.append(f"{' · ' if at else ''}“{marked(word)}” ", style="not dim not italic").append(", ".join(names), style="not italic")
     return said
 
 
@@ -176,7 +175,8 @@ def _word(hit: Hit, tokens: Sequence[str]) -> Text:
 def _topics(console: Console, analysis: Analysis) -> None:
     rest = sum(text.topic is None for text in analysis.texts)
     largest = max([1, rest, *(len(topic.texts) for topic in analysis.topics)])
-    grid = _bars(8, gap=2)
+    grid = _bars(gap=2)
+    grid.add_column(width=5, no_wrap=True, justify="right")
     grid.add_column(overflow="fold")
     for topic in analysis.topics:
         grid.add_row(_bar(len(topic.texts) / largest, 8), str(len(topic.texts)), _topic(topic))

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 TOKEN_KINDS = ("numbers", "punctuation", "line breaks", "capitalised words", "words in capitals", "parts inside words", "non-Latin script")
 """Kinds a token can be of, in the order of `kinds`."""
 
-_LETTERS = re.compile(r"[^\W\d_]")
+_LETTERS, _WORD = re.compile(r"[^\W\d_]"), re.compile(r"\w+")
 
 
 def words_of(pieces: Sequence[str]) -> tuple[list[str], list[int]]:
@@ -50,3 +50,14 @@ def kinds(piece: str) -> list[bool]:
         bool(letters) and not piece.startswith(" ") and body[0].islower(),
         any(ord(char) > 0x24F and not unicodedata.name(char, "").startswith("LATIN") for char in letters),
     ]
+
+
+def folded(text: str) -> str:
+    """`text` without case and accents, its words between single spaces."""
+    bare = "".join(char for char in unicodedata.normalize("NFD", text.casefold()) if not unicodedata.combining(char))
+    return f" {' '.join(_WORD.findall(bare))} "
+
+
+def stem(word: str) -> str:
+    """`word` without an English ending, near enough to what a search in an atlas does."""
+    return re.sub(r"(?<=\w{4})(?:ings?|ed|es|s|ers?|e)$", "", word)
