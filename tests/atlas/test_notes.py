@@ -79,7 +79,8 @@ def test_carried_to_another_machine(notes, tmp_path):
     ("document", "said"),
     [
         ([], "no document of notes"),
-        ({"format": "hooke notes", "notes": [{}]}, "a note is spoilt"),
+        ({"format": "hooke notes", "notes": [{}]}, "the field 'digest' of a note is missing; it must be text"),
+        ({"format": "hooke notes", "notes": [[]]}, "a note is spoilt: it needs digest, sae, "),
         (
             {
                 "format": "hooke notes",
@@ -103,6 +104,11 @@ def test_a_bad_document_changes_nothing(notes, document, said):
         ({"changed": "zzz" * 1000}, "is no date"),
         ({"note": "\ud800"}, "field 'note' of a note holds half of a surrogate pair"),
         ({"sae": "\udfff"}, "field 'sae' of a note holds half"),
+        ({"sae": "a" * 301}, "field 'sae' of a note, 'a{40}'..., names no SAE"),
+        ({"digest": "a\x00b"}, "field 'digest' of a note, .*names no SAE"),
+        ({"star": 1}, "field 'star' of a note is 1; it must be true or false"),
+        ({"index": True}, "field 'index' of a note is True; it must be a whole number"),
+        ({"note": "x" * 20_001}, "this note has 20,001 characters"),
         ({"index": 10**400}, "a number of more than 80 digits, which cannot be"),
     ],
 )
@@ -115,6 +121,8 @@ def test_a_field_that_cannot_be_is_named(notes, tmp_path, change, said):
         other.load(document)
     with pytest.raises(BadFile, match="these notes are of version 99"):
         other.load(notes.export() | {"version": 99})
+    with pytest.raises(BadFile, match="these notes are of version True"):
+        other.load(notes.export() | {"version": True})
     assert other.export()["notes"] == []
 
 

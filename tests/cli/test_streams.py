@@ -76,6 +76,14 @@ def test_a_closed_standard_error_changes_nothing(sae: Path) -> None:
     assert run(sae, "--json", redirect="2>&-").stdout == run(sae, "--json").stdout
 
 
+@pytest.mark.parametrize(("options", "code"), [(["--json"], 0), (["--nonsense"], 2)])
+def test_what_cannot_be_said_costs_nothing(sae: Path, options: list[str], code: int) -> None:
+    """Standard error on a full disk: the work is done, and the exit code is the one it would be."""
+    full, heard = run(sae, *options, redirect="2> /dev/full"), run(sae, *options)
+    assert (full.returncode, full.stdout) == (heard.returncode, heard.stdout)
+    assert heard.returncode == code
+
+
 def test_a_closed_input_is_said() -> None:
     argv = ["bash", "-c", 'exec "$@" <&-', "bash", *HOOKE, "analyze", "-"]
     done = subprocess.run(argv, capture_output=True, text=True, timeout=120, check=False)

@@ -12,7 +12,7 @@ from typing import Any
 from hooke.atlas import notes_schema as schema
 from hooke.atlas.feature import Written
 from hooke.atlas.records import SaeEntry
-from hooke.errors import BadConfig, BadFile, Busy, LimitReached, UnknownName, quoted
+from hooke.errors import BadConfig, BadFile, Busy, HookeError, LimitReached, UnknownName, quoted
 from hooke.files import data_dir, write_error
 from hooke.text.marks import stripped
 
@@ -22,6 +22,9 @@ MOST_SAVED = 200
 """Such texts that are kept, the newest."""
 _WAIT = 5.0
 _FORMAT = "hooke notes"
+_KINDS = {str: "text", int: "a whole number", bool: "true or false"}
+# Characters of an SAE's name or digest.
+_MOST_NAME = 300
 _IN_LIST = ("list", "digest", "sae", "index", "changed")
 # Where a file may be open on two machines at once, which a write-ahead log cannot bear.
 _NETWORK = re.compile(r"nfs\d?|cifs|smb\d?|smbfs|9p|ceph|lustre|gpfs|glusterfs|afs|beegfs|fuse\..*|virtiofs")
@@ -153,7 +156,7 @@ class Notes:
         """Take in what `export` gave elsewhere; of two notes on one feature the later stays. How many were taken."""
         if not isinstance(document, dict) or document.get("format") != _FORMAT or not isinstance(document.get("notes"), list):
             raise BadFile("this is no document of notes: it should be what `hooke notes --export` wrote.")
-        if (version := document.get("version", 1)) not in range(schema.VERSION + 1):
+        if type(version := document.get("version", 1)) is not int or version not in range(schema.VERSION + 1):
             raise BadFile(f"these notes are of version {quoted(version)}; this version of Hooke reads {schema.VERSION} and older.")
         rows = [_row(row) for row in document["notes"]]
         listed = [_list_row(row) for row in document.get("lists", [])]
@@ -282,9 +285,9 @@ def _key(sae: SaeEntry) -> dict[str, Any]:
     return {"digest": sae.digest, "sae": sae.name}
 
 
-def _checked(text: str, most: int, what: str) -> str:
+def _checked(text: str, most: int, what: str, kind: type[HookeError] = BadConfig) -> str:
     if len(text) > most:
-        raise BadConfig(f"this {what} has {len(text):,} characters; it may have {most:,}.")
+        raise kind(f"this {what} has {len(text):,} characters; it may have {most:,}.")
     return text.encode("utf-8", "replace").decode()
 
 
@@ -294,10 +297,17 @@ def _now() -> str:
 
 def _fields(found: Any, wanted: Mapping[str, type], what: str) -> None:
     """Raise `BadFile` unless `found` has what a row of a document needs."""
-    if not isinstance(found, dict) or any(not isinstance(found.get(key), kind) for key, kind in wanted.items()):
+    if not isinstance(found, dict):
         raise BadFile(f"a {what} is spoilt: it needs {', '.join(wanted)}; nothing was taken in.")
+    for key, kind in wanted.items():
+        if type(found.get(key)) is not kind:
+            known = f"is {quoted(found[key], 40)}" if key in found else "is missing"
+            raise BadFile(f"the field {key!r} of a {what} {known}; it must be {_KINDS[kind]}; nothing was taken in.")
     if not 0 <= found["index"] < 1 << 40:
         raise BadFile(f"a {what} is on feature {quoted(found['index'])}, which cannot be; nothing was taken in.")
+    for key in ("digest", "sae"):
+        if len(found[key]) > _MOST_NAME or any(character < " " for character in found[key]):
+            raise BadFile(f"the field {key!r} of a {what}, {quoted(found[key], 40)}, names no SAE; nothing was taken in.")
     for key in (key for key, kind in wanted.items() if kind is str):
         if any("\ud800" <= character <= "\udfff" for character in ("" if found[key].isascii() else found[key])):
             raise BadFile(f"the field {key!r} of a {what} holds half of a surrogate pair, which is no character; nothing was taken in.")
@@ -319,7 +329,7 @@ def _is_date(text: Any) -> bool:
 def _list_row(found: Any) -> dict[str, Any]:
     """One feature of a list of a document, as the file's row."""
     _fields(found, dict(zip(_IN_LIST, (str, str, str, int, str), strict=True)), "list")
-    name = _checked(stripped(found["list"]), MAX_LIST, "name of a list")
+    name = _checked(stripped(found["list"]), MAX_LIST, "name of a list", BadFile)
     return {key: found[key] for key in ("digest", "sae", "changed")} | {"idx": found["index"], "list": name}
 
 
@@ -327,7 +337,7 @@ def _saved_row(found: Any) -> dict[str, str]:
     """One text of a document that addresses stand for, under the name that is its digest's."""
     if not isinstance(found, dict) or not isinstance(found.get("text"), str) or not _is_date(found.get("changed")):
         raise BadFile("a kept text is spoilt: it needs text and changed; nothing was taken in.")
-    text = _checked(found["text"], MAX_SAVED, "text")
+    text = _checked(found["text"], MAX_SAVED, "text", BadFile)
     return {"id": _short(text), "text": text, "changed": found["changed"]}
 
 
@@ -335,4 +345,5 @@ def _row(found: Any) -> dict[str, Any]:
     """One note of a document, as the file's row."""
     _fields(found, {"digest": str, "sae": str, "index": int, "star": bool, "note": str, "label": str, "changed": str}, "note")
     row = {key: found[key] for key in ("digest", "sae", "star", "changed")} | {"idx": found["index"]}
-    return row | {"note": _checked(found["note"], MAX_NOTE, "note"), "label": _checked(stripped(found["label"]), MAX_LABEL, "label")}
+    note, label = _checked(found["note"], MAX_NOTE, "note", BadFile), _checked(stripped(found["label"]), MAX_LABEL, "label", BadFile)
+    return row | {"note": note, "label": label}

@@ -92,10 +92,25 @@ def main() -> None:
         _end(_INTERRUPTED, "stopped.")
 
 
+class _Talk(io.TextIOWrapper):
+    """Standard error; what cannot be written there (a full disk) is lost, and costs no work and no exit code."""
+
+    def write(self, text: str, /) -> int:
+        with contextlib.suppress(OSError):
+            super().write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            super().flush()
+
+
 def _check_streams() -> None:
     """Make the best of the standard streams: what a terminal cannot show is replaced, what is closed is said before any work."""
     if sys.stderr is None:
         sys.stderr = open(os.devnull, "w")  # noqa: SIM115 (for as long as the process lives)
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _Talk(sys.stderr.buffer, sys.stderr.encoding, errors="replace", line_buffering=True)
     if sys.stdout is None:
         _end(_LIMIT, "standard output is closed. Send it to a file, to a pipe, or to /dev/null.")
     for stream in (sys.stdout, sys.stderr):
