@@ -7,14 +7,19 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+import clusters
 import pytest
 from commands import Command
 from evals import reading
 from rich.console import Console
 
 from hooke import tiny
-from hooke.evals import probing
+from hooke.errors import BadConfig, Missing
+from hooke.evals import probing, spread
 from hooke.report.evaluation_terminal import print_tables
+from hooke.sae.recipe import SaeRecipe
+
+_judged = spread._judge
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +187,35 @@ def test_what_is_refused(hooke, arguments, code, said):
     found, out, err = hooke(*arguments)
     assert (found, out) == (code, "")
     assert said in " ".join(err.split())
+
+
+def test_by_a_cluster_figures_are_the_same(hooke, folder, monkeypatch, tmp_path):
+    """One SAE a task, and one for all at once; broken off in the middle, it judges the others only."""
+    asked = ("planted.safetensors", "identity.safetensors", *COMMON, "--suite", "core,geometry,uniformity", "--json")
+    here = hooke(*asked, "--saebench", str(tmp_path / "here"))
+    own = clusters.stand_in(monkeypatch)
+    monkeypatch.setattr(spread, "_judge", stopping)
+    assert hooke(*asked, "--engine", "ray")[0] == 130
+    assert own.done == ["tiny/resid_post.0/64"]
+    monkeypatch.setattr(spread, "_judge", _judged)
+    there = hooke(*asked, "--engine", "ray", "--saebench", str(tmp_path / "there"))
+    assert (here[0], here[1]) == (there[0], there[1])
+    assert own.done == ["tiny/resid_post.0/64", "tiny/resid_post.1/identity", "all SAEs at once"]
+    files = [[json.loads(path.read_text()) for path in sorted((tmp_path / side).rglob("*.json"))] for side in ("here", "there")]
+    assert [one["eval_result_metrics"] for one in files[0]] == [one["eval_result_metrics"] for one in files[1]]
+    assert list((folder / "home").rglob("*.safetensors")) == []
+
+
+def stopping(reading: spread._Reading, group: list[SaeRecipe]) -> object:
+    if group[0].name != "tiny/resid_post.0/64":
+        raise KeyboardInterrupt
+    return _judged(reading, group)
+
+
+def test_an_sae_that_a_worker_lacks_is_named(hooke, folder, monkeypatch, tmp_path):
+    recipe = SaeRecipe.of(str(folder / "planted.safetensors"), tiny.sae())
+    assert recipe.open().name == tiny.sae().name
+    with pytest.raises(BadConfig, match="has other weights than where the command runs"):
+        replace(recipe, digest="0").open()
+    with pytest.raises(Missing, match="nowhere"):
+        replace(recipe, ref=str(tmp_path / "nowhere.safetensors")).open()

@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import clusters
 import commands
 import numpy as np
 import pytest
@@ -118,6 +119,27 @@ def test_names_are_asked_for_kept_and_not_paid_twice(hooke, made):
     feature = Atlas(made).feature(f"{SAE}/{ROCKETS}")
     assert (feature.title, feature.named.reader) == ("rocket launches", "m")
     assert Atlas(made).feature(f"{SAE}/{ONCE}").title == "sky"  # the rule's wording stays where there is no name
+
+
+def test_by_a_cluster_the_same_names_come_and_nothing_is_paid_twice(hooke, made, monkeypatch, tmp_path):
+    """An answer that is no valid one is asked for again; a budget that ends, and a service that refuses, keep what was answered."""
+    clusters.stand_in(monkeypatch)
+    ray = ("--engine", "ray", "--out", str(tmp_path / "there.jsonl"), "--json")
+    assert hooke("--engine", "ray")[0] == 2
+
+    def at_first_nonsense(number: int, body: dict[str, Any]) -> tuple[int, bytes]:
+        return (200, completion("what?")) if number == 1 else naming(number, body)
+
+    with service(at_first_nonsense) as seen:
+        code, _, err = hooke("--endpoint", seen.url, "--model-name", "m", "--budget", "1k", *ray)
+        assert (code, "is spent" in err) == (6, True)
+        code, out, err = ask(hooke, seen, *ray)
+        assert (code, json.loads(out)["named"], len(seen.bodies)) == (0, 2, 3), err
+        assert "An answer before was not valid" in seen.bodies[2]["messages"][1]["content"]
+        assert (ask(hooke, seen, *ray)[0], len(seen.bodies)) == (0, 3)
+    with service(lambda *_: (401, b"{}")) as seen:
+        code, _, err = ask(hooke, seen, "--score", *ray)
+        assert (code, "refused the key" in err) == (2, True)
 
 
 class WordCounts:

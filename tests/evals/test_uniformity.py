@@ -25,7 +25,7 @@ def test_one_token_is_attributed_to_its_own_features_alone():
     model, sae = tiny.model(), tiny.sae()
     rows = [window.ids for window in reading.windows(model, 4)]
     targets = torch.tensor([20, 30, 40, 50])
-    (found,) = _batch(model, [sae], rows, targets)
+    (found,) = _batch(model, [sae], rows, targets, sae.facts.input_sites)
     for i, ids in enumerate(rows):
         kept = {}
 

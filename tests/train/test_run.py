@@ -1,5 +1,7 @@
 """A run that is killed and goes on ends with the bytes of one left alone; a damaged, foreign or busy folder is refused with a reason."""
 
+import contextlib
+import itertools
 import json
 import os
 import subprocess
@@ -12,6 +14,7 @@ import torch
 
 from hooke.errors import BadConfig, BadFile, Busy
 from hooke.names import Site
+from hooke.shards.place import place_at
 from hooke.train import Hooks, InMemory, RunFolder, TrainConfig, train
 
 pytestmark = [
@@ -33,12 +36,13 @@ def source() -> InMemory:
     return InMemory({site: torch.randn(2000, 8, generator=generator) for site in SITES}, 32, seed=7, pairs=2, text=torch.arange(2000) // 9)
 
 
-def go(folder: Path, hooks: Hooks | None = None, settings: dict | None = None) -> None:
+def go(folder: Path | str, hooks: Hooks | None = None, settings: dict | None = None) -> None:
     run = RunFolder(folder, settings or SETTINGS)
     with run.opened():
         held = {site: value[:500] for site, value in source().acts.items()}
         for name, sae in train(CONFIGS, source(), held, model="toy", context=16, hooks=hooks, folder=run).items():
             sae.save(run.sae_path(name))
+        run.keep_finished()
 
 
 def result(folder: Path) -> dict[str, bytes]:
@@ -153,3 +157,31 @@ def test_events_tell_of_checkpoints_and_speed(tmp_path):
     assert {event["kind"] for event in events} == {"speed", "warning", "checkpoint"}
     assert [event["text"] for event in events if event["kind"] == "warning"] == ["careful"]
     assert all(abs(event["time"] - time.time()) < 600 for event in events)
+
+
+def elsewhere(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+    """What a command does from now on it does on a machine that has nothing of what others have."""
+    monkeypatch.setenv("HOOKE_HOME", str(home))
+
+
+def stopping(after: int) -> Hooks:
+    asked = itertools.count(1)
+    return Hooks(stop=lambda: next(asked) == after, checkpoint_s=0.0)
+
+
+def test_at_an_address_another_machine_goes_on(whole, tmp_path, monkeypatch):
+    there = f"file-store://{tmp_path}/there"
+    monkeypatch.setattr("hooke.shards.kept.place_at", lambda where: place_at(where.removeprefix("file-store://")))
+    for machine, after in (("first", 20), ("second", 55), ("first", 80), ("third", 10_000)):
+        elsewhere(monkeypatch, tmp_path / machine)
+        with contextlib.suppress(KeyboardInterrupt):
+            go(there, stopping(after))
+        steps = {path.name for path in (tmp_path / "there/checkpoints").glob("step-*") if list(path.iterdir())}
+        assert len(steps) == 1, "what came before the newest is gone"
+    run = RunFolder(there, SETTINGS)
+    assert run.finished
+    own = result(run.path)
+    assert {name: own[name] for name in whole if name != "run.json"} == {name: own for name, own in whole.items() if name != "run.json"}
+    for name in SETTINGS["saes"]:
+        sae = run.sae_path(name)
+        assert (tmp_path / "there" / sae.relative_to(run.path)).read_bytes() == sae.read_bytes()

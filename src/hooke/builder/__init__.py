@@ -39,6 +39,7 @@ from hooke.model import Model
 from hooke.sae import Sae, digest
 from hooke.sae.facts import sites_of
 from hooke.shards import Shards
+from hooke.shards.kept import Kept
 from hooke.text.corpus import Corpus, windows
 from hooke.text.meaning import MiniLM, encoder_folder
 
@@ -114,6 +115,7 @@ def build_atlas(
     acts: Shards | None = None,
     progress: Report | None = None,
     cluster: Cluster | None = None,
+    kept: str | None = None,
 ) -> Path:
     """Make the atlas of `saes` at `path` from text of `corpora`, or from what a harvest of that text has kept of it in `acts`.
 
@@ -121,10 +123,11 @@ def build_atlas(
     then those of the harvest, and text of its other corpora is left aside.
 
     What the model read is kept in `work_folder` until the atlas is there: stopped at any moment and called again with the same arguments,
-    it goes on and comes to the same content. With `cluster` its workers read. An atlas
-    that was at `path` stays until the new one takes its place. Raises `BadConfig` for a work folder of other settings, `ShapeMismatch` for
-    an SAE of another model, `LimitReached` where the disk has no room, `Missing` where subjects are asked for and no sentence encoder is
-    installed.
+    it goes on and comes to the same content. At the address `kept` the same is kept as well, chunk by chunk, so that another machine can
+    go on. With `cluster` its workers read. An atlas that was at `path` stays until the new one takes its place.
+
+    Raises `BadConfig` for a work folder of other settings, `ShapeMismatch` for an SAE of another model, `LimitReached` where the disk has
+    no room, `Missing` where subjects are asked for and no sentence encoder is installed.
     """
     path, report = Path(path), progress or (lambda *_: None)
     _check(model, saes, corpora, settings, acts)
@@ -137,7 +140,8 @@ def build_atlas(
     folder = work_folder(path)
     try:
         with sole_writer(folder):
-            cache = ActivationCache(folder, identity, {sae.name: sae.d_sae for sae in saes}, [corpus.name for corpus in corpora])
+            store = Kept(kept, folder) if kept else None
+            cache = _cache(folder, identity, saes, corpora, store)
             if not cache.complete:
                 _check_room(folder, cache_bytes(saes, settings.tokens - cache.tokens))
                 report("Reading", cache.tokens, settings.tokens)
@@ -155,10 +159,21 @@ def build_atlas(
             facts = {"model": model.name, "tokens": cache.tokens, "left_out": cache.left_out, "asked": asked, "corpora": weights}
             _Build(model, digests, saes, cache, settings, report).write(path, facts, corpora)
             cache.remove()
+            if store is not None:
+                store.put([], gone=lambda _: True)
     finally:
         with contextlib.suppress(OSError):  # what was read stays, to go on from
             folder.rmdir()
     return path
+
+
+def _cache(folder: Path, identity: dict[str, Any], saes: Sequence[Sae], corpora: Sequence[Corpus], store: Kept | None) -> ActivationCache:
+    """What was read so far: in the folder, or as the store has it."""
+    widths, names = {sae.name: sae.d_sae for sae in saes}, [corpus.name for corpus in corpora]
+    if store is None:
+        return ActivationCache(folder, identity, widths, names)
+    store.restore()
+    return ActivationCache(folder, identity, widths, names, store.put)
 
 
 def _check(model: Model, saes: Sequence[Sae], corpora: Sequence[Corpus], settings: AtlasSettings, acts: Shards | None) -> None:

@@ -33,7 +33,8 @@ def build(
     acts: Annotated[str | None, Parameter(help="A harvest of that text at the SAEs' sites, in place of the model's reading.")] = None,
     tokens: Annotated[int, TOKENS, Parameter(help="Tokens to read.")] = 2_000_000,
     out: Annotated[
-        Path | None, Parameter(help="The file to write, for --atlas; by default one in Hooke's own folder, where `analyze` finds it.")
+        str | None,
+        Parameter(help="The file or address to write, for --atlas; by default a file in Hooke's own folder, where `analyze` finds it."),
     ] = None,
     examples: Annotated[int, FEW, Parameter(help="Strongest examples kept of each feature.")] = 20,
     subjects: Annotated[
@@ -58,18 +59,16 @@ def build(
         home, found = where.home(device, dtype), named(sae)
         from hooke.builder import AtlasSettings, build_atlas, cache_bytes
         from hooke.evals.run import check
-        from hooke.files import check_writable
         from hooke.model import Model
         from hooke.sae import digest
         from hooke.sanity import strangers
         from hooke.shards import Shards
+        from hooke.shards.kept import publish
         from hooke.text.corpus import parse_corpora
 
         corpora = parse_corpora(corpus, field=field)
-        harvested = Shards.open(acts) if acts else None
-        saes = [one.open().to(home["device"]) for one in found]
-        path = _place(out, saes)
-        check_writable(path)
+        harvested, saes = Shards.open(acts) if acts else None, [one.open().to(home["device"]) for one in found]
+        path, kept = _place(out, saes)
         loaded = Model.load(model or saes[0].facts.model, **home, progress=lambda text: say(console, status, text))
         check(loaded, saes)
         for doubt in strangers(loaded, saes):
@@ -78,9 +77,11 @@ def build(
     _announce(console, path, saes, tokens, cache_bytes(saes, tokens))
     settings = AtlasSettings(tokens, length, seed, examples=examples, subjects=subjects, batch_tokens=batch_tokens, workers=workers)
     with where.joined(device) as cluster, ProgressBar(console) as bar:
-        build_atlas(loaded, saes, corpora, path, settings, acts=harvested, progress=partial(_move, bar), cluster=cluster)
+        build_atlas(loaded, saes, corpora, path, settings, acts=harvested, progress=partial(_move, bar), cluster=cluster, kept=kept)
     if out is None:
         _register(console, path, {one.name: digest(one) for one in saes})
+    elif kept is not None:
+        publish(path, out.rpartition("/")[0])  # the one made here stays in the cache
     _summarize(path, tokens, time.perf_counter() - began, as_json=json)
 
 
@@ -99,12 +100,32 @@ def _check(sae: "Sequence[str]", corpus: "Sequence[str]", acts: str | None, wher
         raise BadConfig("--acts was read before, and --engine is for reading: give one of the two.")
 
 
-def _place(out: Path | None, saes: "Sequence[Sae]") -> Path:
-    """Where the atlas goes. One there already is replaced, unless it knows SAEs that this one would not."""
-    from hooke.atlas import Atlas
+def _place(out: str | None, saes: "Sequence[Sae]") -> tuple[Path, str | None]:
+    """Where the atlas is made, and the address at which what was read for it is kept, if it goes to one.
+
+    A file there already is replaced, unless it knows SAEs that this one would not; an object is not.
+    """
+    from hooke.files import check_writable
     from hooke.sae.packs import default_atlas
 
-    path = out or default_atlas(saes[0].name)
+    if out is None or "://" not in out:
+        path = _file(Path(out) if out else default_atlas(saes[0].name), saes)
+        check_writable(path)
+        return path, None
+    import hashlib
+
+    from hooke.files import cache_dir
+    from hooke.shards.place import place_at
+
+    folder, _, name = out.rpartition("/")
+    if place_at(folder).size(name) is not None:
+        raise BadConfig(f"{out} is there already. Give another address, or remove it.")
+    return cache_dir() / "atlases" / hashlib.sha256(out.encode()).hexdigest()[:16] / name, f"{out}.work"
+
+
+def _file(path: Path, saes: "Sequence[Sae]") -> Path:
+    from hooke.atlas import Atlas
+
     if path.is_dir():
         raise BadConfig(f"cannot write {path}: it is a folder. Give a file's name: --out {path / 'atlas.sqlite'}")
     if not path.is_file():

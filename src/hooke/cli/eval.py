@@ -2,6 +2,7 @@
 
 import hashlib
 import json as json_module
+import shutil
 from collections import Counter
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from hooke.cli.engines import HERE, Engine
 from hooke.cli.named import named
 from hooke.cli.output import check_places, console_for, print_line, say
 from hooke.cli.values import BATCH, SEED, TOKENS, WINDOW
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console
 
+    from hooke.engine.cluster import Cluster
     from hooke.evals import EvalConfig, Evaluation
     from hooke.model import Model
     from hooke.sae import Sae
@@ -44,6 +47,7 @@ def eval(  # noqa: A001 (the command's name)
     dtype: Annotated[str, Parameter(help="The model's number format: auto (what is fast here), bfloat16 or float32.")] = "auto",
     device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
     seed: Annotated[int, SEED, Parameter(help="Decides the order of documents, resamples and random baselines.")] = 0,
+    where: Engine = HERE,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
     saebench: Annotated[Path | None, Parameter(help="Also write files in SAEBench's schema to this folder.")] = None,
     html: Annotated[Path | None, Parameter(help="Also write a page with everything to this file.")] = None,
@@ -53,16 +57,17 @@ def eval(  # noqa: A001 (the command's name)
     _check(sae, corpus, suites, labels, html, saebench)
     console = console_for(stderr=True)
     with console.status("Loading") as status:
+        home = where.home(device, dtype)
         found_saes = named(sae)
-        from hooke.evals import EvalConfig, evaluate
+        from hooke.evals import EvalConfig
         from hooke.model import Model
         from hooke.sae.fits import model_of
         from hooke.text.corpus import parse_corpora, windows
 
         corpora = parse_corpora(corpus)
         saes = _told_apart(console, sae, [one.open() for one in found_saes])
-        loaded = Model.load(model or model_of(saes), dtype=dtype, device=device, progress=lambda text: say(console, status, text))
-        saes = [one.to(device) for one in saes]
+        loaded = Model.load(model or model_of(saes), **home, progress=lambda text: say(console, status, text))
+        saes = [one.to(home["device"]) for one in saes]
         _try(console, loaded, saes)
         context = context or _context(saes, loaded)
         text = windows(corpora, loaded.tokenizer, length=context, seed=seed, held_out=not all_documents)
@@ -74,7 +79,8 @@ def eval(  # noqa: A001 (the command's name)
             beside = max(2_000, min(10_000, tokens // 10))
             config = EvalConfig(tokens, own, baseline_tokens=beside, batch_tokens=batch_tokens, seed=seed)
             work = _work(loaded, saes, corpora, config, settings)
-            found = evaluate(loaded, saes, text, config, work=work, progress=lambda text: say(console, status, text))
+            with where.joined(device) as cluster:
+                found = _evaluated(cluster, sae, loaded, saes, text, config, work, lambda text: say(console, status, text))
         result = found.result if found else _bare(loaded, saes)
         result |= {"corpus": _described(corpora, result), **settings, "suites": list(suites)}
         if labels is not None:
@@ -82,8 +88,25 @@ def eval(  # noqa: A001 (the command's name)
                 result, suites, loaded, saes, (labelled or corpora[0].path, labels), seed, lambda text: say(console, status, text)
             )
     _write(result, found, saes, as_json=json, saebench=saebench, html=html)
-    if work is not None:
-        work.unlink(missing_ok=True)  # only now that its figures are out
+    if work is not None:  # only now that its figures are out
+        work.unlink(missing_ok=True)
+        shutil.rmtree(work.with_suffix(""), ignore_errors=True)
+
+
+def _evaluated(
+    cluster: "Cluster | None", refs: tuple[str, ...], model: "Model", saes: "list[Sae]", text: Any, config: "EvalConfig", *how: Any
+) -> "Evaluation":
+    """What there is to be found, here or by a cluster."""
+    from hooke.evals import evaluate
+
+    work, progress = how
+    if cluster is None:
+        return evaluate(model, saes, text, config, work=work, progress=progress)
+    from hooke.evals.spread import evaluate_spread
+    from hooke.sae.recipe import SaeRecipe
+
+    asked = {SaeRecipe.of(ref, one): one for ref, one in zip(refs, saes, strict=True)}
+    return evaluate_spread(model, asked, text, config, cluster, work=work.with_suffix(""), progress=progress)
 
 
 def _parsed(suite: str) -> tuple[str, ...]:

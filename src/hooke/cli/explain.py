@@ -3,11 +3,13 @@
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from hooke.cli.engines import HERE, Engine
 from hooke.cli.output import console_for, print_line, talk
 from hooke.cli.progress import ProgressBar
 from hooke.cli.values import BATCH, FEW, SEED
@@ -35,6 +37,7 @@ class _How:
     batch_in: tuple[Path, ...]
     on: tuple[str, ...]
     quiet: bool
+    where: Engine
 
 
 def explain(
@@ -62,6 +65,7 @@ def explain(
     ] = None,
     against: Annotated[str, Parameter(help="With --score, what features are called: their name, the rule, or shuffled names.")] = "name",
     out: Annotated[Path | None, Parameter(help="The file of names; by default where every command looks.")] = None,
+    where: Engine = HERE,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
 ) -> int | None:
     """Name features by letting a language model, or anybody, read where they fire; try names on text that was held out."""
@@ -77,25 +81,21 @@ def explain(
 
     batches = bool(batch_out or batch_in)
     _check(against, embed=embed, score=score, at_once=endpoint is not None, later=batches, on=on is not None, budget=budget is not None)
+    _check_engine(where, endpoint)
     if len(sae) > 1 and (out or batches):
         raise BadConfig("--out and batch files are of one SAE each; name one SAE.")
     if parallel < 1 or (sample is not None and sample < 1):
         raise BadConfig(f"--parallel {parallel} and --sample {sample} must be at least 1.")
     beside = tuple(texts_from([on])) if on is not None else ()
     own = None if budget is None else Budget(budget, Price.parse(price) if price else None)
-    how = _How(endpoint, model_name, own, key_env, parallel, batch_out, batch_in, beside, json)
+    how = _How(endpoint, model_name, own, key_env, parallel, batch_out, batch_in, beside, json, where)
     halt = threading.Event()
     with stoppable(halt.set) as stop:
         for task in tasks:
             one = _Task(*task, how, halt, out)
             chosen = one.chosen(features, sample, seed, _batch_features(batch_in) if features is None and sample is None else None)
-            if embed:
-                summary = one.embed(chosen)
-            elif score:
-                summary = one.use(chosen) if on is not None else one.score(chosen, against, seed)
-            else:
-                summary = one.name(chosen)
-            _tell(summary, as_json=json)
+            used = one.use if on is not None else partial(one.score, against=against, seed=seed)
+            _tell((one.embed if embed else used if score else one.name)(chosen), as_json=json)
     return stop.exit_code if stop else None
 
 
@@ -113,6 +113,12 @@ def _check(against: str, *, embed: bool, score: bool, at_once: bool, later: bool
         raise BadConfig("--endpoint asks at once and batch files ask later: give one or the other.")
     if at_once and not budget:
         raise BadConfig("say what may be spent: --budget 500k (tokens; a service of your own counts too), or --budget 2usd with --price.")
+
+
+def _check_engine(where: Engine, endpoint: str | None) -> None:
+    if where.engine != "here" and endpoint is None:
+        raise BadConfig("--engine is for asking at once: its processes put the requests to --endpoint. Give that as well.")
+    where.home("cpu", "auto")
 
 
 class _Task:
@@ -242,10 +248,14 @@ class _Task:
         assert budget is not None
         likely = budget.cost(sum(request.tokens for request in waiting), len(waiting) * _ANSWER)
         talk(f"{len(waiting):,} requests to {how.model}, {_tokens(waiting)}: about {budget.shown(likely)} of {budget.shown(budget.most)}.")
-        endpoint = Endpoint(how.endpoint, how.model, key_env=how.key_env, wait=self.halt.wait)
+        opened = partial(Endpoint, how.endpoint, how.model, key_env=how.key_env)
+        endpoint = opened(wait=self.halt.wait)
         try:
-            with ProgressBar(console_for(stderr=True)).begin(len(waiting), "requests") as bar:
-                asked.ask(endpoint, budget, parallel=how.parallel, halt=self.halt, progress=lambda done, _: bar.move(done))
+            with how.where.joined("cpu") as cluster, ProgressBar(console_for(stderr=True)).begin(len(waiting), "requests") as bar:
+                if cluster is not None:
+                    asked.ask_spread(cluster, opened, budget, self.halt, lambda done, _: bar.move(done))
+                else:
+                    asked.ask(endpoint, budget, parallel=how.parallel, halt=self.halt, progress=lambda done, _: bar.move(done))
         except LimitReached as error:
             raise LimitReached(f"{error}; {len(asked.open()):,} requests are open. The same command with a new budget goes on.") from error
         finally:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeAlias
 
 from cyclopts import Group, Parameter
 
+from hooke.cli.engines import HERE, Engine
 from hooke.cli.fields import options
 from hooke.cli.output import console_for, print_line, say
 from hooke.cli.progress import ProgressBar
@@ -45,7 +46,7 @@ else:
 def train(
     suite: Annotated[Path | None, Parameter(help="A TOML file that says what to train; options take the place of its keys.")] = None,
     *,
-    out: Annotated[Path, Parameter(help="The run's folder; the same command there goes on where it was stopped.")],
+    out: Annotated[str, Parameter(help="The run's folder or address (s3://...); the same command there goes on where it was stopped.")],
     run: Annotated[_Run | None, Parameter(name="*")] = None,
     wiring: Annotated[_Wiring | None, Parameter(name="*")] = None,
     sae: Annotated[_Sae | None, Parameter(name="*")] = None,
@@ -53,11 +54,16 @@ def train(
     device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
     nproc: Annotated[int, WORKERS, Parameter(help="Processes, each with a part of every SAE's features.")] = 1,
     replicas: Annotated[int, FEW, Parameter(help="Of these, how many have the same features and share out each batch.")] = 1,
+    where: Engine = HERE,
     dry_run: Annotated[bool, Parameter(negative="", help="Only say what the run would take.")] = False,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
 ) -> None:
     """Train SAEs, one or a whole suite, from one pass over the activations."""
     plan = _plan(suite, run or {}, {**(wiring or {}), **(sae or {})})
+    if where.engine != "here":
+        _spread(plan, out, where, _Asked(device, checkpoint * 60, dry_run, json), nproc)
+        return
+    where.home(device, "auto")
     from hooke.cli.train_ranks import processes
 
     with processes(max(1, nproc), replicas, device) as found:
@@ -78,7 +84,7 @@ class _Asked:
     json: bool
 
 
-def _lead(plan: Plan, out: Path, found: "Processes", asked: _Asked) -> None:
+def _lead(plan: Plan, out: str, found: "Processes", asked: _Asked) -> None:
     console = console_for(stderr=True)
     from hooke.train import RunFolder
 
@@ -93,7 +99,7 @@ def _lead(plan: Plan, out: Path, found: "Processes", asked: _Asked) -> None:
         feed = Feed(plan, folder, lambda text: say(console, status, text), asked.device)
         sheet = None
         if asked.dry_run or not folder.step:
-            feed.cost(timed=False).refuse(out)
+            feed.cost(timed=False).refuse(folder.path)
             sheet = feed.cost(timed=True)
     if sheet is not None:
         _print_cost(sheet, console)
@@ -105,6 +111,29 @@ def _lead(plan: Plan, out: Path, found: "Processes", asked: _Asked) -> None:
     with folder.opened():
         found.begin()
         _run(console, plan, feed, folder, asked.checkpoint_s)
+    _summarize(folder, time.monotonic() - began, as_json=asked.json)
+
+
+def _spread(plan: Plan, out: str, where: Engine, asked: _Asked, nproc: int) -> None:
+    """Each SAE a task of a cluster."""
+    if nproc > 1 or asked.dry_run:
+        what = "--nproc spreads each SAE over processes here" if nproc > 1 else "--dry-run measures this machine"
+        raise BadConfig(
+            f"{what}, and --engine {where.engine} gives whole SAEs to others: leave out one of the two. `hooke plan` says what they take."
+        )
+    where.home(asked.device, "auto")
+    console, began = console_for(stderr=True), time.monotonic()
+    with console.status("Loading"):
+        from hooke.cli.train_cluster import train_spread
+        from hooke.train import RunFolder
+
+        folder = RunFolder(out, plan.settings())
+    if folder.finished:
+        console.print(f"{out} holds this run, finished.", highlight=False, soft_wrap=True)
+    else:
+        with where.joined(asked.device) as cluster, ProgressBar(console).begin(len(plan.saes), "SAEs") as bar:
+            assert cluster is not None
+            train_spread(plan, folder, cluster, asked.checkpoint_s, bar.move)
     _summarize(folder, time.monotonic() - began, as_json=asked.json)
 
 
@@ -123,20 +152,19 @@ def _flag(key: str) -> str:
 
 
 def _run(console: "Console", plan: Plan, feed: Any, folder: "RunFolder", checkpoint_s: float) -> None:
-    from hooke.train import Hooks, train
+    from hooke.train import Hooks
 
     if folder.step:
         console.print(f"Going on after step {folder.step:,} of {plan.steps:,}.", highlight=False)
-    held_out = feed.held_out()
+    feed.held_out()
     shown = _Shown(console, plan, folder)
 
     def told() -> None:
         console.print("Stopping after this step, with a checkpoint. Ask again to stop at once, without one.", soft_wrap=True)
 
     with shown.bar, stoppable(told) as stop:
-        hooks = Hooks(shown.report, lambda: bool(stop), checkpoint_s)
         try:
-            saes = train(plan.saes, feed.source(), held_out, model=plan.model, context=feed.context, hooks=hooks, folder=folder)
+            feed.trained(plan, Hooks(shown.report, lambda: bool(stop), checkpoint_s))
         except KeyboardInterrupt:
             folder.event("stopped", shown.step, "asked to stop")
             shown.draw()
@@ -148,13 +176,9 @@ def _run(console: "Console", plan: Plan, feed: Any, folder: "RunFolder", checkpo
             folder.event("stopped", shown.step, str(error))
             shown.draw()
             raise
-        # Before the last SAE is written, which makes the run a finished one.
-        folder.write_settings(held_out={name: sae.facts.metrics for name, sae in saes.items()})
-        for name, sae in saes.items():
-            sae.facts.training.update(feed.facts())
-            sae.save(folder.sae_path(name))
-    folder.event("finished", shown.step)
-    shown.draw()
+        folder.event("finished", shown.step)
+        shown.draw()
+        folder.keep_finished(_PAGE)
 
 
 class _Shown:
@@ -218,7 +242,7 @@ def _summarize(folder: "RunFolder", seconds: float, *, as_json: bool) -> None:
     off = [text for name in paths if (text := _off_target(name, folder.settings["saes"][name], Sae.read_facts(paths[name])[0].metrics))]
     rows = [{"sae": name, "file": str(path), **Sae.read_facts(path)[0].metrics} for name, path in paths.items()]
     if as_json:
-        print_line({"run": str(folder.path), "seconds": round(seconds, 1), "saes": rows, "warnings": off})
+        print_line({"run": folder.where, "seconds": round(seconds, 1), "saes": rows, "warnings": off})
         return
     from rich.table import Table
 
@@ -230,7 +254,8 @@ def _summarize(folder: "RunFolder", seconds: float, *, as_json: bool) -> None:
         table.add_row(row["sae"], f"{row['fvu']:.4f}", f"{row['l0']:.1f}", f"{row['dead']:.1%}")
     console = console_for()
     console.print(table)
-    told = f"Errors are shares of variance unexplained, on held-out text. SAEs: {folder.path / 'saes'}. Page: {folder.path / _PAGE}."
+    page = f" Page: {folder.path / _PAGE}." if (folder.path / _PAGE).is_file() else ""
+    told = f"Errors are shares of variance unexplained, on held-out text. SAEs: {folder.where}/saes.{page}"
     for text in off:
         console.print(f"[yellow]![/] {text}", highlight=False, soft_wrap=True)
     console.print(told, highlight=False, soft_wrap=True)

@@ -9,7 +9,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -45,7 +44,7 @@ class Processes:
         self.begun = True
         self.ranks.told(True)
 
-    def follow(self, plan: Plan, out: Path, device: str) -> None:
+    def follow(self, plan: Plan, out: str, device: str) -> None:
         """Do as the first process does, until it is done."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)  # the first hears it, and tells

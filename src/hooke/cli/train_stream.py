@@ -19,7 +19,7 @@ from hooke.model import Model
 from hooke.names import SaeName, Site
 from hooke.shards import Shards
 from hooke.text.corpus import Window, parse_corpora, windows
-from hooke.train import ActivationSource, RunFolder, TrainConfig
+from hooke.train import ActivationSource, Hooks, RunFolder, TrainConfig, train
 from hooke.train.cost import CostSheet, Load, SaeSize, estimate
 from hooke.train.plan import Plan
 from hooke.train.trainer import SaeTrainer
@@ -35,7 +35,8 @@ class Feed:
     def __init__(self, plan: Plan, folder: RunFolder, progress: Callable[[str], None], device: str = "cpu") -> None:
         self._plan, self._folder, self._progress, self._device = plan, folder, progress, str(usable_device(device))
         self._shards = Shards.open(plan.shards) if plan.shards is not None else None
-        self._model: Model | None = None
+        self.model: Model | None = None
+        """What reads text; None where shards are read."""
         if self._shards is not None:
             self._shards.check(model=plan.model, sites=plan.sites)
             self._held, self._rest = self._shards.split(plan.held_out)
@@ -43,8 +44,8 @@ class Feed:
             self.widths, self.context = {site: self._shards.sites[site] for site in plan.sites}, self._shards.facts.context
         else:
             self._corpora = parse_corpora(plan.corpus, field=plan.field)
-            self._model = Model.load(plan.model, device=device, progress=progress)
-            self.widths, self.context = {site: self._model.width(site) for site in plan.sites}, plan.context
+            self.model = Model.load(plan.model, device=device, progress=progress)
+            self.widths, self.context = {site: self.model.width(site) for site in plan.sites}, plan.context
 
     def _check_enough(self, tokens: int) -> None:
         plan = self._plan
@@ -69,14 +70,14 @@ class Feed:
         }
         if self._shards is not None:
             return ShardStream(self._rest, plan.sites, epochs=plan.epochs, **draw)
-        assert self._model is not None
-        return LiveStream(self._model, self._windows, plan.sites, **draw)
+        assert self.model is not None
+        return LiveStream(self.model, self._windows, plan.sites, **draw)
 
     def _windows(self, *, held_out: bool = False) -> Iterator[Window]:
         plan = self._plan
-        assert self._model is not None
+        assert self.model is not None
         options = {"length": plan.context, "seed": plan.seed, "pack": plan.pack, "epochs": 1 if held_out else plan.epochs}
-        return windows(self._corpora, self._model.tokenizer, held_out=held_out, **options)
+        return windows(self._corpora, self.model.tokenizer, held_out=held_out, **options)
 
     def held_out(self) -> dict[Site, Tensor]:
         """Activations that no SAE is trained on, read once and kept with the run."""
@@ -105,9 +106,20 @@ class Feed:
                 found = self._held.read(number)
                 yield {site: found[f"acts.{site}"] for site in self._plan.sites}
             return
-        assert self._model is not None
-        for part in harvest(self._model, self._windows(held_out=True), self._plan.sites):
+        assert self.model is not None
+        for part in harvest(self.model, self._windows(held_out=True), self._plan.sites):
             yield part.acts
+
+    def trained(self, plan: Plan, hooks: Hooks) -> None:
+        """Train the SAEs of `plan`, which are all of the feed's or some, in its opened folder, to the end; each is saved with what it says
+        of its data. Raises what `train` raises."""
+        folder, held_out = self._folder, self.held_out()
+        saes = train(plan.saes, self.source(), held_out, model=plan.model, context=self.context, hooks=hooks, folder=folder)
+        # Before the last SAE is written, which makes the run a finished one.
+        folder.write_settings(held_out={name: sae.facts.metrics for name, sae in saes.items()})
+        for name, sae in saes.items():
+            sae.facts.training.update(self.facts())
+            sae.save(folder.sae_path(name))
 
     def facts(self) -> dict[str, Any]:
         """What the finished SAEs say of their data."""
@@ -141,10 +153,10 @@ class Feed:
         return replace(one, d_sae=one.d_sae * ranks.here // ranks.parts)
 
     def _forward_rate(self) -> float | None:
-        if self._model is None:
+        if self.model is None:
             return None
         tokens, began = 0, time.perf_counter()
-        for part in itertools.islice(harvest(self._model, self._windows(), self._plan.sites, batch_tokens=1024), 3):
+        for part in itertools.islice(harvest(self.model, self._windows(), self._plan.sites, batch_tokens=1024), 3):
             tokens, began = (tokens + len(part.pos), began) if tokens else (1, time.perf_counter())
         return max(1, tokens - 1) / max(time.perf_counter() - began, 1e-9)
 

@@ -28,8 +28,8 @@ T = TypeVar("T")
 _NOT_INSTALLED = "this needs Ray, which is not installed: pip install 'hooke[ray]'"
 _ANSWERS_S = 5.0
 _STARTS = 3
-_STORE_BYTES = 512 << 20
-"""What a cluster started here sets aside for results on their way."""
+_STORE_EACH = 64 << 20
+"""What a cluster started here sets aside for results on their way from a worker; what finds no room waits on the disk."""
 _TOKEN = secrets.token_hex(32)
 _OWN = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # on Linux, too: listen on the loopback address alone
@@ -112,7 +112,8 @@ def _own(workers: int) -> Iterator[Any]:
     folder = tempfile.mkdtemp(prefix="hooke-ray-")
     try:
         ray = _imported()
-        _start(ray, workers, folder)
+        with _lean(ray):
+            _start(ray, workers, folder)
         try:
             yield ray
         finally:
@@ -123,6 +124,28 @@ def _own(workers: int) -> Iterator[Any]:
             os.environ.pop(name) if value is None else os.environ.update({name: value})
 
 
+@contextlib.contextmanager
+def _lean(ray: Any) -> Iterator[None]:
+    """While it is entered, Ray starts without what this machine alone has no use for: its monitor asks for machines, its log monitor
+    hands on what workers print. Each is a Python of its own. A Ray that spells this in another way starts with both."""
+    spelt = getattr(getattr(ray, "_private", None), "parameter", None)
+    usual = getattr(spelt, "RayParams", None)
+    if spelt is None or usual is None:
+        yield
+        return
+
+    def lean(*arguments: Any, **named: Any) -> Any:
+        found = usual(*arguments, **named)
+        found.no_monitor, found.include_log_monitor = True, False
+        return found
+
+    spelt.RayParams = lean
+    try:
+        yield
+    finally:
+        spelt.RayParams = usual
+
+
 def _start(ray: Any, workers: int, folder: str) -> None:
     """Ray waits 30 s for itself, which a machine with other work does not always keep to the first time."""
     for left in reversed(range(_STARTS)):
@@ -131,7 +154,7 @@ def _start(ray: Any, workers: int, folder: str) -> None:
                 address="local",  # none that the environment names
                 num_cpus=workers,
                 include_dashboard=False,
-                object_store_memory=_STORE_BYTES,
+                object_store_memory=max(2, workers) * _STORE_EACH,  # Ray asks for 75 MB
                 log_to_driver=False,
                 logging_level="ERROR",
                 _temp_dir=folder,

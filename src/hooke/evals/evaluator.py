@@ -34,12 +34,13 @@ class Evaluator:
         self.tallies = [Tally(centre, sae.d_sae, sae.facts.groups) for sae, centre in zip(saes, centres, strict=True)]
         names = [[*own, "zero_everywhere"] for own in baselines]
         self.beside = [{name: Tally(centre) for name in own} for own, centre in zip(names, centres, strict=True)]
-        self.joint = Tally(centres[0]) if self._can_join() else None
+        self.joint = Tally(centres[0]) if self.can_join(saes) else None
 
-    def _can_join(self) -> bool:
+    @staticmethod
+    def can_join(saes: Sequence[Sae]) -> bool:
         """Whether all SAEs can be put in at once: each reads and writes one site, and no two write the same."""
-        outputs = [sae.facts.output_sites for sae in self.saes]
-        single = all(len(sites) == 1 for sae in self.saes for sites in (sae.facts.input_sites, sae.facts.output_sites))
+        outputs = [sae.facts.output_sites for sae in saes]
+        single = all(len(sites) == 1 for sae in saes for sites in (sae.facts.input_sites, sae.facts.output_sites))
         return single and len(outputs) > 1 and len(set(outputs)) == len(outputs)
 
     def see(self, batch: Sequence[tuple[int, Window]], lengths: Int[Tensor, " batch"], passes: Passes, stride: int) -> None:
@@ -94,6 +95,18 @@ class Evaluator:
         seen = losses(self.model, part.hidden[part.keep], hidden, _targets(part, lengths))
         for which, (tally, stand) in enumerate(zip(tallies, beside, strict=True)):
             tally.add(counted, stand, seen, which)
+
+    def see_together(self, batch: Sequence[tuple[int, Window]], lengths: Int[Tensor, " batch"], passes: Passes, stride: int) -> None:
+        """Of a batch that `see` would be shown, count in only what all SAEs at once do."""
+        chosen = torch.tensor([row for row, (number, _) in enumerate(batch) if number % stride == 0], dtype=torch.int64)
+        if self.joint is None or not len(chosen):
+            return
+        rows, part = [batch[row] for row in chosen.tolist()], passes.rows(chosen.to(passes.ids.device))
+        counted = self._counted([number for number, _ in rows], [window for _, window in rows], lengths[chosen], part)
+        seen = losses(self.model, part.hidden[part.keep], [self._together(part)], _targets(part, lengths[chosen]))
+        x = part.at(self.saes[0].facts.output_sites)
+        nothing = torch.zeros(len(x), device=x.device)
+        self.joint.add(counted, Stand(x, x, nothing.long(), nothing), seen, 0)
 
     def _together(self, passes: Passes) -> Tensor:
         """What the LM head reads with all SAEs in at once, each fed with what the ones below it left."""

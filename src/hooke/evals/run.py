@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jaxtyping import Int
 from torch import Tensor
 
 from hooke.errors import BadConfig, BadFile
@@ -96,15 +97,46 @@ def evaluate(
     than asked for, `HookeError` naming the document where an activation or a loss is not finite.
     """
     check(model, saes)
-    stream = iter(windows)
+    return judged(model, saes, Text.taken(model, saes, windows, config), config, work=work, progress=progress)
+
+
+@dataclass(frozen=True)
+class Text:
+    """What is read of a corpus for an evaluation."""
+
+    in_front: list[Window]
+    """Windows that baselines are fitted on."""
+    own: list[Window]
+    """Windows that are judged on."""
+    sites: list[Site]
+    """Every site of any of the SAEs: a token that is an attention sink at one of them is left out for all."""
+
+    @classmethod
+    def taken(cls, model: Model, saes: Sequence[Sae], windows: Iterable[Window], config: EvalConfig) -> "Text":
+        """As much of `windows` as `config` asks for."""
+        stream = iter(windows)
+        in_front = _take(model, stream, config.in_front, config)
+        own = _take(model, stream, config.tokens, config) if {"core", "uniformity"} & set(config.suites) else []
+        return cls(in_front, own, sorted(sites_of(sae.facts for sae in saes), key=model.architecture.order))
+
+
+def judged(
+    model: Model,
+    saes: Sequence[Sae],
+    text: Text,
+    config: EvalConfig,
+    *,
+    work: Path | None = None,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Evaluation:
+    """`evaluate` on text that was taken before. What is found of one SAE does not depend on which others are judged beside it."""
     result: dict[str, Any] = {"schema_version": SCHEMA, "model": model.name, "resamples": RESAMPLES, "saes": []}
     evaluator = None
-    in_front = _take(model, stream, config.in_front, config)
-    own = _take(model, stream, config.tokens, config) if {"core", "uniformity"} & set(config.suites) else []
     if "core" in config.suites:
-        evaluator = _evaluator(model, saes, in_front, config, progress)
-        _read(model, evaluator, own, config, work, progress)
-    uniform = uniformity(model, saes, own[: config.uniformity_tokens], seed=config.seed) if "uniformity" in config.suites else []
+        evaluator = _evaluator(model, saes, text, config, progress)
+        _read(model, evaluator, text, config, work, progress)
+    some = text.own[: config.uniformity_tokens]
+    uniform = uniformity(model, saes, some, seed=config.seed, sites=text.sites) if "uniformity" in config.suites else []
     for i, sae in enumerate(saes):
         row = identity(sae) | ({} if evaluator is None else evaluator.result(i))
         row |= {"geometry": plain(geometry(sae, config.seed))} if "geometry" in config.suites else {}
@@ -137,10 +169,6 @@ def check(model: Model, saes: Sequence[Sae]) -> None:
         raise BadConfig(f"{twice[0]} was given twice; figures are told apart by name.")
 
 
-def _sites(model: Model, saes: Sequence[Sae]) -> list[Site]:
-    return sorted(sites_of(sae.facts for sae in saes), key=model.architecture.order)
-
-
 def _take(model: Model, stream: Iterator[Window], tokens: int, config: EvalConfig) -> list[Window]:
     """Windows with at least `tokens` counted tokens."""
     taken, n = [], 0
@@ -157,15 +185,13 @@ def _take(model: Model, stream: Iterator[Window], tokens: int, config: EvalConfi
     return taken
 
 
-def _evaluator(
-    model: Model, saes: Sequence[Sae], windows: Sequence[Window], config: EvalConfig, progress: Callable[[str], None]
-) -> Evaluator:
-    """An evaluator whose baselines are fitted on `windows`."""
+def _evaluator(model: Model, saes: Sequence[Sae], text: Text, config: EvalConfig, progress: Callable[[str], None]) -> Evaluator:
+    """An evaluator whose baselines are fitted on the windows in front."""
     progress("Fitting the baselines")
-    sites, parts = _sites(model, saes), {}
+    windows, parts = text.in_front, {}
     for batch in length_batches([len(window.ids) for window in windows], config.batch_tokens):
         ids, keep = padded(model, [windows[i] for i in batch])
-        found = model.capture(ids, sites)
+        found = model.capture(ids, text.sites)
         calm = not_sinks(found.values(), keep)
         for site, acts in found.items():
             parts.setdefault(site, []).append(acts[calm].float().cpu())
@@ -185,22 +211,28 @@ def padded(model: Model, windows: Sequence[Window]) -> tuple[Tensor, Tensor]:
     return ids.to(model.device), keep.to(model.hf.device)
 
 
-def _read(
-    model: Model, evaluator: Evaluator, windows: Sequence[Window], config: EvalConfig, work: Path | None, progress: Callable[[str], None]
-) -> None:
-    """Show the evaluator all `windows`, from where it left off."""
-    sites, done, saved = _sites(model, evaluator.saes), _restore(evaluator, work), time.monotonic()
-    for batch in itertools.islice(_batches(windows, config.batch_tokens), done, None):
-        chosen = [window for _, window in batch]
-        ids, keep = padded(model, chosen)
-        passes = Passes.clean(model, ids, keep, sites)
-        evaluator.sinks += int(keep.sum() - passes.keep.sum())
-        evaluator.see(batch, torch.tensor([len(window.ids) for window in chosen]), passes, config.stride)
-        sinks = f", {evaluator.sinks:,} attention sinks left out" if evaluator.sinks else ""
-        progress(f"Judging: {evaluator.tokens:,} of {config.tokens:,} tokens{sinks}")
+def _read(model: Model, evaluator: Evaluator, text: Text, config: EvalConfig, work: Path | None, progress: Callable[[str], None]) -> None:
+    """Show the evaluator all windows that are judged on, from where it left off."""
+    done, saved = _restore(evaluator, work), time.monotonic()
+    for batch, lengths, passes, sinks in clean_passes(model, text, config, done):
+        evaluator.sinks += sinks
+        evaluator.see(batch, lengths, passes, config.stride)
+        left = f", {evaluator.sinks:,} attention sinks left out" if evaluator.sinks else ""
+        progress(f"Judging: {evaluator.tokens:,} of {config.tokens:,} tokens{left}")
         if work is not None and time.monotonic() - saved > _SAVE_EVERY_S:
             _save(evaluator, work)
             saved = time.monotonic()
+
+
+def clean_passes(
+    model: Model, text: Text, config: EvalConfig, done: int = 0
+) -> Iterator[tuple[list[tuple[int, Window]], Int[Tensor, " batch"], Passes, int]]:
+    """Batches of numbered windows from number `done` on, with their lengths, a clean pass over each and how many sinks it left out."""
+    for batch in itertools.islice(_batches(text.own, config.batch_tokens), done, None):
+        chosen = [window for _, window in batch]
+        ids, keep = padded(model, chosen)
+        passes = Passes.clean(model, ids, keep, text.sites)
+        yield batch, torch.tensor([len(window.ids) for window in chosen]), passes, int(keep.sum() - passes.keep.sum())
 
 
 def _batches(windows: Sequence[Window], tokens: int) -> Iterator[list[tuple[int, Window]]]:

@@ -20,14 +20,18 @@ from hooke.sae.facts import sites_of
 from hooke.text.corpus import Window
 
 
-def uniformity(model: Model, saes: Sequence[Sae], windows: Sequence[Window], *, seed: int = 0, batch: int = 32) -> list[dict[str, Figure]]:
+def uniformity(
+    model: Model, saes: Sequence[Sae], windows: Sequence[Window], *, seed: int = 0, batch: int = 32, sites: Sequence[Site] | None = None
+) -> list[dict[str, Figure]]:
     """For each SAE, ``r = exp(S(p)) / ‖y‖₀`` of one random token in each window, on average (Gemma Scope, arXiv 2408.05147, D.5).
 
         y_i = f_i (W_dec_i · ∇L)      p = |y| / Σ|y|      S(p) = −Σ p ln p
 
     L is the mean-centred logit of the correct next token and ∇L its gradient at the SAE's output, in the clean run. 1 means that every
-    active feature matters equally; ``effective_l0`` is ``exp(S(p))`` itself. Windows without room for a next token are left out.
+    active feature matters equally; ``effective_l0`` is ``exp(S(p))`` itself. Windows without room for a next token are left out, and
+    tokens that are attention sinks at any of `sites`, by default those of `saes`.
     """
+    sites = sorted(sites or sites_of(sae.facts for sae in saes), key=model.architecture.order)
     generator = torch.Generator().manual_seed(seed)
     ends, chosen = [], []
     for window in windows:
@@ -43,7 +47,7 @@ def uniformity(model: Model, saes: Sequence[Sae], windows: Sequence[Window], *, 
         picked = order[start : start + batch]
         ids = [chosen[i][: ends[i] + 1] for i in picked]
         targets = torch.tensor([chosen[i][ends[i] + 1] for i in picked], device=model.device)
-        for n, found in enumerate(_batch(model, saes, ids, targets)):
+        for n, found in enumerate(_batch(model, saes, ids, targets, sites)):
             values[n].append(found)
     weights = resampling(range(len(order)), seed)
     out = []
@@ -54,12 +58,13 @@ def uniformity(model: Model, saes: Sequence[Sae], windows: Sequence[Window], *, 
     return out
 
 
-def _batch(model: Model, saes: Sequence[Sae], rows: Sequence[Sequence[int]], targets: Int[Tensor, " batch"]) -> list[Tensor]:
+def _batch(
+    model: Model, saes: Sequence[Sae], rows: Sequence[Sequence[int]], targets: Int[Tensor, " batch"], sites: Sequence[Site]
+) -> list[Tensor]:
     """For each SAE, ``(r, exp S, 1)`` at the last token of each row; zeros where no feature is active."""
     ids = pad(rows)[0].to(model.device)
     last = torch.tensor([len(row) - 1 for row in rows], device=ids.device)
     at = torch.arange(len(rows), device=ids.device)
-    sites = sorted(sites_of(sae.facts for sae in saes), key=model.architecture.order)
     acts, hidden = _graph(model, ids, sites)
     logits = model.head.logits(hidden[at, last])
     centred = logits.gather(1, targets[:, None])[:, 0] - logits.mean(1)

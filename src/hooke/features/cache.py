@@ -5,7 +5,7 @@ order of the text, so a token's row is the same whatever batches it was read in,
 """
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, no_type_check
@@ -57,14 +57,21 @@ class _Sealed:
 class ActivationCache:
     """A folder of sealed chunks."""
 
-    def __init__(self, folder: Path, settings: Mapping[str, Any], widths: Mapping[str, int], corpora: Sequence[str]) -> None:
-        """Open what is in `folder`, or begin there.
+    def __init__(
+        self,
+        folder: Path,
+        settings: Mapping[str, Any],
+        widths: Mapping[str, int],
+        corpora: Sequence[str],
+        keep: Callable[[Sequence[str]], None] = lambda _: None,
+    ) -> None:
+        """Open what is in `folder`, or begin there. `keep` hears of files in it that are new, before they count as safe.
 
         `settings` is all that decides what the chunks hold, as plain values; `widths` the number of features of each SAE; `corpora` the
         names of the corpora by number. Raises `BadConfig` where the folder was made with other settings, `DigestMismatch` or `BadFile`
         where it is damaged.
         """
-        self.folder, self.widths, self.corpora = folder, dict(widths), tuple(corpora)
+        self.folder, self.widths, self.corpora, self._keep = folder, dict(widths), tuple(corpora), keep
         made_with = {"schema": SCHEMA, "widths": self.widths, "corpora": self.corpora, "settings": settings}
         self._settings = json.loads(json.dumps(made_with))
         self._chunks: list[_Sealed] = []
@@ -97,6 +104,7 @@ class ActivationCache:
         manifest = {"settings": self._settings, "complete": self.complete, "chunks": [asdict(chunk) for chunk in self._chunks]}
         with atomic_write(self.folder / _MANIFEST) as file:
             file.write(json.dumps(manifest, indent=1).encode())
+        self._keep([*(chunk.file for chunk in self._chunks[-1:]), _MANIFEST])
 
     @property
     def tokens(self) -> int:

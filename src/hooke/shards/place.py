@@ -2,6 +2,7 @@
 
 import contextlib
 import hashlib
+import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -13,7 +14,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from hooke.errors import BadFile, Busy
-from hooke.files import atomic_write, read_safetensors, sha256, sole_writer
+from hooke.files import atomic_write, move_into_place, read_safetensors, sha256, sole_writer
 from hooke.stores import is_bucket, open_store, told, tried
 
 T = TypeVar("T")
@@ -45,6 +46,14 @@ class Place(ABC):
     @abstractmethod
     def read(self, name: str) -> bytes:
         """The file `name`."""
+
+    @abstractmethod
+    def fetch(self, name: str, target: Path) -> str:
+        """Put a copy of the file `name` at `target`, whole or not at all; its hex SHA-256. Of any size: it is never in memory whole."""
+
+    @abstractmethod
+    def remove(self, name: str) -> None:
+        """Delete the file `name`, if there is one."""
 
     @abstractmethod
     def tensors(self, name: str, digest: bool) -> tuple[dict[str, Tensor], str]:
@@ -97,6 +106,14 @@ class _Folder(Place):
 
     def read(self, name: str) -> bytes:
         return (self.folder / name).read_bytes()
+
+    def fetch(self, name: str, target: Path) -> str:
+        with (self.folder / name).open("rb") as own, atomic_write(target) as file:
+            shutil.copyfileobj(own, file)
+        return sha256(target)
+
+    def remove(self, name: str) -> None:
+        (self.folder / name).unlink(missing_ok=True)
 
     def tensors(self, name: str, digest: bool) -> tuple[dict[str, Tensor], str]:
         found = sha256(self.folder / name) if digest else ""
@@ -202,6 +219,22 @@ class _Address(Place):
             return self._tried("read", name, self.system.cat_file)
         except FileNotFoundError as error:
             raise told(error, "read", f"{self.url}/{name}") from error
+
+    def fetch(self, name: str, target: Path) -> str:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        half = target.with_name(f".{target.name}.{os.getpid()}")
+        try:
+            self._tried("read", name, lambda path: self.system.get_file(path, str(half)))
+            move_into_place(half, target)
+        except FileNotFoundError as error:
+            raise told(error, "read", f"{self.url}/{name}") from error
+        finally:
+            half.unlink(missing_ok=True)
+        return sha256(target)
+
+    def remove(self, name: str) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._tried("delete", name, self.system.rm_file)
 
     def tensors(self, name: str, digest: bool) -> tuple[dict[str, Tensor], str]:
         from safetensors.torch import load

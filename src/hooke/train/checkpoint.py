@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from hooke.train.config import TrainConfig
 from hooke.train.ranks import Ranks, share_of
 from hooke.train.trainer import SaeTrainer
 
-__all__ = ["SCHEMA", "Checkpoint", "parts_of", "write_state"]
+__all__ = ["SCHEMA", "Checkpoint", "newest_whole", "parts_of", "write_state"]
 
 SCHEMA = 1
 _PART = re.compile(r"part-(\d+)-of-(\d+)")
@@ -39,14 +39,29 @@ def write_state(target: Path, about: Mapping[str, Any], trainers: Mapping[str, S
 
 def parts_of(path: Path) -> list[Path]:
     """The folders that a checkpoint's parts are in, in order: itself where it is whole; none while a part is missing."""
-    names = [child.name for child in path.iterdir()]
-    found = [match for name in names if (match := _PART.fullmatch(name))]
-    if not any(name.lstrip(".").startswith("part-") for name in names):
-        return [path]
-    for count in sorted({int(match[2]) for match in found}):
+    parts = _parts(child.name for child in path.iterdir())
+    return [path] if parts is None else [path / part for part in parts]
+
+
+def newest_whole(files: Iterable[str]) -> str:
+    """The newest of the checkpoints that `files` (``checkpoints/step-.../...``) are of, none of whose parts is missing; empty for none."""
+    steps: dict[str, list[str]] = {}
+    for name in files:
+        if name.startswith("checkpoints/"):
+            _, step, inside = name.split("/", 2)
+            steps.setdefault(step, []).append(inside)
+    return max((step for step, inside in steps.items() if _parts(name.split("/")[0] for name in inside) != []), default="")
+
+
+def _parts(names: Iterable[str]) -> list[str] | None:
+    """Of what lies in a checkpoint the parts that make it up; none where one is missing, None where it is not in parts."""
+    known = list(names)
+    if not any(name.lstrip(".").startswith("part-") for name in known):
+        return None
+    for count in sorted({int(match[2]) for name in known if (match := _PART.fullmatch(name))}):
         wanted = [f"part-{number}-of-{count}" for number in range(count)]
-        if {*wanted} <= {*names}:
-            return [path / name for name in wanted]
+        if {*wanted} <= {*known}:
+            return wanted
     return []
 
 

@@ -1,22 +1,26 @@
 """RunFolder: where a run keeps its settings, metrics, events and checkpoints, so that a kill costs minutes and changes nothing."""
 
 import contextlib
+import hashlib
 import json
 import re
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from hooke.errors import BadConfig, BadFile
-from hooke.files import atomic_write, parse_json, sole_writer, write_error
-from hooke.train.checkpoint import SCHEMA, Checkpoint, parts_of, write_state
+from hooke.files import atomic_write, cache_dir, parse_json, sole_writer, write_error
+from hooke.shards.kept import Kept
+from hooke.train.checkpoint import SCHEMA, Checkpoint, newest_whole, parts_of, write_state
 from hooke.train.config import TrainConfig
 from hooke.train.ranks import ALONE, Ranks
 from hooke.train.trainer import SaeTrainer
 
+# What the first process writes beside checkpoints and SAEs.
+_BESIDE = ("run.json", "metrics.jsonl", "events.jsonl", "held_out.safetensors")
 _STEP = re.compile(r"step-(\d{9})")
 
 
@@ -25,15 +29,41 @@ class RunFolder:
 
     Metrics hold no clock: a run that was killed and went on writes the same bytes as one left alone. What is about time is an event.
     Of a run on several processes (`ranks`), which all see the folder, each writes its part of a checkpoint, and the first all else.
+
+    At an address (``s3://...``) the same is kept there, and worked with in a folder of the cache: another machine goes on from it.
     """
 
-    def __init__(self, path: Path, settings: Mapping[str, Any], ranks: Ranks = ALONE) -> None:
+    def __init__(self, where: Path | str, settings: Mapping[str, Any], ranks: Ranks = ALONE) -> None:
         """A new folder, or the one of an earlier call with the same `settings`; other settings are refused, each difference named."""
-        self.path, self.ranks = path, ranks
+        self.where, self.ranks, self._kept = str(where), ranks, None
+        self.path = Path(where)
+        """The folder on this machine."""
+        if "://" in self.where:
+            self.path = cache_dir() / "runs" / hashlib.sha256(self.where.encode()).hexdigest()[:16]
+            self._kept = Kept(self.where, self.path, shared=ranks.size > 1)
+            if ranks.first:
+                with sole_writer(self.path):
+                    self._kept.restore()
+            else:
+                self._kept.fetch(lambda name: name.startswith(("run.json", "checkpoints/")))
         self.settings = json.loads(json.dumps({"schema": SCHEMA, **settings}))
-        known = path / "run.json"
+        known = self.path / "run.json"
         if known.is_file():
             self._compare(known)
+
+    def _keep(self, *names: str, gone: Callable[[str], bool] = lambda _: False) -> None:
+        """Where the run is kept at an address: put these files there, as they are now, and what the first process has written beside."""
+        if self._kept is not None:
+            beside = [name for name in _BESIDE if self.ranks.first and (self.path / name).is_file()]
+            self._kept.put([*names, *beside], gone)
+
+    def keep_finished(self, *beside: str) -> None:
+        """Keep the trained SAEs, and what is `beside` them, each SAE under its own name."""
+        saes = [str(self.sae_path(name).relative_to(self.path)) for name in self.settings["saes"]]
+        if self._kept is not None:
+            for name in saes:
+                self._kept.publish(name)
+        self._keep(*saes, *beside)
 
     def _compare(self, known: Path) -> None:
         try:
@@ -43,7 +73,7 @@ class RunFolder:
             raise BadFile(f"{known} cannot be read ({error}). Begin in another folder, or remove this one.") from error
         if different:
             told = "; ".join(_difference(key, before.get(key), self.settings.get(key)) for key in sorted(different))
-            raise BadConfig(f"{self.path} holds a run with other settings: {told}. Give the same ones to go on, or another folder.")
+            raise BadConfig(f"{self.where} holds a run with other settings: {told}. Give the same ones to go on, or another folder.")
 
     @contextlib.contextmanager
     def opened(self) -> Iterator[None]:
@@ -51,6 +81,7 @@ class RunFolder:
         with sole_writer(self.path):
             if not (self.path / "run.json").is_file():
                 self.write_settings()
+            self._keep()
             yield
 
     def write_settings(self, **more: Any) -> None:
@@ -94,6 +125,9 @@ class RunFolder:
             target /= f"part-{self.ranks.part}-of-{self.ranks.parts}"
         about = {"schema": SCHEMA, "step": step, "position": position, "metrics_bytes": metrics.stat().st_size if metrics.is_file() else 0}
         write_state(target, about, trainers)
+        if self._kept is not None:
+            written = [str(path.relative_to(self.path)) for path in sorted(target.iterdir())]
+            self._keep(*written, gone=_before(newest_whole([*self._kept.names, *written])))
         newest = self._checkpoints()[-1:]
         for older in (self.path / "checkpoints").glob("step-*"):
             if newest and older.name < newest[0].name:
@@ -144,6 +178,11 @@ class RunFolder:
         """Where the SAE `name` goes once it is trained."""
         _, site, variant = name.split("/")
         return self.path / "saes" / site / f"{variant}.safetensors"
+
+
+def _before(step: str) -> Callable[[str], bool]:
+    """Whether a name is of a checkpoint before the one called `step`."""
+    return lambda name: name.startswith("checkpoints/") and name.split("/")[1] < step
 
 
 def _difference(key: str, before: Any, now: Any) -> str:

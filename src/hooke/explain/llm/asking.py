@@ -1,11 +1,13 @@
 """Asking: every request put to a reader until its answer is valid, within a budget; what was answered before is not asked again."""
 
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Generic, TypeVar
 
-from hooke.errors import HookeError
+from hooke.engine.cluster import Cluster, Unit
+from hooke.errors import HookeError, LimitReached
 from hooke.explain.llm.answer import Invalid
 from hooke.explain.llm.endpoint import Budget, Endpoint
 from hooke.explain.llm.ledger import Answer, Ledger
@@ -62,6 +64,40 @@ class Asked(Generic[T]):
         if failed is not None:
             raise failed if isinstance(failed, HookeError) else failed.with_traceback(failed.__traceback__)
 
+    def ask_spread(
+        self, cluster: Cluster, opened: Callable[[], Endpoint], budget: Budget, halt: threading.Event, progress: Callable[[int, int], None]
+    ) -> None:
+        """`ask` by the workers of `cluster`, each with an `Endpoint` of its own that `opened` opens there. This process keeps ledger and
+        budget; what was not answered validly goes round again."""
+        total, failed = len(self.open()), list[HookeError]()
+        for _ in range(ASKED):
+            aside: deque[float] = deque()
+            for answer in cluster.in_order(_ask, opened, self._units(budget, aside, halt, failed)):
+                if isinstance(answer, Answer):
+                    self.ledger.add(answer)
+                    budget.settle(aside.popleft(), budget.cost(answer.tokens_in, answer.tokens_out))
+                else:
+                    budget.settle(aside.popleft(), 0.0)
+                    failed.append(answer)
+                    halt.set()
+                progress(total - len(self.open()), total)
+        if failed:
+            raise failed[0]
+
+    def _units(
+        self, budget: Budget, aside: deque[float], halt: threading.Event, failed: list[HookeError]
+    ) -> Iterator[Unit[tuple[Request, str]]]:
+        for request in self.open():
+            if halt.is_set():
+                return
+            try:
+                aside.append(budget.set_aside(request))
+            except LimitReached as error:  # what was asked is waited for
+                failed.append(error)
+                halt.set()
+                return
+            yield Unit(f"request {request.id}", (request, self._read(self.ledger.answers.get(request.id, ()))[1]))
+
     def _settle(self, request: Request, endpoint: Endpoint, budget: Budget, halt: threading.Event) -> None:
         while not halt.is_set():
             answers = self.ledger.answers.get(request.id, [])
@@ -84,3 +120,11 @@ class Asked(Generic[T]):
             except Invalid as error:
                 complaint = str(error)
         return None, complaint
+
+
+def _ask(endpoint: Endpoint, asked: tuple[Request, str]) -> Answer | HookeError:
+    """An answer, or why there is none: answers to others that are on their way are to be heard all the same."""
+    try:
+        return endpoint.ask(*asked)
+    except HookeError as error:
+        return error
