@@ -130,6 +130,25 @@ def test_a_tokenizer_that_is_not_there_is_missing(tmp_path: Path) -> None:
         Tokenizer.open(tmp_path / "tokenizer.json", 0)
 
 
+@pytest.mark.parametrize("way", ["always", "first", "bytes"])
+@pytest.mark.parametrize("text", ["a b", "b", "  b a", "   ", " ", "", "ﬁ", "日本 a", "a  b "])
+def test_a_space_that_is_put_only_where_there_is_none_leaves_two_to_the_text(way: str, text: str) -> None:
+    """As Metaspace and GPT-2's way with a prefix do; whether one space was there cannot be told from the ids, which are the same."""
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import models, pre_tokenizers, trainers
+
+    backend = Backend(models.BPE())
+    byte_level = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    backend.pre_tokenizer = byte_level if way == "bytes" else pre_tokenizers.Metaspace(prepend_scheme=way)
+    alphabet = byte_level.alphabet() if way == "bytes" else list("▁abﬁ日本")
+    learnt = trainers.BpeTrainer(vocab_size=270, initial_alphabet=alphabet, show_progress=False)
+    backend.train_from_iterator(["a b", "  b a", "b  a"] * 9, learnt)
+    tokenizer = Tokenizer(backend, None)
+    (ids,) = tokenizer.encode([text])
+    assert tokenizer.decode(ids) == "".join(tokenizer.pieces(ids, begins=True)) == text
+    assert tokenizer.encode([tokenizer.decode(ids)]) == [ids]
+
+
 @pytest.mark.parametrize("way", ["normalizer", "pre_tokenizer"])
 def test_a_space_that_the_tokenizer_puts_in_front_is_no_text(way):
     from tokenizers import Tokenizer as Backend

@@ -86,7 +86,7 @@ class Tokenizer:
         out = [reader.decode(self.spelling(i)) for i in ids]
         if out:
             out[-1] += reader.decode(b"", final=True)
-        if begins and out and self._puts_space:
+        if begins and out and self._puts_space and not (self._leaves_space and "".join(out)[:2] in (" ", "  ")):
             out[0] = out[0].removeprefix(" ")
         return out
 
@@ -116,9 +116,14 @@ class Tokenizer:
         return bool(first) and self.spelling(first[0]).startswith(b" ")
 
     @cached_property
+    def _leaves_space(self) -> bool:
+        """Whether none is put in front of a text that begins with one, so that two in front, or one alone, are the text's own."""
+        return self.encode([" x"])[0] == self.encode(["x"])[0]
+
+    @cached_property
     def _byte_level(self) -> dict[str, int] | None:
         """Character to byte, for tokenizers that spell every byte as a printable character (GPT-2's way); else None."""
-        if self._quick is not None or "ByteLevel" not in repr(self.backend.decoder):
+        if self._quick is not None or "ByteLevel" not in f"{self.backend.decoder!r}{self.backend.pre_tokenizer!r}":
             return None
         shown = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
         hidden = [byte for byte in range(256) if byte not in shown]
