@@ -9,10 +9,12 @@ families, anything is listed at all; in how many of RUNS splits a phrase that wa
 second; how often the intervals of RUNS draws (with replacement, 250 of each group) hold the difference in all texts; and in RUNS groups
 that are made by any of so many words and by something hidden, which of the two is said to be beyond words. `--only` picks some of these,
 `--keep FILE` writes down what each run gave and goes on from there. `--show` prints what `hooke diff` finds in these texts
-instead (with `--pair FIELD`, in the first N pairs); `--speed` runs the whole command on all texts instead and says what it took.
+instead (with `--pair FIELD`, in the first N pairs); `--speed` runs the whole command on all texts instead and says what it took; `--same`
+runs it in batches of several sizes on several threads, and says whether the whole JSON and the whole page are the same to the byte.
 """
 
 import argparse
+import hashlib
 import io
 import json
 import resource
@@ -22,6 +24,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 import zstandard
 from rich.console import Console
 from scipy import sparse
@@ -35,6 +38,7 @@ from hooke.differences.reading import Pile, read_pile
 from hooke.differences.statistics import clustered_difference, difference, paired_difference
 from hooke.differences.testing import Listed, compare_items, halves, listed, replicate
 from hooke.differences.words import count_words
+from hooke.model import Model
 from hooke.report.differences_terminal import print_differences
 from hooke.text.intake import Record
 
@@ -261,6 +265,20 @@ def speed(reader: Reader, texts: list[Record], by: str) -> None:
     print(f"{wall:.0f} s, {cpu:.0f} s of processor, peak {peak:.2f} GiB")
 
 
+def same(texts: list[Record], by: str) -> None:
+    from hooke.report.differences import page
+
+    model, grouped, digests = Model.load("gemma-3-270m"), group(texts, by), set()
+    for chunk, batch_tokens, threads in ((512, 1024, 1), (7, 256, 1), (64, 4096, 2), (300, 512, 4)):
+        torch.set_num_threads(threads)
+        found = compare(Reader.load(model, [], Options(chunk=chunk, batch_tokens=batch_tokens)), grouped)
+        whole = json.dumps(found.to_json()) + page(found)
+        digests.add(hashlib.sha256(whole.encode()).hexdigest())
+        how = f"chunks of {chunk}, batches of {batch_tokens} tokens, {threads} threads"
+        print(f"{how}: {len(found.findings)} findings, {len(whole):,} characters", flush=True)
+    print("the same bytes" if len(digests) == 1 else f"{len(digests)} different results")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("file", type=Path, nargs="?")
@@ -273,6 +291,7 @@ def main() -> None:
     parser.add_argument("--n", type=int, default=500)
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--speed", action="store_true")
+    parser.add_argument("--same", action="store_true")
     parser.add_argument("--only", choices=EXPERIMENTS, action="append", default=[])
     parser.add_argument("--keep", type=Path)
     options = parser.parse_args()
@@ -284,6 +303,9 @@ def main() -> None:
         for words in (1, 4, 16):
             beyond(texts[: 2 * options.n], words, options.runs, kept)
     if wanted == ["beyond"]:
+        return
+    if options.same:
+        same(texts, options.by)
         return
     reader = Reader.load("gemma-3-270m", [], Options(chunk=512))
     if options.show:

@@ -1,6 +1,7 @@
 """Audits on the planted model: what differs by construction is found, what does not is not, and what cannot be asked is refused."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from hooke.audits import run_audit
 from hooke.audits.measure import measure, values_of
 from hooke.audits.plan import AuditPlan, Target
 from hooke.errors import BadConfig, BadFile, Missing, UnknownName
-from hooke.report.audits import page
+from hooke.report.audits import page, sentence
 
 SPORT, HEALTH = tiny.concepts["sport"][:7], tiny.concepts["health"][:7]
 TEMPLATES = ["the old {word} is in the {place}", "after the {place} the {word} was here"]
@@ -78,6 +79,20 @@ def test_features_tell_the_planted_groups_apart_and_loss_is_given_with_its_inter
     html = page(found)
     assert "<script" not in html
     assert "It says nothing of the people" in html
+    assert "more active with sport than with health" in html
+    assert "given to more texts with sport than with health, by 100\u202f% of all" in html
+    assert found.made["corpus_sha256"] in html
+
+
+def test_what_was_found_is_said_as_ratios_and_what_was_not_with_what_cannot_be_excluded(folder):
+    found = run_audit(AuditPlan.parse(table(targets=[{"next": " goal"}], models=[str(folder / "model")]), folder))
+    row = replace(
+        found.rows[0], effect=-np.log(2), low=-np.log(8), high=-np.log(1.5), verdict="higher for health", wordings={"x": -1, "y": 1}
+    )
+    said = sentence(row, found)
+    assert said == "“goal” as the next word: 2.0 times as likely with health as with sport (1.5 to 8.0 times), in 1 of 2 wordings."
+    none = sentence(replace(row, effect=0.0, low=-np.log(2), high=np.log(3), verdict="no difference shown"), found)
+    assert none.endswith("What cannot be excluded: 0.50 to 3.0 times as likely with sport as with health.")
 
 
 def test_effects_are_welchs_over_fillers_and_students_over_pairs(tmp_path):
@@ -119,11 +134,56 @@ def test_p_values_are_uniform_where_nothing_differs():
         ({"pairs": {"file": "x", "groups": ["a", "b"]}}, BadConfig, "either templates"),
         ({"modls": ["x"]}, UnknownName, "Did you mean 'models'?"),
         ({"slots": {"place": [f"w{n}" for n in range(900)]}}, BadConfig, "at most 20,000"),
+        ({"slots": {"place": ["week"], "time": ["now"]}}, BadConfig, "stand in no template: time"),
+        ({"slots": {"place": []}}, BadConfig, "is a list of words, and not empty"),
+        ({"slots": ["week"]}, BadConfig, "slots is a table"),
+        ({"templates": ["the {word} in the {place"]}, BadConfig, "has a brace that is no slot"),
+        ({"groups": "word"}, BadConfig, "groups name one slot"),
+        ({"models": "gemma-3-270m"}, BadConfig, "models is a list of names of models"),
+        ({"models": []}, BadConfig, "and not empty"),
+        ({"targets": [{"loss": False}]}, BadConfig, "asked for by loss = true"),
+        ({"targets": [{"feature": "sport"}]}, BadConfig, "an SAE and a number are needed"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(changed, error, said):
     with pytest.raises(error) as caught:
         AuditPlan.parse(table(**changed), Path())
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changed", "error", "said"),
+    [
+        ("pairs", BadConfig, "pairs is a table"),
+        ({"groups": ["a", "b"]}, BadConfig, "pairs need a file"),
+        ({"file": 3, "groups": ["a", "b"]}, BadConfig, "pairs need a file"),
+        ({"file": "p.jsonl", "groups": ["a", "a"]}, BadConfig, "two groups"),
+        ({"file": "p.jsonl", "groups": ["a", "b"], "pair": "pear"}, UnknownName, "Did you mean 'pair'?"),
+        ({"file": "p.jsonl", "groups": ["a", "b"], "where": {"kin": 1}}, UnknownName, "Did you mean 'kind'?"),
+        ({"file": "p.jsonl", "groups": ["a", "b"], "where": {"kind": 2}}, BadConfig, "0 pairs with one text of 'a' and one of 'b', among"),
+        ({"file": "gone.jsonl", "groups": ["a", "b"]}, Missing, "there is no file"),
+    ],
+)
+def test_pairs_that_cannot_be_read_are_refused(tmp_path, changed, error, said):
+    rows = [{"text": f"{word} {side}", "group": side, "pair": n, "kind": 1} for n, word in enumerate(SPORT) for side in "ab"]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(error) as caught:
+        AuditPlan.parse({"targets": [{"loss": True}], "pairs": changed}, tmp_path)
+    assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("targets", "error", "said"),
+    [
+        ([{"loss": True}, {"feature": "tiny/resid_post.0/64/1"}, {"topic": "sprot"}], UnknownName, "Did you mean 'sport'?"),
+        ([{"loss": True}, {"feature": "tiny/resid_post.0/64/64"}], BadConfig, "it has 64, from 0 to 63"),
+    ],
+)
+def test_features_and_topics_that_are_none_are_refused_before_anything_is_measured(folder, monkeypatch, targets, error, said):
+    monkeypatch.setattr("hooke.audits.values_of", None)
+    plan = AuditPlan.parse(table(targets=targets, models=[str(folder / "model")]), folder)
+    with pytest.raises(error) as caught:
+        run_audit(plan)
     assert said in str(caught.value)
 
 

@@ -57,6 +57,21 @@ def test_an_atlas_is_built_into_hookes_folder_and_found_there(build, tmp_path):
     assert sorted(file.name for file in path.parent.iterdir()) == ["index.json", "tiny.sqlite"]
 
 
+def test_an_atlas_says_with_what_it_was_made(build, tmp_path, command):
+    assert build("--tokens", "1k", "--workers", "1", "--seed", "3")[0] == 0
+    path = tmp_path / "home" / "atlases" / "tiny.sqlite"
+    code, out, _ = command("atlas", "check", str(path), "--json")
+    (found,) = json.loads(out)["atlases"]
+    made = found["made"][""]
+    assert (code, found["problems"], made["seed"]) == (0, [], 3)
+    assert made["saes"] == [{"name": NAME, "sha256": digest(tiny.sae())}]
+    assert made["command"].startswith("hooke atlas build tiny/sae.safetensors --model tiny")
+    assert {len(made["corpus_sha256"]), len(made["models"][0]["sha256"])} == {64}
+    _, out, _ = command("atlas", "check", str(path))
+    assert "is whole.\n  Made with:\n" in out
+    assert made["corpus_sha256"] in out
+
+
 def test_from_a_harvest_the_model_reads_nothing_again(build, command, tmp_path, monkeypatch):
     acts, read = str(tmp_path / "acts"), ["--model", "tiny", "--corpus", "stories.jsonl", "--context", "24"]
     assert command("harvest", *read, "--site", str(tiny.sae().site), "--tokens", "900", "--out", acts)[0] == 0

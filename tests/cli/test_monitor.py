@@ -45,6 +45,19 @@ def test_a_monitor_is_made_and_run(hooke):
     assert "2 texts" in err
 
 
+def test_what_came_before_a_broken_line_is_answered(hooke):
+    assert hooke(*MAKE, "--false-alarms", "0.1", "--features", "2")[0] == 0
+    lines = [json.dumps({"id": n, "text": "the old goal"}) for n in range(3)]
+    stream = "\n".join([*lines, '{"text": "cut o', *lines]).encode()
+    code, out, err = hooke("monitor", "run", "m.json", "-", "--field", "text", stdin=stream)
+    assert code == 3
+    assert [json.loads(line)["id"] for line in out.splitlines()] == [0, 1, 2]
+    assert "3 texts" in err
+    assert "line 4 of standard input is not JSON" in err
+    code, out, _ = hooke("monitor", "run", "m.json", "-", "--field", "text", "--at-once", "1", stdin="\n".join(lines).encode())
+    assert (code, len(out.splitlines())) == (0, 3)
+
+
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [

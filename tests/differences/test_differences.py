@@ -12,6 +12,8 @@ from hooke import tiny
 from hooke.analysis import Options, Reader
 from hooke.differences import compare, diff, group
 from hooke.differences import piles as in_files
+from hooke.differences.assemble import too_long
+from hooke.differences.reading import read_pile
 from hooke.differences.rows import csv_text
 from hooke.errors import BadConfig
 from hooke.report.differences import page
@@ -42,6 +44,14 @@ def test_the_planted_feature_is_found_first_and_named(found):
     assert best.q < 1e-4
     assert best.replicated is True
     assert all(holds is not False for holds in best.holds.values())
+
+
+def test_texts_that_were_cut_are_said(monkeypatch, reader, grouped):
+    pile = read_pile(reader, grouped.texts[:30])
+    assert too_long(pile) == []
+    monkeypatch.setattr("hooke.differences.assemble.MAX_TOKENS", int(pile.tokens.max()))
+    cut = int((pile.tokens == pile.tokens.max()).sum())
+    assert f"{cut} text" in too_long(pile)[0]
 
 
 def test_what_is_alike_in_both_is_no_finding(found):

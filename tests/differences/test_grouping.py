@@ -28,6 +28,14 @@ def test_several_groups_are_each_held_against_the_others():
     assert (named.names, len(named.texts)) == (["c", "a"], 20)
 
 
+def test_a_list_of_one_label_is_that_label_and_of_several_none():
+    found = group(records(desk=[["a"], "b", ["a", "b"], [], {"x": 1}] * 10), "desk")
+    assert (found.names, len(found.texts)) == (["a", "b"], 20)
+    assert "30 of 50 texts were left out: they have several labels of desk, or none" in found.notes[0]
+    with pytest.raises(BadFile, match="A text is of one group"):
+        group(records(desk=[["a", "b"]] * 20), "desk")
+
+
 def test_what_is_left_out_is_said():
     texts = records(desk=["a", "b", None] * 10)
     texts[3:3] = [Record.of("everywhere", {"desk": "a"}), Record.of("everywhere", {"desk": "b"})]

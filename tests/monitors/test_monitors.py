@@ -11,9 +11,10 @@ from piles import pile
 from hooke import tiny
 from hooke.analysis import Options, Reader
 from hooke.differences.grouping import group, piles
-from hooke.errors import BadConfig, BadFile, DigestMismatch
-from hooke.monitors import Drift, Monitor, make_monitor, watch
+from hooke.errors import BadConfig, BadFile, DigestMismatch, UnknownName
+from hooke.monitors import Drift, Monitor, labelled, make_monitor, watch
 from hooke.monitors import _threshold as threshold
+from hooke.text.intake import Record
 
 SPORT = list(tiny.concepts).index("sport")
 
@@ -93,6 +94,45 @@ def test_a_weight_that_is_no_number(made, tmp_path):
     (tmp_path / "m.json").write_text(json.dumps(found))
     with pytest.raises(BadFile, match=r"no number|is no monitor"):
         Monitor.load(tmp_path / "m.json")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda m: m.update(scorers=[]), "no scorers"),
+        (lambda m: m["scorers"][0]["columns"].__setitem__(0, "a"), "do not match"),
+        (lambda m: m["scorers"][0]["columns"].__setitem__(0, -1), "do not match"),
+        (lambda m: m["scorers"][0]["weights"].pop(), "do not match"),
+        (lambda m: m["scorers"][0].update(threshold=None), "no number"),
+        (lambda m: m.update(usual={}), "what texts are usual"),
+        (lambda m: m["usual"].update(tokens=[1]), "is no number"),
+        (lambda m: m.update(rate=float("nan")), "is no number"),
+        (lambda m: m.update(model=3), "is no text"),
+    ],
+)
+def test_a_damaged_monitor_is_refused(made, tmp_path, spoil, said):
+    made.save(tmp_path / "m.json")
+    found = json.loads((tmp_path / "m.json").read_text())
+    spoil(found)
+    (tmp_path / "m.json").write_text(json.dumps(found))
+    with pytest.raises(BadFile, match=rf"{said}|is no monitor"):  # types are checked before, in tests
+        Monitor.load(tmp_path / "m.json")
+
+
+def test_a_monitor_whose_weights_do_not_fit_the_sae_is_refused(made, reader):
+    features, probe = made.scorers
+    for bad in (replace(features, columns=[*features.columns[1:], 64]), replace(probe, weights=probe.weights[1:])):
+        with pytest.raises(BadFile, match="do not fit"):
+            list(watch(reader, replace(made, scorers=[bad]), ["goal"], Drift(made)))
+
+
+def test_all_other_labels_are_the_other_kind():
+    texts = [Record.of(f"text {n}", {"kind": ["sport", 3, ["a"], ["sport", "b"], None][n % 5]}) for n in range(100)]
+    grouped = labelled(texts, "kind", "sport")
+    assert sorted(grouped.names) == ["not sport", "sport"]
+    assert np.bincount(grouped.group).tolist() == [40, 20]
+    with pytest.raises(UnknownName, match="Did you mean 'sport'"):
+        labelled(texts, "kind", "spot")
 
 
 def test_another_sae_is_refused(made):

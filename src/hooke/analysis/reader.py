@@ -32,7 +32,9 @@ from hooke.text.corpus import Window
 from hooke.text.intake import Record
 
 # Long texts are read in windows, each with the beginning-of-sequence token in front; what is beyond the cap is counted, not read.
-_WINDOW, _MAX_TOKENS = 1024, 16_384
+_WINDOW = 1024
+MAX_TOKENS = 16_384
+"""Tokens that are read of one text."""
 # Tokens that are encoded, and texts that are ranked, at once at least: small pieces would mostly be calls.
 _ENCODED, _RANKED = 4096, 64
 # Below this share of what an SAE explains on its own held-out text, after so many tokens, it is tried on ordinary text.
@@ -198,7 +200,7 @@ class Reader:
         for some in grouped(read, _ENCODED, lambda one: len(one.ids)):
             for window, part in self._look(some):
                 parts[window.doc][window.start] = part
-        lost = [max(0, len(ids) - len(self._head) - _MAX_TOKENS) for ids in encoded]
+        lost = [max(0, len(ids) - len(self._head) - MAX_TOKENS) for ids in encoded]
         return [([own[start] for start in sorted(own)], more) for own, more in zip(parts, lost, strict=True)]
 
     def _harvested(self, texts: Sequence[str], *, alone: bool = False) -> tuple[Iterator[Harvested], Sequence[Sequence[int]]]:
@@ -229,8 +231,8 @@ class Reader:
         step = min(_WINDOW, self.model.context) - len(head)
         for number, (text, ids) in enumerate(zip(texts, encoded, strict=True)):
             body = list(ids[len(head) :])
-            for at in range(0, min(len(body), _MAX_TOKENS), step):
-                yield Window(text[:40], number, head + body[at : min(at + step, _MAX_TOKENS)], start=at)
+            for at in range(0, min(len(body), MAX_TOKENS), step):
+                yield Window(text[:40], number, head + body[at : min(at + step, MAX_TOKENS)], start=at)
 
     @torch.inference_mode()
     def _look(self, read: Sequence[Harvested]) -> "list[tuple[Window, _Part]]":

@@ -5,9 +5,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hooke.audits.measure import AuditRow, judged, measure, reader_for, values_of
+from hooke.audits.measure import AuditRow, check_models, judged, measure, reader_for, values_of
 from hooke.audits.plan import AuditPlan
-from hooke.differences.card import card
+from hooke.card import card, identified, of_groups
 from hooke.model import Model
 
 __all__ = ["Audit", "AuditPlan", "AuditRow", "run_audit"]
@@ -54,15 +54,17 @@ def run_audit(plan: AuditPlan | str | Path, *, seed: int = 0, progress: Callable
     'higher for women'
     """
     plan = plan if isinstance(plan, AuditPlan) else AuditPlan.read(Path(plan))
-    rows, saes = [], {}
+    check_models(plan)
+    rows, saes, models = [], {}, []
     for name in plan.models:
         progress(f"Loading {name}")
         model = Model.load(name, progress=progress)
+        models.append(identified(model))
         reader = reader_for(model, plan, progress)
         saes |= {one.sae.name: one.sae for one in reader.labelled_saes} if reader else {}
         for target in plan.targets:
             progress(f"{name}: {target.name}, {len(plan.cases):,} texts")
             rows.append(measure(plan, model.name, target, values_of(model, reader, target, plan.cases), seed))
-    made = card(plan.models, saes.values(), ((case.group, case.text) for case in plan.cases), seed)
+    made = card(models, saes.values(), of_groups((case.group, case.text) for case in plan.cases), seed)
     units = len({case.unit for case in plan.cases})
     return Audit(plan.title, plan.groups, len(plan.cases), units, plan.paired, judged(rows, plan.groups), LIMITS, made)

@@ -12,6 +12,9 @@ from hooke.audits.plan import AuditPlan, Case, Target
 from hooke.differences.statistics import LEVEL, q_values
 from hooke.errors import BadConfig, UnknownName, unknown
 from hooke.model import Model, length_batches
+from hooke.names import meant_by
+from hooke.sae.packs import default_sae
+from hooke.topics import NONE
 
 DEALT = 20_000
 """How often groups are dealt out anew for a p value."""
@@ -27,6 +30,10 @@ class AuditRow:
     """Which model."""
     target: str
     """What was measured."""
+    kind: str
+    """``loss``, ``next``, ``feature`` or ``topic``."""
+    what: str
+    """Of what: the words that may follow, a feature's address, a topic's name; empty for the loss."""
     means: dict[str, float]
     """Its mean in each group."""
     effect: float
@@ -52,25 +59,30 @@ def values_of(model: Model, reader: Reader | None, target: Target, cases: tuple[
     texts = [case.text for case in cases]
     if target.kind in ("loss", "next"):
         return _log_probs(model, texts, target.what)
-    if reader is None:
-        raise BadConfig(f"the target {target.name!r} needs SAEs for the model {model.name}, and no pack has any; loss and next need none.")
+    assert reader is not None  # `reader_for` gives one where a target needs it
     glances = reader.glance(texts)
     if target.kind == "topic":
-        known = {topic for one in reader.labelled_saes if one.atlas for topic in one.atlas.topics}
-        if target.what not in known:
-            raise unknown("topic", target.what, known)
         return np.array([float(one.topic == target.what) for one in glances])
-    sae, _, index = target.what.rpartition("/")
-    places = {one.sae.name: n for n, one in enumerate(reader.labelled_saes)}
-    named = [name for name in places if name == sae or f"{name}/".partition(".")[2].startswith(f"{sae}/")]
-    if len(named) != 1 or not index.isdecimal() or int(index) >= reader.labelled_saes[places[named[0]]].sae.d_sae:
-        raise unknown("feature", target.what, [f"{name}/0" for name in places], "Features of these SAEs can be measured.")
+    place, index = _place(reader, target.what)
     out = []
     for one in glances:
-        fired = one.fired[places[named[0]]]
-        at = np.flatnonzero(fired.feature == int(index))
+        fired = one.fired[place]
+        at = np.flatnonzero(fired.feature == index)
         out.append(float(fired.pooled[at[0]]) if len(at) else 0.0)
     return np.array(out)
+
+
+def _place(reader: Reader, address: str) -> tuple[int, int]:
+    """Which of a reader's SAEs has the feature of that address, and its number there."""
+    sae, _, index = address.rpartition("/")
+    names = [one.sae.name for one in reader.labelled_saes]
+    named = list(dict.fromkeys(meant_by(sae, names))) or names[: len(names) == 1]  # one that was given as a file
+    if len(named) != 1:
+        raise unknown("SAE", sae, names, f"The target feature {address!r} names it.")
+    place = names.index(named[0])
+    if int(index) >= (d_sae := reader.labelled_saes[place].sae.d_sae):
+        raise BadConfig(f"there is no feature {index} in {named[0]}: it has {d_sae:,}, from 0 to {d_sae - 1:,}.")
+    return place, int(index)
 
 
 def _log_probs(model: Model, texts: list[str], following: str) -> np.ndarray:
@@ -115,7 +127,8 @@ def measure(plan: AuditPlan, model: str, target: Target, values: np.ndarray, see
         name: float(centred[(wording == name) & (group == 0)].mean() - centred[(wording == name) & (group == 1)].mean())
         for name in dict.fromkeys(wording.tolist())
     }
-    return AuditRow(model, target.name, means, effect, effect - half, effect + half, effect / spread if spread else 0.0, p, p, alone, "")
+    d = effect / spread if spread else 0.0
+    return AuditRow(model, target.name, target.kind, target.what, means, effect, effect - half, effect + half, d, p, p, alone, "")
 
 
 def _welch(a: np.ndarray, b: np.ndarray) -> float:
@@ -141,14 +154,32 @@ def _verdict(row: AuditRow, groups: tuple[str, str]) -> str:
     return f"higher for {more}" if agree >= _AGREE else f"higher for {more} on the whole, but it depends on the wording"
 
 
+def check_models(plan: AuditPlan) -> None:
+    """Raise `BadConfig` where a target needs SAEs and one of the models has none, before any is loaded."""
+    wanted = [target for target in plan.targets if target.kind == "topic"]
+    if not wanted or any(target.kind == "feature" for target in plan.targets):
+        return
+    for name in plan.models:
+        try:
+            default_sae(name)
+        except UnknownName as error:
+            raise BadConfig(
+                f"the target {wanted[0].name!r} needs SAEs for the model {name}, and no pack has any; loss and next need none. Leave the"
+                f" target or the model out, or make a plan of its own for {name}."
+            ) from error
+
+
 def reader_for(model: Model, plan: AuditPlan, progress: Any) -> Reader | None:
-    """A reader of the model's SAEs where a target needs one and there are any."""
-    if not any(target.kind in ("feature", "topic") for target in plan.targets):
+    """A reader of the model's SAEs where a target needs one. Raises `UnknownName` or `BadConfig` for a feature or topic that is none."""
+    wanted = [target for target in plan.targets if target.kind in ("feature", "topic")]
+    if not wanted:
         return None
-    saes = sorted({target.what.rpartition("/")[0] for target in plan.targets if target.kind == "feature"})
-    try:
-        return Reader.load(model, saes, Options(), progress=progress)
-    except UnknownName:
-        if saes:
-            raise
-        return None
+    saes = sorted({target.what.rpartition("/")[0] for target in wanted if target.kind == "feature"})
+    reader = Reader.load(model, saes, Options(), progress=progress)
+    known = {topic for one in reader.labelled_saes if one.atlas for topic in one.atlas.topics} - {NONE}
+    for target in wanted:
+        if target.kind == "feature":
+            _place(reader, target.what)
+        elif target.what not in known:
+            raise unknown("topic", target.what, known)
+    return reader

@@ -17,6 +17,7 @@ MAX_CASES = 20_000
 """Texts of an audit."""
 _SLOT = re.compile(r"\{(\w+)\}")
 _KINDS = ("loss", "next", "feature", "topic")
+_SUCH = {"next": "' she'", "feature": "'12/2703'", "topic": "'sport'"}
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,7 @@ class AuditPlan:
     def parse(cls, found: Mapping[str, Any], folder: Path) -> "AuditPlan":
         """The plan in a TOML document's table."""
         _only(found, ("title", "models", "targets", "templates", "slots", "groups", "pairs"), "the plan")
-        targets = tuple(_target(one) for one in _strings_or_tables(found.get("targets", [])))
+        targets = tuple(dict.fromkeys(_target(one) for one in _strings_or_tables(found.get("targets", []))))
         if not targets:
             raise BadConfig("the plan has no targets. Give some: targets = [{loss = true}, {next = ' she'}, {topic = 'sport'}].")
         if ("pairs" in found) == ("templates" in found):
@@ -95,7 +96,7 @@ class AuditPlan:
         groups, cases = _pairs(found["pairs"], folder) if "pairs" in found else _filled(found)
         if len(cases) > MAX_CASES:
             raise BadConfig(f"the plan makes {len(cases):,} texts; at most {MAX_CASES:,} are read. Take fewer fillers.")
-        models = tuple(found.get("models", ["gemma-3-270m"]))
+        models = tuple(_words(found.get("models", ["gemma-3-270m"]), "models", "names of models"))
         return cls(str(found.get("title", "audit")), groups, targets, models, tuple(cases), "pairs" in found)
 
 
@@ -117,24 +118,36 @@ def _target(table: Mapping[str, Any]) -> Target:
         raise BadConfig(f"a target measures one thing: one of {listed(_KINDS)}.")
     (kind, what), *_ = table.items()
     if kind == "loss":
+        if what is not True:
+            raise BadConfig(f"the target loss is {quoted(what)}; it is asked for by loss = true, or left out.")
         return Target("loss")
     if not isinstance(what, str) or not what.strip():
-        raise BadConfig(f"the target {kind} is {quoted(what)}; a text is needed, such as {kind} = 'she'.")
+        raise BadConfig(f"the target {kind} is {quoted(what)}; a text is needed, such as {kind} = {_SUCH[kind]}.")
+    if kind == "feature" and not re.fullmatch(r".*\S.*/\d{1,9}", what):
+        raise BadConfig(f"the target feature is {quoted(what)}; an SAE and a number are needed, such as feature = {_SUCH[kind]}.")
     return Target(kind, what)  # type: ignore[arg-type]
 
 
-def _words(value: Any, where: str) -> list[str]:
+def _table(value: Any, where: str, such: str) -> Mapping[str, Any]:
+    if not isinstance(value, dict):
+        raise BadConfig(f"{where} is a table, such as {such}.")
+    return value
+
+
+def _words(value: Any, where: str, of: str = "words") -> list[str]:
     if not isinstance(value, list) or not value or not all(isinstance(one, str) and one for one in value):
-        raise BadConfig(f"{where} is a list of words.")
+        raise BadConfig(f"{where} is a list of {of}, and not empty.")
     return list(dict.fromkeys(value))
 
 
 def _filled(found: Mapping[str, Any]) -> tuple[tuple[str, str], list[Case]]:
     """Every template with every filler."""
     templates = _words(found["templates"], "templates")
-    slots = {name: _words(value, f"slots.{name}") for name, value in found.get("slots", {}).items()}
+    given = _table(found.get("slots", {}), "slots", "[slots] place = ['home', 'back']")
+    slots = {name: _words(value, f"slots.{name}") for name, value in given.items()}
     groups = found.get("groups", {})
-    if len(groups) != 1 or not isinstance(next(iter(groups.values())), dict) or len(next(iter(groups.values()))) != 2:
+    own = list(groups.values()) if isinstance(groups, dict) else []
+    if len(own) != 1 or not isinstance(own[0], dict) or len(own[0]) != 2:
         raise BadConfig("groups name one slot and two lists of fillers: [groups.name] women = ['Mary', ...] men = ['John', ...].")
     ((slot, fillers),) = groups.items()
     a, b = ((name, _words(value, f"groups.{slot}.{name}")) for name, value in fillers.items())
@@ -151,6 +164,8 @@ def _filled(found: Mapping[str, Any]) -> tuple[tuple[str, str], list[Case]]:
                 raise unknown("slot", name, [slot, *slots], f"That is in the template {template[:60]!r}.")
         if slot not in used:
             raise BadConfig(f"the template {template[:60]!r} has no {{{slot}}}, so both groups would read the same.")
+        if set("{}") & set(_SLOT.sub("", template)):
+            raise BadConfig(f"the template {template[:60]!r} has a brace that is no slot. A slot is one word in braces: {{{slot}}}.")
         others = [name for name in used if name != slot]
         for values in itertools.product(*(slots[name] for name in others)):
             context, filling = next(contexts), dict(zip(others, values, strict=True))
@@ -158,6 +173,8 @@ def _filled(found: Mapping[str, Any]) -> tuple[tuple[str, str], list[Case]]:
                 for word in own:
                     text = _SLOT.sub(lambda hit, word=word, filling=filling: {**filling, slot: word}[hit[1]], template)
                     cases.append(Case(text, group, units[word], template, context))
+    if idle := [name for name in slots if not any(f"{{{name}}}" in template for template in templates)]:
+        raise BadConfig(f"these slots stand in no template: {listed(idle)}. Put them into one, or leave them out.")
     return (a[0], b[0]), cases
 
 
@@ -179,26 +196,30 @@ class _Pairs:
     """Only records whose fields have these values."""
 
 
-def _pairs(table: Mapping[str, Any], folder: Path) -> tuple[tuple[str, str], list[Case]]:
+def _pairs(table: Any, folder: Path) -> tuple[tuple[str, str], list[Case]]:
     """The pairs of a file that have one text of either group."""
-    _only(table, [field.name for field in fields(_Pairs)], "pairs")
-    if not {"file", "groups"} <= set(table) or not isinstance(table["groups"], list) or len(table["groups"]) != 2:
+    _only(_table(table, "pairs", "[pairs] file = 'pairs.jsonl' groups = ['one', 'other']"), [own.name for own in fields(_Pairs)], "pairs")
+    groups, file = table.get("groups"), table.get("file")
+    names = [str(name) for name in groups] if isinstance(groups, list) else []
+    if not isinstance(file, str) or len(names) != 2 or len(set(names)) < 2:
         raise BadConfig("pairs need a file and two groups: [pairs] file = 'pairs.jsonl' groups = ['one', 'other'].")
     given = _Pairs(**table)
-    names = [str(name) for name in given.groups]
+    where = _table(given.where or {}, "pairs.where", "where = { language = 'English' }")
     members: dict[str, list[list[Record]]] = {}
-    for text in read_texts(folder / given.file):
-        if not isinstance(text, Record) or any(text.fields.get(name) != value for name, value in (given.where or {}).items()):
-            continue
-        for name in (given.by, given.pair):
-            if name not in text.fields:
-                raise unknown("field", name, text.fields, f"That is in {given.file}.")
-        if (group := str(text.fields[given.by])) in names:
-            members.setdefault(str(text.fields[given.pair]), [[], []])[names.index(group)].append(text)
+    records = [text for text in read_texts(folder / file) if isinstance(text, Record)]
+    known = {name for text in records for name in text.fields}
+    for name in (given.by, given.pair, *filter(None, [given.wording]), *where):
+        if name not in known:
+            raise unknown("field", name, known, f"The plan names it, and no record in {file} has it.")
+    for text in records:
+        own = text.fields
+        if str(own.get(given.by)) in names and given.pair in own and all(own.get(name) == value for name, value in where.items()):
+            members.setdefault(str(own[given.pair]), [[], []])[names.index(str(own[given.by]))].append(text)
     whole = [(a[0], b[0]) for a, b in members.values() if len(a) == len(b) == 1]
     if len(whole) < MIN_UNITS:
+        some = f", among records where {', '.join(f'{name} is {quoted(value)}' for name, value in where.items())}" if where else ""
         raise BadConfig(
-            f"{given.file} has {len(whole)} pairs with one text of {names[0]!r} and one of {names[1]!r}; {MIN_UNITS} are needed."
+            f"{file} has {len(whole)} pairs with one text of {names[0]!r} and one of {names[1]!r}{some}; {MIN_UNITS} are needed."
         )
     cases = [
         Case(str(text), group, unit, str(text.fields.get(given.wording, "all")) if given.wording else "all", unit)

@@ -16,6 +16,7 @@ from hooke.atlas.records import Example
 from hooke.atlas.store import piece_of
 from hooke.builder.background import Driven, Headlines, TopicEvidence, driven_by, heads, neutral_texts
 from hooke.builder.cache import Portions, read_codes, read_harvested
+from hooke.card import card, identified
 from hooke.devices import hand_back_memory
 from hooke.engine import in_processes
 from hooke.engine.cluster import Cluster
@@ -237,6 +238,7 @@ class _Build:
         self.labeller = Labeller(reading)
         self.near = NearMissFinder(text)
         facts = facts | {"windows": text.windows, "documents": len(text.document_tokens), "topics": headlines.names}
+        facts |= {"made": card([identified(model)], self.saes, (text.start.tobytes(), text.ids.tobytes()), settings.seed)}
         with AtlasWriter(path, facts) as writer:
             writer.windows(text.text_windows(range(text.windows)))
             writer.pieces(pieces)

@@ -10,7 +10,7 @@ atlas = App(name="atlas", help="Build, check and export atlases: files that hold
 # By path, as in `hooke.cli`: a command's module is imported only when it is asked for.
 _COMMANDS = {
     "build": "Make the atlas of some SAEs: read text once, and find out what makes each feature fire. Stopped, the same command goes on.",
-    "check": "Read everything in an atlas once, and say what is wrong with it.",
+    "check": "Read everything in an atlas once, and say what is wrong with it; if nothing is, with what it was made.",
     "effects": "Measure what every feature of an SAE does to a model's expectations, and put it into the atlas. Stopped, it goes on.",
     "export": "Write an atlas as JSON Lines or Parquet, or in Neuronpedia's or SAEDashboard's layout.",
 }

@@ -9,7 +9,6 @@ from cyclopts import Parameter
 from hooke.cli.named import named
 from hooke.cli.output import check_places, console_for, print_line, say, talk
 from hooke.cli.values import SEED, count, share
-from hooke.errors import unknown
 
 if TYPE_CHECKING:
     from hooke.monitors import Monitor
@@ -39,16 +38,15 @@ def make(
         found = named([sae] if sae else [], lambda text: say(console, status, text))
         texts = list(texts_from([file], field=field, column=column))
         from hooke.analysis import Options, Reader
-        from hooke.differences.grouping import group
-        from hooke.monitors import make_monitor
+        from hooke.monitors import labelled, make_monitor
 
-        grouped = group(texts, by)
-        if kind not in grouped.names:
-            raise unknown(f"kind of {by}", kind, grouped.names)
+        grouped = labelled(texts, by, kind)
         reader = Reader.load(model, [one.open() for one in found], Options(), progress=lambda text: say(console, status, text))
         told = lambda done: status.update(f"Reading: {done:,} of {len(grouped.texts):,} texts")  # noqa: E731
         made = make_monitor(reader, grouped, kind, rate=false_alarms, features=features, seed=seed, progress=told)
     made.save(out)
+    for note in grouped.notes:
+        talk(note)
     if json:
         print_line(asdict(made))
     else:

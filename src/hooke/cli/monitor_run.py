@@ -2,15 +2,24 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from hooke.cli.output import console_for, print_line, say, talk
+from hooke.cli.values import count
+from hooke.errors import HookeError
+from hooke.text import figures
 from hooke.text.intake import Record
+
+if TYPE_CHECKING:
+    from hooke.monitors import Drift
 
 _SHIFTED = 1.0
 """Spreads of single texts that the mean text may be off before it is said."""
+_FEWEST = 20
+"""Texts whose mean says something of drift."""
+_DRIFT = {"tokens": "length", "features": "what the features say", "probe": "what the probe says"}
 
 
 def run(
@@ -18,6 +27,7 @@ def run(
     *inputs: Annotated[str, Parameter(allow_leading_hyphen=True, help="Texts, files (.txt, .jsonl, .csv), or - for standard input.")],
     field: Annotated[str | None, Parameter(help="The field of a JSONL file that holds the text.")] = None,
     column: Annotated[str | None, Parameter(help="The column of a CSV file that holds the text.")] = None,
+    at_once: Annotated[int, count(1, 4096), Parameter(help="Texts read together: 1 answers each as it comes, more are faster.")] = 32,
 ) -> None:
     """Read texts with a monitor: a JSON line for each, and at the end whether they are like those it was made from."""
     from hooke.text.arguments import texts_from
@@ -29,22 +39,39 @@ def run(
         from hooke.monitors import Drift, Monitor, watch
 
         made = Monitor.load(monitor)
-        reader = Reader.load(made.model, [made.sae], Options(chunk=32), progress=lambda text: say(console, status, text))
-    drift, fields = Drift(made), []
-    for raised in watch(reader, made, _kept(texts, fields), drift):
+        reader = Reader.load(made.model, [made.sae], Options(chunk=at_once), progress=lambda text: say(console, status, text))
+    drift, fields, faults = Drift(made), [], []
+    for raised in watch(reader, made, _kept(texts, fields, faults), drift):
         known = fields.pop(0)
         names = {index: reader.labelled_saes[0].named(index)["name"] for index in raised.because}
         print_line({**known, "alarm": raised.alarm, "score": raised.score, "because": [names[i] or str(i) for i in raised.because]})
+    _report(drift)
+    for fault in faults:
+        raise fault
+
+
+def _report(drift: "Drift") -> None:
     report = drift.report()
-    talk(f"{report['texts']:,} texts" + "".join(f"; {name}: {part:.1%} alarms" for name, part in report.get("alarms", {}).items()))
-    for name, shift in report.get("shift", {}).items():
+    read = figures.count(report["texts"], "text")
+    talk(read + "".join(f"; {name}: {part:.1%} alarms" for name, part in report.get("alarms", {}).items()))
+    if drift.cut:
+        talk(f"{figures.count(drift.cut, 'text')} of them were too long: only the beginning was read.")
+    if report["texts"] < _FEWEST:
+        talk(f"With fewer than {_FEWEST} texts nothing is said of drift.")
+        return
+    for name, shift in report["shift"].items():
         if abs(shift) > _SHIFTED:
-            talk(f"Drift: {name} is {shift:+.1f} spreads off what the monitor was made from; its rate of false alarms is not known here.")
+            said = f"Drift: in {_DRIFT.get(name, name)} these texts are unlike those it was made from ({shift:+.1f} spreads)"
+            talk(f"{said}; its rate of false alarms is not known here.")
 
 
-def _kept(texts: Iterator[str], fields: list[dict]) -> Iterator[str]:
-    """The texts, what else stood in their records put by in the same order."""
-    for number, text in enumerate(texts):
-        own = text.fields if isinstance(text, Record) else {}
-        fields.append({**own, **({} if "id" in own else {"number": number})})
-        yield text
+def _kept(texts: Iterator[str], fields: list[dict], faults: list[HookeError]) -> Iterator[str]:
+    """The texts, what else stood in their records put by in the same order. What is wrong with the source ends them and is put by, too:
+    what came before it is answered."""
+    try:
+        for number, text in enumerate(texts):
+            own = text.fields if isinstance(text, Record) else {}
+            fields.append({**own, **({} if "id" in own else {"number": number})})
+            yield text
+    except HookeError as error:
+        faults.append(error)

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 
 from hooke.analysis.labelled_sae import LabelledSae
-from hooke.analysis.reader import Reader
+from hooke.analysis.reader import MAX_TOKENS, Reader
 from hooke.analysis.result import Hit
 from hooke.analysis.wording import named
 from hooke.atlas import NO_MEANING
 from hooke.atlas.sensitive import by_name
+from hooke.card import card, identified, of_groups
 from hooke.differences.baselines import baselines
 from hooke.differences.beyond import BeyondWords
-from hooke.differences.card import card
 from hooke.differences.confounders import Check, checks
 from hooke.differences.excerpts import excerpts, strongest
 from hooke.differences.grouping import Comparison, Grouped
@@ -24,6 +24,7 @@ from hooke.differences.result import Confounder, Differences, Finding
 from hooke.differences.statistics import LEVEL, area, separation, smallest_detectable
 from hooke.differences.testing import Listed, compare_items, halves, interval, listed, replicate, units
 from hooke.differences.words import count_words, word_odds, word_scores
+from hooke.text.figures import count
 from hooke.text.tokens import Tokenizer
 
 _RARE_SHARE = 0.05
@@ -55,15 +56,17 @@ def assemble(
     first = halves(grouped, seed)
     replication, held = replicate(items.present, grouped, first, seed=seed)
     progress("Holding other differences fixed")
-    scores = np.stack([word_scores(counts, one.in_a, one.in_b, first) for one in grouped.comparisons])
-    checked = checks(items, pile, grouped, source)
     beyond = BeyondWords(grouped.texts, np.logical_or(grouped.comparisons[0].in_a, grouped.comparisons[0].in_b), seed)
+    checked = checks(items, pile, grouped, source)
     told = _Told(items, pile, grouped, reader.labelled_saes, counts, checked, beyond)
     findings = [
         replace(finding, replicated=held.get((c, column))) for c, own in enumerate(judged) for column, finding in told.findings(c, own)
     ]
     findings = told.marked(sorted(findings, key=lambda one: (-_clear(one), one.q, one.kind, one.feature)), reader.model.tokenizer)
+    confounders = [_confounder(check, grouped, findings) for check in checked]
+    del items, checked, beyond, told  # most of the memory, and what follows needs its own
     progress("Telling the groups apart in other ways")
+    scores = np.stack([word_scores(counts, one.in_a, one.in_b, first) for one in grouped.comparisons])
     figures, missing = baselines(grouped, pile, scores, first, seed)
     return Differences(
         by=grouped.by,
@@ -73,17 +76,25 @@ def assemble(
         findings=findings,
         unlisted=sum(int(own.clear.sum() - own.listed.sum()) for own in judged),
         replication=replication,
-        confounders=[_confounder(check, grouped, findings) for check in checked],
+        confounders=confounders,
         baselines=figures,
         limits=limits(grouped),
-        notes=[*grouped.notes, *missing],
+        notes=[*grouped.notes, *too_long(pile), *missing],
         made=card(
-            [reader.model.name],
+            [identified(reader.model)],
             [one.sae for one in reader.labelled_saes],
-            zip(grouped.group.tolist(), grouped.texts, strict=True),
+            of_groups(zip(grouped.group.tolist(), grouped.texts, strict=True)),
             seed,
         ),
         level=LEVEL,
+    )
+
+
+def too_long(pile: Pile) -> list[str]:
+    """What is to be said of texts of which only the beginning was read."""
+    cut = int((pile.tokens >= MAX_TOKENS).sum())
+    return (
+        [f"{count(cut, 'text')} {'is' if cut == 1 else 'are'} longer than the {MAX_TOKENS:,} tokens that are read of each."] if cut else []
     )
 
 

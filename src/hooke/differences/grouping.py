@@ -96,7 +96,7 @@ def group(
             notes.append(f"{bad:,} texts were left out: their {by} is neither a number nor a date.")
         labels, names = _thirds(by, values, [str(fields[n][by]).strip() for n in kept])
     else:
-        values, labels = None, [str(fields[n][by]) for n in kept]
+        values, (labels, kept) = None, _labels(by, fields, kept, notes)
         names = _chosen(by, labels, groups)
     place = {name: i for i, name in enumerate(names)}
     at = np.array([place.get(label, -1) for label in labels], np.int64)
@@ -139,6 +139,31 @@ def _know(needed: Sequence[str], fields: Sequence[dict[str, Any]]) -> None:
             raise unknown("field", name, known, "Name a field of the records.")
         if not any(own.get(name) not in (None, "") for own in fields):
             raise BadFile(f"the field {name!r} is empty in every record.")
+
+
+def label_of(value: Any) -> Any:
+    """What a record's field says of its group: a text; None where it is empty; a list of several and a table as they are.
+
+    >>> label_of(["sport"]), label_of(2), label_of(["sport", "health"]), label_of("")
+    ('sport', '2', ['sport', 'health'], None)
+    """
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    if isinstance(value, list | dict):
+        return value
+    return None if value in (None, "") else str(value)
+
+
+def _labels(by: str, fields: Sequence[dict[str, Any]], kept: Sequence[int], notes: list[str]) -> tuple[list[str], list[int]]:
+    """The label of each text that has one, and which these are."""
+    found = [(n, label) for n in kept if isinstance(label := label_of(fields[n][by]), str)]
+    if kept and not found:
+        raise BadFile(
+            f"the field {by!r} is a list of several labels, or a table, in every record. A text is of one group: give it one label."
+        )
+    if lost := len(kept) - len(found):
+        notes.append(f"{lost:,} of {len(kept):,} texts were left out: they have several labels of {by}, or none.")
+    return [label for _, label in found], [n for n, _ in found]
 
 
 def _chosen(by: str, labels: Sequence[str], groups: Sequence[str]) -> list[str]:

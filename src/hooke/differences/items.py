@@ -22,7 +22,7 @@ class Items:
     """What was tested: a column is a thing that a text has or has not."""
 
     present: Any
-    """``[text, column]``, compressed columns, int32 of 0 and 1."""
+    """``[text, column]``, compressed columns, int8 of 0 and 1."""
     kind: list[Kind]
     """What sort of thing each column is."""
     key: list[str]
@@ -66,7 +66,7 @@ def items_of(pile: Pile, counts: Any, vocabulary: Sequence[str], smallest: int) 
         keys += [own_keys[i] for i in kept.tolist()]
         places.append(kept if kind != "topic" else np.full(len(kept), -1))
         common.append(usual[kept] if kind == "feature" else np.zeros(len(kept), bool))
-        own = table[:, kept].astype(np.int32)
+        own = table[:, kept].astype(np.int8)
         own.eliminate_zeros()
         columns.append(own)
         del own

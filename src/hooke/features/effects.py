@@ -24,6 +24,7 @@ from torch import Tensor
 from hooke.atlas.effects import add_effects, tokens_of
 from hooke.atlas.records import DoseEffect, Effect, Estimate, Moved
 from hooke.atlas.store import piece_of
+from hooke.card import card, identified
 from hooke.engine.cluster import Cluster, Unit
 from hooke.errors import BadConfig
 from hooke.features.effect_log import EffectLog
@@ -302,6 +303,8 @@ class EffectRun:
         spelling = self._model.tokenizer.spelling
         pieces = {token: piece_of(spelling(token)) for effect in found.values() for token in tokens_of(effect)}
         about = {key: value for key, value in self.about.items() if key not in ("format", "sae")}
+        contexts = (np.array(ids, np.int32).tobytes() for ids in _neutral_ids(self._model, self._settings))
+        about["made"] = card([identified(self._model)], filter(None, (self._sae, self._frozen)), contexts, self._settings.seed)
         return add_effects(source, target, self._sae.name, found, about, pieces)
 
     def _controls(self, kind: str, log: EffectLog) -> Controls | None:

@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
-from hooke.analysis.reader import MeasuredText, Reader
-from hooke.differences.card import card
-from hooke.differences.grouping import Grouped
+from hooke.analysis.reader import MAX_TOKENS, MeasuredText, Reader
+from hooke.card import card, identified, of_groups
+from hooke.differences.grouping import Grouped, group, label_of
 from hooke.differences.reading import read_pile
 from hooke.differences.statistics import auc, wilson
 from hooke.differences.words import count_words, word_odds
-from hooke.errors import BadConfig, BadFile, DigestMismatch, Missing
+from hooke.errors import BadConfig, BadFile, DigestMismatch, Missing, unknown
 from hooke.evals.probes import fit_weights, most_different
 from hooke.files import atomic_write, parse_json
 from hooke.sae import digest
+from hooke.text.intake import Record
 
-__all__ = ["Drift", "Monitor", "Raised", "Scorer", "make_monitor", "watch"]
+__all__ = ["Drift", "Monitor", "Raised", "Scorer", "labelled", "make_monitor", "watch"]
 
 FORMAT = "hooke-monitor-1"
 MAX_BYTES = 1 << 22
@@ -92,11 +93,10 @@ class Monitor:
             found = parse_json(path.read_bytes())
             if found.pop("format", None) != FORMAT:
                 raise BadFile(f"{str(path)!r} is no monitor: make one with `hooke monitor make`.")
-            scorers = [Scorer(**one) for one in found.pop("scorers")]
-            for one in scorers:
-                if not all(isinstance(w, int | float) and np.isfinite(w) for w in (*one.weights, one.offset, one.threshold)):
-                    raise BadFile(f"{str(path)!r} has a weight that is no number.")
-            return cls(scorers=scorers, **found)
+            made = cls(scorers=[Scorer(**one) for one in found.pop("scorers")], **found)
+            if fault := _fault(made):
+                raise BadFile(f"{str(path)!r} is damaged: {fault}. Make it again with `hooke monitor make`.")
+            return made
         except FileNotFoundError as error:
             raise Missing(f"there is no monitor {str(path)!r}; `hooke monitor make` makes one.") from error
         except OSError as error:
@@ -108,7 +108,49 @@ class Monitor:
         """Raise `DigestMismatch` unless `reader` has the SAE that it was made with."""
         sae = reader.labelled_saes[0].sae
         if digest(sae) != self.sae_sha256:
-            raise DigestMismatch(f"the monitor was made with {self.sae}, and the SAE at hand, {sae.name}, has other weights.")
+            raise DigestMismatch(
+                f"the monitor was made with {self.sae}, and the SAE at hand, {sae.name}, has other weights. Make it anew with these, or"
+                " install the pack that it was made with."
+            )
+        for one in self.scorers:
+            wide = max(one.columns, default=-1) < sae.d_sae and len(one.weights) == (len(one.columns) or sae.d_in)
+            if not wide:
+                raise BadFile(f"the monitor is damaged: its {one.name} do not fit {sae.name}. Make it again with `hooke monitor make`.")
+
+
+def _fault(made: Monitor) -> str | None:
+    """What is wrong with a monitor from a file, if anything is."""
+
+    def numbers(values: Any) -> bool:
+        return isinstance(values, list) and all(type(one) in (int, float) and np.isfinite(one) for one in values)
+
+    names = [one.name for one in made.scorers]
+    if not names or len(set(map(str, names))) < len(names):
+        return "it has no scorers, or two of one name"
+    for one in made.scorers:
+        if not numbers(one.weights) or not numbers([one.offset, one.threshold]):
+            return "a weight is no number"
+        whole = isinstance(one.columns, list) and all(type(column) is int and column >= 0 for column in one.columns)
+        if not whole or (one.columns and len(one.columns) != len(one.weights)):
+            return "its features and their weights do not match"
+    if not isinstance(made.usual, dict) or set(made.usual) != {"tokens", *names}:
+        return "it does not say what texts are usual"
+    if not all(numbers(pair) and len(pair) == 2 for pair in made.usual.values()) or not numbers([made.rate]):
+        return "what is usual, or the rate of false alarms, is no number"
+    if not all(isinstance(text, str) for text in (made.kind, made.model, made.sae, made.sae_sha256)):
+        return "its kind, model or SAE is no text"
+    return None
+
+
+def labelled(texts: Sequence[str], by: str, kind: str) -> Grouped:
+    """The texts whose field `by` is `kind`, and all others. Raises what `group` raises, and `UnknownName` where no text is of the kind."""
+    records = [text if isinstance(text, Record) else Record.of(text, {}) for text in texts]
+    labels = [label_of(text.fields.get(by)) for text in records]
+    known = {label for label in labels if isinstance(label, str)}
+    if known and kind not in known:
+        raise unknown(f"kind of {by}", kind, known)
+    said = [label if not isinstance(label, str) or label == kind else f"not {kind}" for label in labels]
+    return group([Record.of(text, text.fields | {by: label}) for text, label in zip(records, said, strict=True)], by)
 
 
 def make_monitor(
@@ -128,7 +170,9 @@ def make_monitor(
     """
     truth = grouped.group == grouped.names.index(kind)
     if min(truth.sum(), (~truth).sum()) < MIN_TEXTS:
-        raise BadConfig(f"a monitor needs {MIN_TEXTS} texts of its kind and of others; there are {truth.sum()} and {(~truth).sum()}.")
+        raise BadConfig(
+            f"a monitor needs at least {MIN_TEXTS} texts of its kind and {MIN_TEXTS} others; there are {truth.sum()} and {(~truth).sum()}."
+        )
     pile = read_pile(reader, grouped.texts, progress)
     learn, hold, fresh = _parts(truth, seed)
     if not (hold & ~truth).sum() * rate >= 1:
@@ -146,7 +190,7 @@ def make_monitor(
         scorers.append(Scorer(name, columns if name == "features" else [], weights.tolist(), offset, threshold, figures))
         usual[name] = _moments(score[hold & ~truth])
     sae = reader.labelled_saes[0].sae
-    made = card([reader.model.name], [sae], zip(grouped.group.tolist(), grouped.texts, strict=True), seed)
+    made = card([identified(reader.model)], [sae], of_groups(zip(grouped.group.tolist(), grouped.texts, strict=True)), seed)
     made |= {"texts": len(truth), "of_its_kind": int(truth.sum())}
     words = _words(grouped.texts, truth, learn, fresh)
     return Monitor(kind, reader.model.name, sae.name, digest(sae), rate, scorers, words, usual, made)
@@ -168,11 +212,12 @@ class Drift:
     """Whether the texts that a monitor reads are like those that its threshold was set on."""
 
     def __init__(self, monitor: Monitor) -> None:
-        self._monitor, self._sums, self._alarms, self.texts = monitor, dict.fromkeys(monitor.usual, 0.0), {}, 0
+        self._monitor, self._sums, self._alarms, self.texts, self.cut = monitor, dict.fromkeys(monitor.usual, 0.0), {}, 0, 0
 
     def add(self, tokens: int, raised: Raised) -> None:
         """Count one text."""
         self.texts += 1
+        self.cut += tokens >= MAX_TOKENS
         self._sums["tokens"] += tokens
         for scorer in self._monitor.scorers:
             self._sums[scorer.name] += raised.score[scorer.name] + scorer.threshold

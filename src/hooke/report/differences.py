@@ -43,8 +43,8 @@ def _summary(result: Differences) -> Markup:
         tag("p", wording.able(result), class_="able"),
         tag("p", tag("strong", tag("bdi", wording.headline(result)))),
         [
-            tag("p", tag("b", tag("bdi", stripped(name))), " has more of ", tag("bdi", "; ".join(more)), ".")
-            for name, more in wording.foremost(result)
+            tag("p", tag("b", tag("bdi", stripped(name))), f" {lead} ", tag("bdi", "; ".join(more)), ".")
+            for name, lead, more in wording.foremost(result)
         ],
         [tag("p", sentence) for sentence in wording.summary(result)],
         [tag("p", note, class_="soft") for note in (*result.notes, *([wording.MARKS] if result.findings else []))],

@@ -21,8 +21,8 @@ def print_differences(result: Differences, console: Console, most: int = _MOST) 
     console.print(Text(" · ".join(f"{marked(group['name'])} {group['texts']:,} texts" for group in result.groups), style="dim"))
     console.print(_text(wording.able(result), "dim"))
     console.print(_text(wording.headline(result), "bold"))
-    for name, more in wording.foremost(result):
-        console.print(Text.assemble((f"  {marked(name)}", "bold"), " has more of ", _text("; ".join(more)), "."))
+    for name, lead, more in wording.foremost(result):
+        console.print(Text.assemble((f"  {marked(name)}", "bold"), f" {lead} ", _text("; ".join(more)), "."))
     for sentence in wording.summary(result):
         console.print(_text(sentence))
     for note in result.notes:

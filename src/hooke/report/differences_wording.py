@@ -68,12 +68,19 @@ def headline(result: Differences) -> str:
     return f"{said} differ: {what} more frequent on one side than chance lets expect."
 
 
-def foremost(result: Differences, most: int = 3) -> Iterator[tuple[str, list[str]]]:
-    """What each group has more of than the others: the first few features, or else words, with the shares of texts that have them."""
+_LEADS = {"about": "is more often about", "words": "is worded with more of", None: "has more of"}
+
+
+def foremost(result: Differences, most: int = 3) -> Iterator[tuple[str, str, list[str]]]:
+    """What each group has more of than the others, its subjects before its wording: a group, how its sentence goes on, and the first few
+    features (where there are none, topics or words) with the shares of texts that have them."""
     for name, other, findings in sides(result):
-        own = [one for kind in ("feature", "topic", "word") for one in findings if one.kind == kind and one.like is None]
-        if own and any(group["name"] == name for group in result.groups):
-            yield name, [f"{stripped(one.name)} ({_against(one, name, other, result)})" for one in own[:most]]
+        shown = [one for one in findings if one.like is None]
+        own = [one for one in shown if one.kind == "feature"] or sorted(shown, key=lambda one: one.kind != "topic")
+        for group, lead in _LEADS.items():
+            some = [one for one in own if one.group == group][:most]
+            if some and any(known["name"] == name for known in result.groups):
+                yield name, lead, [f"{stripped(one.name)} ({_against(one, name, other, result)})" for one in some]
 
 
 def _against(finding: Finding, name: str, other: str, result: Differences) -> str:
