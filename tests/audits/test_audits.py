@@ -1,6 +1,7 @@
 """Audits on the planted model: what differs by construction is found, what does not is not, and what cannot be asked is refused."""
 
 import json
+import math
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,18 +81,23 @@ def test_features_tell_the_planted_groups_apart_and_loss_is_given_with_its_inter
     assert "<script" not in html
     assert "It says nothing of the people" in html
     assert "more active with sport than with health" in html
-    assert "given to more texts with sport than with health, by 100\u202f% of all" in html
+    assert "given to more texts with sport than with health" in html
     assert found.made["corpus_sha256"] in html
 
 
 def test_what_was_found_is_said_as_ratios_and_what_was_not_with_what_cannot_be_excluded(folder):
     found = run_audit(AuditPlan.parse(table(targets=[{"next": " goal"}], models=[str(folder / "model")]), folder))
     row = replace(
-        found.rows[0], effect=-np.log(2), low=-np.log(8), high=-np.log(1.5), verdict="higher for health", wordings={"x": -1, "y": 1}
+        found.rows[0],
+        effect=-math.log(2),
+        low=-math.log(8),
+        high=-math.log(1.5),
+        verdict="higher for health",
+        wordings={"x": -1.0, "y": 1.0},
     )
     said = sentence(row, found)
     assert said == "“goal” as the next word: 2.0 times as likely with health as with sport (1.5 to 8.0 times), in 1 of 2 wordings."
-    none = sentence(replace(row, effect=0.0, low=-np.log(2), high=np.log(3), verdict="no difference shown"), found)
+    none = sentence(replace(row, effect=0.0, low=-math.log(2), high=math.log(3), verdict="no difference shown"), found)
     assert none.endswith("What cannot be excluded: 0.50 to 3.0 times as likely with sport as with health.")
 
 
