@@ -189,6 +189,50 @@ def test_typing_reads_and_the_last_text_counts(seen):
     expect(page.locator(".tokens")).to_have_count(0)
 
 
+def test_the_first_feature_tints_the_text_and_underlines_the_word_of_its_row(seen):
+    page = seen.open_whole(f"/?t={TEXT.replace(' ', '+')}")
+    assert page.locator(".hit:not(.head)").count() == 2
+    for row in page.locator(".hit:not(.head)").all():
+        row.hover()
+        assert page.locator(".tokens .peak").all_inner_texts() == [row.locator(".at").inner_text()]
+        assert row.locator("a").inner_text() in page.locator(".legend").inner_text()
+    page.mouse.move(0, 0)
+    assert page.locator(".tokens .peak").all_inner_texts() == [page.locator(".hit .at bdi").first.inner_text()]
+
+
+def test_features_that_fire_everywhere_can_be_left_out(seen, desk):
+    page = seen.open_whole(f"/?t={TEXT.replace(' ', '+')}")
+    before = page.locator(".hit:not(.head) a").all_inner_texts()
+    hits = dict(desk.stream("/analyze", {"texts": [TEXT]}))["text"]["result"]["about"]
+    kept = [hit["name"] for hit in hits if hit["density"] <= 0.01]
+    assert len(kept) < len(before) == len(hits)
+    page.get_by_label("Leave out").select_option("0.01")
+    expect(page.locator(".hit:not(.head)")).to_have_count(len(kept))
+    assert "max_density=0.01" in page.url
+    page.get_by_label("Leave out").select_option("0.1")
+    expect(page.locator(".hit:not(.head) a")).to_have_text(before)
+    page.get_by_label("Leave out").select_option("nothing")
+
+
+@pytest.mark.parametrize("path", [f"/?t={TEXT.replace(' ', '+')}", "/search?q=sport+weather", "/features?sort=index"])
+def test_rows_are_gathered_into_a_list(seen, desk, path):
+    page = seen.open_whole(path)
+    page.get_by_role("button", name="gather into a list").click()
+    boxes = page.get_by_role("checkbox", name="Pick")
+    names = [page.locator("main :is([data-row], .hit, .hits li) a").nth(i).get_attribute("href").removeprefix("/f/") for i in range(2)]
+    for i in range(2):
+        boxes.nth(i).check()
+    page.get_by_placeholder("a list, old or new").fill("gathered")
+    page.get_by_role("button", name="put 2 into it").click()
+    expect(page.get_by_role("link", name="gathered")).to_be_visible()
+    assert boxes.first.is_checked() is False
+    for name in names:
+        assert desk.get(f"/notes/{name}")["lists"] == ["gathered"]
+        desk.ask("DELETE", f"{API}/lists/gathered/{name}", {})
+    page.get_by_role("button", name="done").click()
+    expect(boxes).to_have_count(0)
+
+
 def test_a_long_text_has_a_short_address_and_comes_in_parts(seen):
     page = seen.open("/")
     text = "the bank and the storm of the judge\n" * 400

@@ -179,8 +179,7 @@ def _model_routes(router: APIRouter, library: Library, worker: Worker) -> None:
         if request.feature is not None:
             feature = request.feature
             return stream(worker.submit(lambda microscope: microscope.trace(request.texts, feature)))
-        names = library.own_labels()
-        return stream(worker.submit(lambda microscope: named(microscope.analyze(request.texts, request.saes, request.top), names)))
+        return stream(worker.submit(lambda microscope: named(microscope.analyze(request.texts, request.saes, request.top), library)))
 
     @router.post("/steer", response_class=Response, responses=_STEERED, summary="Text written with features turned up or down")
     async def steer(request: SteerRequest) -> Response:
@@ -198,17 +197,27 @@ def _model_routes(router: APIRouter, library: Library, worker: Worker) -> None:
         return await outcome(worker.submit(lambda microscope: iter([("tokens", Tokenized(microscope.tokenize(request.texts)))])), "tokens")
 
 
-def named(events: Any, names: dict[str, str]) -> Any:
-    """The events of an analysis; its features under your own names where you gave some, and how far each name can be relied on."""
-    from hooke.analysis.wording import rated
+def named(events: Any, library: Library) -> Any:
+    """The events of an analysis, each feature with your own name where you gave one, and what the page says of it.
 
+    That is how far its name can be relied on (``rating``), how often it fires (``density``), and the tokens of the word that it says
+    most of (``word_at``).
+    """
+    from hooke.analysis.wording import rated, word_tokens
+    from hooke.text.words import words_of
+
+    beside = library.beside()
     for name, value in events:
         if name == "text":
             told = plain(value["result"])
+            tokens = value["result"].tokens
+            numbers = words_of(tokens)[1]
             for group in ("features", "about", "words"):
                 for hit, row in zip(getattr(value["result"], group), told[group], strict=True):
-                    own = names.get(hit.feature)
+                    own, density = beside(hit.sae, hit.index)
                     row |= {"own_label": own, "rating": rated(replace(hit, own_label=own))}
+                    at = [pos for pos, own in enumerate(numbers) if own == numbers[hit.pos]] if hit.group == "words" else word_tokens(hit, tokens)
+                    row |= {"density": density, "word_at": at}
             yield name, value | {"result": told}
         else:
             yield name, value

@@ -1,7 +1,7 @@
 """Library: the open atlases with your notes, and every feature in them as columns that can be sorted and filtered at once."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -227,10 +227,16 @@ class Library:
         named = sum(label not in (None, "", NO_MEANING, TOO_RARE) for label in labels)
         return named, int((columns.max[mine] <= 0).sum()), float(columns.density[mine].sum())
 
-    def own_labels(self) -> dict[str, str]:
-        """Your own names, by feature."""
+    def beside(self) -> Callable[[str, int], tuple[str | None, float | None]]:
+        """Gives of a feature (its SAE and number) your own name for it and the share of tokens it fires on; None for what is not known."""
         with self._lock:
-            return {f"{entry.name}/{i}": w.label for entry in self.saes for i, w in self.notes.of(entry).items() if w.label}
+            names = {(entry.name, i): w.label for entry in self.saes for i, w in self.notes.of(entry).items() if w.label}
+        first = dict(zip(self.of, self._first, strict=False))
+
+        def told(sae: str, index: int) -> tuple[str | None, float | None]:
+            return names.get((sae, index)), float(self._columns.density[first[sae] + index]) if sae in first else None
+
+        return told
 
     def rows(self, wanted: Wanted, offset: int, limit: int) -> FeaturePage:
         """The features that are `wanted`, `limit` of them from `offset` on."""

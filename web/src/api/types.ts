@@ -46,6 +46,10 @@ export interface Hit {
   label_evidence: number;
   /** How far the name can be relied on. */
   rating: Rating;
+  /** Share of tokens it fires on; null where no atlas knows it. */
+  density: number | null;
+  /** The tokens of the word that it says most of. */
+  word_at: number[];
   activation: number;
   relative: number;
   specificity: number;

@@ -4,6 +4,7 @@ import { api } from "../api/client";
 import type { FeatureRow } from "../api/types";
 import { Choice, Empty, Failed, Trust } from "../parts/Bits";
 import { helpOpen } from "../parts/Frame";
+import { Gather, Pick, picked } from "../parts/Gather";
 import { Label } from "../parts/Text";
 import { VirtualList } from "../parts/VirtualList";
 import { useLoaded } from "../state/load";
@@ -51,6 +52,7 @@ export function FeaturesPage() {
       </form>
       <Choice name="What they are" value={at.get("kind") ?? ""} onChange={(kind) => set({ kind: kind || null })}
         options={[["", "all"], ...Object.entries(KINDS).filter(([kind]) => kinds[kind]).map(([kind, text]) => [kind, `${text} ${number(kinds[kind])}`] as const)]} />
+      <div class="small"><Gather /></div>
       {error && <Failed error={error} />}
       <div role="table" aria-label="Features" aria-rowcount={(total ?? 0) + 1} class="grid">
         <div role="rowgroup"><div role="row" class="row head" aria-rowindex={1}>
@@ -80,7 +82,7 @@ function title(which: string | null): string {
 function Cells({ row }: { row: FeatureRow }) {
   return (
     <>
-      <span role="cell" class="c-label">{row.star && <span class="starred" role="img" aria-label="starred">★ </span>}<a href={`/f/${row.name}`}><Label text={row.label} own={row.own_label} /></a></span>
+      <span role="cell" class="c-label">{picked.value && <><Pick name={row.name} title={row.own_label || row.label} /> </>}{row.star && <span class="starred" role="img" aria-label="starred">★ </span>}<a href={`/f/${row.name}`}><Label text={row.label} own={row.own_label} /></a></span>
       <span role="cell" class="c-score"><Trust rating={row.rating} /></span>
       <span role="cell" class="c-density">{percent(row.density)}</span>
       <span role="cell" class="c-max soft">{number(row.max)}</span>

@@ -5,6 +5,7 @@ import type { ReadText } from "../api/types";
 import { useEffect } from "preact/hooks";
 import { Bar, Choice, Elsewhere, Empty, Failed } from "../parts/Bits";
 import { Layers } from "../parts/Layers";
+import { Gather } from "../parts/Gather";
 import { Reading } from "../parts/Reading";
 import { api, type Problem } from "../api/client";
 import { go, params, path, withParams } from "../state/router";
@@ -43,17 +44,18 @@ function useAddress(): string | null {
     if (params.value.has("lines")) reading.byLine.value = true;
     const layers = params.value.getAll("sae");
     if (layers.length) reading.saes.value = layers;
+    if (params.value.has("max_density")) reading.maxDensity.value = Number(params.value.get("max_density")) || null;
   }, []);
-  const { text, saes, byLine } = reading;
+  const { text, saes, byLine, maxDensity } = reading;
   useEffect(() => {
     if (opening.value) return;
     const long = text.value.length > SHORT;
-    go(withParams({ t: long ? null : text.value, sae: saes.value, lines: byLine.value ? "1" : null, ...(long ? {} : { id: null }) }), true);
+    go(withParams({ t: long ? null : text.value, sae: saes.value, lines: byLine.value ? "1" : null, max_density: maxDensity.value === null ? null : String(maxDensity.value), ...(long ? {} : { id: null }) }), true);
     if (!long) return;
     // A long text stands in the address by a short name, once it has been still for a while.
     const timer = setTimeout(() => void api.save(text.value).then((kept) => path.value === "/" && go(withParams({ id: kept.id }), true), () => undefined), STILL);
     return () => clearTimeout(timer);
-  }, [text.value, saes.value, byLine.value]);
+  }, [text.value, saes.value, byLine.value, maxDensity.value]);
   return text.value ? null : lost.value;
 }
 
@@ -112,6 +114,7 @@ function Controls() {
   return (
     <div class="controls small">
       {reading.text.value && <Layers chosen={reading.saes} />}
+      {reading.text.value && <HowRare />}
       {reading.text.value.trim().includes("\n") && (
         <Choice name="What is a text" value={reading.byLine.value ? "lines" : "all"} options={[["lines", "each line is a text"], ["all", "one text"]]}
           onChange={(value) => (reading.byLine.value = value === "lines")} />
@@ -125,6 +128,14 @@ function Controls() {
         </>
       )}
     </div>
+  );
+}
+
+/** Leaves out features that fire everywhere. */
+function HowRare() {
+  return (
+    <label class="soft">Leave out <select class="inline" value={reading.maxDensity.value ?? ""} onChange={(event) => (reading.maxDensity.value = Number(event.currentTarget.value) || null)}>
+      <option value="">nothing</option>{[0.1, 0.01, 0.001].map((most) => <option key={most} value={most}>what fires on over {percent(most)} of tokens</option>)}</select></label>
   );
 }
 
@@ -145,15 +156,16 @@ function Results() {
       <div class="texts">
         {reading.parts.value > 1 && several && <p class="small soft">A long text is read in {reading.parts.value} parts, each by itself: the model does not see the parts before it.</p>}
         {several ? found.map(card) : <Reading key="one" found={found[0]!} several={false} />}
+        <div class="after small"><Gather /></div>
       </div>
       <aside aria-label="About this reading">
         <Topics several={several} />
         {!several && found[0]!.explained !== null && (
-          <section>
-            <h2>How much this explains</h2>
-            <p><b class="figure">{percent(found[0]!.explained)}</b> of what the model computed here is in these features. The rest is not shown.</p>
+          <details>
+            <summary>How much these features explain</summary>
+            <p class="small">{percent(found[0]!.explained)} of what the model computed here is in these features. The rest is not shown.</p>
             {reading.through.value.map((sae) => sae.expected !== null && <p key={sae.name} class="small soft">layer {layerOf(sae.name)}: {percent(sae.explained)} here, {percent(sae.expected)} on ordinary text</p>)}
-          </section>
+          </details>
         )}
         {reading.limits.value.length > 0 && (
           <section>
@@ -197,7 +209,7 @@ function Topics({ several }: { several: boolean }) {
   const one = reading.texts.value[0]!;
   const rows: [string, string, number][] = several && reading.parts.value > 1 ? byPart() : several
     ? reading.topics.value.map((topic) => [topic.topic, `${topic.texts.length} text${topic.texts.length === 1 ? "" : "s"}`, topic.texts.length / reading.texts.value.length])
-    : one.topics.slice(0, 4).map((topic) => [topic.topic, percent(topic.score), topic.score]);
+    : one.topics.slice(0, 4).map((topic) => [topic.topic, one.topics.length > 1 ? percent(topic.score) : "", topic.score]);
   return (
     <section>
       <h2>{several ? `Topics of ${reading.parts.value > 1 ? "the parts" : "these texts"}` : "Topic"}</h2>

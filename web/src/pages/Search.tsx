@@ -3,6 +3,7 @@ import { useLayoutEffect, useRef, useState } from "preact/hooks";
 import { api, type Problem } from "../api/client";
 import type { FoundHit, SearchPage as Found } from "../api/types";
 import { Choice, Elsewhere, Empty, Failed, Trust } from "../parts/Bits";
+import { Gather, Pick, picked } from "../parts/Gather";
 import { Label, Shown } from "../parts/Text";
 import { useLoaded } from "../state/load";
 import { go, params, withParams } from "../state/router";
@@ -47,6 +48,7 @@ export function SearchPage() {
       )}
       {value?.loosened && value.hits.length > 0 && <p class="soft">No feature has all of these words. These have some of them.</p>}
       {value && value.hits.length === 0 && <Empty>Nothing was found. Try fewer words, or the beginning of one: <code>astron*</code></Empty>}
+      {value && value.hits.length > 0 && <div class="small"><Gather /></div>}
       <ul class="hits">{value?.hits.map((hit) => <Row key={hit.name} hit={hit} />)}</ul>
       {value && value.hits.length > 0 && <Elsewhere command={`hooke search ${quoted(words)}${among === "meaning" ? " --meaning" : among ? ` --in ${among}` : ""} --json`} json={() => value} />}
     </div>
@@ -76,7 +78,7 @@ function Row({ hit }: { hit: FoundHit }) {
   return (
     <li>
       <div class="found-name">
-        <span>{hit.written?.star && <span class="starred" role="img" aria-label="starred">★ </span>}<a href={`/f/${hit.name}`}><Label text={hit.title} /></a></span>
+        <span>{picked.value && <><Pick name={hit.name} title={hit.title} /> </>}{hit.written?.star && <span class="starred" role="img" aria-label="starred">★ </span>}<a href={`/f/${hit.name}`}><Label text={hit.title} /></a></span>
         <Trust rating={hit.rating} />
         <span class="soft small">layer {layerOf(hit.name)} · {(hit.found_in ?? []).map((place) => FOUND[place] ?? place).join(", ")}</span>
       </div>

@@ -46,10 +46,10 @@ export function Example({ passage, most, children }: { passage: Context; most: n
 }
 
 /** What the tints mean. */
-export function Legend({ of }: { of: string }) {
+export function Legend({ of, children }: { of: string; children?: ComponentChildren }) {
   return (
     <p class="legend small soft">
-      <span>tint: share of {of}</span>
+      <span>tint: {children}{children && ", as a "}share of {of}{children && "; underlined: the word it is most on"}</span>
       <span class="scale" aria-hidden="true">
         {[1, 2, 3, 4, 5].map((s) => <span key={s} class={`s${s}`}>{20 * s}</span>)}
       </span>

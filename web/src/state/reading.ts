@@ -10,6 +10,8 @@ const PAUSE = 150;
 export const text = signal("");
 /** Names of the SAEs to look through; empty: the default one. */
 export const saes = signal<string[]>([]);
+/** Features that fire on a larger share of tokens than this are left out; null: none. */
+export const maxDensity = signal<number | null>(null);
 /** Whether each line is a text of its own. */
 export const byLine = signal(false);
 
