@@ -1,9 +1,13 @@
 """What the interface answers, against the atlas and the model that it stands on."""
 
+import csv
+import io
+import itertools
 import json
 import os
 import socket
 import time
+from collections import Counter
 
 import numpy as np
 import planted
@@ -23,7 +27,7 @@ from hooke.explain.kinds import kind_of
 from hooke.explain.rules.phrasing import reworded
 from hooke.features.cache import ActivationCache, Chunk
 from hooke.serve.library import SORTS, Library, Wanted, names_of, title_of
-from hooke.serve.microscope import PART, Cancelled, Microscope
+from hooke.serve.microscope import PART, Cancelled, Microscope, parted
 from hooke.serve.runs import read_runs
 from hooke.serve.session import API
 from hooke.serve.shipped import CHUNK, shipped_texts
@@ -42,7 +46,7 @@ def test_what_it_is(desk):
 
 
 def test_answers_have_the_shape_that_the_schema_says(desk):
-    from hooke.serve import schema
+    from hooke.serve import runs, schema
 
     for path, kind in (
         ("/about", schema.About),
@@ -55,7 +59,8 @@ def test_answers_have_the_shape_that_the_schema_says(desk):
         ("/search?q=finance", schema.SearchPage),
         ("/lists", schema.Lists),
         (f"/notes/{SAE}/0", schema.Note),
-        ("/runs", schema.Runs),
+        ("/runs", runs.Runs),
+        (f"/saes/{SAE}", schema.SaeDetail),
     ):
         TypeAdapter(kind).validate_python(desk.get(path))
     assert json.loads(json.dumps(desk.get("/openapi.json")))["openapi"].startswith("3.1")
@@ -143,7 +148,7 @@ def test_fresh_text_shows_what_each_of_its_texts_shows_when_it_is_read_alone(des
     index = list(tiny.concepts).index("sport")
     told = desk.get(f"/features/{SAE}/{index}/fresh")
     texts = [text for text, _ in shipped_texts()]
-    traces = [data for name, data in desk.stream("/analyze", {"texts": texts, "feature": f"{SAE}/{index}"}) if name == "trace"]
+    traces = [data | {"values": dense(data)} for data in activations(desk, texts, features=[f"{SAE}/{index}"])]
     assert told["texts"] == len(texts)
     assert told["tokens"] == sum(len(one["tokens"]) for one in traces)
     assert told["firings"] == sum(value > 0 for one in traces for value in one["values"])
@@ -237,13 +242,78 @@ def test_a_text_is_read_as_the_reader_reads_it(desk):
     assert events[-1][1]["limits"]
 
 
+def activations(desk, texts, **asked):
+    return [data for name, data in desk.stream("/activations", {"texts": texts, **asked}) if name == "activations"]
+
+
+def dense(told):
+    """Of one feature, its value on each token."""
+    ends = itertools.pairwise(told["indptr"])
+    return [told["value"][low] if low < high else 0.0 for low, high in ends]
+
+
 def test_one_feature_on_every_token(desk):
     index = list(tiny.concepts).index("finance")
-    events = dict(desk.stream("/analyze", {"texts": ["the bank and the loan of a storm"], "feature": f"{SAE}/{index}"}))
-    told = events["trace"]
-    fired = [token.strip() for token, value in zip(told["tokens"], told["values"], strict=True) if value > 0]
+    (told,) = activations(desk, ["the bank and the loan of a storm"], features=[f"{SAE}/{index}"])
+    assert set(told["feature"]) == {index}
+    fired = [token.strip() for token, value in zip(told["tokens"], dense(told), strict=True) if value > 0]
     assert fired == ["bank", "loan"]
-    assert np.allclose([value for value in told["values"] if value > 0], planted.STRENGTH, atol=1)
+    assert np.allclose(told["value"], planted.STRENGTH, atol=1)
+
+
+def test_every_activation_is_what_the_sae_says(desk):
+    texts = ["the bank and the storm", "the judge of the goal\n" * 200]
+    found = activations(desk, texts)
+    assert [one["index"] for one in found] == [0, *[1] * (len(found) - 1)]
+    assert len(found) > 2
+    for told, piece in zip(found, [texts[0], *parted(texts[1])], strict=True):
+        assert piece.startswith("".join(told["tokens"]))
+    model, sae = tiny.model(), tiny.sae()
+    for told in found[:2]:
+        ids = torch.tensor(model.tokenizer.encode(["".join(told["tokens"])]))
+        codes = sae.encode(model.capture(ids, [sae.facts.site])[sae.facts.site][0][~model.is_special(ids)[0]].float())
+        assert (told["indptr"], told["feature"]) == (codes.indptr.tolist(), codes.feature.tolist())
+        assert told["value"] == pytest.approx(codes.value.tolist(), abs=1e-3)
+    assert desk.stream("/activations", {"texts": ["a"], "features": [f"{SAE}/9999"]})[0][1]["detail"].startswith("unknown feature")
+
+
+def test_one_sae_in_whole(desk):
+    told = desk.get(f"/saes/{SAE}")
+    assert told["sae"] == next(row for row in desk.get("/saes") if row["name"] == SAE)
+    rows = desk.get(f"/features?sae={SAE}&limit=500")["rows"]
+    assert told["kinds"] == Counter(row["kind"] for row in rows if row["kind"])
+    assert told["ratings"] == {
+        "reliable": sum(row["rating"]["word"] == "reliable" for row in rows),
+        "fair": sum(row["rating"]["word"] in ("reliable", "fair") for row in rows),
+        "shaky": sum(row["rating"]["word"] in ("reliable", "fair", "shaky") for row in rows),
+    }
+    assert told["facts"] == {}  # a planted SAE is not an installed one
+    assert desk.ask("GET", f"{API}/saes/no/resid_post.0/where")[0] == 404
+
+
+def test_features_and_lists_as_files(desk):
+    name = f"{SAE}/{list(tiny.concepts).index('sport')}"
+    told = desk.get(f"/export/feature/{name}")
+    assert told["name"] == name
+    status, page, headers = desk.ask("GET", f"{API}/export/feature/{name}?as=html")
+    assert status == 200
+    assert "sport" in page
+    assert headers["content-disposition"].startswith("attachment")
+    for index, label in ((0, "=1+1"), (1, "<b>|*bold*")):
+        desk.ask("PUT", f"{API}/notes/{SAE}/{index}", {"label": label})
+        desk.ask("PUT", f"{API}/lists/some/{SAE}/{index}", {})
+    assert [row["own_label"] for row in desk.get("/export/list/some")] == ["=1+1", "<b>|*bold*"]
+    rows = list(csv.DictReader(io.StringIO(desk.ask("GET", f"{API}/export/list/some?as=csv")[1])))
+    assert [(row["feature"], row["your name"]) for row in rows] == [(f"{SAE}/0", "'=1+1"), (f"{SAE}/1", "<b>|*bold*")]
+    table = desk.ask("GET", f"{API}/export/list/some?as=md")[1].splitlines()
+    assert len(table) == 4
+    assert "\\<b\\>\\|\\*bold\\*" in table[3]
+    assert desk.get("/export/list/none-such") == []
+    for path, status in ((f"feature/{name}?as=csv", 400), ("list/some?as=html", 400), ("feature/x?as=json", 400), ("thing/x", 400)):
+        assert desk.ask("GET", f"{API}/export/{path}")[0] == status, path
+    for index in (0, 1):
+        desk.ask("PUT", f"{API}/notes/{SAE}/{index}", {"label": ""})
+        desk.ask("DELETE", f"{API}/lists/some/{SAE}/{index}", {})
 
 
 def test_a_feature_turned_up_writes_its_own_words_beside_controls(desk):
@@ -354,7 +424,7 @@ def test_a_long_text_comes_in_parts_that_put_together_are_the_text(desk):
     parts = [told["result"] for told in events[1:]]
     assert len(parts) > 2
     assert "".join(part["text"] for part in parts) == text
-    assert all(len(part["tokens"]) <= PART and not part["truncated"] for part in parts)
+    assert all(len(part["text"]) <= PART and not part["truncated"] for part in parts)
     assert all(part["text"].endswith("\n") for part in parts[:-1])
     assert {hit["index"] for hit in parts[1]["features"]} & {list(tiny.concepts).index("finance")}
 
@@ -362,10 +432,12 @@ def test_a_long_text_comes_in_parts_that_put_together_are_the_text(desk):
 @given(st.text(alphabet="ab \nbank", max_size=6000))
 @settings(max_examples=20, deadline=None)
 def test_parts_are_the_text(text):
-    microscope = Microscope(tiny.model(), [tiny.sae()], [SAE])
-    parts = microscope.parts(text)
+    parts = parted(text)
     assert "".join(parts) == text
-    assert len(parts) == 1 or all(len(microscope.tokenize([part])[0]) <= PART + 1 for part in parts)
+    assert all(0 < len(part) <= PART for part in parts) or parts == [text]
+    assert all(
+        part.endswith(("\n", " ")) or following.startswith(" ") or len(part) == PART for part, following in itertools.pairwise(parts)
+    )
 
 
 def test_two_tabs_do_not_overwrite_each_other(desk):
@@ -496,10 +568,10 @@ def test_reading_needs_only_the_part_of_the_model_that_computes_activations(monk
     monkeypatch.setattr(type(model), "_running", property(lambda _: whole))
     looked: list[bool] = []
     with microscope.stopping(lambda: bool(looked.append(True))):
-        assert [name for name, _ in microscope.trace(["the bank"], f"{SAE}/0")] == ["meta", "trace", "done"]
+        assert [name for name, _ in microscope.activations(["the bank"], [], [f"{SAE}/0"])] == ["meta", "activations", "done"]
     before = len(looked)
     assert before
-    list(microscope.trace(["the bank"], f"{SAE}/0"))
+    list(microscope.activations(["the bank"], [], [f"{SAE}/0"]))
     assert len(looked) == before  # nothing looks once the job is done
 
 

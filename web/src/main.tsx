@@ -11,6 +11,7 @@ import { ListsPage } from "./pages/Lists";
 import { LostPage } from "./pages/Lost";
 import { ReadPage } from "./pages/Read";
 import { RunsPage } from "./pages/Runs";
+import { SaePage } from "./pages/Sae";
 import { SaesPage } from "./pages/Saes";
 import { SearchPage } from "./pages/Search";
 import { featureHere } from "./state/keys";
@@ -34,6 +35,8 @@ function Page() {
   if (!about.value) return <Empty>Opening…</Empty>;
   const feature = featureHere();
   if (feature) return <FeaturePage name={`${feature.sae}/${feature.index}`} />;
+  const sae = /^\/saes\/([^/]+\/[^/]+\/[^/]+)$/.exec(path.value);
+  if (sae) return <SaePage name={decodeURIComponent(sae[1]!)} />;
   switch (path.value) {
     case "/": return <ReadPage />;
     case "/features": return <FeaturesPage />;

@@ -2,6 +2,7 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -52,6 +53,15 @@ def _carriers(reader: Reader, topic: str, texts: Sequence[TextResult]) -> list[d
 
 def _naming(reader: Reader) -> str:
     """Where the names come from, how many were tested, and, where somebody judged that, how often they are wrong on texts like these."""
+    if reader not in _SAID:
+        _SAID[reader] = _names_told(reader)
+    return _SAID[reader]
+
+
+_SAID: WeakKeyDictionary[Reader, str] = WeakKeyDictionary()
+
+
+def _names_told(reader: Reader) -> str:
     labelled = [one for one in reader.labelled_saes if one.table is not None]
     if not labelled:
         return ""

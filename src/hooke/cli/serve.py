@@ -19,6 +19,7 @@ def serve(
         tuple[str, ...], Parameter(negative="", help="Names or files of SAEs to read with; by default the installed ones of the model.")
     ] = (),
     atlas: Annotated[tuple[Path, ...], Parameter(negative="", help="Atlas files; by default all at hand.")] = (),
+    demo: Annotated[bool, Parameter(negative="", help="Begin with ten headlines that show what there is to see.")] = False,
     runs: Annotated[tuple[Path, ...], Parameter(negative="", help="Folders that jobs write to; by default runs, here.")] = (),
 ) -> None:
     """Show features and read texts in a browser: one page, on this machine alone, offline."""
@@ -30,14 +31,15 @@ def serve(
 
     sock = listening(port)
     files = [file for given in atlas or (None,) for file in atlas_files(given)]
+    begin = "?demo=1" if demo else ""
     server = Launched(sock, files, None if model == "none" else model, sae, runs or (Path("runs"),))
 
     def ready() -> None:
-        sys.stdout.write(f"{server.session.link()}\n")
+        sys.stdout.write(f"{server.session.link(begin)}\n")
         sys.stdout.flush()
         talk("Open this address in a browser; it holds the key. Ctrl-C ends the server.")
 
     with stoppable(server.stop) as stop:
-        server.run(ready=ready, open_page=open)
+        server.run(ready=ready, open_page=begin if open else None)
     if stop:
         raise SystemExit(stop.exit_code)

@@ -20,15 +20,16 @@ from hooke.errors import HookeError
 from hooke.serve.atlas_routes import MAX_AROUND, atlas_routes
 from hooke.serve.compare_routes import compare_routes
 from hooke.serve.comparisons import MAX_COMPARED
+from hooke.serve.exports import export_routes
 from hooke.serve.guard import MAX_BODY, Guard
 from hooke.serve.lensed import check_lens, lensed
 from hooke.serve.library import MAX_ROWS, Library
 from hooke.serve.meaning import has_encoder
 from hooke.serve.microscope import MAX_CHARACTERS, MAX_SAES, MAX_TEXTS, MAX_TOP, check_request
 from hooke.serve.problems import DOCUMENTED, MEDIA_TYPE, Problem, problem, problem_of, unexpected
-from hooke.serve.requests import AnalyzeRequest, LensRequest, SteerRequest, TokenizeRequest
-from hooke.serve.runs import read_run, read_runs
-from hooke.serve.schema import About, Key, ModelState, RunDetail, Runs, Tokenized
+from hooke.serve.requests import ActivationsRequest, AnalyzeRequest, Key, LensRequest, SteerRequest, TokenizeRequest
+from hooke.serve.runs import RunDetail, Runs, read_run, read_runs
+from hooke.serve.schema import About, ModelState, Tokenized
 from hooke.serve.session import API, Session
 from hooke.serve.shell import PAGES, Shell
 from hooke.serve.steered import MAX_DOSES, MAX_STEER_TOKENS, check_steer, steered
@@ -57,7 +58,10 @@ def _streaming(told: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"description": said, "content": {"text/event-stream": {"schema": {"type": "string"}}}}}
 
 
-_READ = _streaming("`meta`, `text` for each text or part of one (or `trace`), `done`")
+_READ = _streaming("`meta`, `text` for each text or part of one, `done`")
+_ACTIVE = _streaming(
+    "`meta`, `activations` for each text or part of one and each SAE, as compressed sparse rows, a row for each token; `done`"
+)
 _LENSED = _streaming(
     "`meta`, `features` for each SAE, `layer` for each layer from the last down, `done`; of two texts `features_differ` and `layers_differ`"
 )
@@ -115,6 +119,7 @@ def _routed(session: Session, library: Library, worker: Worker, run_folders: lis
     router.include_router(atlas_routes(library, worker))
     _model_routes(router, library, worker)
     router.include_router(compare_routes(worker))
+    router.include_router(export_routes(library))
     _run_routes(router, run_folders)
     app.include_router(router)
     return app
@@ -176,10 +181,12 @@ def _model_routes(router: APIRouter, library: Library, worker: Worker) -> None:
     @router.post("/analyze", response_class=Response, responses=_READ, summary="Which features stand out in texts")
     async def analyze(request: AnalyzeRequest) -> Response:
         check_request(request.texts, request.saes, request.top)
-        if request.feature is not None:
-            feature = request.feature
-            return stream(worker.submit(lambda microscope: microscope.trace(request.texts, feature)))
         return stream(worker.submit(lambda microscope: named(microscope.analyze(request.texts, request.saes, request.top), library)))
+
+    @router.post("/activations", response_class=Response, responses=_ACTIVE, summary="Every activation on every token of texts")
+    async def activations(request: ActivationsRequest) -> Response:
+        check_request(request.texts, request.saes, 1)
+        return stream(worker.submit(lambda microscope: microscope.activations(request.texts, request.saes, request.features)))
 
     @router.post("/steer", response_class=Response, responses=_STEERED, summary="Text written with features turned up or down")
     async def steer(request: SteerRequest) -> Response:

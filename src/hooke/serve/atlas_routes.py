@@ -13,11 +13,12 @@ from hooke.atlas.search import WHERE, Where
 from hooke.atlas.wording import rated
 from hooke.errors import BadConfig
 from hooke.names import SaeName
+from hooke.sae.packs import installed_saes
 from hooke.serve.library import MAX_ROWS, Library, Wanted, names_of, title_of
 from hooke.serve.meaning import Meaning
 from hooke.serve.problems import MEDIA_TYPE, problem
+from hooke.serve.requests import Change, SaveRequest
 from hooke.serve.schema import (
-    Change,
     Examples,
     FeatureHead,
     FeaturePage,
@@ -28,9 +29,9 @@ from hooke.serve.schema import (
     NearMisses,
     Neighbours,
     Note,
+    SaeDetail,
     SaeRow,
     Saved,
-    SaveRequest,
     SearchPage,
     Stretch,
 )
@@ -59,6 +60,14 @@ def _list_routes(router: APIRouter, library: Library, worker: Worker) -> None:
     @router.get("/saes", response_model=list[SaeRow], summary="Every SAE that an atlas knows")
     def saes() -> Response:
         return reply([_sae_row(library, entry.name, worker) for entry in library.saes])
+
+    @router.get("/saes/{collection}/{site}/{variant}", response_model=SaeDetail, summary="One SAE: what its features are, how it was made")
+    def sae(collection: str, site: str, variant: str) -> Response:
+        name = f"{collection}/{site}/{variant}"
+        library.entry(name)
+        ratings = {word: library.rows(Wanted((name,), rating=word), 0, 1).total for word in ("reliable", "fair", "shaky")}
+        facts = next((asdict(row.facts) for row in installed_saes() if row.facts.name == name), {})
+        return reply(SaeDetail(_sae_row(library, name, worker), library.rows(Wanted((name,)), 0, 1).kinds, ratings, facts))
 
     @router.get("/features", response_model=FeaturePage, summary="Features, sorted and filtered")
     def features(

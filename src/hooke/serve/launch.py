@@ -68,12 +68,12 @@ class Launched:
         )
         self._server = _Server(config)
 
-    def run(self, *, ready: Callable[[], None], open_page: bool) -> None:
-        """Answer until `stop`; `ready` is called before the first answer."""
+    def run(self, *, ready: Callable[[], None], open_page: str | None) -> None:
+        """Answer until `stop`; `ready` is called before the first answer; `open_page` is the address that the browser opens, if any."""
         with announced(self.session):
             ready()
-            if open_page:
-                threading.Thread(target=webbrowser.open, args=(self.session.link(),), daemon=True).start()
+            if open_page is not None:
+                threading.Thread(target=webbrowser.open, args=(self.session.link(open_page),), daemon=True).start()
             self._server.run(sockets=[self._sock])
 
     def stop(self) -> None:

@@ -12,6 +12,7 @@ from hooke.names import FeatureName, model_name
 if TYPE_CHECKING:
     from hooke.analysis import Reader, TextResult
     from hooke.atlas import Feature
+    from hooke.codes import Codes
     from hooke.differences.grouping import Grouped
     from hooke.model import Model
     from hooke.sae import Sae
@@ -20,8 +21,8 @@ if TYPE_CHECKING:
 MAX_TEXTS, MAX_CHARACTERS, MAX_TOP, MAX_SAES = 2000, 200_000, 100, 16
 """The most texts, characters in all of them, features of each and SAEs that one request may ask for."""
 _READERS = 8
-PART = 1000
-"""Tokens from which on a text is read in parts, each by itself, so that the first shows while the rest is read."""
+PART = 2000
+"""Characters from which on a text is read in parts, each by itself, so that the first shows while the rest is read."""
 
 
 class Cancelled(Exception):
@@ -102,7 +103,7 @@ class Microscope:
     def analyze(self, texts: Sequence[str], saes: Sequence[str], top: int) -> Iterator[tuple[str, Any]]:
         """``meta``, a ``text`` for each of `texts` as soon as it is read, and ``done`` with what they have in common.
 
-        A text of more than `PART` tokens comes as several ``text`` events, one for each ``part`` of its ``parts``.
+        A text of more than `PART` characters comes as several ``text`` events, one for each ``part`` of its ``parts``.
         """
         from hooke.analysis import conclude
 
@@ -111,16 +112,15 @@ class Microscope:
         results: list[TextResult] = []
         owners: list[int] = []
         for index, text in enumerate(texts):
-            parts = self.parts(text)
+            parts = parted(text)
             for part, result in enumerate(reader.read(parts)):
                 yield "text", {"index": index, "part": part, "parts": len(parts), "result": result}
                 results.append(replace(result, text="", tokens=[]))
                 owners.append(index)
         self.stop_if_unwanted()
-        found = asdict(conclude(reader, results))
-        for topic in found["topics"]:
-            topic["texts"] = sorted({owners[i] for i in topic["texts"]})
-        yield "done", {key: found[key] for key in ("model", "saes", "topics", "limits")}
+        found = conclude(reader, results)
+        topics = [asdict(topic) | {"texts": sorted({owners[i] for i in topic.texts})} for topic in found.topics]
+        yield "done", {"model": found.model, "saes": found.saes, "topics": topics, "limits": found.limits}
 
     def compare(self, grouped: "Grouped", saes: Sequence[str], source: str | None, seed: int) -> Iterator[tuple[str, Any]]:
         """Groups of texts held against each other: ``able``, ``progress`` while it goes on, ``found`` with the `Differences`."""
@@ -141,43 +141,44 @@ class Microscope:
         pile = read_pile(reader, grouped.texts, lambda done: told("Reading", done))
         yield "found", assemble(reader, pile, grouped, source=source, seed=seed, progress=told)
 
-    def parts(self, text: str) -> list[str]:
-        """A text in pieces of at most `PART` tokens that put together are the text, cut at a line's end or a space where there is one."""
-        pieces = self.tokenize([text])[0] if len(text) > PART else []
-        if len(pieces) <= PART:
-            return [text]
-        cuts = [0]
-        while len(pieces) - cuts[-1] > PART:
-            last = cuts[-1] + PART
-            near = range(last, last - PART // 2, -1)
-            at_line = next((i for i in near if pieces[i - 1].endswith("\n")), None)
-            cuts.append(at_line or next((i for i in near if pieces[i][:1].isspace()), last))
-        return ["".join(pieces[low:high]) for low, high in itertools.pairwise([*cuts, len(pieces)])]
+    def activations(self, texts: Sequence[str], saes: Sequence[str], features: Sequence[str]) -> Iterator[tuple[str, Any]]:
+        """Every activation on every token, or those of `features`: ``meta``, ``activations`` by part of a text and SAE, ``done``.
 
-    def trace(self, texts: Sequence[str], feature: str) -> Iterator[tuple[str, Any]]:
-        """What one feature does on every token of each text: ``meta``, ``trace`` by text, ``done``."""
+        ``feature[indptr[t]:indptr[t+1]]`` fire on token ``t``, with ``value`` beside them; what is past the model's context is left out.
+        """
+        wanted: dict[str, list[int]] = {}
+        for name in map(FeatureName.parse, features):
+            if not 0 <= name.index < self.sae(str(name.sae)).d_sae:
+                raise unknown("feature", name.index, [], f"{name.sae} has {self.sae(str(name.sae)).d_sae:,}, counted from 0.")
+            wanted.setdefault(str(name.sae), []).append(name.index)
+        names = list(saes) or list(wanted) or self.default
+        known = [self.sae(name) for name in names]
+        yield "meta", {"model": self.model.name, "saes": names, "texts": len(texts)}
+        for index, text in enumerate(texts):
+            parts = parted(text)
+            for part, piece in enumerate(parts):
+                tokens, found = self._codes(piece, known)
+                for name, codes in zip(names, found, strict=True):
+                    rows = _rows(codes, wanted.get(name) if features else None)
+                    yield "activations", {"index": index, "part": part, "parts": len(parts), "sae": name, "tokens": tokens, **rows}
+        yield "done", {"model": self.model.name, "saes": names}
+
+    def _codes(self, text: str, saes: "Sequence[Sae]") -> "tuple[list[str], list[Codes]]":
+        """The tokens of a text, special ones left out, and what each SAE says of them."""
         import torch
 
         from hooke.metrics import concat_sites, not_sinks
 
-        name = FeatureName.parse(feature)
-        sae = self.sae(str(name.sae))
-        if not 0 <= name.index < sae.d_sae:
-            raise unknown("feature", name.index, [], f"{sae.name} has {sae.d_sae:,}, counted from 0.")
-        yield "meta", {"model": self.model.name, "saes": [sae.name], "texts": len(texts)}
-        for at, text in enumerate(texts):
-            ids = torch.tensor(self.model.tokenizer.encode([text]))[:, : self.model.context]
-            special = self.model.is_special(ids)[0]
-            with torch.inference_mode():
-                acts = self.model.capture(ids, sae.facts.input_sites)
+        ids = torch.tensor(self.model.tokenizer.encode([text]))[:, : self.model.context]
+        special = self.model.is_special(ids)[0]
+        with torch.inference_mode():
+            acts = self.model.capture(ids, list(dict.fromkeys(site for sae in saes for site in sae.facts.input_sites)))
+            codes = []
+            for sae in saes:
                 rows = concat_sites(acts, sae.facts.input_sites)[0][~special].float()
                 calm = not_sinks([acts[site] for site in sae.facts.input_sites], acts.keep)[0][~special]
-                codes = sae.encode(rows).silenced(~calm)
-            mine = codes.feature == name.index
-            values = torch.zeros(len(rows)).index_put((codes.row[mine],), codes.value[mine].float())
-            tokens = self.model.tokenizer.pieces(ids[0][~special].tolist(), begins=True)
-            yield "trace", {"index": at, "tokens": tokens, "values": [round(value, 3) for value in values.tolist()]}
-        yield "done", {"model": self.model.name, "saes": [], "topics": [], "limits": []}
+                codes.append(sae.encode(rows).silenced(~calm))
+        return self.model.tokenizer.pieces(ids[0][~special].tolist(), begins=True), codes
 
     def shipped(self, feature: "Feature") -> Iterator[tuple[str, Any]]:
         """What a feature does in the short texts that come with Hooke: ``progress`` the first time, ``found``."""
@@ -207,6 +208,29 @@ class Microscope:
             # One text at a time, so that each shows as soon as it is read.
             self._readers[saes, top] = Reader(self.model, [self.sae(name) for name in saes], Options(top=top, chunk=1))
         return self._readers[saes, top]
+
+
+def _rows(codes: "Codes", features: Sequence[int] | None) -> dict[str, list[Any]]:
+    """Codes as compressed sparse rows of plain numbers; of some features only, or of all."""
+    import torch
+
+    kept = torch.ones(len(codes.feature), dtype=torch.bool) if features is None else torch.isin(codes.feature, torch.tensor(features))
+    before = torch.cat([torch.zeros(1, dtype=torch.int64), kept.cumsum(0)])
+    values = [round(value, 3) for value in codes.value[kept].tolist()]
+    return {"indptr": before[codes.indptr].tolist(), "feature": codes.feature[kept].tolist(), "value": values}
+
+
+def parted(text: str) -> list[str]:
+    r"""A text in pieces of at most `PART` characters that put together are the text, cut at a line's end or a space where there is one.
+
+    >>> [len(part) for part in parted("a line\n" * 400)], "".join(parted("word " * 900)) == "word " * 900
+    ([1995, 805], True)
+    """
+    cuts = [0]
+    while len(text) - cuts[-1] > PART:
+        last, least = cuts[-1] + PART, cuts[-1] + PART // 2
+        cuts.append(next((at for at in (text.rfind("\n", least, last) + 1, text.rfind(" ", least, last)) if at > 0), last))
+    return [text[low:high] for low, high in itertools.pairwise([*cuts, len(text)])]
 
 
 def check_request(texts: Sequence[str], saes: Sequence[str], top: int) -> None:

@@ -1,4 +1,4 @@
-"""Requests: what the model is asked for over the wire, as plain values; the interface's schema is made from these."""
+"""Requests: what is asked for over the wire, as plain values; the interface's schema is made from these."""
 
 from dataclasses import dataclass, field
 
@@ -13,8 +13,18 @@ class AnalyzeRequest:
     """The SAEs to look through; empty: the default one."""
     top: int = 24
     """Features of each text, at most 100."""
-    feature: str | None = None
-    """Only this feature, and on every token, however weak; for trying a sentence on a feature's page."""
+
+
+@dataclass
+class ActivationsRequest:
+    """Texts, to have every activation of their tokens."""
+
+    texts: list[str]
+    """The texts, in order."""
+    saes: list[str] = field(default_factory=list)
+    """The SAEs to look through; empty: those of `features`, or the default one."""
+    features: list[str] = field(default_factory=list)
+    """Only these features; empty: all that fire."""
 
 
 @dataclass
@@ -59,3 +69,31 @@ class LensRequest:
     """Whether features are shown where there are SAEs."""
     beside: str | None = None
     """A second text to hold against it: what differs between the two is answered instead."""
+
+
+@dataclass
+class Key:
+    """Asks for the cookie."""
+
+    token: str
+    """What stood in the address."""
+
+
+@dataclass
+class Change:
+    """A change to what you wrote of a feature; what is left out stays."""
+
+    star: bool | None = None
+    """A star, or none."""
+    note: str | None = None
+    """A note; empty takes it away."""
+    label: str | None = None
+    """Your own name; empty takes it away."""
+
+
+@dataclass
+class SaveRequest:
+    """A text to keep."""
+
+    text: str
+    """The text."""

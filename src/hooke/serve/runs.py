@@ -4,11 +4,11 @@ import json
 import math
 import time
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hooke.errors import HookeError, UnknownName
-from hooke.serve.schema import Curve, RunDetail, RunRow
 
 if TYPE_CHECKING:
     from hooke.train.run_log import History
@@ -19,6 +19,70 @@ SILENT = 900.0
 """Seconds without a sign of life after which a run that never said it ended is not called running."""
 _MARKS = ("run.json", "manifest.json", "spool.json")
 _MAX_MANIFEST = 64 << 20
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A job, as its folder tells it."""
+
+    path: str
+    """The folder."""
+    kind: str
+    """``train``, ``harvest``, ``atlas`` or ``unreadable``."""
+    state: str
+    """``running``, ``silent`` (no sign of life for long), ``finished``, ``stopped``, ``not started``, ``partial`` or what is wrong."""
+    model: str
+    """The model it reads."""
+    done: float | None
+    """Tokens done."""
+    planned: float | None
+    """Tokens planned."""
+    rate: float | None
+    """Tokens a second, as last measured."""
+    left_s: float | None
+    """Seconds left at that rate."""
+    changed: float
+    """When anything in it last changed, in seconds since 1970."""
+    detail: str
+    """A sentence about it."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One SAE's training."""
+
+    name: str
+    """The SAE."""
+    tokens: list[float] = field(default_factory=list)
+    """Tokens seen at each point."""
+    fvu: list[float | None] = field(default_factory=list)
+    """Share of variance not explained."""
+    l0: list[float | None] = field(default_factory=list)
+    """Features active on a token."""
+    dead: list[float | None] = field(default_factory=list)
+    """Share of features that are dead."""
+
+
+@dataclass(frozen=True)
+class RunDetail:
+    """A training run with its curves."""
+
+    run: RunRow
+    """The row of the list."""
+    curves: list[Curve]
+    """One for each SAE, at most 200 points each."""
+    events: list[dict[str, Any]]
+    """What happened last: ``time``, ``kind``, ``text``."""
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Jobs found."""
+
+    folders: list[str]
+    """Where was looked."""
+    runs: list[RunRow]
+    """What was found, the latest first."""
 
 
 def read_runs(folders: Sequence[Path]) -> list[RunRow]:

@@ -1,4 +1,4 @@
-"""What goes over the wire, as plain values; the interface's schema is made from these."""
+"""Schema: what the server answers of models, SAEs, features and notes, as plain values; the interface's schema is made from these."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -76,6 +76,21 @@ class SaeRow:
     """Of its weights, as the atlas has it; empty where none does."""
     ready: bool
     """Whether the model reads texts with it now."""
+
+
+@dataclass(frozen=True)
+class SaeDetail:
+    """One SAE's page."""
+
+    sae: SaeRow
+    """Its row in the list."""
+    kinds: dict[str, int]
+    """How many of its features are subjects, words, grammar ..."""
+    ratings: dict[str, int]
+    """How many have a name that is reliable, fair or better, shaky or better."""
+    facts: dict[str, Any]
+    """What its file says: how it decides what fires, where it reads and writes, what was measured and how it was trained; empty where it
+    is not at hand."""
 
 
 @dataclass(frozen=True)
@@ -288,98 +303,6 @@ class Lists:
     """Features with a note or a name of yours."""
     lists: list[ListSummary]
     """The lists that you made."""
-
-
-@dataclass(frozen=True)
-class RunRow:
-    """A job, as its folder tells it."""
-
-    path: str
-    """The folder."""
-    kind: str
-    """``train``, ``harvest``, ``atlas`` or ``unreadable``."""
-    state: str
-    """``running``, ``silent`` (no sign of life for long), ``finished``, ``stopped``, ``not started``, ``partial`` or what is wrong."""
-    model: str
-    """The model it reads."""
-    done: float | None
-    """Tokens done."""
-    planned: float | None
-    """Tokens planned."""
-    rate: float | None
-    """Tokens a second, as last measured."""
-    left_s: float | None
-    """Seconds left at that rate."""
-    changed: float
-    """When anything in it last changed, in seconds since 1970."""
-    detail: str
-    """A sentence about it."""
-
-
-@dataclass(frozen=True)
-class Curve:
-    """One SAE's training."""
-
-    name: str
-    """The SAE."""
-    tokens: list[float] = field(default_factory=list)
-    """Tokens seen at each point."""
-    fvu: list[float | None] = field(default_factory=list)
-    """Share of variance not explained."""
-    l0: list[float | None] = field(default_factory=list)
-    """Features active on a token."""
-    dead: list[float | None] = field(default_factory=list)
-    """Share of features that are dead."""
-
-
-@dataclass(frozen=True)
-class RunDetail:
-    """A training run with its curves."""
-
-    run: RunRow
-    """The row of the list."""
-    curves: list[Curve]
-    """One for each SAE, at most 200 points each."""
-    events: list[dict[str, Any]]
-    """What happened last: ``time``, ``kind``, ``text``."""
-
-
-@dataclass(frozen=True)
-class Runs:
-    """Jobs found."""
-
-    folders: list[str]
-    """Where was looked."""
-    runs: list[RunRow]
-    """What was found, the latest first."""
-
-
-@dataclass
-class Key:
-    """Asks for the cookie."""
-
-    token: str
-    """What stood in the address."""
-
-
-@dataclass
-class Change:
-    """A change to what you wrote of a feature; what is left out stays."""
-
-    star: bool | None = None
-    """A star, or none."""
-    note: str | None = None
-    """A note; empty takes it away."""
-    label: str | None = None
-    """Your own name; empty takes it away."""
-
-
-@dataclass
-class SaveRequest:
-    """A text to keep."""
-
-    text: str
-    """The text."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import codecs
 import re
+import time
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
 
 TABLES = "tokenizer.safetensors"
 """The name of a file beside a ``tokenizer.json`` with the same as tables."""
-_FEW = 40_000
-"""Characters that are read by the tables, which open at once; by then the other form, five times as quick, is worth opening."""
+_FEW, _A_MINUTE = 40_000, 60
+"""Characters within so many seconds that are read by the tables, which open at once; for more the other form, five times as quick, is
+worth opening, which takes as long as it takes to read these."""
 _BYTE = re.compile(r"<0x([0-9A-Fa-f]{2})>")
 
 
@@ -34,7 +36,8 @@ class Tokenizer:
     def _settle(
         self, backend: "Callable[[], tokenizers.Tokenizer]", quick: Bpe | None, special: Iterable[int], bos: int | None, eos: int | None
     ) -> None:
-        self._backend, self._quick, self._left = backend, quick, _FEW
+        self._backend, self._quick = backend, quick
+        self._left, self._since = float(_FEW), time.monotonic()
         self.bos = bos
         self.eos = eos
         self.special = frozenset(special).union(i for i in (bos, eos) if i is not None)
@@ -67,7 +70,10 @@ class Tokenizer:
         """
         start = [] if self.bos is None else [self.bos]
         if self._quick is not None:
-            self._left -= sum(map(len, texts))
+            now = time.monotonic()
+            if self._left >= 0:
+                self._left = min(_FEW, self._left + _FEW * (now - self._since) / _A_MINUTE) - sum(map(len, texts))
+            self._since = now
             if self._left >= 0 and not any("\ud800" <= character <= "\udfff" for text in texts for character in text):
                 return [start + self._quick.encode(text) for text in texts]
         return [start + encoding.ids for encoding in self.backend.encode_batch_fast(list(texts), add_special_tokens=False)]

@@ -1,6 +1,6 @@
 // Every call the page makes. All go to the server it came from; a problem becomes an error with the server's own sentence.
 import type {
-  About, CompareEvent, CompareRequest, Compared, Context, FeatureHead, FeaturePage, Fresh, LensEvent, Lists, Note, ReadEvent, Relative, RunDetail, RunRow, SaeRow, Saved,
+  About, ActivationsEvent, CompareEvent, CompareRequest, Compared, Context, FeatureHead, FeaturePage, Fresh, LensEvent, Lists, Note, ReadEvent, Relative, RunDetail, RunRow, SaeDetail, SaeRow, Saved,
   SearchPage, SteerEvent, SteerRequest, Stretch, Table, WholeText,
 } from "./types";
 
@@ -53,6 +53,7 @@ export const api = {
   session: (token: string) => send<void>("POST", "/session", { token }),
   about: () => get<About>("/about"),
   saes: () => get<SaeRow[]>("/saes"),
+  sae: (name: string) => get<SaeDetail>(`/saes/${name}`),
   features: (wanted: Query, signal?: AbortSignal) => get<FeaturePage>(`/features${query(wanted)}`, signal),
   feature: (name: string, signal?: AbortSignal) => get<FeatureHead>(`/features/${name}`, signal),
   examples: (name: string) => get<{ stretches: Stretch[] }>(`/features/${name}/examples`),
@@ -84,8 +85,18 @@ export function exported(id: string, form: "html" | "csv"): string {
 }
 
 /** What the model finds, as it finds it; ends early when `signal` says so. */
-export function analyze(asked: { texts: string[]; saes?: string[]; top?: number; feature?: string }, signal: AbortSignal): AsyncGenerator<ReadEvent> {
+export function analyze(asked: { texts: string[]; saes?: string[]; top?: number }, signal: AbortSignal): AsyncGenerator<ReadEvent> {
   return events<ReadEvent>("/analyze", asked, signal);
+}
+
+/** What some features do on every token. */
+export function activations(asked: { texts: string[]; features: string[] }, signal: AbortSignal): AsyncGenerator<ActivationsEvent> {
+  return events<ActivationsEvent>("/activations", asked, signal);
+}
+
+/** Where a feature or a list can be fetched as a file. */
+export function exportOf(kind: "feature" | "list", id: string, form: "html" | "json" | "csv" | "md"): string {
+  return `${BASE}/export/${kind}/${id.split("/").map(encodeURIComponent).join("/")}?as=${form}`;
 }
 
 /** Texts with features turned, as they are written. */

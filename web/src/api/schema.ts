@@ -72,6 +72,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/saes/{collection}/{site}/{variant}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** One SAE: what its features are, how it was made */
+        get: operations["sae"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/features": {
         parameters: {
             query?: never;
@@ -313,6 +330,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/activations": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Every activation on every token of texts */
+        post: operations["activations"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/steer": {
         parameters: {
             query?: never;
@@ -466,6 +500,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/export/{kind}/{id}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** A feature (html, json) or a list (json, csv, md) as a file */
+        get: operations["export"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/runs": {
         parameters: {
             query?: never;
@@ -530,6 +581,18 @@ export interface components {
             };
         };
         /**
+         * ActivationsRequest
+         * @description Texts, to have every activation of their tokens.
+         */
+        ActivationsRequest: {
+            /** Texts */
+            texts: string[];
+            /** Saes */
+            saes?: string[];
+            /** Features */
+            features?: string[];
+        };
+        /**
          * AnalyzeRequest
          * @description Texts to read.
          */
@@ -543,8 +606,6 @@ export interface components {
              * @default 24
              */
             top: number;
-            /** Feature */
-            feature?: string | null;
         };
         /**
          * Change
@@ -1393,6 +1454,25 @@ export interface components {
             runs: components["schemas"]["RunRow"][];
         };
         /**
+         * SaeDetail
+         * @description One SAE's page.
+         */
+        SaeDetail: {
+            sae: components["schemas"]["SaeRow"];
+            /** Kinds */
+            kinds: {
+                [key: string]: number;
+            };
+            /** Ratings */
+            ratings: {
+                [key: string]: number;
+            };
+            /** Facts */
+            facts: {
+                [key: string]: unknown;
+            };
+        };
+        /**
          * SaeRow
          * @description One SAE.
          */
@@ -1655,6 +1735,7 @@ export interface components {
     pathItems: never;
 }
 export type About = components['schemas']['About'];
+export type ActivationsRequest = components['schemas']['ActivationsRequest'];
 export type AnalyzeRequest = components['schemas']['AnalyzeRequest'];
 export type Change = components['schemas']['Change'];
 export type CompareRequest = components['schemas']['CompareRequest'];
@@ -1696,6 +1777,7 @@ export type Replication = components['schemas']['Replication'];
 export type RunDetail = components['schemas']['RunDetail'];
 export type RunRow = components['schemas']['RunRow'];
 export type Runs = components['schemas']['Runs'];
+export type SaeDetail = components['schemas']['SaeDetail'];
 export type SaeRow = components['schemas']['SaeRow'];
 export type SaveRequest = components['schemas']['SaveRequest'];
 export type Saved = components['schemas']['Saved'];
@@ -1821,6 +1903,39 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["SaeRow"][];
+                };
+            };
+            /** @description What was wrong with the request */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sae: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                collection: string;
+                site: string;
+                variant: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SaeDetail"];
                 };
             };
             /** @description What was wrong with the request */
@@ -2414,7 +2529,40 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Server-sent events: `meta`, `text` for each text or part of one (or `trace`), `done`; or `error` with a problem */
+            /** @description Server-sent events: `meta`, `text` for each text or part of one, `done`; or `error` with a problem */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description What was wrong with the request */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    activations: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ActivationsRequest"];
+            };
+        };
+        responses: {
+            /** @description Server-sent events: `meta`, `activations` for each text or part of one and each SAE, as compressed sparse rows, a row for each token; `done`; or `error` with a problem */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2709,6 +2857,38 @@ export interface operations {
                 content: {
                     "application/json": components["schemas"]["WholeText"];
                 };
+            };
+            /** @description What was wrong with the request */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    export: {
+        parameters: {
+            query?: {
+                as?: "html" | "json" | "csv" | "md";
+            };
+            header?: never;
+            path: {
+                kind: "feature" | "list";
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Successful Response */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
             };
             /** @description What was wrong with the request */
             "4XX": {

@@ -17,6 +17,7 @@ export type Moved = S["Moved"];
 export type Written = S["Written"];
 export type SearchPage = S["SearchPage"];
 export type FoundHit = S["FoundHit"];
+export type SaeDetail = S["SaeDetail"];
 export type Rating = S["Rating"];
 export type Note = S["Note"];
 export type Lists = S["Lists"];
@@ -165,7 +166,6 @@ export type SteerEvent =
 export type ReadEvent =
   | { event: "meta"; data: { model: string; saes: string[]; texts: number } }
   | { event: "text"; data: { index: number; part: number; parts: number; result: ReadText } }
-  | { event: "trace"; data: { index: number; tokens: string[]; values: number[] } }
   | { event: "done"; data: { model: string; saes: ReadSae[]; topics: CarriedTopic[]; limits: string[] } }
   | ErrorEvent;
 
@@ -174,3 +174,9 @@ export type CompareEvent =
   | { event: "progress"; data: { said: string; done: number | null; of: number } }
   | { event: "done"; data: Compared }
   | ErrorEvent;
+
+/** Every activation on a text, as compressed sparse rows. */
+export type ActivationsEvent =
+  | { event: "meta" | "done"; data: unknown }
+  | { event: "activations"; data: { index: number; sae: string; tokens: string[]; indptr: number[]; feature: number[]; value: number[] } }
+  | { event: "error"; data: { detail: string } };

@@ -1,6 +1,6 @@
 // Feature: everything known of one. Where it fires comes first.
 import { useEffect, useState } from "preact/hooks";
-import { api } from "../api/client";
+import { api, exportOf } from "../api/client";
 import type { FeatureHead } from "../api/types";
 import { Side } from "../parts/Side";
 import { Elsewhere, Empty, Failed, Trust } from "../parts/Bits";
@@ -53,6 +53,7 @@ function One({ name }: { name: string }) {
           <Related name={name} />
           <Yours head={head} changed={again} />
           <Figures head={head} />
+          <p class="small"><a href={exportOf("feature", name, "html")} download>keep as a page</a></p>
           <Elsewhere command={`hooke feature ${name} --json`} json={() => head} />
         </div>
       </div>

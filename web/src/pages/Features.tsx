@@ -1,6 +1,6 @@
 // Features: all of them, any sort, any filter, the address says which.
 import { useEffect, useState } from "preact/hooks";
-import { api } from "../api/client";
+import { api, exportOf } from "../api/client";
 import type { FeatureRow } from "../api/types";
 import { Choice, Empty, Failed, Trust } from "../parts/Bits";
 import { helpOpen } from "../parts/Frame";
@@ -26,6 +26,7 @@ export function FeaturesPage() {
   }, []);
   const sort = at.get("sort") ?? "named";
   const up = at.get("up") === "1";
+  const which = at.get("which");
   const wanted = {
     sae: at.getAll("sae"), kind: at.getAll("kind"), q: at.get("q"), which: at.get("which"), sort, ascending: sort === "label" || sort === "layer" ? !up : up,
     rating: at.get("rating"), max_density: at.get("max_density"),
@@ -52,7 +53,7 @@ export function FeaturesPage() {
       </form>
       <Choice name="What they are" value={at.get("kind") ?? ""} onChange={(kind) => set({ kind: kind || null })}
         options={[["", "all"], ...Object.entries(KINDS).filter(([kind]) => kinds[kind]).map(([kind, text]) => [kind, `${text} ${number(kinds[kind])}`] as const)]} />
-      <div class="small"><Gather /></div>
+      <div class="small actions-row"><Gather />{which && <span class="soft">as a file: {(["csv", "md", "json"] as const).map((form) => <><a href={exportOf("list", which.replace(/^list:/, ""), form)} download>{form.toUpperCase()}</a> </>)}</span>}</div>
       {error && <Failed error={error} />}
       <div role="table" aria-label="Features" aria-rowcount={(total ?? 0) + 1} class="grid">
         <div role="rowgroup"><div role="row" class="row head" aria-rowindex={1}>

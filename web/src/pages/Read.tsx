@@ -37,6 +37,7 @@ function useAddress(): string | null {
     const given = params.value.get("t");
     const id = params.value.get("id");
     if (given !== null) reading.text.value = given;
+    else if (params.value.has("demo")) take(EXAMPLES.join("\n"));
     else if (id && !reading.text.value) {
       opening.value = true;
       api.saved(id).then((kept) => (reading.text.value = kept.text), (error: Problem) => (lost.value = error.message)).finally(() => (opening.value = false));
@@ -50,7 +51,7 @@ function useAddress(): string | null {
   useEffect(() => {
     if (opening.value) return;
     const long = text.value.length > SHORT;
-    go(withParams({ t: long ? null : text.value, sae: saes.value, lines: byLine.value ? "1" : null, max_density: maxDensity.value === null ? null : String(maxDensity.value), ...(long ? {} : { id: null }) }), true);
+    go(withParams({ demo: null, t: long ? null : text.value, sae: saes.value, lines: byLine.value ? "1" : null, max_density: maxDensity.value === null ? null : String(maxDensity.value), ...(long ? {} : { id: null }) }), true);
     if (!long) return;
     // A long text stands in the address by a short name, once it has been still for a while.
     const timer = setTimeout(() => void api.save(text.value).then((kept) => path.value === "/" && go(withParams({ id: kept.id }), true), () => undefined), STILL);

@@ -33,7 +33,7 @@ export function SaesPage() {
             </tr></thead>
             <tbody>{value.map((row) => (
               <tr key={row.name}>
-                <th scope="row"><a href={`/features?sae=${encodeURIComponent(row.name)}`}>{place(row.name)}</a><br /><code class="soft small">{row.name}</code></th>
+                <th scope="row"><a href={`/saes/${row.name}`}>{place(row.name)}</a><br /><code class="soft small">{row.name}</code></th>
                 {COLUMNS.map(([name, told]) => <td key={name} data-of={name}>{told(row)}</td>)}
               </tr>
             ))}</tbody>

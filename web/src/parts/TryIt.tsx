@@ -1,6 +1,6 @@
 // A sentence of one's own, tried on one feature.
 import { useEffect, useState } from "preact/hooks";
-import { analyze, type Problem } from "../api/client";
+import { activations, type Problem } from "../api/client";
 import { about } from "../state/session";
 import { number, percent, spelt, step } from "../state/words";
 import { Shown } from "./Text";
@@ -21,11 +21,13 @@ export function TryIt({ name, most, onPeak }: { name: string; most: number; onPe
     const timer = setTimeout(() => {
       void (async () => {
         try {
-          for await (const told of analyze({ texts: [text.slice(0, 4000)], feature: name }, stop.signal)) {
+          for await (const told of activations({ texts: [text.slice(0, 2000)], features: [name] }, stop.signal)) {
             if (stop.signal.aborted) return;
-            if (told.event === "trace") {
-              show(told.data);
-              onPeak(Math.max(0, ...told.data.values));
+            if (told.event === "activations") {
+              const { tokens, indptr, value } = told.data;
+              const values = tokens.map((_, i) => (indptr[i + 1]! > indptr[i]! ? value[indptr[i]!]! : 0));
+              show({ tokens, values });
+              onPeak(Math.max(0, ...values));
             } else if (told.event === "error") fail(told.data.detail);
           }
         } catch (caught) {
@@ -43,7 +45,7 @@ export function TryIt({ name, most, onPeak }: { name: string; most: number; onPe
   return (
     <section class="tryit">
       <h2><label for="try">Try it on your own sentence</label></h2>
-      <textarea id="try" rows={2} dir="auto" maxLength={4000} spellcheck={false} value={text} disabled={state === "none" || state === "failed"}
+      <textarea id="try" rows={2} dir="auto" maxLength={2000} spellcheck={false} value={text} disabled={state === "none" || state === "failed"}
         placeholder={state === "none" ? "This server runs without a model" : state === "loading" ? "The model warms up…" : "Type, and see where it fires"}
         onInput={(event) => set(event.currentTarget.value)} />
       {error && <p role="alert" class="small">{error}</p>}
