@@ -223,7 +223,11 @@ def named(events: Any, library: Library) -> Any:
                 for hit, row in zip(getattr(value["result"], group), told[group], strict=True):
                     own, density = beside(hit.sae, hit.index)
                     row |= {"own_label": own, "rating": rated(replace(hit, own_label=own))}
-                    at = [pos for pos, own in enumerate(numbers) if own == numbers[hit.pos]] if hit.group == "words" else word_tokens(hit, tokens)
+                    at = (
+                        [pos for pos, own in enumerate(numbers) if own == numbers[hit.pos]]
+                        if hit.group == "words"
+                        else word_tokens(hit, tokens)
+                    )
                     row |= {"density": density, "word_at": at}
             yield name, value | {"result": told}
         else:
