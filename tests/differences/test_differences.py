@@ -17,6 +17,7 @@ from hooke.differences.reading import read_pile
 from hooke.differences.rows import csv_text
 from hooke.errors import BadConfig
 from hooke.report.differences import page
+from hooke.report.differences_wording import foremost
 from hooke.text.intake import Record
 
 SPORT, WEATHER = (list(tiny.concepts).index(name) for name in ("sport", "weather"))
@@ -44,6 +45,14 @@ def test_the_planted_feature_is_found_first_and_named(found):
     assert best.q < 1e-4
     assert best.replicated is True
     assert all(holds is not False for holds in best.holds.values())
+
+
+def test_what_a_group_is_about_comes_before_how_it_is_worded_and_each_name_once(found):
+    (one, *_) = (finding for finding in found.findings if finding.kind == "feature" and finding.effect > 0)
+    named = {"words": ["loud", "loud", "late"], "about": ["rain", "sun", "rain", "wind", "snow"]}
+    rows = [replace(one, name=name, group=group, like=None) for group, names in named.items() for name in names]
+    said = [(lead, [what.partition(" (")[0] for what in some]) for _, lead, some in foremost(replace(found, findings=rows))]
+    assert said == [("is more often about", ["rain", "sun", "wind"]), ("is worded with more of", ["loud", "late"])]
 
 
 def test_texts_that_were_cut_are_said(monkeypatch, reader, grouped):

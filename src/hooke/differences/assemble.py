@@ -47,6 +47,8 @@ def assemble(
 ) -> Differences:
     """Test every item, then say of each finding what is known of it; see `hooke.differences.diff`."""
     progress("Testing features, topics and words")
+    # The largest on the way, and so before the tables.
+    beyond = BeyondWords(grouped.texts, np.logical_or(grouped.comparisons[0].in_a, grouped.comparisons[0].in_b), seed)
     smallest = min(min(int(one.in_a.sum()), int(one.in_b.sum())) for one in grouped.comparisons)
     counts, vocabulary = count_words(grouped.texts, 5)
     items = items_of(pile, counts, vocabulary, smallest)
@@ -56,7 +58,6 @@ def assemble(
     first = halves(grouped, seed)
     replication, held = replicate(items.present, grouped, first, seed=seed)
     progress("Holding other differences fixed")
-    beyond = BeyondWords(grouped.texts, np.logical_or(grouped.comparisons[0].in_a, grouped.comparisons[0].in_b), seed)
     checked = checks(items, pile, grouped, source)
     told = _Told(items, pile, grouped, reader.labelled_saes, counts, checked, beyond)
     findings = [

@@ -109,7 +109,9 @@ def without(present: Any, rows: Bool[np.ndarray, " text"]) -> Holds:
 
 def _inside(items: Items, pile: Pile) -> Holds:
     """Differences in features with what fires at the texts' edges alone left out; of words and topics nothing is said."""
-    inside = sparse.csr_matrix((pile.inside, pile.value.indices, pile.value.indptr), shape=pile.value.shape).tocsc()
+    table = pile.by_feature
+    kept = sparse.csr_matrix((pile.inside, pile.value.indices, pile.value.indptr), shape=table.shape).tocsc().data
+    inside = sparse.csc_matrix((kept, table.indices, table.indptr), shape=table.shape)  # one set of places for both
 
     def holds(comparison: Comparison, columns: np.ndarray) -> list[bool | None]:
         out: list[bool | None] = [None] * len(columns)

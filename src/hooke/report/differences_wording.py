@@ -78,9 +78,12 @@ def foremost(result: Differences, most: int = 3) -> Iterator[tuple[str, str, lis
         shown = [one for one in findings if one.like is None]
         own = [one for one in shown if one.kind == "feature"] or sorted(shown, key=lambda one: one.kind != "topic")
         for group, lead in _LEADS.items():
-            some = [one for one in own if one.group == group][:most]
+            some: dict[str, Finding] = {}  # by name: two features may have one
+            for one in own:
+                if one.group == group:
+                    some.setdefault(stripped(one.name), one)
             if some and any(known["name"] == name for known in result.groups):
-                yield name, lead, [f"{stripped(one.name)} ({_against(one, name, other, result)})" for one in some]
+                yield name, lead, [f"{said} ({_against(one, name, other, result)})" for said, one in list(some.items())[:most]]
 
 
 def _against(finding: Finding, name: str, other: str, result: Differences) -> str:
