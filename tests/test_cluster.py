@@ -248,10 +248,31 @@ def test_an_error_in_a_worker_that_lacks_hooke_is_translated():
     assert issubclass(Missing, HookeError)
 
 
+RAY_JOB = {
+    "": {"apiVersion", "kind", "metadata", "spec"},
+    "spec": {"entrypoint", "shutdownAfterJobFinishes", "backoffLimit", "rayClusterSpec"},
+    "spec.rayClusterSpec": {"rayVersion", "headGroupSpec", "workerGroupSpecs"},
+    "spec.rayClusterSpec.headGroupSpec": {"rayStartParams", "template"},
+    "spec.rayClusterSpec.workerGroupSpecs": {"groupName", "replicas", "minReplicas", "maxReplicas", "rayStartParams", "template"},
+}
+"""Of the fields that KubeRay's RayJob (ray.io/v1) has those that are made use of."""
+
+
+def unknown_keys(job: dict) -> set[str]:
+    found = set()
+    for place, known in RAY_JOB.items():
+        at = job
+        for name in filter(None, place.split(".")):
+            at = at[name]
+        found |= {key for one in (at if isinstance(at, list) else [at]) for key in one.keys() - known}
+    return found
+
+
 def test_the_scripts_for_clusters_are_understood():
     folder = Path(__file__).parent.parent / "examples/scale"
     job = yaml.safe_load((folder / "kuberay.yaml").read_text())
     script = (folder / "slurm.sh").read_text()
+    assert unknown_keys(job) == set()
     assert (job["kind"], subprocess.run(["bash", "-n", folder / "slurm.sh"], check=False).returncode) == ("RayJob", 0)
     slurm = script[script.index("hooke harvest") : script.index(" &\nharvest")].replace("\\\n", " ").replace("$address", "head:6379")
     for line in (job["spec"]["entrypoint"], slurm):

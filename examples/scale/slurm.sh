@@ -10,14 +10,18 @@
 set -euo pipefail
 
 head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
-address="$head:6379"
+ip=$(srun --nodes=1 --ntasks=1 -w "$head" hostname --ip-address | awk '{ print $1 }')
+address="$ip:6379"
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN
 RAY_AUTH_TOKEN=$(openssl rand -hex 32)
+# Steps do not inherit --cpus-per-task since Slurm 22.05, and Ray does not ask Slurm what a step may use.
+step=(--ntasks-per-node=1 --cpus-per-task="$SLURM_CPUS_PER_TASK")
+node=(--num-cpus="$SLURM_CPUS_PER_TASK" --num-gpus="$SLURM_GPUS_ON_NODE" --block)
 
-srun --nodes=1 --ntasks=1 -w "$head" ray start --head --port=6379 --block &
+srun "${step[@]}" --nodes=1 -w "$head" ray start --head --port=6379 --node-ip-address="$ip" "${node[@]}" &
 sleep 20
-if [ "$SLURM_NNODES" -gt 1 ]; then
-    srun --nodes=$((SLURM_NNODES - 1)) --ntasks=$((SLURM_NNODES - 1)) --exclude="$head" ray start --address="$address" --block &
+if [ "$SLURM_JOB_NUM_NODES" -gt 1 ]; then
+    srun "${step[@]}" --nodes=$((SLURM_JOB_NUM_NODES - 1)) --exclude="$head" ray start --address="$address" "${node[@]}" &
     sleep 20
 fi
 

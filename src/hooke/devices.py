@@ -16,6 +16,8 @@ _shared: ContextVar[int] = ContextVar("threads", default=0)
 
 def usable_device(name: str) -> torch.device:
     """The device called `name`, such as ``cpu`` or ``cuda:1``. Raises `BadConfig` where this machine or this torch has none of the kind."""
+    if name == "auto":
+        raise BadConfig("only `hooke harvest` reads with a model that is spread over devices (--device auto). Here give cpu or cuda.")
     try:
         device = torch.device(name)
         torch.empty(0, device=device)

@@ -78,6 +78,8 @@ def told(error: Exception, doing: str, address: str) -> HookeError:
         return Missing(f"{what}: no credentials for {scheme}:// ({said}). {hint}")
     if name in ("EndpointConnectionError", "ConnectTimeoutError"):
         return Missing(f"{what}: the store does not answer ({said}). Is AWS_ENDPOINT_URL right, and is there a network?")
+    if "TooSkewed" in f"{said} {error.__cause__}" or "request time" in said:
+        return BadConfig(f"{what}: this machine's clock is wrong ({said}). Set it, and give the same command again.")
     if isinstance(error, PermissionError):
         return BadConfig(f"{what}: the store refuses it ({said}). These credentials do not allow it in the bucket {bucket!r}.")
     if isinstance(error, FileNotFoundError):

@@ -4,7 +4,7 @@ import contextlib
 import random
 import time
 from collections.abc import Generator
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -13,6 +13,7 @@ from hooke.cli.output import console_for, print_line, say
 from hooke.cli.progress import ProgressBar
 from hooke.cli.stopping import stoppable
 from hooke.cli.values import BATCH, FEW, SEED, TOKENS, WINDOW
+from hooke.errors import BadConfig
 from hooke.text.figures import byte_size, duration
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def harvest(
     shard_tokens: Annotated[int, TOKENS, Parameter(help="Tokens in a shard; one shard is held in memory.")] = 1 << 16,
     batch_tokens: Annotated[int, BATCH, Parameter(help="Tokens per forward pass.")] = 4096,
     dtype: Annotated[str, Parameter(help="The model's number format: auto (what is fast here), bfloat16 or float32.")] = "auto",
-    device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
+    device: Annotated[str, Parameter(help="Where to compute, cpu or cuda; auto: the model spread over all devices.")] = "cpu",
     where: Engine = HERE,
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
 ) -> None:
@@ -53,7 +54,7 @@ def harvest(
     corpora = parse_corpora(corpus, field=field)
     console = console_for(stderr=True)
     with console.status("Loading") as status:
-        home, there = where.home(device, dtype), _there(out)
+        home, there = _home(where, device, dtype), _there(out)
         from hooke.harvest.saving import HarvestConfig, facts_of, save
         from hooke.model import Model
         from hooke.names import Site
@@ -73,6 +74,18 @@ def harvest(
     with where.joined(device) as cluster:
         _write(bar, out, save(loaded, corpora, sites, out, config, bar.move, cluster=cluster))
     _summarize(out, before, time.perf_counter() - began, as_json=json)
+
+
+def _home(where: Engine, device: str, dtype: str) -> dict[str, Any]:
+    """Where the model is; on no single device where it is to be spread over them."""
+    if device != "auto":
+        return where.home(device, dtype)
+    if where.engine != "here":
+        raise BadConfig(
+            f"--device auto spreads one model over devices here, and --engine {where.engine} gives each worker one: leave out one."
+        )
+    where.home("cpu", dtype)
+    return {"dtype": dtype, "spread": True}
 
 
 def _there(out: str) -> "Shards | None":

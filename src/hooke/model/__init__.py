@@ -41,6 +41,8 @@ class Model:
 
     ref: str | None = None
     """What it was loaded by; None for one that was made of its parts."""
+    spread: bool = False
+    """Whether its layers lie on several devices, so that it can be read and nothing else."""
     _trunk: torch.nn.Module
     _loads: tuple[Path, torch.dtype]
 
@@ -88,6 +90,7 @@ class Model:
     @cached_property
     def head(self) -> Head:
         """The LM head."""
+        self._check_whole("asked what it predicts")
         return Head(self.hf)
 
     @property
@@ -118,24 +121,36 @@ class Model:
         *,
         dtype: str = "auto",
         device: str = "cpu",
+        spread: bool = False,
         progress: Callable[[str], None] = lambda _: None,
     ) -> "Model":
         """The model `ref`: a carried one by name (no network), a folder, or ``org/name`` on a model hub.
 
         It computes in `dtype`; ``auto`` is bfloat16 where that is fast, and float32 on a processor without instructions for it.
         `progress` hears one sentence before anything that takes long.
+
+        With `spread` its layers are laid out by `transformers` over all devices of this machine, GPUs first, for a model that none of them
+        has room for: `capture` works, and gives what it would elsewhere; what changes a pass or asks for predictions raises `BadConfig`.
         """
         ref = str(ref)
         if dtype not in ("auto", *_DTYPES):
             raise unknown("dtype", dtype, ("auto", *_DTYPES))
         if dtype == "float16" and ref in CARRIED and "gemma" in ref:  # others are told from their configuration, once loaded
             raise BadConfig("Gemma's residual stream overflows float16. Use dtype='bfloat16' or 'float32'.")
-        place = usable_device(device)
+        place = usable_device("cuda" if spread and torch.cuda.is_available() else device)
         folder = carried_folder(ref, progress) if ref in CARRIED else ref
         if isinstance(folder, str) and "/" not in folder and not os.path.isdir(folder):
             raise unknown("model", ref, CARRIED, "A model is a name from this list, a folder, or org/name on a model hub.")
         number = _DTYPES.get(dtype, fast_dtype(place))
-        if isinstance(folder, Path) and (config := read_config(folder)) is not None:
+        if spread:
+            from hooke.model.loading import load
+
+            hf, tokenizer = load(folder, number, ref, spread=True)
+            model = cls.__new__(cls)
+            model._settle(hf.config, tokenizer, model_name(ref))
+            verify(hf.eval().requires_grad_(False), model.architecture)
+            model.hf, model.spread = hf, True
+        elif isinstance(folder, Path) and (config := read_config(folder)) is not None:
             model = cls._of_trunk(folder, config, ref, number, place)
         else:
             from hooke.model.loading import load
@@ -145,6 +160,10 @@ class Model:
             model = cls(hf, tokenizer, model_name(ref))
         model.ref = ref
         return model
+
+    def _check_whole(self, what: str) -> None:
+        if self.spread:
+            raise BadConfig(f"{self.name} is spread over devices, where it can be read (`hooke harvest`) and not be {what}. Load it whole.")
 
     def __repr__(self) -> str:
         config, weights = self._config.get_text_config(), f"{str(self.dtype).removeprefix('torch.')} on {self.device}"
@@ -196,6 +215,8 @@ class Model:
             found = run_until(base, located, highest, input_ids=read.to(self.device), use_cache=False)
             if here is not None:
                 found = {site: laid_out(acts[0], here) for site, acts in found.items()}
+            if self.spread:
+                found = {site: acts.to(self.device) for site, acts in found.items()}
         return Activations(found, ids, real & ~self.is_special(ids))
 
     @contextlib.contextmanager
@@ -204,6 +225,7 @@ class Model:
 
         With ``special=False`` the beginning-of-sequence token and other special ones keep the activations they have.
         """
+        self._check_whole("changed")
         located = self.architecture.locate(self.hf, Site.parse(site))
         if special:
             with editing(located, fn):

@@ -3,6 +3,7 @@
 Importing this takes longer than opening a carried model, which has no need of it (`hooke.model.trunk`).
 """
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -16,18 +17,22 @@ from hooke.model.fetched import checked_downloads, not_found
 from hooke.model.trunk import marks_of
 from hooke.text.tokens import Tokenizer
 
+# How layers are laid out over devices: as many as fit on each, in order.
+_LAYOUT = {"device_map": "auto"}
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model")
 
 
-def load(folder: str | Path, dtype: torch.dtype, ref: str) -> tuple[PreTrainedModel, Tokenizer]:
-    """The model `ref` and its tokenizer, from a folder or a hub."""
+def load(folder: str | Path, dtype: torch.dtype, ref: str, *, spread: bool = False) -> tuple[PreTrainedModel, Tokenizer]:
+    """The model `ref` and its tokenizer, from a folder or a hub; its layers `spread` over devices if asked for."""
     with checked_downloads(folder):
-        hf = load_hf(folder, dtype, ref)
+        hf = load_hf(folder, dtype, ref, spread=spread)
         return hf, _load_tokenizer(folder, hf)
 
 
-def load_hf(folder: str | Path, dtype: torch.dtype, ref: str) -> PreTrainedModel:
+def load_hf(folder: str | Path, dtype: torch.dtype, ref: str, *, spread: bool = False) -> PreTrainedModel:
     """The model `ref` alone; `BadFile`, `Missing` or `LimitReached` where it cannot be loaded."""
+    if spread and importlib.util.find_spec("accelerate") is None:
+        raise Missing(f"spreading the model {ref!r} over devices needs accelerate: pip install accelerate.")
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     try:
@@ -42,6 +47,7 @@ def load_hf(folder: str | Path, dtype: torch.dtype, ref: str) -> PreTrainedModel
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # told below, with the shapes
             trust_remote_code=False,
+            **(_LAYOUT if spread else {}),
         )
     except Exception as error:  # the library raises whatever it meets
         if isinstance(error, OSError) and not Path(folder).is_dir():
