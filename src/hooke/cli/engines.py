@@ -3,7 +3,7 @@
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -25,7 +25,7 @@ class Engine:
     ] = None
     readers: Annotated[int, WORKERS, Parameter(help="Processes of the engine ray, each with the model; 0: one a core, or a GPU.")] = 0
 
-    def home(self, device: str, dtype: str) -> dict[str, str]:
+    def home(self, device: str, dtype: str) -> dict[str, Any]:
         """Where and in what this process itself keeps the model: beside a cluster it only cuts text, and the devices are the workers'.
 
         Refuses at once what `joined` would refuse.
