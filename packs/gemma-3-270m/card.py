@@ -9,7 +9,7 @@ import numpy as np
 from hooke.atlas import NO_MEANING, Atlas
 from hooke.files import atomic_write
 from hooke.names import Site
-from hooke.sae import Sae
+from hooke.sae import Sae, digest
 
 # Figures of the table of quality: key in the evaluation's ``core``, heading, form.
 _FIGURES = (
@@ -45,12 +45,18 @@ def write_card(
         "atlas_tokens": f"{atlas.facts['tokens']:,}",
         "background": f"{atlas.saes[saes[0].name].facts['background_texts']:,}",
         "groups": _groups(saes),
+        "digests": _digests(saes),
         "clean": f"{quality['saes'][0]['core']['clean_loss']['value']:.3f}",
         "judged": f"{quality['tokens']:,}",
         "fresh": f"{sum(made['tokens'].values()):,}",
     }
     with atomic_write(file) as out:
         out.write(text.format(**figures, **{name: made[name] for name in ("epochs", "context")}).encode())
+
+
+def _digests(saes: list[Sae]) -> str:
+    rows = [[f"`{sae.name}`", f"`{digest(sae)}`", str(sae.facts.training["seed"])] for sae in saes]
+    return markdown(["SAE", "sha256 of its weights", "seed"], rows)
 
 
 def _quality(saes: list[Sae], quality: dict[str, Any]) -> str:
