@@ -49,6 +49,34 @@ def test_short_names(hooke):
     assert (code, "a layer such as 12" in err) == (4, True)
 
 
+def test_a_file_means_the_sae_in_it(hooke, tmp_path):
+    tiny.sae().save(tmp_path / "mine.safetensors")
+    for asked in (
+        ("feature", "mine.safetensors/1"),
+        ("lens", "--sae", "mine.safetensors", "a text"),
+        ("attribute", "a text", "--sae", "mine.safetensors"),
+    ):
+        code, _, err = hooke(*asked)
+        assert code == 4
+        assert f"no atlas knows {tiny.sae().name}, the SAE in mine.safetensors" in err
+        assert "hooke atlas build mine.safetensors --corpus FILE makes one" in err
+    planted.write(tmp_path / "mine.sqlite")
+    (tmp_path / "tiny").mkdir()
+    tiny.save(tmp_path / "tiny")
+    of_mine = ("--atlas", "mine.sqlite", "--json")
+    assert json.loads(hooke("feature", "mine.safetensors/1", *of_mine)[1])["name"] == f"{tiny.sae().name}/1"
+    text = "the striker and the coach"
+    for asked in (
+        ("lens", text, "--sae", "mine.safetensors"),
+        ("attribute", text, "--sae", "mine.safetensors"),
+        ("ablate", "mine.safetensors/1", text),
+        ("steer", "mine.safetensors/1", "--prompt", text, "--tokens", "3", "--dose", "1"),
+    ):
+        code, out, err = hooke(*asked, "--model", "tiny", *of_mine)
+        assert code == 0, err
+        assert tiny.sae().name in out
+
+
 def test_an_atlas_made_here_makes_no_short_name_ambiguous(hooke, tmp_path):
     sae = tiny.sae()
     name = "mine/" + FIRST.partition("/")[2]

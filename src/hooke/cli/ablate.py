@@ -38,7 +38,7 @@ def ablate(
     html: Annotated[Path | None, Parameter(help="Also write a page to this file.")] = None,
 ) -> None:
     """Show what a model predicts worse without features, token by token, beside as large a change at random."""
-    from hooke.cli.atlases import find_feature, open_atlases
+    from hooke.cli.atlases import find_feature, open_atlases, opened_by
     from hooke.text.arguments import texts_from
 
     names, given = features_first(arguments)
@@ -56,7 +56,9 @@ def ablate(
         from hooke.ablate import ablate as run
         from hooke.sae import Sae
 
-        saes = {name: Sae.from_pretrained(name) for name in dict.fromkeys(feature.name.rpartition("/")[0] for feature in known)}
+        heads = [name.rpartition("/")[0] for name in names]
+        meant = dict.fromkeys(feature.name.rpartition("/")[0] for feature in known)
+        saes = {name: Sae.from_pretrained(opened_by(name, heads)) for name in meant}
         for (one, _), feature in zip(found, known, strict=True):
             one.check(saes[feature.name.rpartition("/")[0]])
         loaded = model_for([*saes.values()], model, lambda text: say(console, status, text), dtype=dtype)
@@ -70,7 +72,9 @@ def ablate(
 def features_first(arguments: tuple[str, ...]) -> tuple[list[str], list[str]]:
     """The features that stand first among `arguments`, and the texts after them; a file that is there is no feature."""
     for number, argument in enumerate(arguments):
-        if not _FEATURE.fullmatch(argument) or os.path.exists(argument):
+        head, _, index = argument.rpartition("/")
+        of_file = index.isdecimal() and os.path.isfile(head)
+        if not (of_file or _FEATURE.fullmatch(argument)) or os.path.exists(argument):
             return list(arguments[:number]), list(arguments[number:])
     return list(arguments), []
 

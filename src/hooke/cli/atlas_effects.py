@@ -21,7 +21,9 @@ _TOLD_S = 10.0
 
 
 def effects(
-    sae: Annotated[str | None, Parameter(help="Whose features: a name, or a layer such as 12; by default what `analyze` reads.")] = None,
+    sae: Annotated[
+        str | None, Parameter(help="Whose features: a name, a file, or a layer such as 12; by default what `analyze` reads.")
+    ] = None,
     *,
     dose: Annotated[
         tuple[float, ...], share(-16, 16), Parameter(help="How much is added, in units of each feature's own maximum; may be repeated.")
@@ -38,7 +40,7 @@ def effects(
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
 ) -> None:
     """Measure what every feature of an SAE does to what a model expects, beside random steps as long. Stopped, the same command goes on."""
-    from hooke.cli.atlases import find_feature, open_atlases
+    from hooke.cli.atlases import find_feature, open_atlases, opened_by
     from hooke.sae.packs import default_sae
 
     known, name = find_feature(f"{sae or default_sae()}/0", open_atlases(atlas))
@@ -48,7 +50,7 @@ def effects(
         raise BadConfig(f"cannot write {target}: it is a folder. Give a file's name: --out {target / 'atlas.sqlite'}")
     began, console = time.perf_counter(), console_for(stderr=True)
     with console.status("Loading") as status:
-        found = named([name, *([frozen] if frozen else [])], lambda text: say(console, status, text))
+        found = named([opened_by(name, [sae]), *([frozen] if frozen else [])], lambda text: say(console, status, text))
         from hooke.features.effect_log import EffectLog
         from hooke.features.effects import EffectRun, EffectSettings
         from hooke.files import check_writable, data_dir

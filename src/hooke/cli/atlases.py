@@ -48,7 +48,7 @@ def knowing(names: Iterable[str], atlases: list["Atlas"]) -> list["Atlas"]:
 def find_feature(name: str, atlases: list["Atlas"]) -> tuple["Atlas", str]:
     """The atlas that knows the feature and its whole name; ``12/17`` is feature 17 of the only SAE at layer 12, ``12/4k/17`` of its 4k.
 
-    A short name means an SAE of a pack wherever one fits.
+    A short name means an SAE of a pack wherever one fits; an SAE's file, the SAE in it.
     """
     from hooke.names import FeatureName, meant_by
 
@@ -57,6 +57,11 @@ def find_feature(name: str, atlases: list["Atlas"]) -> tuple["Atlas", str]:
     shipped = list(dict.fromkeys(sae for atlas in of_packs(atlases) for sae in atlas.saes))
     if len(own := meant_by(head, shipped) or meant_by(head, known)) > 1:
         raise BadConfig(f"{head!r} may be one of {', '.join(own)}. Give more of the name, for example {own[0]}/{index}.")
+    if not own and Path(head).is_file():
+        if (called := _name_in(head)) not in known:
+            made = f"hooke atlas build {head} --corpus FILE makes one; one that is elsewhere is given with --atlas FILE."
+            raise Missing(f"no atlas knows {called}, the SAE in {head}: {made}")
+        return knowing([called], atlases)[0], f"{called}/{index}"
     if not own and head.count("/") < 2:
         how = "A feature is written sae/index, the SAE by its name, a site such as resid_post.12, or a layer such as 12."
         raise unknown("SAE", head or name, known, how)
@@ -65,3 +70,14 @@ def find_feature(name: str, atlases: list["Atlas"]) -> tuple["Atlas", str]:
     if sae not in known:
         raise unknown("SAE", sae, known, "An atlas elsewhere is given with --atlas FILE.")
     return knowing([sae], atlases)[0], name
+
+
+def opened_by(sae: str, asked: Iterable[str | None]) -> str:
+    """What the weights of `sae` are opened by: the file among `asked` that holds it, else its name."""
+    return next((ref for ref in asked if ref and Path(ref).is_file() and _name_in(ref) == sae), sae)
+
+
+def _name_in(file: str) -> str:
+    from hooke.sae.facts import read_facts
+
+    return read_facts(Path(file))[0].name

@@ -22,7 +22,9 @@ def attribute(
     *,
     token: Annotated[str | None, Parameter(help="The next token in question; by default the one that the model finds likeliest.")] = None,
     against: Annotated[str | None, Parameter(help="Another token: how far the first stands above it, not its log probability.")] = None,
-    sae: Annotated[str | None, Parameter(help="Whose features: a name, or a layer such as 12; by default what `analyze` reads.")] = None,
+    sae: Annotated[
+        str | None, Parameter(help="Whose features: a name, a file, or a layer such as 12; by default what `analyze` reads.")
+    ] = None,
     method: Annotated[
         Literal["gradient", "integrated", "exact"],
         Parameter(help="One gradient, several on the way to the baseline, or each taken out alone."),
@@ -39,7 +41,7 @@ def attribute(
     json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
 ) -> None:
     """Show which features push what a model expects next, and how far that can be trusted."""
-    from hooke.cli.atlases import find_feature, open_atlases
+    from hooke.cli.atlases import find_feature, open_atlases, opened_by
     from hooke.sae.packs import default_sae
     from hooke.text.arguments import text_from
 
@@ -48,7 +50,7 @@ def attribute(
     name = name.rpartition("/")[0]
     console = console_for(stderr=True)
     with console.status("Loading") as status:
-        [place] = named([name], lambda said: say(console, status, said))
+        [place] = named([opened_by(name, [sae])], lambda said: say(console, status, said))
         from hooke.attribute import attribute as run
         from hooke.attribute import likeliest, log_prob, logit_difference, one_token
 

@@ -23,7 +23,9 @@ def lens(
     text: Annotated[str, Parameter(allow_leading_hyphen=True, help="The text, of at most 128 tokens, or a file with one.")],
     *,
     beside: Annotated[str | None, Parameter(allow_leading_hyphen=True, help="A second text: show where the two differ instead.")] = None,
-    sae: Annotated[tuple[str, ...], Parameter(help="SAEs to show features of, such as 12; may be repeated. By default one a layer.")] = (),
+    sae: Annotated[
+        tuple[str, ...], Parameter(help="SAEs to show features of: names, files, or layers such as 12. By default one a layer.")
+    ] = (),
     features: Annotated[bool, Parameter(negative="--no-features", help="Show features where there are SAEs.")] = True,
     words: Annotated[int, count(1, 20), Parameter(help="Words of each layer and token in the JSON and on the page.")] = 5,
     model: Annotated[str, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = "gemma-3-270m",
@@ -41,11 +43,12 @@ def lens(
     homes = _homes(sae, model, atlas) if features else {}
     console = console_for(stderr=True)
     with console.status("Loading") as status:
+        from hooke.cli.atlases import opened_by
         from hooke.lens import read_lens
         from hooke.lens.differing import read_difference
         from hooke.model import Model
 
-        opened = [_opened(home, name) for name, home in homes.items()]
+        opened = [_opened(home, name, opened_by(name, sae)) for name, home in homes.items()]
         loaded = Model.load(model, progress=lambda said: say(console, status, said))
         status.update("Reading")
         if beside is not None:
@@ -75,11 +78,11 @@ def _homes(saes: tuple[str, ...], model: str, given: Path | None) -> "dict[str, 
     return {name: knowing([name], opened)[0] for name in one_a_layer(name for home in of_model for name in home.saes)}
 
 
-def _opened(atlas: "Atlas", name: str) -> "LensSae":
+def _opened(atlas: "Atlas", name: str, ref: str) -> "LensSae":
     from hooke.lens import LensSae
     from hooke.sae import Sae
 
-    sae, known = Sae.from_pretrained(name), atlas.table(name)
+    sae, known = Sae.from_pretrained(ref), atlas.table(name)
     atlas.check(sae)
     return LensSae(sae, known.max, known.density)
 

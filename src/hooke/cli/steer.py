@@ -52,7 +52,7 @@ def steer(
     html: Annotated[Path | None, Parameter(help="Also write a page to this file.")] = None,
 ) -> None:
     """Write text with features turned up or down, beside the model's own and random controls; or propose features to turn."""
-    from hooke.cli.atlases import find_feature, open_atlases
+    from hooke.cli.atlases import find_feature, open_atlases, opened_by
     from hooke.sae.packs import default_sae
 
     check_places(html)
@@ -71,7 +71,9 @@ def steer(
         from hooke.steer import capped_dose, dose_of_kl
         from hooke.steer import steer as run
 
-        saes = {name: Sae.from_pretrained(name) for name in dict.fromkeys(feature.name.rpartition("/")[0] for feature in known)}
+        asked_of = [sae, *(name.rpartition("/")[0] for name in features)]
+        names = dict.fromkeys(feature.name.rpartition("/")[0] for feature in known)
+        saes = {name: Sae.from_pretrained(opened_by(name, asked_of)) for name in names}
         loaded = model_for([*saes.values()], model, lambda text: say(console, status, text))
         dials = [_dial(loaded, saes, one, feature) for (one, _), feature in zip(homes, known, strict=True)]
         if kl is not None or not levels:
