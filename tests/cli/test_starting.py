@@ -22,6 +22,10 @@ LIGHT = [
     ["explain", "--help"],
     ["train", "--help"],
 ]
+NOWHERE = [
+    ["analyze", "a text", "--model", "nothing"],
+    ["eval", PACK, "--corpus", "nowhere.jsonl"],
+]
 REFUSED = [
     ["analyze", "a text", "--sae", TYPO],
     ["topics", "a text", "--sae", TYPO],
@@ -75,6 +79,11 @@ def ran(calls: list[list[str]], folder: Path) -> list[tuple[int, str, list[str]]
 def test_commands_that_compute_nothing_load_nothing_that_computes(tmp_path: Path) -> None:
     for call, (code, said, loaded) in zip(LIGHT, ran(LIGHT, tmp_path), strict=True):
         assert (code, loaded) == (0, []), (call, said)
+
+
+def test_what_is_nowhere_is_said_before_anything_is_loaded(tmp_path: Path) -> None:
+    for call, (code, said, loaded) in zip(NOWHERE, ran(NOWHERE, tmp_path), strict=True):
+        assert (code, loaded) == (UnknownName.exit_code, []), (call, said)
 
 
 def test_a_mistyped_sae_is_refused_before_anything_is_loaded(tmp_path: Path) -> None:

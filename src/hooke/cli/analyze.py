@@ -117,7 +117,9 @@ def _check_output(files: dict[str, Path | None], *, json: bool, jsonl: bool, pus
 
 def _reader(console: "Console", model: str, sae: tuple[str, ...], atlas: Path | None, *, jsonl: bool, **options: Any) -> "Reader":
     with console.status("Loading") as status:
-        found = named(sae, lambda text: say(console, status, text))
+        from hooke.sae.packs import default_sae
+
+        found = named(sae or [default_sae(model)], lambda text: say(console, status, text))
         from hooke.analysis import Options, Reader
 
         # A stream should give its first results soon; a whole document is faster in larger chunks.

@@ -21,9 +21,7 @@ _TOLD_S = 10.0
 
 
 def effects(
-    sae: Annotated[
-        str | None, Parameter(help="Whose features: a name, a file, or a layer such as 12; by default what `analyze` reads.")
-    ] = None,
+    sae: Annotated[str | None, Parameter(help="Whose features: a name, a file or a layer (12); by default what `analyze` reads.")] = None,
     *,
     dose: Annotated[
         tuple[float, ...], share(-16, 16), Parameter(help="How much is added, in units of each feature's own maximum; may be repeated.")

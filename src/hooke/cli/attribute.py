@@ -22,9 +22,7 @@ def attribute(
     *,
     token: Annotated[str | None, Parameter(help="The next token in question; by default the one that the model finds likeliest.")] = None,
     against: Annotated[str | None, Parameter(help="Another token: how far the first stands above it, not its log probability.")] = None,
-    sae: Annotated[
-        str | None, Parameter(help="Whose features: a name, a file, or a layer such as 12; by default what `analyze` reads.")
-    ] = None,
+    sae: Annotated[str | None, Parameter(help="Whose features: a name, a file or a layer (12); by default what `analyze` reads.")] = None,
     method: Annotated[
         Literal["gradient", "integrated", "exact"],
         Parameter(help="One gradient, several on the way to the baseline, or each taken out alone."),

@@ -53,18 +53,18 @@ def eval(  # noqa: A001 (the command's name)
     html: Annotated[Path | None, Parameter(help="Also write a page with everything to this file.")] = None,
 ) -> None:
     """Judge SAEs: what they keep of the model, how sparse they are, what their features are good for, beside baselines."""
+    from hooke.text.corpus import parse_corpora, windows
+
     suites = _parsed(suite)
     _check(sae, corpus, suites, labels, html, saebench)
     console = console_for(stderr=True)
     with console.status("Loading") as status:
         home = where.home(device, dtype)
-        found_saes = named(sae)
+        found_saes, corpora = named(sae), parse_corpora(corpus)
         from hooke.evals import EvalConfig
         from hooke.model import Model
         from hooke.sae.fits import model_of
-        from hooke.text.corpus import parse_corpora, windows
 
-        corpora = parse_corpora(corpus)
         saes = _told_apart(console, sae, [one.open() for one in found_saes])
         loaded = Model.load(model or model_of(saes), **home, progress=lambda text: say(console, status, text))
         saes = [one.to(home["device"]) for one in saes]
