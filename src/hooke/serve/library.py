@@ -82,6 +82,7 @@ class _Columns:
     rules: list[tuple[float | None, int, str | None]]
     """Score, places and kind of the rule beneath or in the place of that."""
     _orders: dict[tuple[str, bool], np.ndarray] = field(default_factory=dict)
+    _keys: dict[str, np.ndarray] = field(default_factory=dict)
 
     @cached_property
     def lower(self) -> list[str]:
@@ -95,7 +96,9 @@ class _Columns:
     def order(self, sort: str, ascending: bool) -> np.ndarray:
         """Rows by `sort`; what has no value comes last either way, ties stand by address, of names by how far they can be relied on."""
         if (sort, ascending) not in self._orders:
-            key = self._key(sort)
+            if sort not in self._keys:
+                self._keys[sort] = self._key(sort)
+            key = self._keys[sort]
             ties = (-self.share, -self.rating) if sort in ("score", "named") else (self.sae,)
             self._orders[sort, ascending] = np.lexsort((*ties, key if ascending else -key))
         return self._orders[sort, ascending]
