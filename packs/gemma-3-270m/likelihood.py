@@ -11,23 +11,30 @@ called otherwise today are left out.
 import argparse
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from hooke.analysis import Options, Reader
 from hooke.analysis.labelled_sae import LabelledSae
 from hooke.analysis.likelihood import SUFFIX, Likelihood, evidence, fit
 from hooke.analysis.reader import Glance
 from hooke.atlas.wording import LIKELY
+from hooke.harvest import harvest
+from hooke.metrics import concat_sites
+from hooke.model import Model
+from hooke.names import Site
+from hooke.text.corpus import Window
 from hooke.text.unpack import unpacked
 
 HERE = Path(__file__).parent
 MARKS = HERE / "marks.jsonl.zst"
 SAE = "gemma-3-270m/resid_post.12/4k"
+SITES = [Site(layer, "resid_post") for layer in (5, 9, 12)]
 BESIDE = HERE / "src" / "hooke_gemma_3_270m" / f"resid_post.12{SUFFIX}"
 FOLDS = 5
 LETTERS = ("good", "useless", "wrong")
@@ -59,10 +66,20 @@ def found_again(corpora: Path, marks: list[dict[str, Any]]) -> dict[str, str]:
     return known
 
 
+def mean_acts(model: Model, texts: list[str]) -> np.ndarray:
+    """``[text, d]``: mean activations of texts at `SITES`, side by side."""
+    sums = torch.zeros(len(texts), sum(model.width(site) for site in SITES))
+    windows = (Window("", n, list(ids)) for n, ids in enumerate(model.tokenizer.encode(texts)))
+    for read in harvest(model, windows, SITES, batch_tokens=1024, drop_sinks=False):
+        owner = torch.tensor([window.doc for window in read.windows])[read.window]
+        sums.index_add_(0, owner, concat_sites(read.acts, SITES).float() / owner.bincount()[owner, None])
+    return sums.numpy()
+
+
 class Judged:
     """Marks as arrays: of row r the feature, the text, the evidence and what was said."""
 
-    def __init__(self, labelled: LabelledSae, glances: list[Glance], marks: list[dict[str, Any]]) -> None:
+    def __init__(self, labelled: LabelledSae, glances: Iterable[Glance], acts: np.ndarray, marks: list[dict[str, Any]]) -> None:
         rows = []
         for number, (glance, row) in enumerate(zip(glances, marks, strict=True)):
             said = {index: letter for letter in LETTERS for index in row.get(letter, ())}
@@ -74,10 +91,19 @@ class Judged:
             rows += [(index, number, said[index], own) for index, own in zip(feature.tolist(), seen, strict=True)]
         self.feature, self.text = np.array([row[0] for row in rows]), np.array([row[1] for row in rows])
         self.said, self.seen = np.array([row[2] for row in rows]), np.stack([row[3] for row in rows])
-        self.acts = np.stack([glance.acts for glance in glances])
+        self.acts = acts
 
     def fitted(self, named: dict[int, str], of_names: np.ndarray, some: np.ndarray) -> Likelihood:
-        return fit(named, of_names, self.acts, self.feature[some], self.text[some], self.seen[some], self.said[some] == "good")
+        return fit(
+            named,
+            [str(site) for site in SITES],
+            of_names,
+            self.acts,
+            self.feature[some],
+            self.text[some],
+            self.seen[some],
+            self.said[some] == "good",
+        )
 
 
 def report(judged: Judged, likely: np.ndarray) -> None:
@@ -109,8 +135,9 @@ def main() -> None:
     named = dict(sorted(named.items()))
     marks = [row | {letter: [index for index in row.get(letter, ()) if index in named] for letter in LETTERS} for row in marks]
     print(f"{len(marks):,} texts, {sum(len(row[letter]) for row in marks for letter in LETTERS):,} marks of {len(named)} names", flush=True)
-    of_names = np.stack([glance.acts for glance in reader.glance(list(named.values()))])
-    judged = Judged(labelled, list(reader.glance([texts[row["text"]] for row in marks])), marks)
+    judged_texts = [texts[row["text"]] for row in marks]
+    of_names, of_texts = mean_acts(reader.model, list(named.values())), mean_acts(reader.model, judged_texts)
+    judged = Judged(labelled, reader.glance(judged_texts), of_texts, marks)
     likely = np.zeros(len(judged.text))
     for fold in range(FOLDS):
         out = judged.text % FOLDS == fold

@@ -105,7 +105,9 @@ def test_a_feature_that_never_fired_has_no_relative_strength_and_comes_last(labe
     """Its maximum is 0: a share of that would put it before everything."""
     feature = np.array([0, planted.N_ALIVE + 2])
     value = np.array([8.0, 5.0], np.float32)
-    found = Firings(feature, value, np.array([0, 1]), value, np.array([1, 1]), (feature, np.array([0, 1]), value), 0.0, 1.0, np.zeros(1))
+    found = Firings(
+        feature, value, np.array([0, 1]), value, np.array([1, 1]), (feature, np.array([0, 1]), value), 0.0, 1.0, *np.zeros((2, 1))
+    )
     assert labelled.relative(found, found.pooled).tolist() == [1.0, 0.0]
     assert [hit.index for hit in hits_of(labelled, found, ["a", "b"], Options())] == feature.tolist()
 
@@ -113,9 +115,13 @@ def test_a_feature_that_never_fired_has_no_relative_strength_and_comes_last(labe
 def likely_names(labelled: LabelledSae, offsets: dict[int, float]) -> Likelihood:
     """Names that are right as often as `offsets` say, whatever the text."""
     feature, width = np.array(sorted(offsets)), labelled.sae.d_in
-    names = tuple(labelled.named(int(index))["name"] for index in feature)
+    names = tuple(labelled.named(int(index))["name"] or "" for index in feature)
     offset = np.array([offsets[int(index)] for index in feature])
-    return Likelihood(np.zeros(5), feature, offset, np.zeros((len(feature), 1)), *np.ones((3, width)), np.zeros((width, 1)), names)
+    slope, lean = np.zeros((len(feature), 4)), np.zeros((len(feature), 1))
+    mean, scale, centre = np.ones((3, width))
+    return Likelihood(
+        np.zeros(5), feature, (str(labelled.sae.site),), offset, slope, lean, mean, scale, centre, np.zeros((width, 1)), names
+    )
 
 
 def test_what_a_text_is_about_stands_by_how_likely_names_are_right_and_leaves_out_the_rest(labelled, acts):

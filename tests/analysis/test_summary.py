@@ -82,10 +82,11 @@ def test_it_is_said_how_many_names_were_read_and_tested_and_how_often_they_are_w
     }
     monkeypatch.setattr("hooke.atlas.Atlas.names", lambda self, sae: names)
     monkeypatch.setattr("hooke.atlas.Atlas.judged", lambda self, sae: "Three in ten are wrong.")
-    said = analyse(model, known[:1]).naming
-    assert said.startswith("Names are guesses: 2 of ")
-    assert "were named by a model after reading where they fire, the others by a rule over words. Three in ten are wrong." in said
-    assert "1 of the names were tested on held-out passages; of the others" in said
+    found = analyse(model, known[:1])
+    assert found.naming == found.limits[0] == "Names are guesses, some of them by a model. Three in ten are wrong."
+    how = f"2 of {known[0].d_sae} features were named by a model after reading where they fire, the others by a rule over words."
+    assert found.limits[1].startswith(how)
+    assert "1 of the names were tested on held-out passages; of the others" in found.limits[1]
 
 
 def test_a_topics_carrier_bears_your_own_label(model, known, tmp_path):

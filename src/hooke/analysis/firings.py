@@ -28,6 +28,8 @@ class Firings:
     """Σ‖x − μ‖², μ the mean activation of ordinary text (without an atlas: what the SAE says when nothing is active)."""
     acts: np.ndarray
     """``[d_in]``: sum over the text's tokens of what the SAE reads."""
+    around: np.ndarray
+    """``[d]``: the same of what tells where the text lies among others, at the sites of `hooke.analysis.likelihood`."""
 
     @property
     def explained(self) -> float:
@@ -54,5 +56,5 @@ class Firings:
         largest = np.maximum.reduceat(pooled[order], first) if len(first) else pooled
         count = np.concatenate([part.count for part in parts])
         count = np.add.reduceat(count[order], first) if len(first) else count
-        error, variance, acts = (sum(getattr(part, name) for part in parts) for name in ("error", "variance", "acts"))
-        return Firings(feature[best], peak[best], pos[best], largest, count, events, error, variance, np.asarray(acts))
+        error, variance, *sums = (sum(getattr(part, name) for part in parts) for name in ("error", "variance", "acts", "around"))
+        return Firings(feature[best], peak[best], pos[best], largest, count, events, error, variance, *map(np.asarray, sums))

@@ -23,7 +23,7 @@ from hooke.codes import Codes
 from hooke.explain.kinds import kind_of
 from hooke.explain.rules.phrasing import reworded
 from hooke.explain.rules.vocabulary import is_word
-from hooke.names import shortest
+from hooke.names import Site, shortest
 from hooke.sae import Sae
 from hooke.sae.packs import atlas_file, installed_saes
 
@@ -93,6 +93,11 @@ class LabelledSae:
         """How likely names are right of a text; None where nobody knows."""
 
     @property
+    def sites_around(self) -> list[Site]:
+        """Where activations are read that tell how likely names are right; empty where nobody knows."""
+        return [Site.parse(site) for site in self.likelihood.sites] if self.likelihood else []
+
+    @property
     def expected(self) -> float | None:
         """Share of variance explained on held-out text, from the SAE's card; None where it does not say."""
         fvu = self.sae.facts.metrics.get("fvu")
@@ -131,10 +136,12 @@ class LabelledSae:
         pool: str,
         rebuilt: Float[Tensor, "token d_out"] | None = None,
         sink: Bool[Tensor, " token"] | None = None,
+        around: Float[Tensor, "token d"] | None = None,
     ) -> list[Firings]:
         """What fires in each of `texts` texts; `text` gives every token's text, in ascending order.
 
         `rebuilt` is what a transcoder should give; for all others it is what they read. Nothing is said of tokens that are a `sink`.
+        `around` is what is read at `sites_around`.
         """
         calm = torch.ones(len(acts)) if sink is None else (~sink).float()
         codes = self.sae.encode(acts).silenced(calm == 0)
@@ -143,6 +150,7 @@ class LabelledSae:
         variance = (wanted - self._mean).square().sum(1)
         sums = torch.zeros(2, texts).index_add_(1, text, torch.stack([error, variance]) * calm).double().numpy()
         read = torch.zeros(texts, acts.shape[1]).index_add_(0, text, acts).numpy()
+        about = read if around is None else torch.zeros(texts, around.shape[1]).index_add_(0, text, around).numpy()
         start = np.searchsorted(text.numpy(), np.arange(texts + 1))
         row, feature, value = codes.row.numpy(), codes.feature.numpy(), codes.value.numpy()
         owner = text.numpy()[row]
@@ -163,7 +171,7 @@ class LabelledSae:
             events = (feature[own], row[own] - start[n], value[own])
             times = count[bounds[n] : bounds[n + 1]]
             where, (lost, spread) = row[best] - start[n], sums[:, n]
-            fired.append(Firings(feature[best], value[best], where, pooled, times, events, lost, spread, read[n]))
+            fired.append(Firings(feature[best], value[best], where, pooled, times, events, lost, spread, read[n], about[n]))
         return fired
 
     def relative(self, fired: Firings, strength: np.ndarray) -> np.ndarray:
@@ -275,7 +283,7 @@ class LabelledSae:
         likely = np.full(len(text), np.nan)
         if self.likelihood is not None:
             some = _first(ranks[1], text, max(_CANDIDATES, options.top))
-            acts = np.stack([one.acts for one in fired]) / np.maximum(1, [len(own) for own in tokens])[:, None]
+            acts = np.stack([one.around for one in fired]) / np.maximum(1, [len(own) for own in tokens])[:, None]
             seen = evidence(specificity[some], pooled[some], share[some], self._valid[feature[some]])
             likely[some] = self.likelihood.of(feature[some], seen, text[some], acts)
             most = np.full(len(fired), -np.inf)

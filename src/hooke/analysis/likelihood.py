@@ -4,11 +4,12 @@ A name may be right where its feature is strong and wrong where it is weak, righ
 model weighs, for the feature that stands out in the text, how unusual and how strong it is and on how much of the text; what is known of
 this feature's name; and where the text lies among others, in the directions in which the model tells texts apart at the SAE's site:
 
-    logit p = w · evidence + offset[f] + place(text) · lean[f],    lean[f] = place(name[f]) (s I + W) + own[f]
+    logit p = (w + slope[f]) · evidence + offset[f] + place(text) · lean[f],    lean[f] = place(name[f]) (s I + W) + own[f]
 
-``place`` is the mean activation over a text (or a name, read as a text), each coordinate in its own unit, made a unit vector, and seen in
-the first few directions of all texts and names, each divided by the root of its size. ``offset``, ``W`` and ``own`` are drawn towards
-nothing by squared penalties; the whole is convex, so that the same marks give the same model.
+``place`` is the mean activation over a text (or a name, read as a text) at the SAE's site and some before it, each coordinate in its own
+unit, that of each site made a unit vector, and seen in the first few directions of all texts and names, each divided by the root of its
+size. ``slope``, ``offset``, ``W`` and ``own`` are drawn towards nothing by squared penalties; the whole is convex, so that the same marks
+give the same model.
 """
 
 import json
@@ -24,20 +25,23 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from hooke.atlas.records import SaeEntry
-from hooke.errors import BadFile
+from hooke.errors import BadFile, HookeError
 from hooke.files import parse_json, read_safetensors, write_safetensors
+from hooke.names import Site
 from hooke.sae.packs import pack_folders
 
 SUFFIX = ".likelihood"
-_FORMAT = "hooke likelihood 1"
+_FORMAT = "hooke likelihood 2"
 _TENSORS = dict.fromkeys(("weights", "mean", "scale"), torch.float32)
-_TENSORS |= {"feature": torch.int32} | dict.fromkeys(("offset", "lean", "centre", "directions"), torch.float16)
+_TENSORS |= {"feature": torch.int32} | dict.fromkeys(("offset", "slope", "lean", "centre", "directions"), torch.float16)
 """What is kept of it, and how finely."""
+_WORDS = ("names", "sites")
 _EVIDENCE = 4
-DIRECTIONS = 64
+DIRECTIONS = 96
 """Directions in which texts are told apart."""
-_OFFSET, _SHARED, _OWN = 1.2, 1.5, 2.0
-"""Penalties of what is said of one name, of all names alike, and of where one name is true; chosen on marks left out."""
+_OFFSET, _SLOPE, _SHARED, _OWN = 1.2, 3.0, 1.5, 2.0
+"""Penalties of what is said of one name, of what evidence is worth for it, of all names alike, and of where one name is true; chosen on
+marks left out."""
 _STEPS = 200
 
 
@@ -56,37 +60,41 @@ class Likelihood:
     """Of `evidence`, and a constant."""
     feature: Int[np.ndarray, " name"]
     """Features whose names were judged, ascending."""
+    sites: tuple[str, ...]
+    """Where activations are read, in the order in which they stand beside each other."""
     offset: Float[np.ndarray, " name"]
     """What is known of each name whatever the text."""
+    slope: Float[np.ndarray, "name 4"]
+    """How much more than `weights` evidence is worth for each name."""
     lean: Float[np.ndarray, "name direction"]
     """Which texts each name is right of."""
-    mean: Float[np.ndarray, " d_in"]
-    """Mean of texts' mean activations."""
-    scale: Float[np.ndarray, " d_in"]
+    mean: Float[np.ndarray, " d"]
+    """Mean of texts' mean activations, those of the sites side by side."""
+    scale: Float[np.ndarray, " d"]
     """Their standard deviation."""
-    centre: Float[np.ndarray, " d_in"]
+    centre: Float[np.ndarray, " d"]
     """Mean of the unit vectors."""
-    directions: Float[np.ndarray, "d_in direction"]
-    """What a unit vector is seen in."""
+    directions: Float[np.ndarray, "d direction"]
+    """What unit vectors are seen in."""
     names: tuple[str, ...]
     """What the features of `feature` were called when they were judged."""
 
-    def place(self, acts: Float[np.ndarray, "text d_in"]) -> Float[np.ndarray, "text direction"]:
-        """Where texts lie, by their mean activations."""
-        return _unit((_unit((acts - self.mean) / self.scale) - self.centre) @ self.directions)
+    def place(self, acts: Float[np.ndarray, "text d"]) -> Float[np.ndarray, "text direction"]:
+        """Where texts lie, by their mean activations at `sites`."""
+        return _unit((_units((acts - self.mean) / self.scale, len(self.sites)) - self.centre) @ self.directions)
 
     def of(
         self,
         feature: Int[np.ndarray, " row"],
         seen: Float[np.ndarray, "row 4"],
         text: Int[np.ndarray, " row"],
-        acts: Float[np.ndarray, "text d_in"],
+        acts: Float[np.ndarray, "text d"],
     ) -> Float[np.ndarray, " row"]:
         """How likely the name of each `feature` is right of its `text`, by its `evidence`; of names nobody judged, by that alone."""
         at = np.minimum(np.searchsorted(self.feature, feature), max(0, self.feature.size - 1))
         judged = self.judges(feature)
         logit = seen @ self.weights[:-1] + self.weights[-1]
-        logit[judged] += self.offset[at[judged]]
+        logit[judged] += self.offset[at[judged]] + (seen[judged] * self.slope[at[judged]]).sum(1)
         logit[judged] += np.einsum("rk,rk->r", self.place(acts)[text[judged]], self.lean[at[judged]])
         return 1 / (1 + np.exp(-logit))
 
@@ -102,32 +110,41 @@ class Likelihood:
     def save(self, path: Path, sae: SaeEntry) -> None:
         """Write it at `path`, most of it in half precision; `read` gives it back."""
         kept = {name: torch.from_numpy(np.asarray(getattr(self, name))).to(dtype) for name, dtype in _TENSORS.items()}
-        write_safetensors(path, kept, {"format": _FORMAT, "digest": sae.digest, "names": json.dumps(self.names, ensure_ascii=False)})
+        said = {key: json.dumps(getattr(self, key), ensure_ascii=False) for key in _WORDS}
+        write_safetensors(path, kept, {"format": _FORMAT, "digest": sae.digest, **said})
 
 
 def read(path: Path, sae: SaeEntry) -> Likelihood | None:
-    """The likelihood in the file at `path`; None where it is of other weights than those of `sae`. Raises `BadFile`."""
+    """The likelihood in the file at `path`; None where it is of other weights than those of `sae`, or of another version's form.
+
+    Raises `BadFile`.
+    """
     tensors, said = read_safetensors(path)
-    if said.get("format") != _FORMAT or set(tensors) != set(_TENSORS):
-        raise BadFile(f"{path} is no file of likelihoods that this version reads.")
-    if said.get("digest") != sae.digest:
+    if not said.get("format", "").startswith(_FORMAT[:-1]):
+        raise BadFile(f"{path} is no file of likelihoods.")
+    if said["format"] != _FORMAT or said.get("digest") != sae.digest:
         return None
+    if set(tensors) != set(_TENSORS):
+        raise BadFile(f"{path} is damaged: it holds {', '.join(sorted(tensors))} instead of {', '.join(sorted(_TENSORS))}.")
     arrays = {name: tensor.numpy().astype(np.int64 if name == "feature" else np.float32) for name, tensor in tensors.items()}
     try:
-        names = parse_json(said.get("names", ""))
-    except ValueError:
-        names = []
-    n, (d_in, k) = arrays["feature"].size, arrays["directions"].shape if arrays["directions"].ndim == 2 else (0, 0)
-    wanted = {"weights": (_EVIDENCE + 1,), "feature": (n,), "offset": (n,), "lean": (n, k), "directions": (d_in, k)}
-    wanted |= dict.fromkeys(("mean", "scale", "centre"), (d_in,))
+        names, sites = (parse_json(said.get(key, "")) for key in _WORDS)
+        [Site.parse(site) for site in sites]
+    except (ValueError, TypeError, AttributeError, HookeError):
+        names, sites = [], []
+    n, (d, k) = arrays["feature"].size, arrays["directions"].shape if arrays["directions"].ndim == 2 else (0, 0)
+    wanted = {"weights": (_EVIDENCE + 1,), "feature": (n,), "offset": (n,), "slope": (n, _EVIDENCE), "lean": (n, k), "directions": (d, k)}
+    wanted |= dict.fromkeys(("mean", "scale", "centre"), (d,))
     feature = arrays["feature"]
     whole = all(arrays[name].shape == shape for name, shape in wanted.items()) and all(
         np.isfinite(array).all() for array in arrays.values()
     )
-    whole &= d_in == sae.mean.size and isinstance(names, list) and len(names) == n and all(isinstance(name, str) for name in names)
+    whole &= (
+        d == len(sites) * sae.mean.size and isinstance(names, list) and len(names) == n and all(isinstance(name, str) for name in names)
+    )
     if not whole or (np.diff(feature) <= 0).any() or (n and not 0 <= feature[0] <= feature[-1] < sae.d_sae) or (arrays["scale"] <= 0).any():
         raise BadFile(f"{path} is damaged: its parts do not belong together.")
-    return Likelihood(**arrays, names=tuple(names))
+    return Likelihood(**arrays, names=tuple(names), sites=tuple(sites))
 
 
 def carried(sae: SaeEntry) -> Likelihood | None:
@@ -141,8 +158,9 @@ def carried(sae: SaeEntry) -> Likelihood | None:
 
 def fit(
     named: Mapping[int, str],
-    of_names: Float[np.ndarray, "name d_in"],
-    of_texts: Float[np.ndarray, "text d_in"],
+    sites: Sequence[str],
+    of_names: Float[np.ndarray, "name d"],
+    of_texts: Float[np.ndarray, "text d"],
     feature: Int[np.ndarray, " row"],
     text: Int[np.ndarray, " row"],
     seen: Float[np.ndarray, "row 4"],
@@ -150,53 +168,68 @@ def fit(
 ) -> Likelihood:
     """A likelihood from marks: of row r, whether the name of ``feature[r]`` is right of ``text[r]``, with its `evidence`.
 
-    `named` has the names, ascending by feature, `of_names` and `of_texts` the mean activations of names and texts.
+    `named` has the names, ascending by feature, `of_names` and `of_texts` the mean activations of names and texts at `sites`.
     """
     order = np.array(sorted(named))
     mean, scale = of_texts.mean(0), of_texts.std(0) + 1e-6
-    units, called = (_unit((acts - mean) / scale) for acts in (of_texts, of_names))
+    units, called = (_units((acts - mean) / scale, len(sites)) for acts in (of_texts, of_names))
     centre = units.mean(0)
-    _, size, axes = np.linalg.svd(np.concatenate([units - centre, called - called.mean(0)]), full_matrices=False)
-    k = min(DIRECTIONS, len(size))
-    directions = axes[:k].T / np.sqrt(size[:k] / size[0])
+    directions = _directions(np.concatenate([units - centre, called - called.mean(0)]))
     place, name_place = _unit((units - centre) @ directions), _unit((called - called.mean(0)) @ directions)
     at = np.searchsorted(order, feature)
-    centred, spread = seen.mean(0), seen.std(0) + 1e-9
+    centred, spread = seen.mean(0), seen.std(0)
+    spread[spread < 1e-6] = 1
     given = ((seen - centred) / spread, place[text], name_place[at], right)
-    weights, offset, shared, own = _fitted([torch.from_numpy(array).double() for array in given], torch.from_numpy(at), len(order))
+    weights, offset, slope, shared, own = _fitted([torch.from_numpy(array).double() for array in given], torch.from_numpy(at), len(order))
     bias = weights[_EVIDENCE] - (weights[:_EVIDENCE] / spread) @ centred
-    weights = np.append(weights[:_EVIDENCE] / spread, bias)
-    known = {"weights": weights, "offset": offset, "lean": name_place @ shared + own, "mean": mean, "scale": scale, "centre": centre}
-    known = {name: array.astype(np.float32) for name, array in (known | {"directions": directions}).items()}
-    return Likelihood(feature=order, names=tuple(named[int(index)] for index in order), **known)
+    weights, slope = np.append(weights[:_EVIDENCE] / spread, bias), slope / spread
+    known = {"weights": weights, "offset": offset - slope @ centred, "slope": slope, "lean": name_place @ shared + own}
+    known |= {"mean": mean, "scale": scale, "centre": centre, "directions": directions}
+    rounded = {name: array.astype(np.float32) for name, array in known.items()}
+    return Likelihood(feature=order, names=tuple(named[int(index)] for index in order), sites=tuple(sites), **rounded)
+
+
+def _directions(rows: Float[np.ndarray, "row d"]) -> Float[np.ndarray, "d direction"]:
+    """The first principal directions of `rows`, each divided by the root of its size beside the first one's."""
+    square, axes = np.linalg.eigh(rows.T.astype(np.float64) @ rows)
+    size = np.sqrt(np.maximum(square[: -DIRECTIONS - 1 : -1], 0))
+    kept = size > 1e-5 * size[0]
+    return axes[:, : -DIRECTIONS - 1 : -1][:, kept] / np.sqrt(size[kept] / size[0])
 
 
 def _fitted(given: Sequence[Tensor], at: Int[Tensor, " row"], names: int) -> list[np.ndarray]:
-    """Weights of the evidence and a constant, offset of each name, what all names share (``s I + W``), and what each has of its own.
+    """Weights of the evidence and a constant, offset and slope of each name, what all names share (``s I + W``), and what each has of its
+    own.
 
     `given` are by row the evidence, the places of text and name, and whether the name is right; `at` says which name.
     """
     seen, place, name_place, right = given
     k = place.shape[1]
     weights, offset = (torch.zeros(size, dtype=torch.float64, requires_grad=True) for size in (_EVIDENCE + 2, names))
-    shared, own = (torch.zeros(size, k, dtype=torch.float64, requires_grad=True) for size in (k, names))
-    parts = [weights, offset, shared, own]
+    shape = ((names, _EVIDENCE), (k, k), (names, k))
+    slope, shared, own = (torch.zeros(size, dtype=torch.float64, requires_grad=True) for size in shape)
+    parts = [weights, offset, slope, shared, own]
     solver = torch.optim.LBFGS(parts, max_iter=_STEPS, line_search_fn="strong_wolfe")
 
     def loss() -> Tensor:
         solver.zero_grad()
         alike = 4 * weights[-1] * (place * name_place).sum(1)
         lean = ((name_place @ shared + own[at]) * place).sum(1)
-        logit = seen @ weights[:_EVIDENCE] + weights[_EVIDENCE] + alike + lean + offset[at]
-        penalty = _OFFSET * offset.square().sum() + _SHARED * shared.square().sum() + _OWN * own.square().sum()
+        logit = ((weights[:_EVIDENCE] + slope[at]) * seen).sum(1) + weights[_EVIDENCE] + alike + lean + offset[at]
+        penalty = sum(p * part.square().sum() for p, part in zip((_OFFSET, _SLOPE, _SHARED, _OWN), parts[1:], strict=True))
         total = binary_cross_entropy_with_logits(logit, right, reduction="sum") + 0.5 * penalty
         total.backward()
         return total
 
     solver.step(loss)
     shared = shared + 4 * weights[-1] * torch.eye(k, dtype=torch.float64)
-    return [part.detach().numpy() for part in (weights[: _EVIDENCE + 1], offset, shared, own)]
+    return [part.detach().numpy() for part in (weights[: _EVIDENCE + 1], offset, slope, shared, own)]
 
 
 def _unit(rows: np.ndarray) -> np.ndarray:
     return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)
+
+
+def _units(rows: np.ndarray, parts: int) -> np.ndarray:
+    """Rows of `parts` equal parts, each made a unit vector."""
+    return _unit(rows.reshape(len(rows) * parts, -1)).reshape(len(rows), -1)

@@ -220,7 +220,8 @@ class Reader:
 
     @property
     def _sites(self) -> list[Site]:
-        return sites_of(labelled.sae.facts for labelled in self.labelled_saes)
+        own = sites_of(labelled.sae.facts for labelled in self.labelled_saes)
+        return list(dict.fromkeys([*own, *(site for labelled in self.labelled_saes for site in labelled.sites_around)]))
 
     @property
     def _head(self) -> list[int]:
@@ -246,6 +247,7 @@ class Reader:
                 self.options.pool,
                 concat_sites(acts, labelled.sae.facts.output_sites),
                 sink,
+                concat_sites(acts, labelled.sites_around) if labelled.sites_around else None,
             )
             for labelled in self.labelled_saes
         ]
