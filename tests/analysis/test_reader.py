@@ -127,7 +127,7 @@ def test_a_long_text_is_read_in_windows(reader, model):
 
 
 def test_what_is_too_long_is_cut_and_counted(reader, monkeypatch):
-    monkeypatch.setattr(reader_module, "_MAX_TOKENS", 200)
+    monkeypatch.setattr(reader_module, "MAX_TOKENS", 200)
     words = ["the"] * 250
     words[199], words[200] = "choir", "goal"
     result = one(reader, " ".join(words))

@@ -137,7 +137,7 @@ def test_what_limits_it_is_said(model, known, monkeypatch):
     assert "unlike" not in limits
     assert "longer" not in limits
     assert "unlike what they were trained on" in " ".join(analyse(model, known[1:], ["no more than that"]).limits)
-    monkeypatch.setattr("hooke.analysis.reader._MAX_TOKENS", 3)
+    monkeypatch.setattr("hooke.analysis.reader.MAX_TOKENS", 3)
     long = ["the old bank and shares", "rain", "an old new next last"]
     assert "2 of the texts were longer" in " ".join(analyse(model, known[:1], long).limits)
     monkeypatch.setattr("hooke.analysis.labelled_sae.atlas_file", lambda name: None)
