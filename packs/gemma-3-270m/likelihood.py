@@ -21,7 +21,7 @@ import torch
 
 from hooke.analysis import Options, Reader
 from hooke.analysis.labelled_sae import LabelledSae
-from hooke.analysis.likelihood import SUFFIX, Likelihood, evidence, fit
+from hooke.analysis.likelihood import SUFFIX, Likelihood, Marks, evidence, fit
 from hooke.analysis.reader import Glance
 from hooke.atlas.wording import LIKELY
 from hooke.harvest import harvest

@@ -5,7 +5,7 @@ import pytest
 import torch
 from handmade import write
 
-from hooke.analysis.likelihood import Likelihood, evidence, fit, read
+from hooke.analysis.likelihood import Likelihood, Marks, evidence, fit, read
 from hooke.atlas import Atlas
 from hooke.errors import BadFile
 from hooke.files import read_safetensors, write_safetensors
@@ -34,7 +34,7 @@ def marks():
 def learnt(marks) -> Likelihood:
     named, *given, feature, text, seen, _, right = marks
     half = np.arange(ROWS) % 2 == 0
-    return fit(named, SITES, *given, feature[half], text[half], seen[half], right[half])
+    return fit(named, SITES, *given, Marks(feature[half], text[half], seen[half], right[half]))
 
 
 def test_what_is_learnt_says_how_often_names_are_right_where_nobody_had_said_so(marks, learnt):
@@ -72,7 +72,7 @@ def test_the_logit_is_what_the_formula_says_row_by_row(marks, learnt):
 def test_the_same_marks_give_the_same_likelihood(marks, learnt):
     named, *given, feature, text, seen, _, right = marks
     half = np.arange(ROWS) % 2 == 0
-    again = fit(named, SITES, *given, feature[half], text[half], seen[half], right[half])
+    again = fit(named, SITES, *given, Marks(feature[half], text[half], seen[half], right[half]))
     assert all(np.array_equal(getattr(again, name), getattr(learnt, name)) for name in ("weights", "offset", "slope", "lean", "directions"))
 
 

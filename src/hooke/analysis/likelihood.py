@@ -156,17 +156,28 @@ def carried(sae: SaeEntry) -> Likelihood | None:
     return None
 
 
+@dataclass(frozen=True)
+class Marks:
+    """What readers said of names beside texts."""
+
+    feature: Int[np.ndarray, " row"]
+    """Whose name was judged."""
+    text: Int[np.ndarray, " row"]
+    """Beside which text, by number."""
+    seen: Float[np.ndarray, "row 4"]
+    """The `evidence` there."""
+    right: Bool[np.ndarray, " row"]
+    """Whether the name is right of the text."""
+
+
 def fit(
     named: Mapping[int, str],
     sites: Sequence[str],
     of_names: Float[np.ndarray, "name d"],
     of_texts: Float[np.ndarray, "text d"],
-    feature: Int[np.ndarray, " row"],
-    text: Int[np.ndarray, " row"],
-    seen: Float[np.ndarray, "row 4"],
-    right: Bool[np.ndarray, " row"],
+    marks: Marks,
 ) -> Likelihood:
-    """A likelihood from marks: of row r, whether the name of ``feature[r]`` is right of ``text[r]``, with its `evidence`.
+    """A likelihood from marks.
 
     `named` has the names, ascending by feature, `of_names` and `of_texts` the mean activations of names and texts at `sites`.
     """
@@ -176,10 +187,10 @@ def fit(
     centre = units.mean(0)
     directions = _directions(np.concatenate([units - centre, called - called.mean(0)]))
     place, name_place = _unit((units - centre) @ directions), _unit((called - called.mean(0)) @ directions)
-    at = np.searchsorted(order, feature)
-    centred, spread = seen.mean(0), seen.std(0)
+    at = np.searchsorted(order, marks.feature)
+    centred, spread = marks.seen.mean(0), marks.seen.std(0)
     spread[spread < 1e-6] = 1
-    given = ((seen - centred) / spread, place[text], name_place[at], right)
+    given = ((marks.seen - centred) / spread, place[marks.text], name_place[at], marks.right)
     weights, offset, slope, shared, own = _fitted([torch.from_numpy(array).double() for array in given], torch.from_numpy(at), len(order))
     bias = weights[_EVIDENCE] - (weights[:_EVIDENCE] / spread) @ centred
     weights, slope = np.append(weights[:_EVIDENCE] / spread, bias), slope / spread
