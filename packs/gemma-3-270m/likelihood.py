@@ -94,16 +94,8 @@ class Judged:
         self.acts = acts
 
     def fitted(self, named: dict[int, str], of_names: np.ndarray, some: np.ndarray) -> Likelihood:
-        return fit(
-            named,
-            [str(site) for site in SITES],
-            of_names,
-            self.acts,
-            self.feature[some],
-            self.text[some],
-            self.seen[some],
-            self.said[some] == "good",
-        )
+        marks = Marks(self.feature[some], self.text[some], self.seen[some], self.said[some] == "good")
+        return fit(named, [str(site) for site in SITES], of_names, self.acts, marks)
 
 
 def report(judged: Judged, likely: np.ndarray) -> None:
