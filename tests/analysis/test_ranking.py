@@ -103,7 +103,9 @@ def test_diverse_takes_the_best_and_at_most_two_a_token(ranked, top):
     [
         (["farming", "farms and farming", "weather"], ["farming", "weather"]),
         (["Australia, Australian", "Australia", "news from Australia"], ["Australia, Australian"]),
-        (["war and the military", "the military", "military and police forces"], ["war and the military", "military and police forces"]),
+        (["war and the military", "the military", "police forces"], ["war and the military", "police forces"]),
+        (["sports and competitions", "sports matches", "football and team sports", "news"], ["sports and competitions", "news"]),
+        (["US national politics", "political parties", "presidents and political leaders"],) * 2,
         (["Europe", "European names", "Asia"], ["Europe", "Asia"]),
         (["cars", "cards", "carnivals"], ["cars", "cards", "carnivals"]),
         (["politics", "police"], ["politics", "police"]),

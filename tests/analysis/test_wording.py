@@ -51,3 +51,34 @@ def test_strongest_first(analysis: Analysis) -> None:
     text = analysis.texts[0]
     assert [token for token, _ in wording.strongest(text.features[0], text.tokens)] == [" rates", " bank", " inflation"]
     assert [wording.past_maximum(hit) for hit in analysis.texts[2].features] == [True, False]
+
+
+def of_word(name: str, pos: int, kind: str = "word") -> Hit:
+    return Hit("a/1", "a", 1, name, 0.95, "word", 128, 1.0, 0.5, 3.0, "x", pos, {pos: 1.0}, kind=kind, group="words")
+
+
+def test_features_of_words_stand_behind_their_words_in_the_order_of_the_text() -> None:
+    tokens = ["Bank", " len", "ders", " talk"]
+    hits = [of_word("loans", 2), of_word("the word 'money'", 3), of_word("banking", 0), of_word("people who lend", 1), of_word("loans", 1)]
+    assert wording.by_word(hits, tokens) == [
+        ("Bank", ["banking"]),
+        ("lenders", ["loans", "people who lend"]),
+        ("talk", ["the word 'money'"]),
+    ]
+
+
+def test_what_only_says_the_word_again_and_letters_are_left_out_where_there_is_more() -> None:
+    tokens, again, letters = [" wins", " votes"], of_word("the word 'win'", 0), of_word("words beginning with 'vo'", 1, "form")
+    assert wording.by_word([again, letters, of_word("victories", 0)], tokens) == [("wins", ["victories"])]
+    assert wording.by_word([again, letters], tokens) == [("wins", ["the word 'win'"]), ("votes", ["words beginning with 'vo'"])]
+
+
+def test_a_name_that_is_not_to_be_relied_on_says_so() -> None:
+    hit = Hit("a/1", "a", 1, "loans", 0.55, "word", 128, 1.0, 0.5, 3.0, "x", 0, {0: 1.0}, group="words")
+    assert wording.by_word([hit], ["Bank"]) == [("Bank", ["loans (shaky)"])]
+
+
+def test_the_word_of_a_row_and_its_tokens_are_the_same() -> None:
+    tokens = [" to", " len", "ders", " now"]
+    hit = Hit("a/1", "a", 1, "bank", 0.9, "word", 4, 3.0, 1.0, 3.0, " to", 0, {0: 3.0, 1: 2.0, 2: 1.0})
+    assert "".join(tokens[pos] for pos in wording.word_tokens(hit, tokens)).strip() == wording.word(hit, tokens) == "lenders"

@@ -27,8 +27,10 @@ _USUALLY_TRUE, _TRIES = 0.4, 2
 """Share of texts of which names were true where they stood among the first, and how many tries that counts for."""
 _SPEAKS = 2.0
 """Nats by which a feature of words speaks for one topic more than for most, from which on it tells what a text is about."""
-_SAY_NOTHING = frozenset({"about", "names", "news", "other", "texts", "things", "words"})
-"""Words of names that do not tell one subject from another."""
+_SAY_NOTHING = frozenset({"about", "name", "news", "other", "text", "thing", "word"})
+"""Stems of words of names that do not tell one subject from another."""
+_BROAD = ("compan", "figure", "government", "name", "people", "politic", "public", "state")
+"""Beginnings of words that names of different subjects share."""
 _PERSISTS = 0.3
 """Share of a text's tokens from which on a feature that nothing is known of counts as one of what the text is about."""
 
@@ -124,14 +126,16 @@ def subject_of(title: str) -> frozenset[str]:
     >>> sorted(subject_of("farms and farming"))
     ['farm']
     """
-    words = folded(title).split()
-    return frozenset(stem(word) for word in words if len(word) > 2 and word not in grammatical() and word not in _SAY_NOTHING)
+    words = [word for word in folded(title).split() if len(word) > 2 and word not in grammatical()]
+    return frozenset(map(stem, words)) - _SAY_NOTHING
 
 
 def _same_subject(one: frozenset[str], other: frozenset[str]) -> bool:
-    """Whether every word of the one stands in the other, however it ends: *Australia* and *Australia, Australian*."""
+    """Whether a word of the one stands in the other, however it ends: *sports and competitions* and *sports matches*. Words that very
+    different subjects share count only where the other has every word of the one."""
     few, many = sorted((one, other), key=len)
-    return bool(few) and all(any(_alike(word, own) for own in many) for word in few)
+    shared = {word for word in few if any(_alike(word, own) for own in many)}
+    return bool(few) and (shared == few or any(not word.startswith(_BROAD) for word in shared))
 
 
 def _alike(one: str, other: str) -> bool:

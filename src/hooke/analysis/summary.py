@@ -27,7 +27,8 @@ def conclude(reader: Reader, texts: Sequence[TextResult]) -> Analysis:
 
 
 def _carriers(reader: Reader, topic: str, texts: Sequence[TextResult]) -> list[dict[str, object]]:
-    """The features that most texts of a topic were assigned by, each name of an SAE once; without those that nobody could name.
+    """The features that most texts of a topic were assigned by, each name of an SAE once; without those that nobody could name
+    and, but for what texts show, those that were tried and mostly not true.
 
     Those that texts show of what they are about, with how likely their names are right there on average; where there are none, any.
     """
@@ -44,7 +45,8 @@ def _carriers(reader: Reader, topic: str, texts: Sequence[TextResult]) -> list[d
         sae, _, index = name.rpartition("/")
         known = by_name[sae].named(int(index))
         title = known["own_label"] or known["name"]
-        if title not in (None, NO_MEANING, TOO_RARE):
+        untrue = known["name_tried"] >= TRIES and 2 * known["name_right"] < known["name_tried"] and name not in shown
+        if title not in (None, NO_MEANING, TOO_RARE) and not untrue:
             likely = float(np.mean(shown.get(name) or [np.nan]))
             row: dict[str, object] = {**known, "texts": count}
             out.setdefault((sae, title), row if np.isnan(likely) else row | {"likely": likely})

@@ -15,7 +15,7 @@ from hooke.explain.rules.phrasing import reworded
 from hooke.explain.rules.vocabulary import grammatical
 from hooke.names import Site
 from hooke.text.marks import stripped
-from hooke.text.words import words_of
+from hooke.text.words import stem, words_of
 
 NO_LABEL = "no label"
 """What stands where a label would, when no atlas knows the feature."""
@@ -114,17 +114,25 @@ def _tested(hit: Hit) -> tuple[float | None, int]:
 def by_word(hits: Sequence[Hit], tokens: Sequence[str]) -> list[tuple[str, list[str]]]:
     """The features of a text's words as names behind the word each is strongest on, in the order of the text, each name once.
 
-    Of a name that is not to be relied on it is said. What tells features of one name apart is left out.
+    Of a name that is not to be relied on it is said. What tells features of one name apart is left out, and, where there are others, names
+    of letters and signs and those that only say the word again.
     """
     found: dict[int, list[str]] = {}
-    at_word = words_of(tokens)[1]
-    for hit in hits:
+    words, at_word = words_of(tokens)
+    telling = [hit for hit in hits if hit.kind not in ("form", "unclear") and not _says_again(hit, words, at_word)]
+    for hit in telling or hits:
         name = named(hit).partition(" → ")[0]
         own = found.setdefault(at_word[hit.pos] if hit.pos < len(at_word) else -1, [])
         said = f"{name} (shaky)" if hit.title is not None and trust(hit) == "shaky" else name
         if said not in own:
             own.append(said)
     return [(_whole(tokens, at_word, number) or "␣", found[number]) for number in sorted(found)]
+
+
+def _says_again(hit: Hit, words: Sequence[str], at_word: Sequence[int]) -> bool:
+    """Whether a name is no more than the word that its feature fires on: *the word 'talk'* on “talks”."""
+    found = re.fullmatch(r"the (?:word|words|verb|name|noun) ['“‘](\w+)['”’]", named(hit).partition(" → ")[0])
+    return found is not None and hit.pos < len(at_word) and words[at_word[hit.pos]].startswith(stem(found[1].lower()))
 
 
 def carriers(topic: TopicResult) -> list[tuple[Hit, int]]:

@@ -131,6 +131,7 @@ def _reading(analysis: Analysis) -> Markup:
         " model, who read where the feature fires; “its rule” behind it says that the name was not tested itself, and the score is that of"
         " the feature's rule."
     )
+    topics = "A topic's share is how much of what the features say of topics speaks for it: it is a guess, as names are."
     opened = (
         "Open a feature for passages that it fires on, from the text that the atlas was made from (not yours), and for what it does to the"
         " model's next word."
@@ -138,7 +139,11 @@ def _reading(analysis: Analysis) -> Markup:
     most = "the strongest it was ever seen to fire" if analysis.topical else "the strongest of the features that the text shows"
     said = (
         "The model read each text; what it computed on the way was taken apart into features.",
-        *([lists, wording.order(analysis), guess, opened] if analysis.topical else ["Nothing is known of what these features mean."]),
+        *(
+            [lists, wording.order(analysis), guess, topics, opened]
+            if analysis.topical
+            else ["Nothing is known of what these features mean."]
+        ),
         "Point at a feature, or open it, to colour the words it fires on; underlined is the one it says most of. Else the first one"
         " colours them.",
         "Explained is the share of the model's activity on a text that the features account for. Where it is low that is said: much of"
@@ -212,7 +217,7 @@ def _texts(analysis: Analysis, known: Known) -> Markup:
 
 
 _HEADS = (
-    ("feature, by its name", None),
+    ("feature, likeliest name first", None),
     ("the name is", f"{RELIABILITY}; {TRUTH}"),
     ("fires here", wording.BAR),
     ("most on", "the word here that the feature says most of"),

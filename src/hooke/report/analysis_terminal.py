@@ -55,8 +55,9 @@ def print_table(analysis: Analysis, console: Console, top: int) -> None:
 
 
 _COLUMNS = (
-    f"Each line: {wording.BAR}; the feature's name; how far that name can be relied on, who gave it (read, or made by rule) and what"
-    " that rests on; the word that says most here; the feature's address."
+    f"Under each text: its topic, with the share of the features' evidence that speaks for it. Then the features, likeliest name first:"
+    f" {wording.BAR}; the feature's name; how far that name can be relied on, and what that rests on; the word that says most here; the"
+    " feature's address, for `hooke feature`."
 )
 
 

@@ -12,7 +12,7 @@ from hooke.text.markup import Markup, join, tag
 
 FEWEST, MOST = 8, 500
 """Texts from which on a map says something, and that it shows at most."""
-_WIDTH, _HEIGHT, _RING, _LABEL, _DOT = 640, 470, 190, 16, 4
+_WIDTH, _HEIGHT, _RING, _LABEL, _DOT = 680, 470, 190, 16, 4
 _SPREAD, _GOLDEN = 6.0, math.pi * (3 - math.sqrt(5))
 _NAMED = 3
 _SHORT = 90
