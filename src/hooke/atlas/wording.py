@@ -28,7 +28,7 @@ RELIABILITY = (
     f"reliable is {RELIABLE} or more on at least {ENOUGH} held-out places, fair {FAIR} or more, shaky less (1 is always right, 0.5 chance)"
 )
 """The whole rule behind `reliability`, in words."""
-LIKELY = 0.7
+LIKELY = 0.8
 """Below so likely right of a text a name is not shown there, but for the likeliest."""
 HERE = (
     "how likely the name fits this text: of names shown with that figure about so many did, as language models judged; reliable from 8,"
