@@ -24,7 +24,7 @@ pytestmark = [
     pytest.mark.exhaustive,
     pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'hooke[ray]'"),
 ]
-KILLS = int(os.environ.get("KILLS", "4"))
+KILLS = int(os.environ.get("KILLS", "2"))
 """How many there are; `KILLS=20 pytest tests/test_atlas_kills.py` takes minutes."""
 SETTINGS = AtlasSettings(120 * KILLS, 8, examples=4, background=20, chunk_tokens=40, workers=1, epochs=9)
 TEXTS = ("Bank profit", "the judge after the trial", "Storm", "new album and old guitar with a choir", "rain rain rain match")

@@ -18,7 +18,10 @@ NUMBERS_OF_THEIR_OWN |= {("train", "about"), ("train", "contrast")}
 
 
 def parsed(*arguments: str) -> dict[str, object]:
-    return app.parse_args(list(arguments), exit_on_error=False, print_error=False)[1].arguments
+    """What a command is given, the options of a group of `hooke train` as those of other commands."""
+    given = app.parse_args(list(arguments), exit_on_error=False, print_error=False)[1].arguments
+    groups = [value for value in given.values() if isinstance(value, dict)]
+    return {name: value for group in (given, *groups) for name, value in group.items()}
 
 
 @given(st.integers(-(10**12), 10**12))
