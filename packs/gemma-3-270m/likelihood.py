@@ -95,7 +95,7 @@ class Judged:
 
     def fitted(self, named: dict[int, str], of_names: np.ndarray, some: np.ndarray) -> Likelihood:
         marks = Marks(self.feature[some], self.text[some], self.seen[some], self.said[some] == "good")
-        return fit(named, [str(site) for site in SITES], of_names, self.acts, marks)
+        return fit(named, SITES, of_names, self.acts, marks)
 
 
 def report(judged: Judged, likely: np.ndarray) -> None:

@@ -120,9 +120,7 @@ def likely_names(labelled: LabelledSae, offsets: dict[int, float]) -> Likelihood
     offset = np.array([offsets[int(index)] for index in feature])
     slope, lean = np.zeros((len(feature), 4)), np.zeros((len(feature), 1))
     mean, scale, centre = np.ones((3, width))
-    return Likelihood(
-        np.zeros(5), feature, (str(labelled.sae.site),), offset, slope, lean, mean, scale, centre, np.zeros((width, 1)), names
-    )
+    return Likelihood(np.zeros(5), feature, (labelled.sae.site,), offset, slope, lean, mean, scale, centre, np.zeros((width, 1)), names)
 
 
 def test_what_a_text_is_about_stands_by_how_likely_names_are_right_and_leaves_out_the_rest(labelled, acts):

@@ -9,9 +9,10 @@ from hooke.analysis.likelihood import Likelihood, Marks, evidence, fit, read
 from hooke.atlas import Atlas
 from hooke.errors import BadFile
 from hooke.files import read_safetensors, write_safetensors
+from hooke.names import Site
 
 D, NAMES, TEXTS, ROWS = 12, 20, 300, 6000
-SITES = ("resid_post.0", "resid_post.1")
+SITES = (Site(0, "resid_post"), Site(1, "resid_post"))
 """Where texts' activations are read, half of `D` coordinates at each."""
 
 
@@ -92,6 +93,7 @@ def test_what_is_kept_says_the_same_to_half_precision(marks, learnt, entry, tmp_
     back = read(tmp_path / "some.likelihood", entry)
     assert back is not None
     assert back.name_of == learnt.name_of
+    assert back.sites == learnt.sites
     ours, theirs = (known.of(feature, seen, text, of_texts) for known in (back, learnt))
     np.testing.assert_allclose(ours, theirs, atol=0.01)
 

@@ -93,9 +93,9 @@ class LabelledSae:
         """How likely names are right of a text; None where nobody knows."""
 
     @property
-    def sites_around(self) -> list[Site]:
+    def sites_around(self) -> tuple[Site, ...]:
         """Where activations are read that tell how likely names are right; empty where nobody knows."""
-        return [Site.parse(site) for site in self.likelihood.sites] if self.likelihood else []
+        return self.likelihood.sites if self.likelihood else ()
 
     @property
     def expected(self) -> float | None:

@@ -2,7 +2,7 @@
 
 A name may be right where its feature is strong and wrong where it is weak, right of one kind of text and wrong of another. So a logistic
 model weighs, for the feature that stands out in the text, how unusual and how strong it is and on how much of the text; what is known of
-this feature's name; and where the text lies among others, in the directions in which the model tells texts apart at the SAE's site:
+this feature's name; and where the text lies among others, in the directions in which the model tells texts apart:
 
     logit p = (w + slope[f]) · evidence + offset[f] + place(text) · lean[f],    lean[f] = place(name[f]) (s I + W) + own[f]
 
@@ -35,7 +35,6 @@ _FORMAT = "hooke likelihood 2"
 _TENSORS = dict.fromkeys(("weights", "mean", "scale"), torch.float32)
 _TENSORS |= {"feature": torch.int32} | dict.fromkeys(("offset", "slope", "lean", "centre", "directions"), torch.float16)
 """What is kept of it, and how finely."""
-_WORDS = ("names", "sites")
 _EVIDENCE = 4
 DIRECTIONS = 96
 """Directions in which texts are told apart."""
@@ -60,7 +59,7 @@ class Likelihood:
     """Of `evidence`, and a constant."""
     feature: Int[np.ndarray, " name"]
     """Features whose names were judged, ascending."""
-    sites: tuple[str, ...]
+    sites: tuple[Site, ...]
     """Where activations are read, in the order in which they stand beside each other."""
     offset: Float[np.ndarray, " name"]
     """What is known of each name whatever the text."""
@@ -110,7 +109,7 @@ class Likelihood:
     def save(self, path: Path, sae: SaeEntry) -> None:
         """Write it at `path`, most of it in half precision; `read` gives it back."""
         kept = {name: torch.from_numpy(np.asarray(getattr(self, name))).to(dtype) for name, dtype in _TENSORS.items()}
-        said = {key: json.dumps(getattr(self, key), ensure_ascii=False) for key in _WORDS}
+        said = {"names": json.dumps(self.names, ensure_ascii=False), "sites": json.dumps([str(site) for site in self.sites])}
         write_safetensors(path, kept, {"format": _FORMAT, "digest": sae.digest, **said})
 
 
@@ -128,10 +127,10 @@ def read(path: Path, sae: SaeEntry) -> Likelihood | None:
         raise BadFile(f"{path} is damaged: it holds {', '.join(sorted(tensors))} instead of {', '.join(sorted(_TENSORS))}.")
     arrays = {name: tensor.numpy().astype(np.int64 if name == "feature" else np.float32) for name, tensor in tensors.items()}
     try:
-        names, sites = (parse_json(said.get(key, "")) for key in _WORDS)
-        [Site.parse(site) for site in sites]
+        names = parse_json(said.get("names", ""))
+        sites = tuple(Site.parse(site) for site in parse_json(said.get("sites", "")))
     except (ValueError, TypeError, AttributeError, HookeError):
-        names, sites = [], []
+        names, sites = [], ()
     n, (d, k) = arrays["feature"].size, arrays["directions"].shape if arrays["directions"].ndim == 2 else (0, 0)
     wanted = {"weights": (_EVIDENCE + 1,), "feature": (n,), "offset": (n,), "slope": (n, _EVIDENCE), "lean": (n, k), "directions": (d, k)}
     wanted |= dict.fromkeys(("mean", "scale", "centre"), (d,))
@@ -144,7 +143,7 @@ def read(path: Path, sae: SaeEntry) -> Likelihood | None:
     )
     if not whole or (np.diff(feature) <= 0).any() or (n and not 0 <= feature[0] <= feature[-1] < sae.d_sae) or (arrays["scale"] <= 0).any():
         raise BadFile(f"{path} is damaged: its parts do not belong together.")
-    return Likelihood(**arrays, names=tuple(names), sites=tuple(sites))
+    return Likelihood(**arrays, names=tuple(names), sites=sites)
 
 
 def carried(sae: SaeEntry) -> Likelihood | None:
@@ -172,7 +171,7 @@ class Marks:
 
 def fit(
     named: Mapping[int, str],
-    sites: Sequence[str],
+    sites: Sequence[Site],
     of_names: Float[np.ndarray, "name d"],
     of_texts: Float[np.ndarray, "text d"],
     marks: Marks,

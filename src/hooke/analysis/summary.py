@@ -44,9 +44,9 @@ def _carriers(reader: Reader, topic: str, texts: Sequence[TextResult]) -> list[d
     for name, count in votes.most_common():
         sae, _, index = name.rpartition("/")
         known = by_name[sae].named(int(index))
-        title = known["own_label"] or known["name"]
+        title = by_name[sae].title(int(index))
         untrue = known["name_tried"] >= TRIES and 2 * known["name_right"] < known["name_tried"] and name not in shown
-        if title not in (None, NO_MEANING, TOO_RARE) and not untrue:
+        if title not in ("", NO_MEANING, TOO_RARE) and not untrue:
             likely = float(np.mean(shown.get(name) or [np.nan]))
             row: dict[str, object] = {**known, "texts": count}
             out.setdefault((sae, title), row if np.isnan(likely) else row | {"likely": likely})
