@@ -1,18 +1,14 @@
 """An atlas whose workers, driver and machines are lost on the way has the bytes of one that was left alone."""
 
 import contextlib
-import importlib.util
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
+from killed import NEEDS_RAY, driver, workers_of, write_texts
 
 from hooke import tiny
 from hooke.builder import AtlasSettings, build_atlas
@@ -20,20 +16,10 @@ from hooke.engine.cluster import Cluster
 from hooke.model import Model
 from hooke.text.corpus import Corpus
 
-pytestmark = [
-    pytest.mark.exhaustive,
-    pytest.mark.skipif(importlib.util.find_spec("ray") is None, reason="needs Ray: pip install 'hooke[ray]'"),
-]
+pytestmark = [pytest.mark.exhaustive, NEEDS_RAY]
 KILLS = int(os.environ.get("KILLS", "2"))
 """How many there are; `KILLS=20 pytest tests/test_atlas_kills.py` takes minutes."""
 SETTINGS = AtlasSettings(120 * KILLS, 8, examples=4, background=20, chunk_tokens=40, workers=1, epochs=9)
-TEXTS = ("Bank profit", "the judge after the trial", "Storm", "new album and old guitar with a choir", "rain rain rain match")
-SCRIPT = (
-    "import sys; sys.path.insert(0, sys.argv[1])\n"
-    "import pathlib, test_atlas_kills as t\n"
-    "from hooke.engine.cluster import cluster\n"
-    "folder, out = map(pathlib.Path, sys.argv[2:4])\n"
-)
 
 
 def build(folder: Path, out: Path, cluster: Cluster | None = None, slowly: float = 0.0) -> None:
@@ -51,24 +37,9 @@ def build(folder: Path, out: Path, cluster: Cluster | None = None, slowly: float
     )
 
 
-def started(folder: Path, out: Path, code: str) -> subprocess.Popen:
-    arguments = [str(Path(__file__).parent), str(folder), str(out)]
-    return subprocess.Popen([sys.executable, "-W", "ignore", "-c", SCRIPT + code, *arguments], start_new_session=True)
-
-
-def workers_of(pid: int) -> list[int]:
-    try:
-        said = [(child.pid, "".join(child.cmdline())) for child in psutil.Process(pid).children(recursive=True)]
-    except psutil.Error:
-        return []
-    return [child for child, line in said if "ray::UnitWorker" in line or "ray::windows" in line]
-
-
 @pytest.fixture
 def folder(tmp_path) -> Path:
-    (tmp_path / "tiny").mkdir()
-    tiny.save(tmp_path / "tiny")
-    (tmp_path / "news.jsonl").write_text("".join(json.dumps({"text": text}) + "\n" for text in TEXTS * 120))
+    write_texts(tmp_path)
     build(tmp_path, tmp_path / "whole.sqlite")
     return tmp_path
 
@@ -77,15 +48,15 @@ def test_killed_at_random_an_atlas_has_the_same_bytes(folder):
     """A kill after every chunk: of a worker, and every so often of the driver, which is then started again."""
     code = "with cluster(workers=2) as own: t.build(folder, out, own, 0.5)\n"
     draw, kills, seen, out = random.Random(KILLS), 0, 0, folder / "there.sqlite"
-    running, until = started(folder, out, code), time.monotonic() + 60 * KILLS
+    running, until = driver("test_atlas_kills", code, folder, out), time.monotonic() + 60 * KILLS
     while running.poll() is None or running.returncode:
         assert time.monotonic() < until
         assert running.returncode in (None, -signal.SIGKILL), "it ended by itself"
         if running.returncode is not None:
-            running = started(folder, out, code)
+            running = driver("test_atlas_kills", code, folder, out)
         time.sleep(0.05)
         written = len(list(folder.glob("there.sqlite.work/chunk-*")))
-        if kills < KILLS and written > seen and (found := workers_of(running.pid)):
+        if kills < KILLS and written > seen and (found := workers_of(running.pid, "windows")):
             victim, seen = running.pid if draw.random() < 0.2 else draw.choice(found), written
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim, signal.SIGKILL)
@@ -114,5 +85,5 @@ def test_of_two_machines_one_goes_away(folder):
         "    t.build(folder, out, own)\n"
         "nodes.shutdown()\n"
     )
-    assert started(folder, folder / "there.sqlite", code).wait(300) == 0
+    assert driver("test_atlas_kills", code, folder, folder / "there.sqlite").wait(300) == 0
     assert (folder / "there.sqlite").read_bytes() == (folder / "whole.sqlite").read_bytes()
