@@ -39,12 +39,18 @@ def test_numbers() -> None:
     assert [wording.site(s) for s in ("resid_post.12", "elsewhere", None)] == ["layer 12, resid_post", "elsewhere", "None"]
 
 
-def test_a_score_never_stands_alone() -> None:
-    assert wording.score(0.934, 128, "extractive") == ("0.93", "n 128 · extractive")
-    assert wording.score(0.52, 64, "none") == ("0.52", "n 64 · no name held up")
-    assert wording.score(0.934, None, None) == ("0.93", "n not measured · method not stated")
-    assert wording.score(None, 0, "extractive") == ("unscored", "· extractive")
-    assert wording.score(None, 0, None) == ("unscored", "")
+@pytest.mark.parametrize(
+    ("value", "places", "method", "said"),
+    [
+        (0.934, 128, "extractive", "0.93 on 128 places · extractive"),
+        (0.52, 64, "none", "0.52 on 64 places · no name held up"),
+        (0.934, 1, None, "0.93 on 1 places · method not stated"),
+        (None, 0, "extractive", "unscored · extractive"),
+        (math.nan, 0, "extractive", "unscored · extractive"),
+    ],
+)
+def test_a_score_never_stands_alone(value: float | None, places: int, method: str | None, said: str) -> None:
+    assert wording.rule_score(Hit("a/1", "a", 1, "loans", value, method, places, 1.0, 0.5, 3.0, "x", 0)) == said
 
 
 def test_strongest_first(analysis: Analysis) -> None:
@@ -60,7 +66,7 @@ def of_word(name: str, pos: int, kind: str = "word") -> Hit:
 def test_features_of_words_stand_behind_their_words_in_the_order_of_the_text() -> None:
     tokens = ["Bank", " len", "ders", " talk"]
     hits = [of_word("loans", 2), of_word("the word 'money'", 3), of_word("banking", 0), of_word("people who lend", 1), of_word("loans", 1)]
-    assert wording.by_word(hits, tokens) == [
+    assert wording.by_word(hits, wording.Words(tokens)) == [
         ("Bank", ["banking"]),
         ("lenders", ["loans", "people who lend"]),
         ("talk", ["the word 'money'"]),
@@ -69,16 +75,20 @@ def test_features_of_words_stand_behind_their_words_in_the_order_of_the_text() -
 
 def test_what_only_says_the_word_again_and_letters_are_left_out_where_there_is_more() -> None:
     tokens, again, letters = [" wins", " votes"], of_word("the word 'win'", 0), of_word("words beginning with 'vo'", 1, "form")
-    assert wording.by_word([again, letters, of_word("victories", 0)], tokens) == [("wins", ["victories"])]
-    assert wording.by_word([again, letters], tokens) == [("wins", ["the word 'win'"]), ("votes", ["words beginning with 'vo'"])]
+    assert wording.by_word([again, letters, of_word("victories", 0)], wording.Words(tokens)) == [("wins", ["victories"])]
+    assert wording.by_word([again, letters], wording.Words(tokens)) == [
+        ("wins", ["the word 'win'"]),
+        ("votes", ["words beginning with 'vo'"]),
+    ]
 
 
 def test_a_name_that_is_not_to_be_relied_on_says_so() -> None:
     hit = Hit("a/1", "a", 1, "loans", 0.55, "word", 128, 1.0, 0.5, 3.0, "x", 0, {0: 1.0}, group="words")
-    assert wording.by_word([hit], ["Bank"]) == [("Bank", ["loans (shaky)"])]
+    assert wording.by_word([hit], wording.Words(["Bank"])) == [("Bank", ["loans (shaky)"])]
 
 
 def test_the_word_of_a_row_and_its_tokens_are_the_same() -> None:
     tokens = [" to", " len", "ders", " now"]
     hit = Hit("a/1", "a", 1, "bank", 0.9, "word", 4, 3.0, 1.0, 3.0, " to", 0, {0: 3.0, 1: 2.0, 2: 1.0})
-    assert "".join(tokens[pos] for pos in wording.word_tokens(hit, tokens)).strip() == wording.word(hit, tokens) == "lenders"
+    words = wording.Words(tokens)
+    assert "".join(tokens[pos] for pos in words.tokens_of(hit)).strip() == words.of(hit) == "lenders"

@@ -199,9 +199,9 @@ def test_what_must_stand_beside_a_result_stands_there(render, analysis: Analysis
     said = words(render(analysis))
     for expected in (
         "interest rates and central banks",
-        "0.94 n 128",
+        "0.94 on 128 places",
         "no consistent meaning found",
-        "0.52 n 128",
+        "0.52 on 128 places",
         "no label",
         "not tested",
         "gemma-3-270m/resid_post.12/4k/2817",

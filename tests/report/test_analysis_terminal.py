@@ -24,7 +24,7 @@ def test_everything_that_must_stand_beside_a_result_stands_there(analysis: Analy
     out = " ".join(printed(analysis, width).split())
     for said in (
         "interest rates and central banks",
-        "reliable by rule, 0.94 n 128",
+        "reliable by rule, 0.94 on 128 places",
         "“rates”",
         "no label",
         "not tested",
@@ -55,8 +55,8 @@ def test_nothing_is_wider_than_the_terminal(analysis: Analysis, width: int) -> N
 
 
 def test_a_feature_is_one_line_where_there_is_room_and_columns_stand_under_each_other(analysis: Analysis) -> None:
-    lines = [line for line in printed(analysis).splitlines() if "4k/" in line and "n 128" in line]
-    assert len({line.index("n 128") for line in lines}) == 1
+    lines = [line for line in printed(analysis).splitlines() if "4k/" in line and "on 128 places" in line]
+    assert len({line.index("on 128 places") for line in lines}) == 1
     assert "interest rates" in lines[0]
     assert "/2817" in lines[0]
 

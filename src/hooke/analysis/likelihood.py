@@ -26,7 +26,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from hooke.atlas.records import SaeEntry
 from hooke.errors import BadFile, HookeError
-from hooke.files import parse_json, read_safetensors, write_safetensors
+from hooke.files import parse_json, read_safetensors, safetensors_header, write_safetensors
 from hooke.names import Site
 from hooke.sae.packs import pack_folders
 
@@ -118,11 +118,12 @@ def read(path: Path, sae: SaeEntry) -> Likelihood | None:
 
     Raises `BadFile`.
     """
-    tensors, said = read_safetensors(path)
+    _, said = safetensors_header(path)
     if not said.get("format", "").startswith(_FORMAT[:-1]):
         raise BadFile(f"{path} is no file of likelihoods.")
     if said["format"] != _FORMAT or said.get("digest") != sae.digest:
         return None
+    tensors, _ = read_safetensors(path)
     if set(tensors) != set(_TENSORS):
         raise BadFile(f"{path} is damaged: it holds {', '.join(sorted(tensors))} instead of {', '.join(sorted(_TENSORS))}.")
     arrays = {name: tensor.numpy().astype(np.int64 if name == "feature" else np.float32) for name, tensor in tensors.items()}

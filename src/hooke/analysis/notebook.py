@@ -1,13 +1,12 @@
 """An analysis in a notebook's cell: inline styles, no script, colours that sit on a light and on a dark page."""
 
-from collections.abc import Sequence
-
 from hooke.analysis.result import Analysis, Hit, TextResult
 from hooke.analysis.wording import (
     BAR,
     NO_LABEL,
     STEPS,
     YOURS,
+    Words,
     about,
     behind,
     by_word,
@@ -19,7 +18,6 @@ from hooke.analysis.wording import (
     site,
     steps,
     trust,
-    word,
 )
 from hooke.analysis.wording import topic as topic_of
 from hooke.text.marks import stripped
@@ -72,8 +70,9 @@ def fragment(analysis: Analysis) -> str:
 
 def _text(text: TextResult, opened: bool, analysis: Analysis) -> Markup:
     said = " · ".join(filter(None, [topic_of(text) if analysis.topical else "", explained(text.explained, analysis.saes)]))
-    rows = [_row(hit, text.tokens) for hit in about(text)]
-    words = " · ".join(f"“{word}” {', '.join(names)}" for word, names in by_word(text.words, text.tokens))
+    cut = Words(text.tokens)
+    rows = [_row(hit, cut) for hit in about(text)]
+    words = " · ".join(f"“{word}” {', '.join(names)}" for word, names in by_word(text.words, cut))
     return tag(
         "details",
         tag(
@@ -101,7 +100,7 @@ def _tokens(text: TextResult) -> Markup:
     return join(parts) if parts else join(text.text)
 
 
-def _row(hit: Hit, tokens: Sequence[str]) -> Markup:
+def _row(hit: Hit, words: Words) -> Markup:
     value, rests_on = YOURS if hit.own_label else (trust(hit), behind(hit)) if hit.title is not None else ("", "")
     label = tag("i", NO_LABEL, style="opacity:.75") if hit.title is None else tag("bdi", named(hit))
     bar = tag(
@@ -113,7 +112,7 @@ def _row(hit: Hit, tokens: Sequence[str]) -> Markup:
         label,
         join(tag("b", value), " ", tag("span", rests_on, style=_SOFT)),
         bar,
-        tag("bdi", f"“{word(hit, tokens)}”"),
+        tag("bdi", f"“{words.of(hit)}”"),
     )
     address = tag("code", stripped(hit.feature), style=_SOFT + ";background:none")
     return tag("tr", [tag("td", cell, style=_CELL) for cell in (*cells, address)], style="background:none")

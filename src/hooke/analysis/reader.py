@@ -14,6 +14,7 @@ from torch import Tensor
 from hooke import sanity
 from hooke.analysis.firings import Firings
 from hooke.analysis.labelled_sae import Background, LabelledSae, Ranked
+from hooke.analysis.naming import named_by
 from hooke.analysis.ranking import diverse
 from hooke.analysis.result import Hit, TextResult
 from hooke.analysis.topics import weigh_topics
@@ -119,6 +120,11 @@ class Reader:
         codes = sae.encode(concat_sites(acts, sae.facts.input_sites)).silenced(~calm)
         mean = concat_sites(acts, sae.facts.output_sites)[calm].mean(0)
         return Background(codes, self._neutral.sentence, self._neutral.texts, mean)
+
+    @cached_property
+    def naming(self) -> list[str]:
+        """Where the names of features come from, as sentences."""
+        return named_by(self.labelled_saes)
 
     def _clear(self) -> None:
         self._checked = False

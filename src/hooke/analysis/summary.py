@@ -2,7 +2,6 @@
 
 from collections import Counter, defaultdict
 from collections.abc import Sequence
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -22,8 +21,8 @@ def conclude(reader: Reader, texts: Sequence[TextResult]) -> Analysis:
     topics = [TopicResult(topic, members, _carriers(reader, topic, [texts[n] for n in members])) for topic, members in groups.items()]
     topics.sort(key=lambda topic: (-len(topic.texts), topic.topic))
     saes = [{**labelled.describe(), "explained": share} for labelled, share in zip(reader.labelled_saes, reader.explained, strict=True)]
-    naming = _naming(reader)
-    return Analysis(reader.model.name, saes, list(texts), topics, [*naming, *_limits(reader, texts)], naming[0] if naming else "")
+    limits = [*reader.naming, *_limits(reader, texts)]
+    return Analysis(reader.model.name, saes, list(texts), topics, limits, next(iter(reader.naming), ""))
 
 
 def _carriers(reader: Reader, topic: str, texts: Sequence[TextResult]) -> list[dict[str, object]]:
@@ -51,38 +50,6 @@ def _carriers(reader: Reader, topic: str, texts: Sequence[TextResult]) -> list[d
             row: dict[str, object] = {**known, "texts": count}
             out.setdefault((sae, title), row if np.isnan(likely) else row | {"likely": likely})
     return list(out.values())[:MOST_FEATURES]
-
-
-def _naming(reader: Reader) -> list[str]:
-    """Where the names come from and, where somebody judged it, how often they are wrong on texts like these; then how many were tested."""
-    if reader not in _SAID:
-        _SAID[reader] = _names_told(reader)
-    return _SAID[reader]
-
-
-_SAID: WeakKeyDictionary[Reader, list[str]] = WeakKeyDictionary()
-
-
-def _names_told(reader: Reader) -> list[str]:
-    labelled = [one for one in reader.labelled_saes if one.table is not None]
-    if not labelled:
-        return []
-    read = [name for one in labelled for name in one.names.values() if name.stands_first]
-    tested = sum(name.score is not None for name in read)
-    tried = sum(name.tried >= TRIES for name in read)
-    readers = " and ".join(sorted({name.reader for name in read if name.reader})[:3]) or "somebody"
-    judged = " ".join(dict.fromkeys(one.atlas.judged(one.sae.name) for one in labelled if one.atlas is not None))
-    if not read:
-        rule = "A name is a guess by rule; its score says how well that rule predicts the feature on text it was not made from"
-        return [f"{rule} (0.5 is chance)."]
-    features = sum(one.sae.d_sae for one in labelled)
-    share = "most" if 2 * len(read) > features else "some"
-    beside = f", {tried:,} beside short texts" if tried else ""
-    return [
-        " ".join(filter(None, [f"Names are guesses, {share} of them by {readers}.", judged])),
-        f"{len(read):,} of {features:,} features were named by {readers} after reading where they fire, the others by a rule over words."
-        f" {tested:,} of the names were tested on held-out passages{beside}; of the others the score is that of the feature's rule.",
-    ]
 
 
 def _limits(reader: Reader, texts: Sequence[TextResult]) -> list[str]:

@@ -2,6 +2,7 @@
 
 import math
 import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import fields as fields_of
 from dataclasses import replace
@@ -9,7 +10,7 @@ from typing import Any
 
 from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult
 from hooke.atlas import Name
-from hooke.atlas.wording import HERE, LIKELY, RELIABILITY, TRIES, TRUTH, Rating, rate, rate_here
+from hooke.atlas.wording import HERE, LIKELY, RELIABILITY, TRUTH, Rating, rate, rate_here
 from hooke.errors import HookeError
 from hooke.explain.rules.phrasing import reworded
 from hooke.explain.rules.vocabulary import grammatical
@@ -29,16 +30,14 @@ STEPS = 5
 """Steps of the colour scale; each is a fifth of a feature's maximum."""
 
 
-def score(value: float | int | None, evidence: int | None, method: str | None) -> tuple[str, str]:
-    """A label's score and what stands behind it; never shown the one without the other.
+def rule_score(hit: Hit) -> str:
+    """The score of a feature's rule, with the held-out places it was tested on and the kind of rule; never the one without the others.
 
-    >>> score(0.934, 128, "extractive")
-    ('0.93', 'n 128 · extractive')
+    >>> rule_score(Hit("a/1", "a", 1, "bank", 0.934, "extractive", 128, 1.0, 1.0, 3.0, "bank", 0))
+    '0.93 on 128 places · extractive'
     """
-    how = {"": "method not stated", "none": "no name held up"}.get(stripped(method or ""), stripped(method or ""))
-    if value is None or not math.isfinite(value):
-        return "unscored", f"· {how}" if method else ""
-    return f"{value:.2f}", f"n {number(evidence)} · {how}"
+    how = {"": "method not stated", "none": "no name held up"}.get(stripped(hit.label_method or ""), stripped(hit.label_method or ""))
+    return f"{rate(None, hit.label_score, hit.label_evidence).figure or 'unscored'} · {how}"
 
 
 def order(analysis: Analysis) -> str:
@@ -88,51 +87,77 @@ def behind(hit: Hit) -> str:
     """Who named a feature, and the figure that `trust` rests on, with what was tested and on how many held-out places.
 
     >>> behind(Hit("a/1", "a", 1, "bank", 0.93, "word", 40, 1.0, 1.0, 3.0, "bank", 0))
-    'by rule, 0.93 n 40'
+    'by rule, 0.93 on 40 places'
     """
-    value, n = _tested(hit)
     if hit.own_label or hit.title is None:
         return ""
-    if hit.likely is not None:
-        return rated(hit).figure if hit.named_by == "reader" else f"by rule, {rated(hit).figure}"
-    if hit.name_tried >= TRIES:
-        return f"read, true of {hit.name_right} of {hit.name_tried}"
-    figure = "" if value is None or not math.isfinite(value) else f"{value:.2f} n {number(n)}"
-    if hit.named_by != "reader":
-        return f"by rule, {figure}" if figure else "by rule"
-    return "read" if not figure else f"read, {figure}" if hit.name_score is not None else f"read, its rule {figure}"
+    read, rating = hit.named_by == "reader", rated(hit)
+    if read and hit.likely is not None:
+        return rating.figure
+    return ", ".join(filter(None, ["read" if read else "by rule", f"its rule {rating.figure}" if rating.of_rule else rating.figure]))
 
 
-def _tested(hit: Hit) -> tuple[float | None, int]:
-    """Score and held-out places of the name, where it was tested, else of the rule; a rule that says nothing says nothing of a reader's
-    name either."""
-    if hit.name_score is not None:
-        return hit.name_score, hit.name_evidence
-    return (None, 0) if hit.named_by == "reader" and hit.label_method == "none" else (hit.label_score, hit.label_evidence)
+class Words:
+    """The words that a text's tokens are pieces of, cut once for all that is said of the text."""
+
+    def __init__(self, tokens: Sequence[str]) -> None:
+        self.tokens = tokens
+        self.lower, self.at = words_of(tokens)
+        """Each word in lower case, and of each token the number of its word."""
+
+    def whole(self, number: int) -> str:
+        """A word as it stands in the text."""
+        return "".join(self.tokens[pos] for pos in self.pieces(number)).strip(" ")
+
+    def pieces(self, number: int) -> range:
+        """Where a word's tokens stand."""
+        return range(bisect_left(self.at, number), bisect_right(self.at, number))
+
+    def of(self, hit: Hit) -> str:
+        """The word of the text that a feature says most of: the strongest with some content, else the token it peaks on.
+
+        >>> Words([" to", " len", "ders"]).of(Hit("a/1", "a", 1, "bank", 0.9, "word", 4, 3.0, 1.0, 3.0, " to", 0, {0: 3.0, 1: 2.0, 2: 1.0}))
+        'lenders'
+        """
+        number = self._telling(hit)
+        return (hit.token.strip(" ") if number is None else self.whole(number)) or "␣"
+
+    def tokens_of(self, hit: Hit) -> Sequence[int]:
+        """Where `of` stands among the tokens."""
+        number = self._telling(hit)
+        return [hit.pos] if number is None else self.pieces(number)
+
+    def _telling(self, hit: Hit) -> int | None:
+        """The number of the word of some content on which a feature is strongest; None where there is none."""
+        for pos, _ in sorted(hit.activations.items(), key=lambda item: (-item[1], item[0])):
+            if 0 <= pos < len(self.at):
+                whole = self.whole(self.at[pos])
+                if len(whole) > 2 and any(map(str.isalnum, whole)) and whole.lower() not in grammatical():
+                    return self.at[pos]
+        return None
 
 
-def by_word(hits: Sequence[Hit], tokens: Sequence[str]) -> list[tuple[str, list[str]]]:
+def by_word(hits: Sequence[Hit], words: Words) -> list[tuple[str, list[str]]]:
     """The features of a text's words as names behind the word each is strongest on, in the order of the text, each name once.
 
     Of a name that is not to be relied on it is said. What tells features of one name apart is left out, and, where there are others, names
     of letters and signs and those that only say the word again.
     """
     found: dict[int, list[str]] = {}
-    words, at_word = words_of(tokens)
-    telling = [hit for hit in hits if hit.kind not in ("form", "unclear") and not _says_again(hit, words, at_word)]
+    telling = [hit for hit in hits if hit.kind not in ("form", "unclear") and not _says_again(hit, words)]
     for hit in telling or hits:
         name = named(hit).partition(" → ")[0]
-        own = found.setdefault(at_word[hit.pos] if hit.pos < len(at_word) else -1, [])
+        own = found.setdefault(words.at[hit.pos] if hit.pos < len(words.at) else -1, [])
         said = f"{name} (shaky)" if hit.title is not None and trust(hit) == "shaky" else name
         if said not in own:
             own.append(said)
-    return [(_whole(tokens, at_word, number) or "␣", found[number]) for number in sorted(found)]
+    return [(words.whole(number) or "␣", found[number]) for number in sorted(found)]
 
 
-def _says_again(hit: Hit, words: Sequence[str], at_word: Sequence[int]) -> bool:
+def _says_again(hit: Hit, words: Words) -> bool:
     """Whether a name is no more than the word that its feature fires on: *the word 'talk'* on “talks”."""
     found = re.fullmatch(r"the (?:word|words|verb|name|noun) ['“‘](\w+)['”’]", named(hit).partition(" → ")[0])
-    return found is not None and hit.pos < len(at_word) and words[at_word[hit.pos]].startswith(stem(found[1].lower()))
+    return found is not None and hit.pos < len(words.at) and words.lower[words.at[hit.pos]].startswith(stem(found[1].lower()))
 
 
 def carriers(topic: TopicResult) -> list[tuple[Hit, int]]:
@@ -170,38 +195,6 @@ def short_topic(name: str) -> str:
     'economy'
     """
     return stripped(name).partition(",")[0].partition(" and ")[0]
-
-
-def word(hit: Hit, tokens: Sequence[str]) -> str:
-    """The word of the text that a feature says most of: the strongest with some content, else the token it peaks on.
-
-    >>> word(Hit("a/1", "a", 1, "bank", 0.9, "word", 4, 3.0, 1.0, 3.0, " to", 0, {0: 3.0, 1: 2.0, 2: 1.0}), [" to", " len", "ders"])
-    'lenders'
-    """
-    at_word = words_of(tokens)[1]
-    number = _telling(hit, tokens, at_word)
-    return (hit.token.strip(" ") if number is None else _whole(tokens, at_word, number)) or "␣"
-
-
-def word_tokens(hit: Hit, tokens: Sequence[str]) -> list[int]:
-    """Where `word` stands among the tokens."""
-    at_word = words_of(tokens)[1]
-    number = _telling(hit, tokens, at_word)
-    return [hit.pos] if number is None else [pos for pos, own in enumerate(at_word) if own == number]
-
-
-def _telling(hit: Hit, tokens: Sequence[str], at_word: Sequence[int]) -> int | None:
-    """The number of the word of some content on which a feature is strongest; None where there is none."""
-    for pos, _ in sorted(hit.activations.items(), key=lambda item: (-item[1], item[0])):
-        if 0 <= pos < len(tokens):
-            whole = _whole(tokens, at_word, at_word[pos])
-            if len(whole) > 2 and any(map(str.isalnum, whole)) and whole.lower() not in grammatical():
-                return at_word[pos]
-    return None
-
-
-def _whole(tokens: Sequence[str], at_word: Sequence[int], number: int) -> str:
-    return "".join(token for token, own in zip(tokens, at_word, strict=True) if own == number).strip(" ")
 
 
 def strength(hit: Hit) -> str:
@@ -255,7 +248,7 @@ def short_address(hit: Hit, analysis: Analysis) -> str:
     return stripped(f"{short}/{hit.index}" if short else hit.feature)
 
 
-def strongest(hit: Hit, tokens: list[str]) -> list[tuple[str, float]]:
+def strongest(hit: Hit, tokens: Sequence[str]) -> list[tuple[str, float]]:
     """The tokens on which a feature fired, strongest first, with its activations."""
     ranked = sorted(hit.activations.items(), key=lambda item: (-item[1], item[0]))
     return [(tokens[pos], value) for pos, value in ranked if 0 <= pos < len(tokens)]

@@ -237,12 +237,12 @@ def _text(
     where = place.get(text.topic) if place and text.topic is not None else None
     kind = "x" if text.topic is None else where
     about = list(enumerate(wording.about(text)))
-    words = list(enumerate(text.words, len(about)))
+    of_words, cut = list(enumerate(text.words, len(about))), wording.Words(text.tokens)
     return tag(
         "article",
         tag(
             "p",
-            _tokens(text),
+            _tokens(text, cut),
             class_="tokens long" if len(text.tokens) > LONG else "tokens",
             dir="auto",
             tabindex=0 if len(text.tokens) > LONG else None,
@@ -257,36 +257,36 @@ def _text(
             tag("span", how, class_="end") if (how := explained(text.explained, saes)) else None,
             class_="head",
         ),
-        _layers(i, about, text.tokens, [str(sae.get("name")) for sae in saes], known)
+        _layers(i, about, cut, [str(sae.get("name")) for sae in saes], known)
         if about
         else tag("p", "No feature stands out here." if text.tokens else "The text has no tokens.", class_="empty"),
-        _words(i, words, text.tokens, known) if words else None,
+        _words(i, of_words, cut, known) if of_words else None,
         class_="text" if kind is None else f"text in-{kind}",
         id=f"text-{i}",
     )
 
 
-def _layers(i: int, rows: Sequence[tuple[int, Hit]], tokens: list[str], layers: Sequence[str], known: Known) -> Markup:
+def _layers(i: int, rows: Sequence[tuple[int, Hit]], words: wording.Words, layers: Sequence[str], known: Known) -> Markup:
     """The features of what a text is about, those of several SAEs side by side, each under a chip."""
     several = len(layers) > 1
     columns = []
     for layer in layers if several else [None]:
-        own = [_row(i, f, hit, tokens, known) for f, hit in rows if layer is None or hit.sae == layer]
+        own = [_row(i, f, hit, words, known) for f, hit in rows if layer is None or hit.sae == layer]
         head = tag("p", tag("span", site(layer.split("/")[1] if layer.count("/") > 1 else layer), class_="layer")) if layer else None
         if own:
             columns.append(tag("div", head, own))
-    rest = [_row(i, f, hit, tokens, known) for f, hit in rows if several and hit.sae not in layers]
+    rest = [_row(i, f, hit, words, known) for f, hit in rows if several and hit.sae not in layers]
     return tag("div", columns, rest, class_="about several" if several else "about")
 
 
-def _words(i: int, rows: Sequence[tuple[int, Hit]], tokens: list[str], known: Known) -> Markup:
+def _words(i: int, rows: Sequence[tuple[int, Hit]], words: wording.Words, known: Known) -> Markup:
     """The features of a text's words: one line, behind the words they fire on, and each of them behind that."""
     said = [
         join(tag("bdi", "“", _visible(word), "”", class_="of"), " ", tag("bdi", ", ".join(names)))
-        for word, names in wording.by_word([hit for _, hit in rows], tokens)
+        for word, names in wording.by_word([hit for _, hit in rows], words)
     ]
     line = join(tag("b", "words"), " ", [join(one, " · " if n + 1 < len(said) else "") for n, one in enumerate(said)])
-    return tag("details", tag("summary", line), [_row(i, f, hit, tokens, known) for f, hit in rows], class_="words")
+    return tag("details", tag("summary", line), [_row(i, f, hit, words, known) for f, hit in rows], class_="words")
 
 
 def _topic(text: TextResult, where: int | None) -> Markup:
@@ -302,7 +302,7 @@ def _topic(text: TextResult, where: int | None) -> Markup:
     return tag("span", name, tag("span", f" · also {said}", class_="also") if said else None)
 
 
-def _tokens(text: TextResult) -> Markup:
+def _tokens(text: TextResult, words: wording.Words) -> Markup:
     """The text as its tokens; each carries, for every feature, the step of its tint as a class."""
     classes: list[list[str]] = [["t"] for _ in text.tokens]
     for f, hit in enumerate(_rows(text)):
@@ -310,7 +310,7 @@ def _tokens(text: TextResult) -> Markup:
             if 0 <= pos < len(classes):
                 classes[pos].append(f"f{f}s{step}")
         if 0 <= hit.pos < len(classes):
-            for pos in wording.word_tokens(hit, text.tokens):
+            for pos in words.tokens_of(hit):
                 classes[pos].append(f"p{f}")
     if not text.tokens:
         return _visible(text.text)
@@ -336,7 +336,7 @@ def _visible(text: str) -> Markup:
     return join(pieces)
 
 
-def _row(i: int, f: int, hit: Hit, tokens: list[str], known: Known) -> Markup:
+def _row(i: int, f: int, hit: Hit, words: wording.Words, known: Known) -> Markup:
     """One feature: its name, how far to trust it, how strongly it fires and on what; behind it all that is known of it."""
     firing = f"fires at {wording.strength(hit)} of its strongest"
     summary = tag(
@@ -350,11 +350,11 @@ def _row(i: int, f: int, hit: Hit, tokens: list[str], known: Known) -> Markup:
             class_="strength over" if past_maximum(hit) else "strength",
             title=firing,
         ),
-        tag("bdi", "“", _visible(wording.word(hit, tokens)), "”", class_="peak"),
+        tag("bdi", "“", _visible(words.of(hit)), "”", class_="peak"),
         class_="s",
     )
     anchor = known.anchor(hit.feature) if known.first[hit.feature] == (i, f) else None
-    return tag("details", summary, card(i, hit, tokens, known), class_=f"row r{f}", name=f"t{i}", id=anchor)
+    return tag("details", summary, card(i, hit, words.tokens, known), class_=f"row r{f}", name=f"t{i}", id=anchor)
 
 
 def _name(hit: Hit) -> Markup:

@@ -40,7 +40,7 @@ class Known:
         return "f{}-{}".format(*self.first[feature])
 
 
-def card(i: int, hit: Hit, tokens: list[str], known: Known) -> Markup:
+def card(i: int, hit: Hit, tokens: Sequence[str], known: Known) -> Markup:
     """What is known of `hit`, which fired in the text numbered `i`, of `tokens`; all of it only where the page shows the feature first."""
     fired = [join(_quoted(token), f" {number(value)}") for token, value in wording.strongest(hit, tokens)]
     more = [join(f"{len(fired) - _FIRED} more")] if len(fired) > _FIRED else []
@@ -66,7 +66,7 @@ def _details(hit: Hit, feature: Feature | None) -> Markup:
     if rule := _rule(hit, feature):
         lines.append(("its rule", tag("bdi", stripped(rule)[:_RULE])))
     if hit.label_score is not None and not hit.own_label:
-        lines.append(("the rule's score", " ".join(wording.score(hit.label_score, hit.label_evidence, hit.label_method))))
+        lines.append(("the rule's score", wording.rule_score(hit)))
     lines.append(("unusual by", f"{number(hit.specificity)} nats of specificity against other texts"))
     near = [r for r in feature.neighbours if r.value >= _ALIKE][:_RELATIVES] if feature else []
     if near:

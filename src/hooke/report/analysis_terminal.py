@@ -31,23 +31,23 @@ _PEAK = 16
 def print_table(analysis: Analysis, console: Console, top: int) -> None:
     """Print the analysis with the first `top` features of each text; nothing from outside can steer the terminal."""
     address = partial(wording.short_address, analysis=analysis)
-    rows = [[_row(hit, text.tokens, address) for hit in about(text)[:top]] for text in analysis.texts]
+    cut = [wording.Words(text.tokens) for text in analysis.texts]
+    rows = [[_row(hit, words, address) for hit in about(text)[:top]] for text, words in zip(analysis.texts, cut, strict=True)]
     # Widths are taken over all texts; 8 columns are the bar's, 2 stand between neighbours.
     widths = [max((row[at].cell_len for own in rows for row in own), default=0) for at in (1, 2, 3, 4)]
     widths[1:] = [min(width, WIDE // 3) for width in widths[1:]]
     widths[0] = max(12, min(console.width - _INDENT - 8 - sum(width + 2 for width in widths[1:]) - 2, widths[0]))
     if analysis.topical and analysis.texts:
         _say(console, [analysis.naming, _COLUMNS])
-    for place, (text, own) in enumerate(zip(analysis.texts, rows, strict=True), 1):
+    for place, (text, words, own) in enumerate(zip(analysis.texts, cut, rows, strict=True), 1):
         _text(console, place, text, analysis)
         shown = (
             (_wide(own, widths) if console.width >= WIDE else _narrow(own)) if own else Text("no feature stands out", style="dim italic")
         )
         console.print(Padding(shown, (0, 0, 0, _INDENT), expand=False))
         if text.words:
-            console.print(
-                Padding(_words(text.words[:top], text.tokens), (0, 0, 0, _INDENT), expand=False), width=min(READABLE, console.width)
-            )
+            line = Padding(_words(text.words[:top], words), (0, 0, 0, _INDENT), expand=False)
+            console.print(line, width=min(READABLE, console.width))
         console.print()
     if analysis.topical and len(analysis.texts) > 1:
         _topics(console, analysis)
@@ -66,9 +66,9 @@ def _say(console: Console, lines: Iterable[str]) -> None:
         console.print(Padding(Text(marked(line), style="dim"), (0, 0, 1, 0), expand=False), width=min(READABLE, console.width))
 
 
-def _row(hit: Hit, tokens: Sequence[str], address: Callable[[Hit], str]) -> list[Text]:
+def _row(hit: Hit, words: wording.Words, address: Callable[[Hit], str]) -> list[Text]:
     """What is said of a feature: bar, name, how far to rely on it, word and address."""
-    return [_bar(hit.relative, 8), _name(hit), _score(hit), _word(hit, tokens), Text(address(hit), style="dim")]
+    return [_bar(hit.relative, 8), _name(hit), _score(hit), _word(hit, words), Text(address(hit), style="dim")]
 
 
 def _text(console: Console, place: int, text: TextResult, analysis: Analysis) -> None:
@@ -151,10 +151,10 @@ def _name(hit: Hit) -> Text:
     return said.append(" (sensitive)", style="dim") if hit.sensitive else said
 
 
-def _words(hits: Sequence[Hit], tokens: Sequence[str]) -> Text:
+def _words(hits: Sequence[Hit], words: wording.Words) -> Text:
     """The features of a text's words, behind the words they fire on."""
     said = Text("words: ", style="dim italic", overflow="fold")
-    for at, (word, names) in enumerate(wording.by_word(hits, tokens)):
+    for at, (word, names) in enumerate(wording.by_word(hits, words)):
         said.append(f"{' · ' if at else ''}“{marked(word)}” ", style="not dim not italic").append(", ".join(names), style="not italic")
     return said
 
@@ -168,8 +168,8 @@ def _score(hit: Hit) -> Text:
     return Text.assemble((f"{trust(hit):<8}", "bold"), (f" {wording.behind(hit)}", "dim"))
 
 
-def _word(hit: Hit, tokens: Sequence[str]) -> Text:
-    token = marked(wording.word(hit, tokens))
+def _word(hit: Hit, words: wording.Words) -> Text:
+    token = marked(words.of(hit))
     return Text(f"“{token if len(token) < _PEAK - 1 else token[: _PEAK - 3] + '…'}”")
 
 

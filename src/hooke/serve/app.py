@@ -210,25 +210,19 @@ def named(events: Any, library: Library) -> Any:
     That is how far its name can be relied on (``rating``), how often it fires (``density``), and the tokens of the word that it says
     most of (``word_at``).
     """
-    from hooke.analysis.wording import rated, word_tokens
-    from hooke.text.words import words_of
+    from hooke.analysis.wording import Words, rated
 
     beside = library.beside()
     for name, value in events:
         if name == "text":
             told = plain(value["result"])
-            tokens = value["result"].tokens
-            numbers = words_of(tokens)[1]
+            words = Words(value["result"].tokens)
             for group in ("features", "about", "words"):
                 for hit, row in zip(getattr(value["result"], group), told[group], strict=True):
                     own, density = beside(hit.sae, hit.index)
                     row |= {"own_label": own, "rating": rated(replace(hit, own_label=own))}
-                    at = (
-                        [pos for pos, own in enumerate(numbers) if own == numbers[hit.pos]]
-                        if hit.group == "words"
-                        else word_tokens(hit, tokens)
-                    )
-                    row |= {"density": density, "word_at": at}
+                    at = words.pieces(words.at[hit.pos]) if hit.group == "words" else words.tokens_of(hit)
+                    row |= {"density": density, "word_at": list(at)}
             yield name, value | {"result": told}
         else:
             yield name, value
