@@ -15,7 +15,7 @@ def test_few_texts_are_open_and_many_are_folded(analysis: Analysis) -> None:
 def test_your_own_label_stands_in_place_of_the_atlas_and_has_no_score(renamed: Analysis, analysis: Analysis) -> None:
     source = fragment(renamed)
     assert "<bdi>wages</bdi>" in source
-    assert source.count("<b>your label</b>") == 1
+    assert source.count("<b>yours</b>") == 1
     assert source.count("interest rates and central banks") < fragment(analysis).count("interest rates and central banks")
 
 

@@ -84,7 +84,7 @@ def test_what_only_says_the_word_again_and_letters_are_left_out_where_there_is_m
 
 def test_a_name_that_is_not_to_be_relied_on_says_so() -> None:
     hit = Hit("a/1", "a", 1, "loans", 0.55, "word", 128, 1.0, 0.5, 3.0, "x", 0, {0: 1.0}, group="words")
-    assert wording.by_word([hit], wording.Words(["Bank"])) == [("Bank", ["loans (shaky)"])]
+    assert wording.by_word([hit], wording.Words(["Bank"])) == [("Bank", ["loans (seldom fits)"])]
 
 
 def test_the_word_of_a_row_and_its_tokens_are_the_same() -> None:
@@ -92,3 +92,9 @@ def test_the_word_of_a_row_and_its_tokens_are_the_same() -> None:
     hit = Hit("a/1", "a", 1, "bank", 0.9, "word", 4, 3.0, 1.0, 3.0, " to", 0, {0: 3.0, 1: 2.0, 2: 1.0})
     words = wording.Words(tokens)
     assert "".join(tokens[pos] for pos in words.tokens_of(hit)).strip() == words.of(hit) == "lenders"
+
+
+def test_the_word_of_a_row_is_where_its_feature_sets_in_and_not_where_it_stays_on() -> None:
+    words = wording.Words(["Nurses", " strike", " at", " London", " hospitals"])
+    hit = Hit("a/1", "a", 1, "medicine", 0.9, "topic", 4, 1914.0, 0.5, 3.0, " at", 2, {0: 1047.0, 2: 1914.0, 3: 1646.0, 4: 692.0})
+    assert words.of(hit) == "Nurses"

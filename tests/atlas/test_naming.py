@@ -67,8 +67,9 @@ def test_a_page_says_who_read_and_how_well_the_name_holds(atlas):
     atlas = put(atlas, {1: ROCKETS, 2: CHANCE, 3: UNCLEAR})
     told = dict(reading(atlas.feature(f"{FIRST}/1")))
     assert told["named"] == "spacecraft launches · by a reader"
-    assert told["the name is"] == (
-        "reliable · true of 10 of 12 short texts in which the feature stands out · 0.95 [0.70, 0.99] on 10 held-out places · meaning 0.88"
+    assert told["the name"] == (
+        "usually fits · true of 10 of 12 short texts in which the feature stands out"
+        " · 0.95 [0.70, 0.99] on 10 held-out places · meaning 0.88"
     )
     assert told["rule"] == "rockets and space"
     assert "rule" not in dict(reading(atlas.feature(f"{FIRST}/2")))  # it stands above already

@@ -5,19 +5,17 @@ from hooke.analysis.wording import (
     BAR,
     NO_LABEL,
     STEPS,
-    YOURS,
     Words,
     about,
-    behind,
     by_word,
     clipped,
     count,
     explained,
     named,
     percent,
+    rated,
     site,
     steps,
-    trust,
 )
 from hooke.analysis.wording import topic as topic_of
 from hooke.text.marks import stripped
@@ -32,12 +30,12 @@ _TINTS = ("", *(f"rgba(230,159,0,{0.11 * step:.2f})" for step in range(1, STEPS 
 _SOFT = "opacity:.75;font-size:.85em"
 _CELL = "text-align:left;padding:1px 12px 1px 0;background:none;border:0"
 _READING = (
-    f"Each line: a feature's name, how far to rely on it and what that rests on, {BAR}, the word that says most here, its address."
+    f"Each line: a feature's name, how far to rely on it and what that rests on, {BAR}, the word at which it rises most, its address."
     " Tokens are coloured by the first."
 )
 
 _UNLABELLED = (
-    "Each line: a feature without a label, its peak as a share of the text's strongest feature, the word that says most, its address."
+    "Each line: a feature without a label, its peak as a share of the text's strongest feature, the word it rises on, its address."
     " Tokens are coloured by the first."
 )
 
@@ -101,7 +99,7 @@ def _tokens(text: TextResult) -> Markup:
 
 
 def _row(hit: Hit, words: Words) -> Markup:
-    value, rests_on = YOURS if hit.own_label else (trust(hit), behind(hit)) if hit.title is not None else ("", "")
+    rating = rated(hit)
     label = tag("i", NO_LABEL, style="opacity:.75") if hit.title is None else tag("bdi", named(hit))
     bar = tag(
         "span",
@@ -110,7 +108,7 @@ def _row(hit: Hit, words: Words) -> Markup:
     )
     cells = (
         label,
-        join(tag("b", value), " ", tag("span", rests_on, style=_SOFT)),
+        join(tag("b", rating.word), tag("span", f" · {rating.figure}" if rating.figure else None, style=_SOFT)),
         bar,
         tag("bdi", f"“{words.of(hit)}”"),
     )

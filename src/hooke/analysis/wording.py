@@ -10,7 +10,7 @@ from typing import Any
 
 from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult
 from hooke.atlas import Name
-from hooke.atlas.wording import HERE, LIKELY, RELIABILITY, TRUTH, Rating, rate, rate_here
+from hooke.atlas.wording import FITS, HERE, LIKELY, TRUTH, Rating, rate, rate_here
 from hooke.errors import HookeError
 from hooke.explain.rules.phrasing import reworded
 from hooke.explain.rules.vocabulary import grammatical
@@ -20,8 +20,6 @@ from hooke.text.words import stem, words_of
 
 NO_LABEL = "no label"
 """What stands where a label would, when no atlas knows the feature."""
-YOURS = ("your label", "· not scored")
-"""What stands where a score would, when the label is a person's own: the atlas' score is of the atlas' label."""
 _UNUSUAL = "unusual elsewhere, strong, active on much of the text"
 BAR = "how strongly the feature fires here, as a share of the strongest it was ever seen to fire"
 _POOR = 0.75
@@ -55,46 +53,30 @@ def order(analysis: Analysis) -> str:
 
 def scale(analysis: Analysis) -> str:
     """What the words and figures behind names say."""
-    tested = f"how well it, or its rule, tells where the feature fires on text it was not made from; {RELIABILITY}; {TRUTH}"
+    tested = f"how well it, or its rule, tells where the feature fires on text it was not made from; {FITS}; {TRUTH}"
     if _likely(analysis):
         return f"“Right 8 in 10”: {HERE}. Of names without that, {tested}."
-    return f"A name's score: {tested}."
+    return f"Behind a name: {tested}."
 
 
 def _likely(analysis: Analysis) -> bool:
     return any(hit.likely is not None for text in analysis.texts for hit in text.about)
 
 
-def trust(hit: Hit) -> str:
-    """How far a feature's name is to be relied on, in a word: by the test of the name itself, else of the feature's rule.
-
-    >>> trust(Hit("a/1", "a", 1, "bank", 0.93, "word", 40, 1.0, 1.0, 3.0, "bank", 0))
-    'reliable'
-    """
-    return rated(hit).word
-
-
 def rated(hit: Hit) -> Rating:
-    """How far a feature's name is to be relied on, and what that rests on."""
+    """How far a feature's name is to be relied on, and what that rests on: how likely it is right of this text, else the test of the name
+    itself, else of the feature's rule; nothing of a feature without a name.
+
+    >>> rated(Hit("a/1", "a", 1, "bank", 0.93, "word", 40, 1.0, 1.0, 3.0, "bank", 0)).word
+    'usually fits'
+    """
+    if hit.title is None:
+        return Rating("")
     if hit.likely is not None:
         return rate_here(hit.likely)
     named = hit.named_by == "reader"
     name = Name(hit.name or "", "", score=hit.name_score, low=hit.name_low, n=hit.name_evidence, right=hit.name_right, tried=hit.name_tried)
     return rate(name if named else None, hit.label_score, hit.label_evidence, rule=hit.label_method, own=hit.own_label)
-
-
-def behind(hit: Hit) -> str:
-    """Who named a feature, and the figure that `trust` rests on, with what was tested and on how many held-out places.
-
-    >>> behind(Hit("a/1", "a", 1, "bank", 0.93, "word", 40, 1.0, 1.0, 3.0, "bank", 0))
-    'by rule, 0.93 on 40 places'
-    """
-    if hit.own_label or hit.title is None:
-        return ""
-    read, rating = hit.named_by == "reader", rated(hit)
-    if read and hit.likely is not None:
-        return rating.figure
-    return ", ".join(filter(None, ["read" if read else "by rule", f"its rule {rating.figure}" if rating.of_rule else rating.figure]))
 
 
 class Words:
@@ -114,7 +96,9 @@ class Words:
         return range(bisect_left(self.at, number), bisect_right(self.at, number))
 
     def of(self, hit: Hit) -> str:
-        """The word of the text that a feature says most of: the strongest with some content, else the token it peaks on.
+        """The word of the text at which a feature rises most, of those with some content; else the token it peaks on.
+
+        What a text is about stays on once it is said, and is often strongest words later: *workers* stands for jobs, not *missing*.
 
         >>> Words([" to", " len", "ders"]).of(Hit("a/1", "a", 1, "bank", 0.9, "word", 4, 3.0, 1.0, 3.0, " to", 0, {0: 3.0, 1: 2.0, 2: 1.0}))
         'lenders'
@@ -128,13 +112,19 @@ class Words:
         return [hit.pos] if number is None else self.pieces(number)
 
     def _telling(self, hit: Hit) -> int | None:
-        """The number of the word of some content on which a feature is strongest; None where there is none."""
-        for pos, _ in sorted(hit.activations.items(), key=lambda item: (-item[1], item[0])):
-            if 0 <= pos < len(self.at):
-                whole = self.whole(self.at[pos])
-                if len(whole) > 2 and any(map(str.isalnum, whole)) and whole.lower() not in grammatical():
-                    return self.at[pos]
-        return None
+        """The number of the word at which a feature rises most above all words of content before; None where it fires on no such word."""
+        strongest: dict[int, float] = {}
+        for pos, activation in hit.activations.items():
+            if 0 <= pos < len(self.at) and activation > strongest.get(self.at[pos], 0):
+                strongest[self.at[pos]] = activation
+        best, rise, before = None, 0.0, 0.0
+        for number, activation in sorted(strongest.items()):
+            whole = self.whole(number)
+            if len(whole) > 2 and any(map(str.isalnum, whole)) and whole.lower() not in grammatical():
+                if best is None or activation - before > rise:
+                    best, rise = number, activation - before
+                before = max(before, activation)
+        return best
 
 
 def by_word(hits: Sequence[Hit], words: Words) -> list[tuple[str, list[str]]]:
@@ -148,7 +138,7 @@ def by_word(hits: Sequence[Hit], words: Words) -> list[tuple[str, list[str]]]:
     for hit in telling or hits:
         name = named(hit).partition(" → ")[0]
         own = found.setdefault(words.at[hit.pos] if hit.pos < len(words.at) else -1, [])
-        said = f"{name} (shaky)" if hit.title is not None and trust(hit) == "shaky" else name
+        said = f"{name} ({rating.word})" if (rating := rated(hit)).poor else name
         if said not in own:
             own.append(said)
     return [(words.whole(number) or "␣", found[number]) for number in sorted(found)]

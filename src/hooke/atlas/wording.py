@@ -1,4 +1,4 @@
-"""How an atlas is put into words, and from which figures on a name is called reliable or fair: the same in the terminal and on a page."""
+"""How an atlas is put into words, and from which figures on a name is said to fit: the same in the terminal and on a page."""
 
 import math
 from collections.abc import Iterable, Iterator
@@ -20,25 +20,29 @@ APPROXIMATE = "direct effect on the logits, later layers left out"
 """What the promoted and suppressed tokens are."""
 MEASURED = "probability of the next word after neutral text, without the feature → with it added; the words were chosen on other texts"
 """How the tokens of a measured effect were found."""
-RELIABLE, FAIR, ENOUGH = 0.85, 0.7, 20
-"""A name is called reliable from the first score on and on so many held-out places, fair from the second on; 0.5 is chance."""
+SCALE = ("not tested", "seldom fits", "sometimes fits", "usually fits")
+"""How far a name, or a rule, is said to fit where its feature fires, from the least on; one scale for all of Hooke."""
+_UNTESTED, _SELDOM, _SOMETIMES, _USUALLY = SCALE
+USUALLY, SOMETIMES, ENOUGH = 0.85, 0.7, 20
+"""A name usually fits from the first score on and on so many held-out places, sometimes from the second on; 0.5 is chance."""
 OFTEN, HALF, TRIES = 0.8, 0.5, 5
-"""A name is called reliable where it was true of the first share of short texts, fair from the second on, if there were so many."""
-RELIABILITY = (
-    f"reliable is {RELIABLE} or more on at least {ENOUGH} held-out places, fair {FAIR} or more, shaky less (1 is always right, 0.5 chance)"
+"""A name usually fits that was true of the first share of short texts, sometimes from the second on, if there were so many."""
+FITS = (
+    f"a name usually fits that scored {USUALLY} or more on at least {ENOUGH} held-out places, sometimes from {SOMETIMES} on, seldom below"
+    " (1 is always right, 0.5 chance)"
 )
-"""The whole rule behind `reliability`, in words."""
+"""The whole rule behind `fits`, in words."""
 LIKELY = 0.8
-"""Below so likely right of a text a name is not shown there, but for the likeliest."""
+"""Below so likely right of a text a name is not shown there, but for the likeliest, which is said to be unsure."""
 HERE = (
-    "how likely the name fits this text: of names shown with that figure about so many did, as language models judged; reliable from 8,"
-    " fair from 5"
+    "how likely the name fits this text: of names shown with that figure about so many did, as language models judged; below"
+    f" {10 * LIKELY:.0f} in 10 it is called unsure"
 )
 TRUTH = (
     f"where a reader tried a name on short texts beside which it stands, as “true of 10 of 12” says, that counts instead: from"
-    f" {100 * OFTEN:.0f}{chr(0x202F)}% reliable, from half fair"
+    f" {100 * OFTEN:.0f}{chr(0x202F)}% usually, from half sometimes"
 )
-"""The whole rule behind `truth`."""
+"""The whole rule behind `true_of`."""
 _THIN = "\u202f"
 
 
@@ -71,35 +75,31 @@ def score(found: Score) -> str:
     return f"{found.value:.2f}{interval} · {number(found.positives)} places where it fires{against}"
 
 
-def reliability(value: float | None, n: int, low: float | None = None) -> str:
-    """How far a name, or a rule, that scored `value` on `n` held-out places can be relied on, in a word; one scale for all of Hooke.
+def fits(value: float | None, n: int, low: float | None = None) -> str:
+    """How far a name, or a rule, that scored `value` on `n` held-out places fits where its feature fires, in words of `SCALE`.
 
     Where the lower end of the score's interval is known, the next word's bound has to lie below it.
 
-    >>> [reliability(0.93, 128), reliability(1.0, 10), reliability(0.86, 40, 0.64), reliability(0.6, 300), reliability(None, 0)]
-    ['reliable', 'fair', 'fair', 'shaky', 'not tested']
+    >>> [fits(0.93, 128), fits(1.0, 10), fits(0.86, 40, 0.64), fits(0.6, 300), fits(None, 0)]
+    ['usually fits', 'sometimes fits', 'sometimes fits', 'seldom fits', 'not tested']
     """
     if value is None or not math.isfinite(value):
-        return "not tested"
+        return _UNTESTED
     low = value if low is None or not math.isfinite(low) else low
-    if value >= RELIABLE and n >= ENOUGH and low >= FAIR:
-        return "reliable"
-    return "fair" if value >= FAIR and low > CHANCE else "shaky"
+    if value >= USUALLY and n >= ENOUGH and low >= SOMETIMES:
+        return _USUALLY
+    return _SOMETIMES if value >= SOMETIMES and low > CHANCE else _SELDOM
 
 
-def truth(right: int, tried: int) -> str:
-    """How far a name that was true of `right` of `tried` short texts can be relied on, in a word; empty where that is too few to say.
+def true_of(right: int, tried: int) -> str:
+    """How far a name that was true of `right` of `tried` short texts fits, in words of `SCALE`; empty where that is too few to say.
 
-    >>> [truth(11, 12), truth(6, 12), truth(3, 12), truth(3, 3)]
-    ['reliable', 'fair', 'shaky', '']
+    >>> [true_of(11, 12), true_of(6, 12), true_of(3, 12), true_of(3, 3)]
+    ['usually fits', 'sometimes fits', 'seldom fits', '']
     """
     if tried < TRIES:
         return ""
-    return "reliable" if right >= OFTEN * tried else "fair" if right >= HALF * tried else "shaky"
-
-
-SCALE = ("not tested", "shaky", "fair", "reliable")
-"""What `rate` says, from the least on."""
+    return _USUALLY if right >= OFTEN * tried else _SOMETIMES if right >= HALF * tried else _SELDOM
 
 
 @dataclass(frozen=True)
@@ -107,24 +107,31 @@ class Rating:
     """How far the name that a feature is shown under can be relied on, and what that rests on."""
 
     word: str
-    """One of `SCALE`, or *yours*."""
+    """One of `SCALE`, or *yours*; of one text, *right 9 in 10* or *unsure*."""
     figure: str = ""
-    """What it rests on: *true of 7 of 12* short texts, *0.92 on 72 places*; empty where nothing was tested."""
+    """What it rests on: *true of 7 of 12* short texts, *its rule, 0.92 on 72 places*; empty where there is no more to say."""
     share: float = 0.0
     """The same from 0, no better than chance, to 1."""
     of_rule: bool = False
     """Whether it is the rule beneath a reader's name that was tested, and not the name."""
 
+    @property
+    def poor(self) -> bool:
+        """Whether the name is wrong so often that whoever reads it should know."""
+        return self.word in (_SELDOM, _UNSURE)
+
+
+_UNSURE = "unsure"
+
 
 def rate_here(likely: float) -> Rating:
     """How far a name can be relied on of one text, by how likely it is right there.
 
-    >>> rate_here(0.84), rate_here(0.98).figure
-    (Rating(word='reliable', figure='right 8 in 10', share=0.84, of_rule=False), 'right 9 in 10')
+    >>> rate_here(0.84).word, rate_here(0.98).word, rate_here(0.62)
+    ('right 8 in 10', 'right 9 in 10', Rating(word='unsure', figure='right 6 in 10', share=0.62, of_rule=False))
     """
-    tenths = min(9, max(1, round(10 * likely)))
-    word = "reliable" if tenths >= 10 * OFTEN else "fair" if tenths >= 10 * HALF else "shaky"
-    return Rating(word, f"right {tenths} in 10", likely)
+    said = f"right {min(9, max(1, round(10 * likely)))} in 10"
+    return Rating(said, share=likely) if likely >= LIKELY else Rating(_UNSURE, said, likely)
 
 
 def rate(name: Name | None, score: float | None, n: int, *, rule: str | None = None, own: str | None = None) -> Rating:
@@ -134,21 +141,22 @@ def rate(name: Name | None, score: float | None, n: int, *, rule: str | None = N
     a person's own name. A name that was tried on enough short texts is rated by these, else by its score, else by that of its rule.
 
     >>> rate(Name("banks", "topic", right=7, tried=12), 0.99, 300)
-    Rating(word='fair', figure='true of 7 of 12', share=0.5833333333333334, of_rule=False)
+    Rating(word='sometimes fits', figure='true of 7 of 12', share=0.5833333333333334, of_rule=False)
     >>> rate(Name("banks", "topic"), 0.99, 300)
-    Rating(word='reliable', figure='0.99 on 300 places', share=0.98, of_rule=True)
+    Rating(word='usually fits', figure='its rule, 0.99 on 300 places', share=0.98, of_rule=True)
     """
     if own:
-        return Rating("yours")
-    if name is not None and (word := truth(name.right, name.tried)):
+        return Rating("yours", "not tested")
+    if name is not None and (word := true_of(name.right, name.tried)):
         return Rating(word, f"true of {name.right} of {name.tried}", name.right / name.tried)
     tested = name is not None and name.score is not None
     value, places, low = (name.score, name.n, name.low) if tested else (score, n, None)  # type: ignore[union-attr]
     # A rule that says nothing says nothing of a reader's name either.
     if value is None or not math.isfinite(value) or (name is not None and not tested and rule == "none"):
-        return Rating("not tested")
-    word = reliability(value, places, low)
-    return Rating(word, f"{value:.2f} on {number(places)} places", max(0.0, 2 * value - 1), name is not None and not tested)
+        return Rating(_UNTESTED)
+    of_rule = name is not None and not tested
+    figure = f"{'its rule, ' if of_rule else ''}{value:.2f} on {number(places)} places"
+    return Rating(fits(value, places, low), figure, max(0.0, 2 * value - 1), of_rule)
 
 
 def rated(hit: "SearchHit") -> Rating:
@@ -160,8 +168,7 @@ def trust(label: Label) -> Iterator[tuple[str, str]]:
     """How far a label is to be trusted: what was measured, and the figure."""
     yield "kind of rule", label.kind if label.kind != "none" else "no name held up"
     if label.token:
-        word = reliability(label.token.value, label.token.positives, label.token.low)
-        yield "the rule is", f"{word} · {score(label.token)}"
+        yield "the rule", f"{fits(label.token.value, label.token.positives, label.token.low)} · {score(label.token)}"
     if label.document:
         yield "by document", score(label.document).replace("places", "documents")
     if label.near is not None:
@@ -189,7 +196,7 @@ def reading(feature: Feature) -> Iterator[tuple[str, str]]:
         if name.score is not None:
             found += f" · {name.score:.2f} {interval} on {name.n} held-out places"
         near = "" if name.embedding is None else f" · meaning {name.embedding:.2f}"
-        yield "the name is", f"{found}{near}"
+        yield "the name", f"{found}{near}"
     if name.note:
         yield "note", name.note
     if feature.label and feature.title != feature.label.text:

@@ -10,7 +10,6 @@ from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult
 from hooke.analysis.wording import (
     NO_LABEL,
     STEPS,
-    YOURS,
     clipped,
     count,
     explained,
@@ -22,7 +21,7 @@ from hooke.analysis.wording import (
 )
 from hooke.atlas import NO_MEANING
 from hooke.atlas.sensitive import NOTE
-from hooke.atlas.wording import RELIABILITY, TRUTH
+from hooke.atlas.wording import FITS, TRUTH
 from hooke.report.analysis_card import Features, Known, card
 from hooke.report.document import document, masthead
 from hooke.report.topic_map import topic_map
@@ -126,10 +125,8 @@ def _reading(analysis: Analysis) -> Markup:
     edges = [tag("span", f"{20 * step - 20}–{20 * step}\u202f%", class_=f"l{step}") for step in range(1, STEPS + 1)]
     lists = "Under each text stand the features that tell what it is about, most telling first; then those of its words, on one line."
     guess = (
-        f"A name is a guess. Reliable, fair or shaky rates the name, not how strongly the feature fires here. {wording.scale(analysis)}"
-        " “Read” is a name given by somebody, or a language"
-        " model, who read where the feature fires; “its rule” behind it says that the name was not tested itself, and the score is that of"
-        " the feature's rule."
+        "A name is a guess, and what stands behind it rates the name, not how strongly the feature fires here."
+        f" {wording.scale(analysis)} “Its rule” says that the name was not tested itself, and the score is that of the feature's rule."
     )
     topics = "A topic's share is how much of what the features say of topics speaks for it: it is a guess, as names are."
     opened = (
@@ -144,7 +141,7 @@ def _reading(analysis: Analysis) -> Markup:
             if analysis.topical
             else ["Nothing is known of what these features mean."]
         ),
-        "Point at a feature, or open it, to colour the words it fires on; underlined is the one it says most of. Else the first one"
+        "Point at a feature, or open it, to colour the words it fires on; underlined is the one at which it rises most. Else the first one"
         " colours them.",
         "Explained is the share of the model's activity on a text that the features account for. Where it is low that is said: much of"
         " what the model made of such a text is not shown.",
@@ -194,7 +191,9 @@ def _topics(analysis: Analysis) -> Markup:
 
 def _carrier(hit: Hit, texts: int) -> Markup:
     """One feature that carried a topic: its name, how far to rely on it, and in how many texts."""
-    return tag("li", _name(hit), " ", tag("span", _trust(hit), f" · in {count(texts, 'text')}", class_="soft"), title=hit.feature)
+    return tag(
+        "li", _name(hit), " ", tag("span", f"{wording.rated(hit).word} · in {count(texts, 'text')}", class_="soft"), title=hit.feature
+    )
 
 
 def _texts(analysis: Analysis, known: Known) -> Markup:
@@ -217,10 +216,10 @@ def _texts(analysis: Analysis, known: Known) -> Markup:
 
 
 _HEADS = (
-    ("feature, likeliest name first", None),
-    ("the name is", f"{RELIABILITY}; {TRUTH}"),
+    ("feature, most telling first", None),
+    ("the name is", f"{FITS}; {TRUTH}"),
     ("fires here", wording.BAR),
-    ("most on", "the word here that the feature says most of"),
+    ("rises on", "the word of this text at which the feature rises most"),
 )
 """What stands in the columns of a row, and what that means: said once, and not in every row."""
 
@@ -342,7 +341,7 @@ def _row(i: int, f: int, hit: Hit, words: wording.Words, known: Known) -> Markup
     summary = tag(
         "summary",
         tag("span", _name(hit), class_="label"),
-        _trust(hit) if hit.title is not None else tag("span", class_="trust"),
+        _trust(hit),
         tag(
             "span",
             _bar(hit.relative),
@@ -365,11 +364,14 @@ def _name(hit: Hit) -> Markup:
 
 
 def _trust(hit: Hit) -> Markup:
-    """How far to rely on a name, in a word, and who gave it with what figure."""
-    if hit.own_label:
-        return tag("span", tag("b", YOURS[0]), f" {YOURS[1]}", class_="trust")
-    word, behind = wording.trust(hit), wording.behind(hit)
-    return tag("span", tag("b", word), f" · {behind}" if behind else None, class_=f"trust {word.split()[-1]}")
+    """How far to rely on a name, in a word, and what that rests on."""
+    rating = wording.rated(hit)
+    figure = f" · {rating.figure}" if rating.figure else None
+    return (
+        tag("span", tag("b", rating.word), figure, class_="trust poor" if rating.poor else "trust")
+        if rating.word
+        else tag("span", class_="trust")
+    )
 
 
 def _bar(share: float) -> Markup:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from hooke.analysis import wording
 from hooke.analysis.result import Hit
-from hooke.analysis.wording import NO_LABEL, YOURS, number, past_maximum
+from hooke.analysis.wording import NO_LABEL, number, past_maximum
 from hooke.atlas import NO_MEANING
 from hooke.atlas.feature import Feature
 from hooke.atlas.wording import HERE
@@ -95,11 +95,10 @@ def _contexts(feature: Feature) -> Markup | None:
 
 def _tested(hit: Hit) -> Markup:
     """Who named it, what was tested and how that went, as a sentence."""
-    if hit.own_label:
-        return join(tag("b", YOURS[0]), f" {YOURS[1]}")
-    word, rule = wording.trust(hit), hit.label_score is not None and hit.label_method != "none"
-    if hit.likely is not None:
-        return join(tag("b", word), f": {wording.rated(hit).figure}; {HERE}")
+    rating, rule = wording.rated(hit), hit.label_score is not None and hit.label_method != "none"
+    word = rating.word
+    if hit.own_label or hit.likely is not None:
+        return join(tag("b", word), f" · {rating.figure}" if rating.figure else None, f": {HERE}" if hit.likely is not None else None)
     if hit.name_score is not None:
         said = f": a second reader who saw only the name was right at {hit.name_score:.2f} on {number(hit.name_evidence)} held-out places"
     elif hit.named_by == "reader":

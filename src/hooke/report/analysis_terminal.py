@@ -10,7 +10,7 @@ from rich.text import Text
 
 from hooke.analysis import wording
 from hooke.analysis.result import Analysis, Hit, TextResult, TopicResult
-from hooke.analysis.wording import NO_LABEL, YOURS, about, clipped, count, explained, fields, named, site, steps, trust
+from hooke.analysis.wording import NO_LABEL, about, clipped, count, explained, fields, named, rated, site, steps
 from hooke.atlas import NO_MEANING
 from hooke.atlas.sensitive import NOTE
 from hooke.text.marks import marked, stripped
@@ -55,8 +55,8 @@ def print_table(analysis: Analysis, console: Console, top: int) -> None:
 
 
 _COLUMNS = (
-    f"Under each text: its topic, with the share of the features' evidence that speaks for it. Then the features, likeliest name first:"
-    f" {wording.BAR}; the feature's name; how far that name can be relied on, and what that rests on; the word that says most here; the"
+    f"Under each text: its topic, with the share of the features' evidence that speaks for it. Then the features, most telling first:"
+    f" {wording.BAR}; the feature's name; how far that name can be relied on, and what that rests on; the word at which it rises most; the"
     " feature's address, for `hooke feature`."
 )
 
@@ -160,12 +160,9 @@ def _words(hits: Sequence[Hit], words: wording.Words) -> Text:
 
 
 def _score(hit: Hit) -> Text:
-    """How far the name is to be relied on, in a word, and who gave it with what figure."""
-    if hit.own_label:
-        return Text.assemble((YOURS[0], "bold"), (f" {YOURS[1]}", "dim"))
-    if hit.title is None:
-        return Text()
-    return Text.assemble((f"{trust(hit):<8}", "bold"), (f" {wording.behind(hit)}", "dim"))
+    """How far the name is to be relied on, in a word, and what that rests on."""
+    rating = rated(hit)
+    return Text.assemble((rating.word, "bold"), (f" · {rating.figure}" if rating.figure else "", "dim"))
 
 
 def _word(hit: Hit, words: wording.Words) -> Text:
@@ -191,7 +188,7 @@ def _topic(topic: TopicResult) -> Text:
     """A topic's name, and under it the three features that carried it most."""
     lines = [Text(stripped(topic.topic), style="bold")]
     for hit, texts in wording.carriers(topic)[:3]:
-        lines.append(Text.assemble(_name(hit), "  ", _score(hit), (f" · in {count(texts, 'text')}", "dim")))
+        lines.append(Text.assemble(_name(hit), (f"  {rated(hit).word} · in {count(texts, 'text')}", "dim")))
     return Text("\n").join(lines)
 
 

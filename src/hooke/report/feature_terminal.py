@@ -179,19 +179,19 @@ def print_found(found: SearchResult, console: Console) -> None:
     grid.add_column(overflow="fold")
     for hit in found:
         rating = wording.rated(hit)
-        grid.add_row(Text.assemble((rating.word, "bold"), (f" {rating.figure}", "dim")), _hit(hit, console, _by(hit, rating)))
+        grid.add_row(Text.assemble((rating.word, "bold"), (f" {rating.figure}", "dim")), _hit(hit, console, _by(hit)))
     console.print(grid)
-    said = f"First column: how far the name can be relied on, by its own test or by its rule's; {wording.RELIABILITY}; {wording.TRUTH}."
+    said = f"First column: how far the name can be relied on, by its own test or by its rule's; {wording.FITS}; {wording.TRUTH}."
     console.print(Text(said, style="dim"), width=min(100, console.width))
 
 
-def _by(hit: SearchHit, rating: wording.Rating) -> str:
+def _by(hit: SearchHit) -> str:
     """Who gave the name of a feature that was found."""
     if hit.written.label:
         return ""
     if not (hit.named and hit.named.stands_first):
         return "by rule · "
-    return "read, the score is its rule's · " if rating.of_rule else "read · "
+    return "read · "
 
 
 def _hit(hit: SearchHit, console: Console, named: str) -> Text:

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Body, Header, Query, Response
 from hooke.atlas.feature import Written
 from hooke.atlas.records import INTERVALS
 from hooke.atlas.search import WHERE, Where
-from hooke.atlas.wording import rated
+from hooke.atlas.wording import SCALE, rated
 from hooke.errors import BadConfig
 from hooke.names import SaeName
 from hooke.sae.packs import installed_saes
@@ -65,7 +65,7 @@ def _list_routes(router: APIRouter, library: Library, worker: Worker) -> None:
     def sae(collection: str, site: str, variant: str) -> Response:
         name = f"{collection}/{site}/{variant}"
         library.entry(name)
-        ratings = {word: library.rows(Wanted((name,), rating=word), 0, 1).total for word in ("reliable", "fair", "shaky")}
+        ratings = {word: library.rows(Wanted((name,), rating=word), 0, 1).total for word in reversed(SCALE[1:])}
         facts = next((asdict(row.facts) for row in installed_saes() if row.facts.name == name), {})
         return reply(SaeDetail(_sae_row(library, name, worker), library.rows(Wanted((name,)), 0, 1).kinds, ratings, facts))
 
@@ -75,7 +75,7 @@ def _list_routes(router: APIRouter, library: Library, worker: Worker) -> None:
         kind: Annotated[list[str], Query(description="Kinds: topic, entity, event, frame, word, grammar, form, unclear.")] = [],  # noqa: B006
         q: Annotated[str, Query(description="Stands in the label.", max_length=1000)] = "",
         which: Annotated[str, Query(description="starred, noted or list:NAME.")] = "",
-        rating: Annotated[str, Query(description="Names as good as this or better: shaky, fair or reliable.", max_length=12)] = "",
+        rating: Annotated[str, Query(description="Names that seldom, sometimes or usually fit, or better.", max_length=16)] = "",
         min_score: float | None = None,
         min_density: float | None = None,
         max_density: float | None = None,

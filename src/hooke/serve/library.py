@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 MAX_ROWS = 500
 """Rows of one answer."""
 SORTS = ("named", "score", "density", "max", "label", "index", "evidence", "layer")
-"""What the features can be sorted by; `named`: what a reader named first, subjects before words, the most reliable before others; `score`:
+"""What the features can be sorted by; `named`: what a reader named first, subjects before words, the best before others; `score`:
 by how far the name can be relied on."""
 
 
@@ -41,7 +41,7 @@ class Wanted:
     kind: tuple[str, ...] = ()
     """Kinds of features, of `hooke.atlas.naming.ABOUT`; empty: all."""
     rating: str = ""
-    """Names as reliable as this, of `hooke.atlas.wording.SCALE`, or more; empty: all."""
+    """Names that fit as often as this, of `hooke.atlas.wording.SCALE`, or more; empty: all."""
     min_score: float | None = None
     """Label scores from here."""
     min_density: float | None = None

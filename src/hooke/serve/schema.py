@@ -87,7 +87,7 @@ class SaeDetail:
     kinds: dict[str, int]
     """How many of its features are subjects, words, grammar ..."""
     ratings: dict[str, int]
-    """How many have a name that is reliable, fair or better, shaky or better."""
+    """How many have a name that usually fits, sometimes fits or better, was tested at all."""
     facts: dict[str, Any]
     """What its file says: how it decides what fires, where it reads and writes, what was measured and how it was trained; empty where it
     is not at hand."""

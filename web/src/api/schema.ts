@@ -1960,7 +1960,7 @@ export interface operations {
                 q?: string;
                 /** @description starred, noted or list:NAME. */
                 which?: string;
-                /** @description Names as good as this or better: shaky, fair or reliable. */
+                /** @description Names that seldom, sometimes or usually fit, or better. */
                 rating?: string;
                 min_score?: number | null;
                 min_density?: number | null;

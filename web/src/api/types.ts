@@ -49,7 +49,7 @@ export interface Hit {
   rating: Rating;
   /** Share of tokens it fires on; null where no atlas knows it. */
   density: number | null;
-  /** The tokens of the word that it says most of. */
+  /** The tokens of the word at which it rises most. */
   word_at: number[];
   activation: number;
   relative: number;

@@ -44,8 +44,8 @@ export function FeaturesPage() {
         <label><span>Words in the name</span><input type="search" value={at.get("q") ?? ""} onInput={(event) => set({ q: event.currentTarget.value })} /></label>
         <label><span>Layer</span><select value={at.get("sae") ?? ""} onChange={(event) => set({ sae: event.currentTarget.value || null })}>
           <option value="">all</option>{saes?.map((row) => <option key={row.name} value={row.name}>{row.layer} · {row.name.split("/").slice(1).join(" ")}</option>)}</select></label>
-        <label><span>Its name is</span><select value={at.get("rating") ?? ""} onChange={(event) => set({ rating: event.currentTarget.value || null })}>
-          <option value="">any</option><option value="fair">fair or reliable</option><option value="reliable">reliable</option></select></label>
+        <label><span>Its name</span><select value={at.get("rating") ?? ""} onChange={(event) => set({ rating: event.currentTarget.value || null })}>
+          <option value="">any</option><option value="sometimes fits">sometimes fits or more</option><option value="usually fits">usually fits</option></select></label>
         <label><span>Fires on</span><select value={at.get("max_density") ?? ""} onChange={(event) => set({ max_density: event.currentTarget.value || null })}>
           <option value="">any share</option><option value="0.1">under 10 % of tokens</option><option value="0.01">under 1 %</option><option value="0.001">under 0.1 %</option></select></label>
         <label><span>Yours</span><select value={at.get("which") ?? ""} onChange={(event) => set({ which: event.currentTarget.value || null })}>

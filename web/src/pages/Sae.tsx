@@ -37,9 +37,9 @@ export function SaePage({ name }: { name: string }) {
       <section>
         <h2>How far their names hold</h2>
         <ul class="lists-of">
-          <li><a href={`${features}&rating=reliable`}>reliable</a><span class="soft">{number(ratings.reliable)}</span></li>
-          <li><a href={`${features}&rating=fair`}>fair or reliable</a><span class="soft">{number(ratings.fair)}</span></li>
-          <li><span>have been tested at all</span><span class="soft">{number(ratings.shaky)}</span></li>
+          <li><a href={`${features}&rating=usually%20fits`}>usually fit</a><span class="soft">{number(ratings["usually fits"])}</span></li>
+          <li><a href={`${features}&rating=sometimes%20fits`}>fit sometimes or more often</a><span class="soft">{number(ratings["sometimes fits"])}</span></li>
+          <li><span>have been tested at all</span><span class="soft">{number(ratings["seldom fits"])}</span></li>
         </ul>
       </section>
       <section>

@@ -6,16 +6,16 @@ import type { Rating } from "../api/types";
 /** How far a name can be relied on, in a word, with what that rests on. Never the one without the other. */
 export function Trust({ rating, brief }: { rating: Rating; brief?: boolean }) {
   const { word, figure, share, of_rule } = rating;
-  if (!figure) return brief ? null : <span class="trust soft small">{word === "yours" ? "your name, not tested" : word}</span>;
-  const said = figure.startsWith("right") ? "How likely the name fits this text: of names shown with that figure about so many did, as language models judged." : figure.startsWith("true")
+  if (share === 0 || word === "yours") return brief ? null : <span class="trust soft small">{word} {figure}</span>;
+  const said = `${word} ${figure}`.includes("right ") ? "How likely the name fits this text: of names shown with that figure about so many did, as language models judged." : figure.startsWith("true")
     ? "A reader tried the name on short texts in which the feature stands out, and found it true of so many."
     : `${of_rule ? "Nobody tested this name yet; how well the rule beneath it tells" : "How well the name tells"} where the feature fires, on text it was not made from: 1 is always right, 0.5 is chance.`;
   const dots = <span class="dots" style={{ "--q": `${Math.round(share * 100)}%` }} aria-hidden="true" />;
-  if (brief) return <span class="trust small" title={`${of_rule ? "rule " : ""}${word} ${figure}. ${said}`}>{dots}<span class="vh">{of_rule ? "rule " : ""}{word} {figure}</span></span>;
+  if (brief) return <span class="trust small" title={`${word} ${figure}. ${said}`}>{dots}<span class="vh">{word} {figure}</span></span>;
   return (
     <span class="trust small" title={said}>
       {dots}
-      {of_rule ? "rule " : ""}{word} <span class="soft">{figure}</span>
+      {word} <span class="soft">{figure}</span>
     </span>
   );
 }

@@ -83,11 +83,11 @@ const KEYS = [
 ] as const;
 
 const TRUST = [
-  ["right 8 in 10", "how likely the name fits the text it stands beside: of names shown so about 8 in 10 did, as language models judged; from 8 reliable, from 5 fair"],
-  ["true of 8 of 12", "of 12 short texts in which the feature stands out a reader found the name true of 8; from 80 % reliable, from half fair"],
-  ["reliable", "it told where the feature fires in 85 of 100 cases and more, on 20 places or more"],
-  ["fair", "in 70 and more, or fewer places"], ["shaky", "in fewer than 70; a coin would be right in 50"], ["not tried", "nobody tested it"],
-  ["rule …", "the name shown was not tested; the score is of the rule over words that was found beside it"],
+  ["right 8 in 10", "how likely the name fits the text it stands beside: of names shown so about 8 in 10 did, as language models judged; below that it says “unsure”"],
+  ["true of 8 of 12", "of 12 short texts in which the feature stands out a reader found the name true of 8; from 80 % it usually fits, from half sometimes"],
+  ["usually fits", "it told where the feature fires in 85 of 100 cases and more, on 20 places or more"],
+  ["sometimes fits", "in 70 and more, or fewer places"], ["seldom fits", "in fewer than 70; a coin would be right in 50"], ["not tested", "nobody tested it"],
+  ["its rule", "the name shown was not tested; the score is of the rule over words that was found beside it"],
 ] as const;
 
 function Help() {

@@ -56,7 +56,7 @@ export function Reading({ found, several }: { found: ReadText; several: boolean 
         <section key={title} class="found">
           {own === groups.words && !whole ? <><h2>{title}</h2><Words hits={own} tokens={found.tokens} most={few} tinting={feature} onPoint={point} /></> : (
             <>
-              <div class="hit head"><h2>{title}</h2><span class="small soft">of its strongest</span><span class="small soft at">most on</span></div>
+              <div class="hit head"><h2>{title}</h2><span class="small soft">of its strongest</span><span class="small soft at">rises on</span></div>
               <ul>
                 {own.map((hit) => (
                   <Row key={hit.feature} hit={hit} tokens={found.tokens} tints={hit === feature} lit={token !== null && (hit.activations[token] ?? 0) > 0} dim={token !== null && !(hit.activations[token]! > 0)}
@@ -97,7 +97,7 @@ function Words({ hits, tokens, most, tinting, onPoint }: {
   );
 }
 
-/** The word that a feature says most of, as it stands in the text. */
+/** The word at which a feature rises most, as it stands in the text. */
 function wordOf(hit: Hit, tokens: string[]): VNode {
   return <bdi>{spelt(hit.word_at.map((at) => tokens[at]).join(""))}</bdi>;
 }
