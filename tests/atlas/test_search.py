@@ -1,20 +1,24 @@
 """Search: words in labels, contexts and outputs, filters and orders, and what people type."""
 
+import re
+import unicodedata
 from dataclasses import replace
 
 import handmade
 import numpy as np
+import planted
 import pytest
 from handmade import FIRST, SECOND
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hooke.atlas import Atlas, AtlasWriter, SaeEntry, meaning
+from hooke.atlas import Atlas, AtlasWriter, Example, Label, SaeEntry, Score, TextWindow, meaning
 from hooke.atlas.notes import Notes
-from hooke.atlas.query import Query
+from hooke.atlas.query import Query, Texts
 from hooke.atlas.search import SORTS, Filters
 from hooke.errors import BadConfig, HookeError, Missing, UnknownName
 from hooke.text.meaning import MiniLM
+from hooke.text.words import folded, stem
 
 
 @pytest.fixture(scope="module")
@@ -192,3 +196,111 @@ def test_by_meaning_without_the_encoder(atlas, monkeypatch):
 def test_every_error_is_ours(atlas):
     with pytest.raises(HookeError):
         atlas.search('"')
+
+
+TOKENS = [" rain", " coast", " loan", " goal", " tax", " wind", " vote", " ship", " gold", " jury"]
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory) -> Atlas:
+    """An atlas of two SAEs with 40 features each, drawn by lot over 30 windows of ten different words."""
+    rng = np.random.default_rng(0)
+    windows = [TextWindow(i, "drawn", i, 0, rng.choice(10, 24, p=np.arange(1, 11)[::-1] / 55)) for i in range(30)]
+
+    def example() -> Example:
+        peak = int(rng.integers(24))
+        return Example(int(rng.integers(30)), peak, np.array([peak]), np.array([1.0]))
+
+    def record(index: int):
+        said = " ".join(TOKENS[i].strip() for i in rng.choice(10, 2, replace=False))
+        label = Label(said, "word", {}, Score(float(rng.random()), 0.0, 1.0, 40, 40))
+        lists = {"top": [example() for _ in range(6)], "intervals": [[example()] for _ in range(5)], "misses": [example()]}
+        return planted.record(index, max=1.0, density=0.1, label=label, promoted=[(int(i), 1.0) for i in rng.choice(10, 3)], **lists)
+
+    path = tmp_path_factory.mktemp("drawn") / "atlas"
+    with AtlasWriter(path, {"topics": []}) as writer:
+        writer.windows(windows)
+        writer.pieces(dict(enumerate(TOKENS)))
+        for name in (FIRST, SECOND):
+            writer.sae(SaeEntry(name, "", 40, {}, np.zeros(4)), [record(i) for i in range(40)])
+        writer.finish()
+    return Atlas(path)
+
+
+def has(text: str, words: list[str]) -> int:
+    return sum(word in text.split() for word in words)
+
+
+def naively(atlas: Atlas, words: list[str]) -> dict[str, list[str]]:
+    """What has all the words, in each place, out of every feature's whole page; contexts in their order."""
+    found = {"label": [], "output": [], "context": []}
+    tally = {}
+    pages = {name: atlas.feature(name, around=100) for name in (f"{sae}/{i}" for sae in (FIRST, SECOND) for i in range(40))}
+    for name, page in pages.items():
+        if has(page.label.text, words) == len(words):
+            found["label"].append(name)
+        if has(" ".join(token.text for token in page.promoted), words) == len(words):
+            found["output"].append(name)
+        whole = {
+            one.doc for one in [*page.top, *(c for part in page.intervals for c in part)] if has("".join(one.tokens), words) == len(words)
+        }
+        if whole:
+            tally[name] = len(whole), whole
+    first = sorted(tally, key=lambda name: -tally[name][0])  # ties stay in their order
+
+    def closeness(name: str) -> int:
+        total = 0
+        for context in pages[name].top:
+            near = context.near()
+            hits = has("".join(near.tokens), words) if context.doc in tally[name][1] else 0
+            total += hits and hits + 2 * has(near.tokens[near.peak], words)
+        return total
+
+    scores = {name: page.label.score.value for name, page in pages.items()}
+    close = sorted(first[:30], key=lambda name: (-closeness(name), -scores[name]))
+    found["context"] = [*close, *sorted(first[30:], key=lambda name: (-tally[name][0], -scores[name]))]
+    return found
+
+
+@pytest.mark.parametrize("words", [["rain"], ["coast"], ["jury"], ["rain", "jury"], ["tax", "gold"], ["loan", "goal", "ship"]])
+def test_it_finds_what_reading_every_page_finds(drawn, words):
+    wanted = naively(drawn, words)
+    for place, there in wanted.items():
+        found = drawn.search(" ".join(words), where=(place,), limit=200)
+        got = [] if found.loosened else names(found)
+        if place != "context":
+            assert sorted(got) == sorted(there), place
+        else:
+            assert got == there
+            assert [hit.passage is not None for hit in found] == [name in there[:30] for name in got]
+            assert all(has("".join(hit.passage.tokens), words) for hit in found if hit.passage)
+
+
+def test_a_word_that_very_many_have_finds_some_of_each_sae(drawn, monkeypatch):
+    monkeypatch.setattr("hooke.atlas.search._MOST_RANKED", 5)
+    monkeypatch.setattr("hooke.atlas.search._COMMON", 6)
+    there = naively(drawn, ["rain"])["label"]
+    found = drawn.search("rain", where=("label",))
+    assert len(there) > len(found) == 8
+    assert set(names(found)) <= set(there)
+    assert [sum(name.startswith(sae) for name in names(found)) for sae in (FIRST, SECOND)] == [4, 4]
+    assert [hit.score for hit in found] == sorted((hit.score for hit in found), reverse=True)
+
+
+@settings(max_examples=100)
+@given(
+    texts=st.lists(st.text("aé bAÉ-s", max_size=12), max_size=6),
+    terms=st.lists(st.text("aébs*", min_size=1, max_size=3), min_size=1, max_size=3),
+    unwanted=st.lists(st.text("ab", min_size=1, max_size=2), max_size=1),
+)
+def test_texts_read_once_have_what_each_has_read_by_itself(texts, terms, unwanted):
+    def within(term: str, text: str) -> bool:
+        bare = "".join(char for char in unicodedata.normalize("NFD", text.casefold()) if not unicodedata.combining(char))
+        wanted = folded(term).strip()
+        words = " " + " ".join(re.findall(r"\w+", bare)) + " "
+        return f" {stem(wanted)}" in words if term.endswith("*") or wanted.isascii() else f" {wanted} " in words
+
+    query = Query(tuple(terms), tuple(unwanted))
+    each = [0 if any(within(term, text) for term in unwanted) else sum(within(term, text) for term in terms) for text in texts]
+    assert Texts(texts).hits(query) == {number: hits for number, hits in enumerate(each) if hits}
+    assert [query.hits(text) for text in texts] == each

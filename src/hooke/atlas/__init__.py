@@ -1,8 +1,7 @@
 """Atlas: one SQLite file with what is known of every feature: how often and how strongly it fires, on what, and its scored label."""
 
 import json
-import sqlite3
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +10,12 @@ import numpy as np
 
 from hooke.atlas import schema
 from hooke.atlas.effects import read_effects, tokens_of, with_texts
-from hooke.atlas.feature import Context, Feature, OutputToken, Relative, TokenShare, Written
+from hooke.atlas.feature import Feature, OutputToken, Relative, TokenShare, Written
 from hooke.atlas.naming import Name, judged, names_of
 from hooke.atlas.open import damage, open_database
-from hooke.atlas.packing import unpack, unpack_numbers
+from hooke.atlas.packing import unpack
+from hooke.atlas.passages import Passages
+from hooke.atlas.query import Query, Texts
 from hooke.atlas.records import (
     BACKGROUND_STEPS,
     NO_MEANING,
@@ -28,11 +29,10 @@ from hooke.atlas.records import (
     TextWindow,
     TokenCount,
 )
-from hooke.atlas.store import MAX_PIECE, AtlasWriter, join_pieces
+from hooke.atlas.store import AtlasWriter
 from hooke.errors import BadConfig, BadFile, DigestMismatch, UnknownName, quoted, unknown
 from hooke.files import parse_json
 from hooke.names import FeatureName
-from hooke.text.private import covered
 
 if TYPE_CHECKING:
     from hooke.atlas.notes import Notes
@@ -63,11 +63,8 @@ AROUND = 32
 Progress = Callable[[str], None]
 MAX_FOUND = 10_000
 """Features that one search may list."""
-_PRIVATE = 16  # tokens on each side of what is shown in which what is private is looked for, too
 # What a file from outside may make of few bytes by naming one thing in many places.
 _MAX_NAME, _MAX_FEATURES, _MAX_SAES, _MAX_TOPICS = 300, 1 << 26, 10_000, 10_000
-_MEAN_PIECE, _FREE_TEXT = 64, 1 << 16
-_MAX_WINDOWS = 1 << 22
 
 
 def relative_to(activation: np.ndarray, maximum: np.ndarray) -> np.ndarray:
@@ -105,10 +102,11 @@ class Atlas:
         self.path = Path(path)
         self.notes = notes
         self._db = open_database(self.path)
-        self._pieces = _Pieces(self._db)
+        self._passages = Passages(self._db)
         self.saes: dict[str, SaeEntry] = {}
         self._first: dict[str, int] = {}
         self._names: dict[str, dict[int, Name]] = {}
+        self._said: dict[str, tuple[list[int], Texts]] = {}
         self._judged: dict[str, str] = {}
         with damage(self.path):
             self.facts: dict[str, Any] = {key: parse_json(value) for key, value in self._db.execute(schema.GET_FACTS)}
@@ -172,6 +170,14 @@ class Atlas:
         if sae not in self._names:
             self._names[sae] = names_of(entry)
         return self._names[sae]
+
+    def having(self, sae: str, query: Query) -> dict[int, int]:
+        """How many of the words of `query` the names of these features have, by index; features whose name has none are left out."""
+        if sae not in self._said:
+            names = self.names(sae)
+            self._said[sae] = list(names), Texts(name.name for name in names.values())
+        indices, texts = self._said[sae]
+        return {indices[number]: words for number, words in texts.hits(query).items()}
 
     def judged(self, sae: str) -> str:
         """How often these names were right on texts nobody chose them on, in a sentence; empty where nobody judged that."""
@@ -265,7 +271,7 @@ class Atlas:
             raise unknown("sort", sort, SORTS)
         if not 1 <= limit <= MAX_FOUND:
             raise BadConfig(f"limit {limit} cannot be; from 1 to {MAX_FOUND:,} features can be listed.")
-        return Search(self, self._db, self._first, filters or Filters())
+        return Search(self, self._db, self._passages, self._first, filters or Filters())
 
     def _feature(self, entry: SaeEntry, index: int, row: tuple[Any, ...], around: int, written: Written) -> Feature:
         count, density, largest, *_, background, topics, form, content = row
@@ -293,13 +299,13 @@ class Atlas:
     def _effects(self, entry: SaeEntry, index: int, count: int, raising: Collection[int] | None = None) -> dict[int, Effect]:
         """Of `count` features from `index` on, with texts for token ids."""
         found = read_effects(self._db, self._first[entry.name] + index, count, raising)
-        self._pieces.learn({token for effect in found.values() for token in tokens_of(effect)})
-        return {index + number: with_texts(effect, self._pieces.text) for number, effect in found.items()}
+        self._passages.pieces.learn({token for effect in found.values() for token in tokens_of(effect)})
+        return {index + number: with_texts(effect, self._passages.pieces.text) for number, effect in found.items()}
 
     def _resolved(self, entry: SaeEntry, detail: dict[str, Any], around: int) -> dict[str, Any]:
         """What `unpack` gives, with texts for token ids, addresses for indices and contexts for examples."""
         lists = [detail["top"], detail["misses"], *detail["intervals"]]
-        contexts = iter(self._contexts([example for examples in lists for example in examples], around))
+        contexts = iter(self._passages.contexts([example for examples in lists for example in examples], around))
         top, misses, *intervals = ([next(contexts) for _ in examples] for examples in lists)
         return detail | {
             "label": detail["label"] if detail["label"].text else None,
@@ -315,37 +321,12 @@ class Atlas:
         }
 
     def _shares(self, counts: Sequence[TokenCount]) -> list[TokenShare]:
-        self._pieces.learn({own.token for own in counts})
-        return [TokenShare(self._pieces.text(own.token), own.count, own.share, own.enrichment) for own in counts]
+        self._passages.pieces.learn({own.token for own in counts})
+        return [TokenShare(self._passages.pieces.text(own.token), own.count, own.share, own.enrichment) for own in counts]
 
     def _outputs(self, pairs: Sequence[tuple[int, float]]) -> list[OutputToken]:
-        self._pieces.learn({token for token, _ in pairs})
-        return [OutputToken(self._pieces.text(token), weight) for token, weight in pairs]
-
-    def _contexts(self, examples: Sequence[Example], around: int) -> Iterator[Context]:
-        """The text around each example. Everything is looked up at one go: a page has some forty examples and two thousand tokens."""
-        rows = self._db.execute(schema.GET_SOME_WINDOWS, (json.dumps(sorted({example.window for example in examples})),))
-        windows: dict[int, tuple[str, int, int, np.ndarray]] = {}
-        read, cuts = 0, []
-        for window, corpus, doc, start, ids in rows:
-            windows[window] = corpus, doc, start, unpack_numbers(ids)
-            read += len(windows[window][-1])
-            if read > _MAX_WINDOWS:
-                raise ValueError(f"the windows of a feature's examples have more than {_MAX_WINDOWS:,} tokens")
-        for example in examples:
-            if example.window not in windows:
-                raise ValueError(f"it holds no window {example.window}")
-            corpus, doc, start, ids = windows[example.window]
-            fired = dict(zip(example.at.tolist(), example.values.tolist(), strict=True))
-            if not 0 <= min(fired, default=0) <= max(fired, default=0) < len(ids) or not 0 <= example.peak < len(ids):
-                raise ValueError("an example lies outside its window")
-            low, high = max(0, example.peak - around), min(len(ids), example.peak + around + 1)
-            wide = max(0, low - _PRIVATE)  # what is private may be cut in two
-            cuts.append((example.peak, fired, (corpus, doc, start + low), low, high, wide, ids[wide : high + _PRIVATE].tolist()))
-        self._pieces.learn(set().union(*(ids for *_, ids in cuts)))
-        for peak, fired, where, low, high, wide, ids in cuts:
-            values = [fired.get(at, 0.0) for at in range(low, high)]
-            yield Context(covered(self._pieces.texts(ids))[low - wide : high - wide], values, peak - low, *where)
+        self._passages.pieces.learn({token for token, _ in pairs})
+        return [OutputToken(self._passages.pieces.text(token), weight) for token, weight in pairs]
 
     def _relatives(self, entry: SaeEntry, pairs: Sequence[tuple[int, float]]) -> list[Relative]:
         if any(not 0 <= index < entry.d_sae for index, _ in pairs):
@@ -358,38 +339,3 @@ class Atlas:
             Relative(f"{entry.name}/{index}", own.get(index) or read.get(index) or labels.get(first + index), value)
             for index, value in pairs
         ]
-
-
-class _Pieces:
-    """The text of token ids, each looked up once."""
-
-    def __init__(self, connection: sqlite3.Connection) -> None:
-        self._db = connection
-        self._known: dict[int, Any] = {}
-        self._given = self._texts = 0  # characters and pieces
-        self._parts: set[int] = set()  # of characters: their bytes are no text on their own
-
-    def learn(self, tokens: set[int]) -> None:
-        """Look up those that are not known yet."""
-        if missing := tokens.difference(self._known):
-            found = {}
-            for token, piece in self._db.execute(schema.GET_SOME_PIECES, (json.dumps(sorted(missing)),)):
-                if not isinstance(piece, str | bytes) or len(piece) > MAX_PIECE:
-                    raise ValueError(f"what it holds for token {token} is no text of at most {MAX_PIECE:,} characters")
-                found[token] = piece
-            if strange := missing - found.keys():
-                raise ValueError(f"it holds no text for token {min(strange)}")
-            self._known.update(found)
-            self._parts.update(token for token, piece in found.items() if isinstance(piece, bytes))
-
-    def texts(self, ids: Sequence[int]) -> list[str]:
-        """What each token, learnt before, adds to the text."""
-        pieces = list(map(self._known.__getitem__, ids))
-        self._given, self._texts = self._given + sum(map(len, pieces)), self._texts + len(pieces)
-        if self._given > _FREE_TEXT + _MEAN_PIECE * self._texts:
-            raise ValueError(f"its tokens have more than {_MEAN_PIECE} characters each")
-        return pieces if self._parts.isdisjoint(ids) else join_pieces(pieces)
-
-    def text(self, token: int) -> str:
-        """The text of one token on its own."""
-        return self.texts([token])[0]

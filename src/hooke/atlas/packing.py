@@ -99,9 +99,7 @@ def _short(value: float) -> float:
 
 def unpack(blob: bytes, *, plain: bool = False) -> dict[str, Any]:
     """The fields of `FeatureRecord` that `pack` kept; `ValueError`, `TypeError` or `KeyError` where the blob is spoilt."""
-    if plain and len(blob) > MAX_DETAIL:
-        raise ValueError(f"a feature's detail has more than {MAX_DETAIL} bytes")
-    found = json.loads(blob if plain else unsqueeze(blob, MAX_DETAIL), parse_constant=refuse_constant)
+    found = _loaded(blob, plain)
     persistence, commonest, *purity = read_floats(found["spread"], 5)
     tokens, counts, shares, enrichments = found["tokens"]
     columns = read_ints(tokens), read_ints(counts), read_floats(shares, len(tokens)), read_floats(enrichments, len(tokens))
@@ -121,6 +119,17 @@ def unpack(blob: bytes, *, plain: bool = False) -> dict[str, Any]:
         "label": _unpack_label(found["label"]),
         "output": None if found["writes"] is None else _unpack_label(found["writes"]),
     }
+
+
+def unpack_top(blob: bytes, *, plain: bool = False) -> list[Example]:
+    """``top`` of what `unpack` gives, without looking at the rest."""
+    return _unpack_examples(_loaded(blob, plain)["top"])
+
+
+def _loaded(blob: bytes, plain: bool) -> Any:
+    if plain and len(blob) > MAX_DETAIL:
+        raise ValueError(f"a feature's detail has more than {MAX_DETAIL} bytes")
+    return json.loads(blob if plain else unsqueeze(blob, MAX_DETAIL), parse_constant=refuse_constant)
 
 
 _PAIRS = ("promoted", "suppressed", "neighbours", "together")

@@ -1,7 +1,11 @@
 """Queries: what a person types into a search, read the same way for the index and for texts that no index knows."""
 
 import re
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import accumulate
 
 from hooke.errors import BadConfig
 from hooke.text.words import folded, stem
@@ -44,15 +48,33 @@ class Query:
 
     def hits(self, text: str) -> int:
         """How many of the wanted words `text` has, endings aside; 0 where it has an unwanted one."""
-        words = folded(text)
-        if any(_inside(term, words) for term in self.unwanted):
-            return 0
-        return sum(_inside(term, words) for term in self.wanted)
+        return Texts([text]).hits(self).get(0, 0)
 
 
-def _inside(term: str, words: str) -> bool:
-    wanted = folded(term).strip()
-    return f" {stem(wanted)}" in words if term.endswith("*") or wanted.isascii() else f" {wanted} " in words
+class Texts:
+    """Texts read once as `Query.hits` reads one, so that a query finds those that have its words at one go."""
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        own = [folded(text) for text in texts]
+        self._all = "\n".join(own)  # which no folded text has in it
+        self._starts = list(accumulate((len(text) + 1 for text in own[:-1]), initial=0))
+
+    def hits(self, query: Query) -> dict[int, int]:
+        """How many of the wanted words each text has, by its number; texts without any, or with an unwanted one, are left out."""
+        found = Counter(number for term in query.wanted for number in self._having(term))
+        unwanted = {number for term in query.unwanted for number in self._having(term)}
+        return {number: words for number, words in found.items() if number not in unwanted}
+
+    def _having(self, term: str) -> set[int]:
+        wanted = folded(term).strip()
+        sought = f" {stem(wanted)}" if term.endswith("*") or wanted.isascii() else f" {wanted} "
+        found, at = set(), self._all.find(sought)
+        while at >= 0:
+            number = bisect_right(self._starts, at) - 1
+            found.add(number)
+            next_text = self._starts[number + 1] if number + 1 < len(self._starts) else len(self._all)
+            at = self._all.find(sought, next_text)
+        return found
 
 
 def _quoted(term: str) -> str:

@@ -94,6 +94,7 @@ GET_FEATURE = f"""
     SELECT CAST(feature.count AS INTEGER), {_SIZE}, {_NAMED}, background, topics, form, content
     FROM feature JOIN detail USING (id) WHERE feature.id = ?
 """
+GET_SOME_DETAILS = "SELECT id, CAST(form AS INTEGER), content FROM detail WHERE id IN (SELECT value FROM json_each(?))"
 GET_EFFECTS = "SELECT id, CAST(form AS INTEGER), content FROM effect WHERE id BETWEEN ? AND ? ORDER BY id"
 GET_LABEL_OF = "SELECT id, substr(CAST(label AS TEXT), 1, 1000) FROM feature WHERE id IN (SELECT value FROM json_each(?))"
 GET_SOME_WINDOWS = """
@@ -131,6 +132,8 @@ LIST_AMONG = {
 FIND_WORDS = """
     SELECT rowid FROM words WHERE words MATCH :match AND rowid BETWEEN :low AND :high ORDER BY rank LIMIT :limit
 """
+FIND_SOME = "SELECT rowid FROM words WHERE words MATCH :match AND rowid BETWEEN :low AND :high LIMIT :limit"
+COUNT_SOME = f"SELECT count(*) FROM ({FIND_SOME})"
 FIND_WINDOWS = """
     SELECT window.id, features FROM context JOIN window ON window.id = context.rowid WHERE context MATCH :match ORDER BY rank LIMIT :limit
 """

@@ -3,7 +3,7 @@
 import json
 import sqlite3
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -13,8 +13,9 @@ from hooke.atlas import schema
 from hooke.atlas.feature import Context, Written
 from hooke.atlas.naming import Name
 from hooke.atlas.packing import unpack_numbers
-from hooke.atlas.query import Query
-from hooke.atlas.records import NO_MEANING, TOO_RARE
+from hooke.atlas.passages import Passages
+from hooke.atlas.query import Query, Texts
+from hooke.atlas.records import NO_MEANING, TOO_RARE, Example
 from hooke.errors import BadConfig, unknown
 from hooke.names import meant_by
 
@@ -28,8 +29,9 @@ SORTS = ("match", *schema.ORDERS)
 """What results may be sorted by; ``match`` is how well they fit the query."""
 _DEEP = 1000
 _WINDOWS = 2000
-_CLOSE = 30
-_MAX_SEEN = 1 << 24
+_CLOSE, _NEAR = 30, 12
+_MOST_SEEN = 1 << 17
+_MOST_RANKED, _COMMON = 4096, 1024
 # Reciprocal rank fusion (Cormack, Clarke and Büttcher 2009): Σ weight / (60 + rank) over the lists a feature is in.
 _WEIGHT = {"label": 1.0, "context": 0.7, "output": 0.5}
 _DAMPING = 60
@@ -111,14 +113,13 @@ class SearchResult:
 class Search:
     """One search of one atlas."""
 
-    def __init__(self, atlas: "Atlas", db: sqlite3.Connection, first: dict[str, int], filters: Filters) -> None:
-        """Over the open file `db`, in which the features of each SAE begin at `first`."""
-        self.atlas, self._db, self._first, self._filters = atlas, db, first, filters
+    def __init__(self, atlas: "Atlas", db: sqlite3.Connection, passages: Passages, first: dict[str, int], filters: Filters) -> None:
+        """Over the open file `db` with its `passages`, in which the features of each SAE begin at `first`."""
+        self.atlas, self._db, self._passages, self._first, self._filters = atlas, db, passages, first, filters
         self.saes = chosen(atlas.saes, filters.sae)
         self._written = {
             first[name] + i: w for name in self.saes for i, w in (atlas.notes.of(atlas.saes[name]) if atlas.notes else {}).items()
         }
-        self._names = {first[name] + i: given for name in self.saes for i, given in atlas.names(name).items()}
         if filters.starred and atlas.notes is None:
             raise BadConfig("stars are kept in the notes: open the atlas with them, Atlas(path, Notes()).")
 
@@ -144,14 +145,17 @@ class Search:
         """Features in whose names, labels, contexts or outputs the words are."""
         deep = _DEEP if sort != "match" or self._narrow() else max(100, 3 * limit)
         ranked: dict[str, _Ranking] = {}
-        contexts: dict[int, Context] = {}
+        contexts: dict[int, Example] = {}
         if "label" in where:
             asked = len(query.wanted) if every else 1
             own = [i for i, w in self._written.items() if w.label and query.hits(w.label) >= asked]
-            read = sorted((-query.hits(name.name), i) for i, name in self._names.items() if query.hits(name.name) >= asked)
-            ranked["label"] = _numbered([*own, *(i for _, i in read), *self._words(query.match("label", "output", every=every), deep)])
+            read = sorted(
+                (-words, self._first[sae] + i) for sae in self.saes for i, words in self.atlas.having(sae, query).items() if words >= asked
+            )
+            named = [*own, *(i for _, i in read)]
+            ranked["label"] = [*_numbered(named), *self._words(query.match("label", "output", every=every), deep, set(named))]
         if "output" in where:
-            ranked["output"] = _numbered(self._words(query.match("promoted", every=every), deep))
+            ranked["output"] = self._words(query.match("promoted", every=every), deep)
         if "context" in where:
             ranked["context"] = self._contexts(query, deep, contexts, every=every)
         return self._joined(ranked, contexts, sort, limit)
@@ -198,40 +202,65 @@ class Search:
         kinds = json.dumps(f.kind) if f.kind else None
         return {"most_density": f.max_density, "least_density": f.min_density, "score": f.min_score, "kinds": kinds, "limit": limit}
 
-    def _words(self, match: str, limit: int) -> list[int]:
-        found = []
-        for low, high in self._ranges():
-            found += self._db.execute(schema.FIND_WORDS, {"match": match, "low": low, "high": high, "limit": limit}).fetchall()
-        return [feature for (feature,) in found]
+    def _words(self, match: str, limit: int, known: Collection[int] = ()) -> "_Ranking":
+        """Features that the index finds and that are not `known` already, best first.
 
-    def _contexts(self, query: Query, limit: int, contexts: dict[int, Context], *, every: bool) -> "_Ranking":
-        """Features with many examples in windows that have the words; of the foremost, those first that have them near their peaks."""
-        rows = self._db.execute(schema.FIND_WINDOWS, {"match": query.match("body", every=every), "limit": _WINDOWS})
-        lists, read = [np.zeros(0, np.int64)], 0
-        for _, features in rows:
+        A word that more than `_MOST_RANKED` features have says little of any: of these some of each SAE come, all as good as each other.
+        """
+        spans = list(self._ranges())
+        among = [{"match": match, "low": low, "high": high} for low, high in spans]
+        counts = [self._db.execute(schema.COUNT_SOME, own | {"limit": _MOST_RANKED + 1}).fetchone()[0] for own in among]
+        if sum(counts) <= _MOST_RANKED:
+            rows = [row for own in among for row in self._db.execute(schema.FIND_WORDS, own | {"limit": limit})]
+            return [(float(len(known) + rank), row) for rank, (row,) in enumerate(rows) if row not in known]
+        each, found = _COMMON // len(self.saes) + 1, []
+        for name in self.saes:
+            low, high = self._first[name], self._first[name] + self.atlas.saes[name].d_sae - 1
+            found += self._db.execute(schema.FIND_SOME, {"match": match, "low": low, "high": high, "limit": each})
+        return [(float(len(known)), row) for (row,) in found if row not in known]
+
+    def _contexts(self, query: Query, limit: int, contexts: dict[int, Example], *, every: bool) -> "_Ranking":
+        """Features with many examples in windows that have the words; of the foremost, those first that have them near their peaks.
+
+        The windows that fit best are read, until they name `_MOST_SEEN` features.
+        """
+        lists, windows, read = [np.zeros(0, np.uint32)], set[int](), 0
+        for window, features in self._db.execute(schema.FIND_WINDOWS, {"match": query.match("body", every=every), "limit": _WINDOWS}):
             lists.append(unpack_numbers(features))
+            windows.add(window)
             read += len(lists[-1])
-            if read > _MAX_SEEN:
-                raise ValueError(f"its windows name more than {_MAX_SEEN:,} features")
+            if read >= _MOST_SEEN:
+                break
         seen = np.concatenate(lists)
-        inside = [seen[(low <= seen) & (seen <= high)] for low, high in self._ranges()]
-        tally = dict(zip(*(column.tolist() for column in np.unique(np.concatenate(inside), return_counts=True)), strict=True))
-        passing = {row[0] for row in self._among("index", -1, tally)} if self._narrow() else tally.keys()
-        found = sorted((-times, feature) for feature, times in tally.items() if feature in passing)[:limit]
-        close = sorted((-self._closeness(feature, query, contexts), feature) for _, feature in found[:_CLOSE])
+        inside = np.concatenate([seen[(low <= seen) & (seen <= high)] for low, high in self._ranges()])
+        features, times = np.unique(inside, return_counts=True)
+        if self._narrow():
+            passing = np.isin(features, [row[0] for row in self._among("index", -1, features.tolist())])
+            features, times = features[passing], times[passing]
+        order = np.argsort(-times, kind="stable")[:limit]
+        found = list(zip((-times[order]).tolist(), features[order].tolist(), strict=True))
+        fits = self._closeness([feature for _, feature in found[:_CLOSE]], windows, query, contexts)
+        close = sorted((-fits[feature], feature) for _, feature in found[:_CLOSE])
         return [*close, *((_DAMPING + times / _DEEP, feature) for times, feature in found[_CLOSE:])]
 
-    def _closeness(self, feature: int, query: Query, contexts: dict[int, Context]) -> int:
-        """Words of the query near the peaks of a feature's strongest examples, summed; the first context that has most is kept."""
-        total = best = 0
-        for context in self.atlas.feature(self._name(feature), around=12).top:
-            hits = fit(query, context)
-            total += hits
-            if hits > best:
-                best, contexts[feature] = hits, context
+    def _closeness(self, features: Sequence[int], windows: set[int], query: Query, contexts: dict[int, Example]) -> dict[int, int]:
+        """Words of the query near the peaks of each feature's strongest examples in these windows, summed; the first of its examples
+        that has most goes into `contexts`."""
+        found = self._passages.strongest(features, windows)
+        owners = [feature for feature, examples in found.items() for _ in examples]
+        examples = [example for own in found.values() for example in own]
+        total, best = dict.fromkeys(features, 0), dict.fromkeys(features, 0)
+        shown = list(self._passages.contexts(examples, _NEAR, bare=True))
+        words = Texts("".join(context.tokens) for context in shown).hits(query)
+        for number, hits in sorted(words.items()):
+            feature, context = owners[number], shown[number]
+            hits += 2 * query.hits(context.tokens[context.peak])
+            total[feature] += hits
+            if hits > best[feature]:
+                best[feature], contexts[feature] = hits, examples[number]
         return total
 
-    def _joined(self, ranked: dict[str, "_Ranking"], contexts: dict[int, Context], sort: str, limit: int) -> list[SearchHit]:
+    def _joined(self, ranked: dict[str, "_Ranking"], contexts: dict[int, Example], sort: str, limit: int) -> list[SearchHit]:
         """The lists as one; of what fits as well, the better labelled first."""
         points: dict[int, float] = defaultdict(float)
         where: dict[int, tuple[str, ...]] = {}
@@ -246,12 +275,13 @@ class Search:
         return self._hits(rows[:limit], where, contexts)
 
     def _hits(
-        self, rows: Iterable[tuple[Any, ...]], where: dict[int, tuple[str, ...]] | None = None, contexts: dict[int, Context] | None = None
+        self, rows: Sequence[tuple[Any, ...]], where: dict[int, tuple[str, ...]] | None = None, contexts: dict[int, Example] | None = None
     ) -> list[SearchHit]:
         hits = []
+        told = [row[0] for row in rows if row[0] in (contexts or {})]
+        passages = dict(zip(told, self._passages.contexts([contexts[feature] for feature in told], _NEAR) if contexts else (), strict=True))
         for row in rows:
             feature, _, kind, score, evidence, density, largest = row
-            context = (contexts or {}).get(feature)
             written = self._written.get(feature, Written())
             hits.append(
                 SearchHit(
@@ -263,30 +293,31 @@ class Search:
                     float(density),
                     float(largest),
                     (where or {}).get(feature, ()),
-                    context and context.near(),
+                    passages.get(feature),
                     written,
-                    self._names.get(feature),
+                    self._named(feature),
                 )
             )
         return hits
 
     def _title(self, row: tuple[Any, ...]) -> str | None:
-        written, read = self._written.get(row[0]), self._names.get(row[0])
+        written, read = self._written.get(row[0]), self._named(row[0])
         return (written.label if written else "") or (read.name if read and read.stands_first else "") or row[1]
 
     def _name(self, feature: int) -> str:
+        return "{}/{}".format(*self._address(feature))
+
+    def _named(self, feature: int) -> Name | None:
+        return self.atlas.name(*self._address(feature))
+
+    def _address(self, feature: int) -> tuple[str, int]:
+        """Its SAE and its number there."""
         name = max((name for name in self.atlas.saes if self._first[name] <= feature), key=lambda name: self._first[name])
-        return f"{name}/{feature - self._first[name]}"
+        return name, feature - self._first[name]
 
 
 # Features by how far they are from what was asked, nearest first.
 _Ranking = list[tuple[float, int]]
-
-
-def fit(query: Query, context: Context) -> int:
-    """How well a context fits a query: its words there, and those on the peak itself three times."""
-    words = query.hits("".join(context.tokens))
-    return words and words + 2 * query.hits(context.tokens[context.peak])
 
 
 def _numbered(features: Iterable[int]) -> _Ranking:

@@ -17,6 +17,7 @@ _DATE = re.compile(
 )
 _FRACTION = re.compile(r"\d{1,3}\.\d+")
 _DIALLED = re.compile(r"\+|\(|0\d")
+_DIGIT = re.compile(r"\d")
 _SHORT = 3
 """Digits up to which numbers in a row are a table's or a score's, not parts of one long number."""
 
@@ -67,7 +68,7 @@ def _private(text: str) -> Iterator[tuple[int, int, str]]:
     """Where something private stands, and what to say in its place."""
     if "@" in text:
         yield from ((*hit.span(), "[e-mail]") for hit in _MAIL.finditer(text))
-    if any(character.isdigit() for character in text):
+    if _DIGIT.search(text):
         yield from ((*hit.span(), "[account]") for hit in _ACCOUNT.finditer(text))
         undated = _DATE.sub(lambda hit: "x" * len(hit[0]), text)
         yield from ((*hit.span(), "[number]") for hit in _NUMBER.finditer(undated) if not _harmless(hit[0]))

@@ -54,7 +54,9 @@ def kinds(piece: str) -> list[bool]:
 
 def folded(text: str) -> str:
     """`text` without case and accents, its words between single spaces."""
-    bare = "".join(char for char in unicodedata.normalize("NFD", text.casefold()) if not unicodedata.combining(char))
+    bare = text.casefold()
+    if not bare.isascii():
+        bare = "".join(char for char in unicodedata.normalize("NFD", bare) if not unicodedata.combining(char))
     return f" {' '.join(_WORD.findall(bare))} "
 
 
