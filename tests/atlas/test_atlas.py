@@ -122,6 +122,11 @@ def test_a_small_file_keeps_the_strongest_examples_and_no_index_of_text(tmp_path
     assert problems(tmp_path / "small") == []
 
 
+def test_briefly_it_is_the_same_less_intervals_and_near_misses(path):
+    atlas = Atlas(path)
+    assert atlas.feature(f"{FIRST}/1", brief=True) == replace(atlas.feature(f"{FIRST}/1"), intervals=[], misses=[])
+
+
 def test_what_a_small_file_keeps_of_a_feature():
     at = np.arange(0, 60, 3)
     example = Example(7, 30, at, at / 7)

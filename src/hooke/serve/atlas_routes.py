@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Body, Header, Query, Response
@@ -111,21 +111,20 @@ def _list_routes(router: APIRouter, library: Library, worker: Worker) -> None:
 
 
 def _feature_routes(router: APIRouter, library: Library, worker: Worker) -> None:
-    def found(collection: str, site: str, variant: str, index: int, around: int) -> Any:
+    def found(collection: str, site: str, variant: str, index: int, around: int, *, brief: bool = False) -> Any:
         if not 0 <= around <= MAX_AROUND:
             raise BadConfig(f"around {around} cannot be; from 0 to {MAX_AROUND} tokens stand on each side of an example.")
-        return library.feature(f"{collection}/{site}/{variant}/{index}", around)
+        return library.feature(f"{collection}/{site}/{variant}/{index}", around, brief=brief)
 
     @router.get(_FEATURE, response_model=FeatureHead, summary="One feature: figures, strongest examples, what it writes")
     def feature(collection: str, site: str, variant: str, index: int, around: int = 24) -> Response:
-        one = found(collection, site, variant, index, around)
+        one = found(collection, site, variant, index, around, brief=True)
         entry = library.entry(f"{collection}/{site}/{variant}")
-        told = replace(one, intervals=[], misses=[])
         with library.reading():
             lists = library.notes.lists(entry, index)
         read = entry.facts.get("tokens")
         who = one.name, entry.name, index, entry.d_sae, entry.digest, read
-        return reply(FeatureHead(*who, title_of(one), one.kind, one.sensitive, told, names_of(one), lists, etag(one.written)))
+        return reply(FeatureHead(*who, title_of(one), one.kind, one.sensitive, one, names_of(one), lists, etag(one.written)))
 
     @router.get(f"{_FEATURE}/examples", response_model=Examples, summary="Examples from every stretch of its range")
     def examples(collection: str, site: str, variant: str, index: int, around: int = 24) -> Response:
@@ -148,7 +147,7 @@ def _feature_routes(router: APIRouter, library: Library, worker: Worker) -> None
 
     @router.get(f"{_FEATURE}/neighbours", response_model=Neighbours, summary="Features that write alike or fire together")
     def neighbours(collection: str, site: str, variant: str, index: int) -> Response:
-        one = found(collection, site, variant, index, 0)
+        one = found(collection, site, variant, index, 0, brief=True)
         return reply(Neighbours(one.neighbours, one.together))
 
 

@@ -49,7 +49,7 @@ def lensed(microscope: Microscope, library: Library, request: LensRequest) -> It
         microscope.stop_if_unwanted()
         found.append(text.features(own, below))
         shown = {one.feature for one in chain(found[-1].top, found[-1].newest or ()) if one is not None}
-        yield "features", asdict(found[-1]) | {"titles": {name: title_of(library.feature(name, 0)) for name in sorted(shown)}}
+        yield "features", asdict(found[-1]) | {"titles": {name: title_of(library.feature(name, 0, brief=True)) for name in sorted(shown)}}
     for layer in reversed(range(layers)):
         microscope.stop_if_unwanted()
         yield "layer", text.layer(layer, request.words)
@@ -68,7 +68,7 @@ def _differing(microscope: Microscope, library: Library, request: LensRequest, k
         microscope.stop_if_unwanted()
         found = both.features(own)
         shown = sorted({one.feature for one in found.most if one is not None})
-        yield "features_differ", asdict(found) | {"titles": {name: title_of(library.feature(name, 0)) for name in shown}}
+        yield "features_differ", asdict(found) | {"titles": {name: title_of(library.feature(name, 0, brief=True)) for name in shown}}
     for layer in reversed(range(layers)):
         microscope.stop_if_unwanted()
         yield "layers_differ", both.layer(layer)

@@ -168,11 +168,11 @@ class Library:
             self.of[sae.name].check(sae)
             return self.of[sae.name].table(sae.name)
 
-    def feature(self, name: str, around: int) -> Feature:
-        """Everything of one feature."""
+    def feature(self, name: str, around: int, *, brief: bool = False) -> Feature:
+        """Everything of one feature; `brief`: less its intervals and near misses."""
         with self._lock:
             self.entry(str(FeatureName.parse(name).sae))
-            found = self.of[str(FeatureName.parse(name).sae)].feature(name, around=around)
+            found = self.of[str(FeatureName.parse(name).sae)].feature(name, around=around, brief=brief)
         return replace(found, **{key: [_short(one) for one in getattr(found, key)] for key in ("neighbours", "together")})
 
     def search(self, text: str, sae: tuple[str, ...], where: Sequence[Where], limit: int) -> SearchResult:

@@ -39,7 +39,7 @@ def steered(microscope: Microscope, library: Library, request: SteerRequest) -> 
     """``meta``, ``state`` with what is being done before anything is written, ``written`` after each token, and ``done`` with it all."""
     from hooke.steer import Drawing, capped_dose, dose_of_kl, steering
 
-    features = [library.feature(name, 0) for name in request.features]
+    features = [library.feature(name, 0, brief=True) for name in request.features]
     yield "state", {"detail": "loading the whole model"}
     model = microscope.model
     dials = [_dial(microscope, library, feature) for feature in features]
@@ -68,7 +68,7 @@ def steered(microscope: Microscope, library: Library, request: SteerRequest) -> 
         try:
             arms = next(steps)
         except StopIteration as end:
-            titles = {name: title_of(library.feature(name, 0)) for name in end.value.controls}
+            titles = {name: title_of(library.feature(name, 0, brief=True)) for name in end.value.controls}
             yield "done", {**asdict(end.value), "note": end.value.note, "titles": titles}
             return
         yield "written", {"arms": [{"kind": arm.kind, "dose": arm.dose, "text": arm.text} for arm in arms]}
