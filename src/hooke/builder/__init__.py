@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from hooke.atlas import AtlasWriter, FeatureRecord, SaeEntry, join_pieces
+from hooke.atlas import AtlasWriter, FeatureRecord, SaeEntry
 from hooke.atlas.records import Example
-from hooke.atlas.store import piece_of
+from hooke.atlas.store import join_pieces, piece_of
 from hooke.builder.background import Driven, Headlines, TopicEvidence, driven_by, heads, neutral_texts
 from hooke.builder.cache import Portions, read_codes, read_harvested
 from hooke.card import card, identified
