@@ -171,7 +171,7 @@ class Atlas:
             self._names[sae] = names_of(entry)
         return self._names[sae]
 
-    def having(self, sae: str, query: Query) -> dict[int, int]:
+    def _having(self, sae: str, query: Query) -> dict[int, int]:
         """How many of the words of `query` the names of these features have, by index; features whose name has none are left out."""
         if sae not in self._said:
             names = self.names(sae)
@@ -274,7 +274,7 @@ class Atlas:
             raise unknown("sort", sort, SORTS)
         if not 1 <= limit <= MAX_FOUND:
             raise BadConfig(f"limit {limit} cannot be; from 1 to {MAX_FOUND:,} features can be listed.")
-        return Search(self, self._db, self._passages, self._first, filters or Filters())
+        return Search(self, self._db, self._passages, self._having, self._first, filters or Filters())
 
     def _feature(self, entry: SaeEntry, index: int, row: tuple[Any, ...], around: int, written: Written, brief: bool) -> Feature:
         count, density, largest, *_, background, topics, form, content = row

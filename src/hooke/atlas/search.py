@@ -37,6 +37,10 @@ _WEIGHT = {"label": 1.0, "context": 0.7, "output": 0.5}
 _DAMPING = 60
 
 
+Having = Callable[[str, Query], dict[int, int]]
+"""Of an SAE's features, by index, how many of the words of a query their names have."""
+
+
 @dataclass(frozen=True)
 class Filters:
     """Which features a search may find."""
@@ -113,9 +117,11 @@ class SearchResult:
 class Search:
     """One search of one atlas."""
 
-    def __init__(self, atlas: "Atlas", db: sqlite3.Connection, passages: Passages, first: dict[str, int], filters: Filters) -> None:
+    def __init__(
+        self, atlas: "Atlas", db: sqlite3.Connection, passages: Passages, having: Having, first: dict[str, int], filters: Filters
+    ) -> None:
         """Over the open file `db` with its `passages`, in which the features of each SAE begin at `first`."""
-        self.atlas, self._db, self._passages, self._first, self._filters = atlas, db, passages, first, filters
+        self.atlas, self._db, self._passages, self._having, self._first, self._filters = atlas, db, passages, having, first, filters
         self.saes = chosen(atlas.saes, filters.sae)
         self._written = {
             first[name] + i: w for name in self.saes for i, w in (atlas.notes.of(atlas.saes[name]) if atlas.notes else {}).items()
@@ -150,7 +156,7 @@ class Search:
             asked = len(query.wanted) if every else 1
             own = [i for i, w in self._written.items() if w.label and query.hits(w.label) >= asked]
             read = sorted(
-                (-words, self._first[sae] + i) for sae in self.saes for i, words in self.atlas.having(sae, query).items() if words >= asked
+                (-words, self._first[sae] + i) for sae in self.saes for i, words in self._having(sae, query).items() if words >= asked
             )
             named = [*own, *(i for _, i in read)]
             ranked["label"] = [*_numbered(named), *self._words(query.match("label", "output", every=every), deep, set(named))]
