@@ -13,7 +13,7 @@ from hooke import tiny
 from hooke.audits import run_audit
 from hooke.audits.measure import measure, values_of
 from hooke.audits.plan import AuditPlan, Target
-from hooke.errors import BadConfig, BadFile, Missing, UnknownName
+from hooke.errors import BadConfig, BadFile, HookeError, LimitReached, Missing, UnknownName
 from hooke.report.audits import page, sentence
 
 SPORT, HEALTH = tiny.concepts["sport"][:7], tiny.concepts["health"][:7]
@@ -109,7 +109,7 @@ def test_effects_are_welchs_over_fillers_and_students_over_pairs(tmp_path):
     expected = stats.ttest_ind(own[:7], own[7:], equal_var=False)
     ends = expected.confidence_interval()
     assert (found.effect, found.low, found.high) == pytest.approx((np.mean(own[:7]) - np.mean(own[7:]), ends.low, ends.high))
-    lines = [{"text": f"{word} {n}", "group": side, "pair": n} for n, word in enumerate(SPORT) for side in ("a", "b")]
+    lines = [{"text": f"{word} {n} {side}", "group": side, "pair": n} for n, word in enumerate(SPORT) for side in ("a", "b")]
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     pairs = {"title": "t", "targets": [{"loss": True}], "pairs": {"file": "pairs.jsonl", "groups": ["a", "b"]}}
     plan = AuditPlan.parse(pairs, tmp_path)
@@ -198,6 +198,29 @@ def test_a_model_without_saes_has_no_features(folder, monkeypatch):
     plan = AuditPlan.parse(table(targets=[{"topic": "sport"}], models=[str(folder / "model")]), folder)
     with pytest.raises(BadConfig, match="loss and next need none"):
         run_audit(plan)
+
+
+def test_a_model_that_no_pack_is_for_is_said_to_have_no_such_features(folder, monkeypatch):
+    monkeypatch.undo()
+    plan = AuditPlan.parse(table(targets=[{"loss": True}, {"feature": "12/2703"}], models=[str(folder / "model")]), folder)
+    with pytest.raises(HookeError) as caught:
+        run_audit(plan)
+    assert "12" in str(caught.value)
+
+
+def test_a_text_of_a_million_characters_is_refused_before_anything_is_measured(folder, monkeypatch):
+    monkeypatch.setattr("hooke.audits.values_of", None)
+    words = {"word": {"sport": [*SPORT, "goal " * 200_000], "health": list(HEALTH)}}
+    plan = AuditPlan.parse(table(groups=words, models=[str(folder / "model")]), folder)
+    with pytest.raises(LimitReached, match=r"has 200,00\d tokens; an audit reads sentences, of at most"):
+        run_audit(plan)
+
+
+def test_pairs_whose_texts_are_the_same_are_refused(tmp_path):
+    rows = [{"text": f"the {word}", "group": side, "pair": n} for n, word in enumerate(SPORT) for side in "ab"]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(BadConfig, match="two texts of every pair"):
+        AuditPlan.parse({"targets": [{"loss": True}], "pairs": {"file": "p.jsonl", "groups": ["a", "b"]}}, tmp_path)
 
 
 def test_a_plan_that_is_none(tmp_path):

@@ -49,6 +49,14 @@ def test_two_files_are_two_groups(hooke):
     assert {finding["feature"] for finding in found["findings"]} >= {"tiny/resid_post.0/64/0", "tiny/resid_post.0/64/1", "goal", "bank"}
 
 
+def test_records_come_from_standard_input(hooke):
+    stream = Path("news.jsonl").read_bytes()
+    code, out, _ = hooke("diff", "-", "--by", "desk", *WITH, "--json", stdin=stream)
+    named = json.loads(hooke("diff", "news.jsonl", "--by", "desk", *WITH, "--json")[1])
+    assert code == 0
+    assert {**json.loads(out), "made": None} == {**named, "made": None}
+
+
 @pytest.mark.parametrize(
     ("options", "code", "said"),
     [
@@ -59,7 +67,9 @@ def test_two_files_are_two_groups(hooke):
         (("news.jsonl", "--by", "desk", "--trend", "n"), 2, "give one of them"),
         (("news.jsonl", "--by", "desk", "--html", "no/where.html"), 2, "there is no folder"),
         (("a.txt", "--by", "desk"), 3, "have no field 'desk'"),
+        (tuple(f"{n}.txt" for n in range(500)), 2, "500 files were given, and at most 12 groups"),
         (("gone.jsonl", "--by", "desk"), 4, "there is no file"),
+        (("news.jsonl", "--bye", "desk"), 2, "unknown option '--bye'. Did you mean '--by'?"),
     ],
 )
 def test_what_cannot_be_is_said_before_anything_is_loaded(hooke, options, code, said):

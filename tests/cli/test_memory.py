@@ -50,7 +50,7 @@ def test_every_word_for_it_is_understood(command, monkeypatch, error: Exception,
     monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
     monkeypatch.setattr("hooke.sae.packs.installed_saes", lambda: (_ for _ in ()).throw(error))
     code, _, err = command("saes")
-    assert (code, err) == (CODE, "hooke: out of memory. Try a smaller --batch-tokens.\n")
+    assert (code, err) == (CODE, "hooke: out of memory. Give shorter texts, or a smaller --batch-tokens where the command has that.\n")
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), ImportError("No module named 'x'"), ImportError("failed to map segment")])

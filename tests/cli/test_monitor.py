@@ -63,6 +63,7 @@ def test_what_came_before_a_broken_line_is_answered(hooke):
     [
         (("make", "news.jsonl", "--by", "kind", "--kind", "spot", "--out", "m.json"), 4, "Did you mean 'sport'?"),
         (("make", "news.jsonl", "--by", "kind", "--kind", "sport", "--out", "no/m.json"), 2, "there is no folder"),
+        (("run", "m.json", "a text", "--at-onc", "3"), 2, "Did you mean '--at-once'?"),
         (("run", "gone.json", "a text"), 4, "there is no monitor 'gone.json'"),
         (("run", "news.jsonl", "a text"), 3, "is no monitor"),
     ],

@@ -63,6 +63,14 @@ def test_texts_that_were_cut_are_said(monkeypatch, reader, grouped):
     assert f"{cut} text" in too_long(pile)[0]
 
 
+def test_a_text_of_a_million_characters_is_read_to_its_limit(reader):
+    long = ["x" * 1_000_000, "the old goal " * 80_000]
+    own = [[f"{text} {n}" for n, text in enumerate(pile("sport", 12, 0.5, seed))] for seed in (1, 2)]
+    found = compare(reader, group(in_files([[*own[0], long[0]], [*own[1], long[1]]], ["a", "b"], "pile"), "pile"))
+    assert "2 texts are longer than the 16,384 tokens that are read of each." in found.notes
+    assert all(len(one.before + one.token + one.after) < 1000 for finding in found.findings for one in finding.excerpts)
+
+
 def test_what_is_alike_in_both_is_no_finding(found):
     assert not [one for one in found.findings if one.feature == f"tiny/resid_post.0/64/{WEATHER}"]
 

@@ -45,8 +45,9 @@ def test_what_is_left_out_is_said():
     assert "2 texts were left out: the same text stands in more than one group" in found.notes[1]
 
 
-def test_labels_that_are_numbers_are_labels():
-    assert group(records(grade=[1, 2] * 10), "grade").names == ["1", "2"]
+@pytest.mark.parametrize(("labels", "names"), [([1, 2], ["1", "2"]), ([0.5, 1.0], ["0.5", "1.0"]), ([True, False], ["false", "true"])])
+def test_labels_that_are_numbers_are_labels(labels, names):
+    assert group(records(grade=labels * 10), "grade").names == names
 
 
 def test_a_trend_goes_over_thirds_and_ranks():
@@ -89,7 +90,7 @@ TWO = {"desk": ["a", "b"] * 15}
             BadConfig,
             "of 3 families (story)",
         ),
-        ({**TWO, "author": ["x", "y"] * 15}, {"family": "author"}, BadConfig, "of 1 families (author)"),
+        ({**TWO, "author": ["x", "y"] * 15}, {"family": "author"}, BadConfig, "of 1 family (author)"),
         ({"desk": ["a", "b", "c"] * 10, "pair": list(range(30))}, {"pair": "pair"}, BadConfig, "pairs are of two groups"),
     ],
 )
@@ -103,6 +104,13 @@ def test_the_same_documents_on_both_sides():
     texts = [f"text {n}" for n in range(20)]
     with pytest.raises(BadConfig, match="the same documents stand on both sides"):
         group(piles([texts, texts], ["a", "b"], "file"), "file")
+
+
+def test_a_few_texts_many_times_over_are_few():
+    texts = [[f"text {n % 10}" for n in range(40)], [f"other text {n % 3}" for n in range(40)]]
+    with pytest.raises(BadConfig, match="'b' of file has 40 texts, and only 3 of them are different"):
+        group(piles(texts, ["a", "b"], "file"), "file")
+    assert len(group(piles([texts[0], [f"other {text}" for text in texts[0]]], ["a", "b"], "file"), "file").texts) == 80
 
 
 def test_plain_lines_have_no_groups():

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from hooke.audits.measure import AuditRow, check_models, judged, measure, reader_for, values_of
+from hooke.audits.measure import AuditRow, check_models, check_texts, judged, measure, reader_for, values_of
 from hooke.audits.plan import AuditPlan
 from hooke.card import card, identified, of_groups
 from hooke.model import Model
@@ -60,6 +60,7 @@ def run_audit(plan: AuditPlan | str | Path, *, seed: int = 0, progress: Callable
         progress(f"Loading {name}")
         model = Model.load(name, progress=progress)
         models.append(identified(model))
+        check_texts(model, plan.cases)
         reader = reader_for(model, plan, progress)
         saes |= {one.sae.name: one.sae for one in reader.labelled_saes} if reader else {}
         for target in plan.targets:

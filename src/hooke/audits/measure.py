@@ -10,7 +10,7 @@ from scipy import stats
 from hooke.analysis.reader import Options, Reader
 from hooke.audits.plan import AuditPlan, Case, Target
 from hooke.differences.statistics import LEVEL, q_values
-from hooke.errors import BadConfig, UnknownName, unknown
+from hooke.errors import BadConfig, LimitReached, UnknownName, quoted, unknown
 from hooke.model import Model, length_batches
 from hooke.names import meant_by
 from hooke.sae.packs import default_sae
@@ -18,6 +18,8 @@ from hooke.topics import NONE
 
 DEALT = 20_000
 """How often groups are dealt out anew for a p value."""
+MAX_TOKENS = 4096
+"""Tokens of a text: what is longer is no sentence, and its surprise would take the machine's memory."""
 _AGREE = 0.75
 _BATCH = 2048
 
@@ -167,6 +169,17 @@ def check_models(plan: AuditPlan) -> None:
                 f"the target {wanted[0].name!r} needs SAEs for the model {name}, and no pack has any; loss and next need none. Leave the"
                 f" target or the model out, or make a plan of its own for {name}."
             ) from error
+
+
+def check_texts(model: Model, cases: tuple[Case, ...]) -> None:
+    """Raise `LimitReached` for a text that is too long to be read whole, before any is measured."""
+    most = min(MAX_TOKENS, model.context)
+    for case, ids in zip(cases, model.tokenizer.encode([case.text for case in cases]), strict=True):
+        if len(ids) > most:
+            raise LimitReached(
+                f"the text {quoted(case.text[:40])} has {len(ids):,} tokens; an audit reads sentences, of at most {most:,} with"
+                f" {model.name}. Cut it, or leave it out."
+            )
 
 
 def reader_for(model: Model, plan: AuditPlan, progress: Any) -> Reader | None:

@@ -221,6 +221,10 @@ def _pairs(table: Any, folder: Path) -> tuple[tuple[str, str], list[Case]]:
         raise BadConfig(
             f"{file} has {len(whole)} pairs with one text of {names[0]!r} and one of {names[1]!r}{some}; {MIN_UNITS} are needed."
         )
+    if all(a == b for a, b in whole):
+        raise BadConfig(
+            f"the two texts of every pair in {file} are the same, so there is nothing to compare. Check {given.by!r} and {given.pair!r}."
+        )
     cases = [
         Case(str(text), group, unit, str(text.fields.get(given.wording, "all")) if given.wording else "all", unit)
         for unit, pair in enumerate(whole)

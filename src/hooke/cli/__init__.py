@@ -81,7 +81,7 @@ def main() -> None:
         sys.exit(0)
     except (MemoryError, RuntimeError, ImportError, OSError) as error:
         if ran_out(error):
-            _end(_LIMIT, "out of memory. Try a smaller --batch-tokens.")
+            _end(_LIMIT, "out of memory. Give shorter texts, or a smaller --batch-tokens where the command has that.")
         if not isinstance(error, OSError):
             raise
         if error.filename is not None:

@@ -1,7 +1,6 @@
 """`hooke analyze`: what a model noticed in texts."""
 
 import importlib.util
-import re
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -11,8 +10,8 @@ from cyclopts import Parameter
 
 from hooke.cli.named import named
 from hooke.cli.output import check_places, console_for, print_line, say, talk
-from hooke.cli.values import BATCH, FEW, share
-from hooke.errors import BadConfig, Missing, unknown
+from hooke.cli.values import BATCH, FEW, refuse_options, share
+from hooke.errors import BadConfig, Missing
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -62,7 +61,7 @@ def analyze(
     """Show the features a model used on each text, and the broader topics they make up."""
     from hooke.text.arguments import texts_from
 
-    _refuse_options(inputs)
+    refuse_options(["analyze"], inputs)
     files = {"html": html, "csv": csv, "parquet": parquet}
     _check_output(files, json=json, jsonl=jsonl, pushed=pushed)
     texts = texts_from(inputs, field=field, column=column)
@@ -91,18 +90,6 @@ def _print_tables(analysis: "Analysis", pushes: "list[Pushed | None] | None", to
         from hooke.report.attribution_terminal import print_pushed
 
         print_pushed([text.text for text in analysis.texts], pushes, console_for())
-
-
-def _refuse_options(inputs: tuple[str, ...]) -> None:
-    """Cyclopts takes a lone - for an option unless texts may begin with hyphens; then options it does not know reach us as texts."""
-    for text in inputs:
-        if re.fullmatch(r"--?[A-Za-z][\w-]*(=.*)?", text):
-            from hooke.cli import app
-
-            known = [name for argument in app["analyze"].assemble_argument_collection() for name in argument.names if name.startswith("--")]
-            raise BadConfig(
-                str(unknown("option", text.partition("=")[0], known, "Texts that look like options can come from a file or from -."))
-            )
 
 
 def _check_output(files: dict[str, Path | None], *, json: bool, jsonl: bool, pushed: bool) -> None:

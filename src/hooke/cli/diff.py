@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from hooke.cli.named import named
 from hooke.cli.output import check_places, console_for, print_line, say, talk
-from hooke.cli.values import FEW, SEED
+from hooke.cli.values import FEW, SEED, refuse_options
 from hooke.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -18,7 +18,13 @@ _FILES = "file"
 
 
 def diff(
-    *inputs: Annotated[str, Parameter(help="A file with a field of groups (--by, --trend), or two files or more, each a group.")],
+    *inputs: Annotated[
+        str,
+        Parameter(
+            allow_leading_hyphen=True,
+            help="A file with a field of groups (--by, --trend), - for JSONL from standard input, or two files or more, each a group.",
+        ),
+    ],
     by: Annotated[str | None, Parameter(help="The field that says which group a text is of.")] = None,
     trend: Annotated[str | None, Parameter(help="In the place of groups, a field that is a number or a date.")] = None,
     group: Annotated[tuple[str, ...], Parameter(negative="", help="Compare only these groups; give it once for each.")] = (),
@@ -39,6 +45,7 @@ def diff(
     csv: Annotated[Path | None, Parameter(help="Also write a CSV file, a row for each finding.")] = None,
 ) -> None:
     """Show what differs between groups of texts: features, topics and words, with error control."""
+    refuse_options(["diff"], inputs)
     check_places(html, csv)
     console = console_for(stderr=True)
     with console.status("Loading") as status:
@@ -69,16 +76,23 @@ def _told(console, status, text: str) -> None:
 
 def _texts(inputs: tuple[str, ...], by: str | None, trend: str | None, field: str | None, column: str | None) -> tuple[list[str], str]:
     """The texts with their fields, and the field of the groups."""
-    from hooke.differences.grouping import piles
+    from hooke.differences.grouping import MAX_GROUPS, piles
     from hooke.text.arguments import texts_from
 
     if by is not None and trend is not None:
         raise BadConfig("--by names groups and --trend a number or a date: give one of them.")
     wanted = by or trend
     if wanted is not None:
+        if inputs == ("-",) and column is None:  # plain lines have no groups
+            field = field or "text"
         return list(texts_from(inputs, field=field, column=column, form="auto")), wanted
     if len(inputs) < 2:
         raise BadConfig("nothing to compare: name a field of groups with --by (or --trend), or give two files.")
+    if len(inputs) > MAX_GROUPS:
+        raise BadConfig(
+            f"{len(inputs):,} files were given, and at most {MAX_GROUPS} groups are compared at once. Give fewer, or one file with a field"
+            " of groups and --by."
+        )
     names = [Path(one).name.partition(".")[0] or one for one in inputs]
     names = names if len(set(names)) == len(names) else list(inputs)
     digests = [hashlib.sha256(Path(one).read_bytes()).hexdigest() for one in inputs if Path(one).is_file()]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from hooke.cli.output import console_for, print_line, say, talk
-from hooke.cli.values import count
+from hooke.cli.values import count, refuse_options
 from hooke.errors import HookeError
 from hooke.text import figures
 from hooke.text.intake import Record
@@ -32,6 +32,7 @@ def run(
     """Read texts with a monitor: a JSON line for each, and at the end whether they are like those it was made from."""
     from hooke.text.arguments import texts_from
 
+    refuse_options(["monitor", "run"], inputs)
     texts = texts_from(inputs, field=field, column=column)
     console = console_for(stderr=True)
     with console.status("Loading") as status:

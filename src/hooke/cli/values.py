@@ -7,7 +7,7 @@ from typing import Any, get_origin
 
 from cyclopts import Parameter, Token
 
-from hooke.errors import BadConfig
+from hooke.errors import BadConfig, unknown
 
 _NUMBER = "a whole number such as 2000, 500k or 2M"
 _POWERS = {"": 0, "k": 1, "m": 2, "b": 3, "g": 3}
@@ -86,3 +86,19 @@ SEED = count(0, 2**63 - 1)
 """A seed."""
 WORKERS = count(0, 1024)
 """Threads or processes; 0 is one a core."""
+
+
+def refuse_options(command: Sequence[str], inputs: Sequence[str]) -> None:
+    """Raise `BadConfig` for an option that `command` does not have. Cyclopts takes a lone - for an option unless texts may begin with
+    hyphens; then options it does not know reach us as texts."""
+    for text in inputs:
+        if re.fullmatch(r"--?[A-Za-z][\w-]*(=.*)?", text):
+            from hooke.cli import app
+
+            own = app
+            for word in command:
+                own = own[word]
+            known = [name for argument in own.assemble_argument_collection() for name in argument.names if name.startswith("--")]
+            raise BadConfig(
+                str(unknown("option", text.partition("=")[0], known, "Texts that look like options can come from a file or from -."))
+            )

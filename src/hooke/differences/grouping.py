@@ -106,6 +106,8 @@ def group(
     rows = np.array(kept, np.int64)[keep]
     at = at[keep]
     _large_enough(by, names, at)
+    if pair is None:
+        _different_enough(by, names, at, [str(texts[n]) for n in rows])
     units = None if family is None and pair is None else _units([fields[n][str(family or pair)] for n in rows])
     if pair is not None and units is not None:
         own = _whole_pairs(pair, names, at, _units([fields[n][pair] for n in rows]), units, notes)
@@ -144,13 +146,15 @@ def _know(needed: Sequence[str], fields: Sequence[dict[str, Any]]) -> None:
 def label_of(value: Any) -> Any:
     """What a record's field says of its group: a text; None where it is empty; a list of several and a table as they are.
 
-    >>> label_of(["sport"]), label_of(2), label_of(["sport", "health"]), label_of("")
-    ('sport', '2', ['sport', 'health'], None)
+    >>> label_of(["sport"]), label_of(2), label_of(True), label_of(["sport", "health"]), label_of("")
+    ('sport', '2', 'true', ['sport', 'health'], None)
     """
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     if isinstance(value, list | dict):
         return value
+    if isinstance(value, bool):  # as JSON spells it
+        return str(value).lower()
     return None if value in (None, "") else str(value)
 
 
@@ -177,7 +181,8 @@ def _chosen(by: str, labels: Sequence[str], groups: Sequence[str]) -> list[str]:
     names = list(dict.fromkeys(groups)) or [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
     if len(names) < 2:
         raise BadConfig(
-            f"all {len(labels):,} texts are of one group: {by} is {quoted(names[0])} everywhere. A difference needs two groups."
+            f"all {len(labels):,} texts are of one group: {by} is {quoted(names[0])} everywhere. A difference needs two groups (records"
+            " without a text do not count)."
         )
     if len(names) > MAX_GROUPS:
         alike = all(as_number(name) is not None for name in names)
@@ -215,11 +220,23 @@ def _large_enough(by: str, names: Sequence[str], at: np.ndarray) -> None:
         )
 
 
+def _different_enough(by: str, names: Sequence[str], at: np.ndarray, texts: Sequence[str]) -> None:
+    """Refuse a group that is a few texts many times over: it would look like many, and every word of them like a finding."""
+    for i, name in enumerate(names):
+        own = [text for text, group in zip(texts, at.tolist(), strict=True) if group == i]
+        if (n := len(set(own))) < MIN_TEXTS:
+            raise BadConfig(
+                f"the group {quoted(name)} of {by} has {len(own):,} texts, and only {n} of them {'is' if n == 1 else 'are'} different. Each"
+                f" group needs at least {MIN_TEXTS} different texts: copies say nothing new."
+            )
+
+
 def _families_enough(family: str, names: Sequence[str], at: np.ndarray, units: np.ndarray) -> None:
     for i, name in enumerate(names):
         if (n := len(np.unique(units[at == i]))) < MIN_FAMILIES:
+            some = f"{n} {'family' if n == 1 else 'families'} ({family})"
             raise BadConfig(
-                f"the group {quoted(name)} has texts of {n} families ({family}); it takes at least {MIN_FAMILIES} a group to tell"
+                f"the group {quoted(name)} has texts of {some}; it takes at least {MIN_FAMILIES} a group to tell"
                 " groups from families. Without --family the texts count one by one, and what differs may be a matter of a few families."
             )
 
