@@ -120,6 +120,13 @@ def test_any_batch_size_and_number_of_threads_give_the_same_bytes(grouped, found
     assert page(again) == page(found)
 
 
+@pytest.mark.parametrize("texts", [10, 11, 12])
+def test_the_smallest_piles_give_figures_and_no_gaps(reader, texts):
+    for words in (("the goal", "the bank"), ("the x", "the y"), ("x", "y")):  # of the second one word is in many texts, of the third none
+        own = [[f"{word}{n}" for n in range(texts)] for word in words]
+        json.dumps(compare(reader, group(in_files(own, ["a", "b"], "pile"), "pile")).to_json(), allow_nan=False)
+
+
 def test_random_halves_of_one_pile_differ_in_nothing(reader):
     texts = pile("sport", 120, 0.5, 9)
     grouped = group([Record.of(text, {"half": str(n % 2)}) for n, text in enumerate(sorted(texts))], "half")

@@ -93,6 +93,11 @@ def test_log_odds_by_hand_and_shrinking():
     assert ours.log_odds(b, a, prior)[0] == pytest.approx(-odds, abs=CLOSE)
 
 
+def test_log_odds_of_a_single_word_are_none():
+    odds, z = ours.log_odds(np.array([7.0]), np.array([0.0]), np.array([1000.0]))
+    assert (odds.tolist(), z.tolist()) == ([0.0], [0.0])
+
+
 def test_separation_compares_the_strongest_with_those_without():
     values, member = np.array([0.0, 0, 0, 0, 1, 2, 3, 4]), np.array([0, 0, 0, 1, 0, 1, 1, 1], bool)
     assert ours.separation(values[4:], member[4:], 1, 3, top=2) == pytest.approx(1 - 0.25)

@@ -273,11 +273,17 @@ def limits(grouped: Grouped) -> list[str]:
         "Names are guesses, shown with their scores; open a row and read the texts before you believe its name.",
     ]
     if grouped.pairs and not grouped.in_families:
-        said.append("Pairs were counted one by one. Where several are of one sentence or one author, use --family as well.")
+        said.append(
+            "Pairs were counted one by one. Several of one sentence or one author are not independent, and make everything look surer than"
+            " it is: name the field that says so as their family, too."
+        )
     elif grouped.pairs:
         said.append("Pairs of a family were turned together, and intervals are by families.")
     elif grouped.family is None:
-        said.append("Texts were counted one by one. Where several tell one story or come from one author, use --family.")
+        said.append(
+            "Texts were counted one by one. Several on one story or by one author are not independent, and make everything look surer than"
+            " it is: name the field that says so as their family."
+        )
     else:
         said.append("Texts of a family were dealt out together, and intervals are by families.")
     return said

@@ -169,7 +169,10 @@ def log_odds(
     """Log-odds ratio of each column's count in two groups, and its z, with an informative Dirichlet prior (Monroe et al. 2008).
 
     ``δ = ln((a + α) / (A + α₀ − a − α)) − ln((b + α) / (B + α₀ − b − α))``, ``z = δ / √(1/(a + α) + 1/(b + α))``; A, B and α₀ are sums.
+    A single column has no others to be held against: 0.
     """
+    if len(a) < 2:
+        return np.zeros(len(a)), np.zeros(len(a))
     up, down = a + prior, b + prior
     odds = np.log(up / (up.sum() - up)) - np.log(down / (down.sum() - down))
     return odds, odds / np.sqrt(1 / up + 1 / down)

@@ -94,7 +94,7 @@ def _row(finding: Finding, result: Differences) -> Markup:
             tag("span", wording.effect(finding), class_="effect"),
         ),
         tag("div", _facts(finding, shares), _texts(finding), class_="opened"),
-        class_="row" + (" weak" if finding.replicated is False or wording.fragile(finding) else ""),
+        class_="row" + (" weak" if wording.doubtful(finding) else ""),
     )
 
 

@@ -125,6 +125,18 @@ def summary(result: Differences) -> list[str]:
     return said
 
 
+def _doubtful(result: Differences) -> list[str]:
+    """How many of those listed something else may explain, if any."""
+    n = sum(doubtful(finding) for finding in result.findings)
+    more = "goes away when something else is held fixed, or did not hold on the untouched half"
+    return [f"{figure(n)} of these {'is' if n == 1 else 'are'} doubtful: {'it' if n == 1 else 'each'} {more}."] if n else []
+
+
+def doubtful(finding: Finding) -> bool:
+    """Whether a finding's mark is hollow."""
+    return finding.replicated is False or bool(fragile(finding))
+
+
 def _unlisted(result: Differences) -> list[str]:
     """What is left out of the list, if anything is."""
     n = result.unlisted
