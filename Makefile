@@ -35,8 +35,8 @@ demo: $(VENV)/.demo  ## install what is needed, read the example headlines, writ
 test: $(VENV)/.dev  ## run the tests, all but the exhaustive ones
 	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not exhaustive"
 
-test-all: $(VENV)/.dev  ## run every test; one worker more, as many of these wait for processes that they start
-	@$(BIN)/python -m pytest -n $$(( $(JOBS) + 1 )) --dist worksteal
+test-all: $(VENV)/.dev  ## run every test; two workers more, as many of these wait for processes that they start
+	@$(BIN)/python -m pytest -n $$(( $(JOBS) + 2 )) --dist worksteal
 
 check: $(VENV)/.dev  ## lint, formatting, types, layers
 	$(BIN)/ruff check .

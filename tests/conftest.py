@@ -5,6 +5,7 @@ import itertools
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 # Before anything reads them: huggingface-hub and OpenMP look once, at import.
@@ -26,6 +27,7 @@ import typed  # noqa: E402
 typed.install()
 
 import commands  # noqa: E402
+import compiled_once  # noqa: E402
 import hypothesis  # noqa: E402
 import no_network  # noqa: E402
 import own_home  # noqa: E402
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
 if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker lives with the process that started it
     own_home.make()
 
+if "PYTEST_XDIST_WORKER" in os.environ:
+    compiled_once.install(Path(os.environ["HOOKE_HOME"]))
 no_network.install()
 # A busy machine is no failure: tests that promise a time measure it themselves.
 hypothesis.settings.register_profile("hooke", deadline=None)

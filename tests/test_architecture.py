@@ -5,6 +5,7 @@ functions and under `TYPE_CHECKING`.
 """
 
 import ast
+import functools
 import re
 import tomllib
 from collections.abc import Iterator
@@ -77,7 +78,11 @@ def modules() -> dict[str, Path]:
     }
 
 
-TREES = {name: ast.parse(path.read_text()) for name, path in modules().items()}
+@functools.cache  # workers that run none of these tests need not parse everything
+def trees() -> dict[str, ast.Module]:
+    return {name: ast.parse(path.read_text()) for name, path in modules().items()}
+
+
 FACES = {name for name, path in modules().items() if path.name == "__init__.py"}
 
 
@@ -105,8 +110,12 @@ def imported(node: ast.AST) -> list[tuple[str, str, str]]:
     return []
 
 
-# What a face (`__init__`) shows of its rooms, and the room where each is.
-ROOMS = {(face, name): room for face in FACES for node in ast.walk(TREES[face]) for room, name, _ in imported(node) if f"{face}." in room}
+@functools.cache
+def rooms() -> dict[tuple[str, str], str]:
+    """What a face (`__init__`) shows of its rooms, and the room where each is."""
+    return {
+        (face, name): room for face in FACES for node in ast.walk(trees()[face]) for room, name, _ in imported(node) if f"{face}." in room
+    }
 
 
 def needed(module: str) -> set[str]:
@@ -129,20 +138,20 @@ def needed(module: str) -> set[str]:
         for child in ast.iter_child_nodes(node):
             look(child)
 
-    look(TREES[module])
+    look(trees()[module])
     uses |= {word for text in texts for word in re.findall(r"\w+", text)}
     inside = {id(node) for door in doors for node in ast.walk(door)}
     found = set()
-    for node in ast.walk(TREES[module]):
+    for node in ast.walk(trees()[module]):
         for room, name, called in imported(node):
             if id(node) not in inside and called in uses:
-                found.add(next((one for one in (f"{room}.{name}", ROOMS.get((room, name)), room) if one in TREES), room))
-    return found & TREES.keys() - {module}
+                found.add(next((one for one in (f"{room}.{name}", rooms().get((room, name)), room) if one in trees()), room))
+    return found & trees().keys() - {module}
 
 
 def test_no_import_goes_in_a_circle():
     try:
-        TopologicalSorter({name: needed(name) for name in TREES}).prepare()
+        TopologicalSorter({name: needed(name) for name in trees()}).prepare()
     except CycleError as error:
         raise AssertionError(" -> ".join(reversed(error.args[1]))) from None
 
@@ -150,7 +159,7 @@ def test_no_import_goes_in_a_circle():
 def importers(*wanted: str) -> set[str]:
     """The modules of hooke that import one of `wanted` or a part of it, wherever in them."""
     found = set()
-    for name, tree in TREES.items():
+    for name, tree in trees().items():
         for node in ast.walk(tree):
             names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
@@ -169,7 +178,7 @@ def test_terminal_tables_are_made_in_reports_and_commands_alone():
 
 def test_one_name_means_one_class():
     where: dict[str, list[str]] = {}
-    for name, tree in TREES.items():
+    for name, tree in trees().items():
         for node in ast.walk(tree):
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
                 where.setdefault(node.name, []).append(name)

@@ -153,7 +153,7 @@ def go_little(path: Path, corpus: Corpus, tokens: int = 400, progress=None) -> P
 
 def test_killed_at_random_moments_it_ends_with_the_same_bytes(corpus, tmp_path, thorough):
     """SIGKILL; after each one the atlas that was there before is whole, and in the end the new one is what it should be."""
-    path, after, times = tmp_path / "atlas.sqlite", tmp_path / "after", 20 if thorough else 1
+    path, after, times = tmp_path / "atlas.sqlite", tmp_path / "after", 10 if thorough else 1
     shutil.copy(go_little(path, corpus), after)
     shutil.copy(go_little(path, corpus, tokens=200), tmp_path / "before")
     # A process kills itself, for from outside one cannot aim: at a report of progress, or at a call that makes something safe on disk.

@@ -145,7 +145,7 @@ print(json.dumps({"killed": killed, "same": same, "stopped": stopped, "busy": bu
 
 
 def test_killed_stopped_or_two_at_once_the_bytes_are_the_same(folder, tmp_path, thorough):
-    times, tokens = (10, 6000) if thorough else (1, 3000)
+    times, tokens = (5, 4000) if thorough else (1, 2000)
     arguments = [str(times), "harvest", *BASE, *CORPORA, "--tokens", str(tokens)]
     found = forked(RUNS, *arguments, str(tmp_path), folder=folder)
     assert found["same"]

@@ -101,7 +101,8 @@ def joined(rank: int, size: int, folder: str, lots: int, stop: int) -> None:
     """What each of the processes does."""
     dist.init_process_group("gloo", init_method=f"file://{folder}.{os.getppid()}.{size}", rank=rank, world_size=size)
     ranks, left = Ranks.of(rank, size, lots, size), iter(range(stop - 1))
-    keeps_what_one_process_keeps(ranks)
+    if not stop:
+        keeps_what_one_process_keeps(ranks)
     try:
         go(Path(folder), ranks, Hooks(stop=lambda: bool(stop) and ranks.first and next(left, None) is None))
     except KeyboardInterrupt:

@@ -141,16 +141,6 @@ def _convert(gguf: Gguf, folder: Path) -> None:
     write_safetensors(folder / TABLES, {name: torch.from_numpy(table) for name, table in tables_of(document).items()}, {})
 
 
-# Hooke reads tokenizer.json alone; this is for other tools that open the folder.
-_TOKENIZER_CONFIG = {
-    "tokenizer_class": "GemmaTokenizer",
-    "add_bos_token": True,
-    "bos_token": "<bos>",
-    "eos_token": "<eos>",
-    "pad_token": "<pad>",
-    "unk_token": "<unk>",
-}
-
 _GEMMA3_BLOCK = {
     "attn_q": "self_attn.q_proj",
     "attn_k": "self_attn.k_proj",
