@@ -76,8 +76,11 @@ class Dial:
 
     @classmethod
     def of(cls, model: Model, sae: Sae, feature: Feature, density: np.ndarray) -> "Dial":
-        """The feature as its atlas has it; of the words that it promotes, those that are one token."""
-        spelt = model.tokenizer.encode([output.text for output in feature.promoted])
+        """The feature as its atlas has it; of the words that it promotes, those that are one token.
+
+        One that was measured and hardly writes has none: what its direction promotes is nothing that it says.
+        """
+        spelt = model.tokenizer.encode([output.text for output in feature.promoted]) if feature.kind not in ("reads", "unclear") else []
         begins = int(model.tokenizer.bos is not None)
         words = tuple(ids[begins] for ids in spelt if len(ids) == begins + 1)
         return cls(sae, int(feature.name.rpartition("/")[2]), feature.max, words, density)

@@ -45,6 +45,7 @@ STATES = (
     "/lists",
     "/compare",
     "/saes",
+    f"/saes/{SAE}",
     f"/steer?f={SAE}/1&p=the+mayor+says&dose=1&dose=2&tokens=8&temp=0.7&seed=3",
     "/layers?t=The+bank+and+the+storm&at=1",
     "/runs",
@@ -52,9 +53,9 @@ STATES = (
     "/no/such-page",
 )
 
-LOOKED_INTO = [STATES[i] for i in (1, 4, 6, 8, 10, 13, 15, 16)]
+LOOKED_INTO = [STATES[i] for i in (0, 1, 4, 6, 8, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20)]
 # A page in a browser costs a second of processor time: one of each kind every time, all of them with `make test-all`.
-BROUGHT_BACK = [path if i in (1, 6, 8, 10, 16) else pytest.param(path, marks=pytest.mark.exhaustive) for i, path in enumerate(STATES[:17])]
+BROUGHT_BACK = [path if i in (1, 6, 8, 10, 17) else pytest.param(path, marks=pytest.mark.exhaustive) for i, path in enumerate(STATES[:18])]
 
 
 @pytest.fixture(scope="module")
@@ -302,6 +303,187 @@ def test_by_keyboard_alone(seen):
     page.keyboard.press("Escape")
     expect(page.locator(".token[aria-pressed=true]")).to_have_count(0)
     page.get_by_label("Text to read").fill("")
+
+
+def press(page: Page, *keys: str) -> None:
+    for key in keys:
+        page.keyboard.press(key)
+
+
+def walk_to(page: Page, wanted: str, most: int = 40) -> None:
+    """Tab until what `wanted` selects has the focus, as a person does who has no mouse."""
+    for _ in range(most):
+        if page.evaluate("wanted => document.activeElement.matches(wanted)", wanted):
+            return
+        page.keyboard.press("Tab")
+    raise AssertionError(f"no {wanted} within {most} tabs of {page.url}")
+
+
+def reads_a_text(page: Page, desk: served.Desk) -> None:
+    press(page, "g", "r")
+    walk_to(page, "#text")
+    page.keyboard.type("the bank")
+    expect(page.locator(".hit").filter(has_text="finance")).to_be_visible()
+
+
+def holds_a_feature_to_tint_the_text(page: Page, desk: served.Desk) -> None:
+    walk_to(page, ".pin")
+    press(page, "Enter")
+    expect(page.locator(".pin[aria-pressed=true]")).to_have_count(1)
+    press(page, "Enter")
+
+
+def looks_through_another_layer(page: Page, desk: served.Desk) -> None:
+    page.locator("#text").focus()
+    walk_to(page, ".controls .choice button")
+    expect(page.locator(".controls .choice button:focus")).to_have_text("0")
+
+
+def opens_a_feature_and_comes_back(page: Page, desk: served.Desk) -> None:
+    page.locator("#text").focus()
+    walk_to(page, ".hit a")
+    press(page, "Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("finance")
+    page.go_back()  # Alt and an arrow, which a browser without a window does not hear
+    expect(page.get_by_label("Text to read")).to_have_value("the bank")
+
+
+def finds_a_feature_by_words(page: Page, desk: served.Desk) -> None:
+    page.keyboard.press("Escape")
+    page.locator("main").focus()
+    press(page, "/")
+    page.keyboard.type("weather")
+    walk_to(page, ".hits a")
+    press(page, "Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("weather")
+
+
+def stars_names_and_notes_it(page: Page, desk: served.Desk) -> None:
+    walk_to(page, ".star")
+    press(page, "Enter")
+    expect(page.locator(".star")).to_have_attribute("aria-pressed", "true")
+    page.get_by_role("button", name="name it, note it").press("Enter")
+    expect(page.get_by_label("Your name for it")).to_be_focused()
+    page.keyboard.type("storms of mine")
+    press(page, "Tab")
+    page.keyboard.type("seen by keyboard")
+    press(page, "Tab", "Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("storms of mine")
+
+
+def tries_it_on_a_sentence(page: Page, desk: served.Desk) -> None:
+    page.get_by_label("Try it on your own sentence").focus()
+    page.keyboard.type("the storm")
+    expect(page.locator(".tryit .peak")).to_have_text("storm")
+
+
+def finds_it_again_in_a_list(page: Page, desk: served.Desk) -> None:
+    press(page, "Escape")
+    page.locator("main").focus()
+    press(page, "g", "l")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Lists")
+    page.locator("main").focus()
+    walk_to(page, ".lists-of a")
+    press(page, "Enter")
+    expect(page.locator("[data-row]")).to_contain_text(["storms of mine"])
+
+
+def sorts_and_filters_the_features(page: Page, desk: served.Desk) -> None:
+    page.locator("main").focus()
+    press(page, "g", "f")
+    expect(page.locator("[data-row]").nth(3)).to_be_visible()
+    walk_to(page, ".filters input")
+    page.keyboard.type("sport")
+    expect(page.locator("[data-row]")).to_have_count(1)
+    walk_to(page, ".row.head button")
+    press(page, "Enter")
+    expect(page.locator("[aria-sort=ascending], [aria-sort=descending]")).to_have_count(1)
+
+
+def holds_two_features_against_each_other(page: Page, desk: served.Desk) -> None:
+    press(page, "Control+k")
+    page.keyboard.type("0/1")
+    expect(page.get_by_role("option", name=f"{SAE}/1")).to_be_visible()
+    press(page, "Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("sport")
+    page.goto(f"{page.url}?with={SAE}/0")
+    walk_to(page, "main a[href*='with=']")
+    press(page, "Enter")
+    expect(page.locator(".side .title")).to_have_text(["the word “finance”", "the word “sport”"])
+
+
+def reads_what_an_sae_is(page: Page, desk: served.Desk) -> None:
+    page.locator("main").focus()
+    press(page, "g", "e")
+    expect(page.get_by_role("heading", level=1)).to_have_text("Sparse autoencoders")
+    page.locator("main").focus()
+    walk_to(page, ".saes th a")
+    press(page, "Enter")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("features of layer 0")
+
+
+def changes_the_colours_and_turns_single_keys_off(page: Page, desk: served.Desk) -> None:
+    page.locator("main").focus()
+    press(page, "t")
+    expect(page.locator(":root")).to_have_attribute("data-theme", re.compile("light|dark"))
+    press(page, "?")
+    page.get_by_label("single keys do this").press("Space")
+    press(page, "Escape", "/")
+    expect(page).to_have_url(re.compile("/saes/"))
+    page.get_by_role("button", name="Keys and help").press("Enter")
+    page.get_by_label("single keys do this").press("Space")
+    press(page, "Escape", "t", "t")
+
+
+TASKS = (
+    reads_a_text,
+    holds_a_feature_to_tint_the_text,
+    looks_through_another_layer,
+    opens_a_feature_and_comes_back,
+    finds_a_feature_by_words,
+    stars_names_and_notes_it,
+    tries_it_on_a_sentence,
+    finds_it_again_in_a_list,
+    sorts_and_filters_the_features,
+    holds_two_features_against_each_other,
+    reads_what_an_sae_is,
+    changes_the_colours_and_turns_single_keys_off,
+)
+
+
+def test_twelve_tasks_by_keyboard_alone(browser, desk):
+    """One after the other in one page; steering, layers and piles are turned by keyboard in tests of their own."""
+    one = Watched(browser, desk, viewport={"width": 1280, "height": 800}, reduced_motion="reduce")
+    page = one.open("/runs")
+    for task in TASKS:
+        try:
+            task(page, desk)
+        except Exception as error:
+            raise AssertionError(f"{task.__name__}: {error}") from error
+    one.close()
+    weather = f"{SAE}/{list(tiny.concepts).index('weather')}"
+    kept = desk.get(f"/notes/{weather}")["written"]
+    desk.ask("PUT", f"{API}/notes/{weather}", {"star": False, "label": "", "note": ""})
+    assert kept == {"star": True, "label": "storms of mine", "note": "seen by keyboard"}
+    assert one.wrong == []
+
+
+def test_several_lines_are_texts_of_their_own_until_it_is_said_otherwise(seen):
+    page = seen.open("/")
+    box = page.get_by_label("Text to read")
+    box.fill("the bank\nthe storm\nthe judge")
+    expect(page.locator(".card")).to_have_count(3)
+    page.get_by_role("button", name="one text").click()
+    expect(page.locator(".card")).to_have_count(0)
+    box.fill("the bank\nthe storm")
+    expect(page.locator(".tokens")).to_have_count(1)
+    page.get_by_role("button", name="clear").click()
+
+
+def test_where_no_name_has_the_word_the_text_itself_can_be_read(seen):
+    page = seen.open("/search?q=zebra")
+    page.get_by_role("link", name="Read “zebra”").click()
+    expect(page).to_have_url(f"{seen._base}/?t=zebra")
 
 
 def test_the_palette_goes_anywhere_by_keyboard(seen):

@@ -115,6 +115,8 @@ class Atlas:
                     raise ValueError(f"it has an SAE {quoted(name)} of {d_sae:,} features")
                 self.saes[name] = SaeEntry(name, digest, d_sae, dict(parse_json(facts)), np.frombuffer(mean, "<f4"))
                 self._first[name] = first
+            self.has_contexts = bool(self._db.execute(schema.HAS_CONTEXTS).fetchone()[0])
+            """Whether the texts around examples can be searched; a file made small leaves that out."""
             self.topics: list[str] = [str(topic) for topic in self.facts.get("topics", [])]
             if len(self.topics) > _MAX_TOPICS or max(map(len, self.topics), default=0) > _MAX_NAME:
                 raise ValueError("its topics have more or longer names than any could")

@@ -82,6 +82,7 @@ DROP_SEAL = "DELETE FROM seal"
 PUT_SEAL = "INSERT INTO seal (digest) VALUES (?)"
 
 GET_SEAL = "SELECT digest FROM seal"
+HAS_CONTEXTS = "SELECT EXISTS (SELECT 1 FROM context_docsize)"
 GET_FACTS = "SELECT key, value FROM fact ORDER BY key"
 # What a column is said to hold a file from outside need not hold; a cast makes it so.
 _NAMED = "substr(CAST(label AS TEXT), 1, 1000), substr(CAST(kind AS TEXT), 1, 100), CAST(score AS REAL), CAST(evidence AS INTEGER)"

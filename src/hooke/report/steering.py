@@ -68,6 +68,8 @@ def _about(result: Steering, titles: Mapping[str, str | None]) -> Iterator[str]:
     yield from (_called(name, titles) for name in result.features)
     if result.words:
         yield f"own words (those that its direction promotes): {' '.join(f'“{marked(word)}”' for word in result.words[:_WORDS])}"
+    else:
+        yield "no own words: none is known that it raises more than a random step does; hold its text against the control's"
     if result.controls:
         yield f"control: {', '.join(_called(name, titles) for name in result.controls)}"
 

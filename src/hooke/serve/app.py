@@ -172,7 +172,10 @@ def _about_routes(router: APIRouter, session: Session, library: Library, worker:
     def about() -> Response:
         model = ModelState(worker.model, worker.state, worker.detail, worker.saes, worker.default)
         keys = ("model", "tokens", "documents", "topics", "corpora")
-        atlases = [{"file": atlas.path.name, **{key: atlas.facts.get(key) for key in keys}} for atlas in library.atlases]
+        atlases = [
+            {"file": atlas.path.name, "contexts": atlas.has_contexts, **{key: atlas.facts.get(key) for key in keys}}
+            for atlas in library.atlases
+        ]
         features = sum(entry.d_sae for entry in library.saes)
         return reply(About(importlib.metadata.version("hooke"), model, atlases, features, LIMITS, has_encoder(), PAGES))
 

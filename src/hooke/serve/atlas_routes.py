@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from fastapi import APIRouter, Body, Header, Query, Response
 
 from hooke.atlas.feature import Written
+from hooke.atlas.query import Query as Words
 from hooke.atlas.records import INTERVALS
 from hooke.atlas.search import WHERE, Where
 from hooke.atlas.wording import SCALE, rated
@@ -106,7 +107,8 @@ def _list_routes(router: APIRouter, library: Library, worker: Worker) -> None:
         else:
             found = library.search(q, tuple(sae), [place for place in among if place != "meaning"], limit)
         counts = {place: sum(place in hit.found_in for hit in found) for place in WHERE}
-        hits = [FoundHit(**vars(hit), rating=rated(hit)) for hit in found]
+        query = Words.parse(q) if q.strip() else None
+        hits = [FoundHit(**vars(hit), rating=rated(hit), by_name=query is not None and query.hits(hit.title or "") > 0) for hit in found]
         return reply(SearchPage(q, hits, found.loosened, counts))
 
 

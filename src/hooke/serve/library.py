@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MAX_ROWS = 500
 """Rows of one answer."""
+NOTE = 120
+"""Characters of a note in a list."""
 SORTS = ("named", "score", "density", "max", "label", "index", "evidence", "layer")
 """What the features can be sorted by; `named`: what a reader named first, subjects before words, the best before others; `score`:
 by how far the name can be relied on."""
@@ -330,7 +332,7 @@ class Library:
             float(c.density[at]),
             float(c.max[at]),
             own.star,
-            bool(own.note),
+            own.note[:NOTE],
         )
 
 

@@ -33,7 +33,8 @@ class About:
     model: ModelState
     """The model."""
     atlases: list[dict[str, Any]]
-    """Each atlas: ``file``, ``model``, ``tokens``, ``documents``, ``topics``, ``corpora``."""
+    """Each atlas: ``file``, ``model``, ``tokens``, ``documents``, ``topics``, ``corpora``, and ``contexts``: whether the texts around its
+    features' examples can be searched."""
     features: int
     """Features in all of them."""
     limits: dict[str, int]
@@ -125,8 +126,8 @@ class FeatureRow:
     """Largest activation seen."""
     star: bool
     """Whether you starred it."""
-    noted: bool
-    """Whether you wrote a note on it."""
+    note: str
+    """The note that you wrote on it, its beginning; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -253,6 +254,8 @@ class FoundHit(SearchHit):
 
     rating: Rating = field(kw_only=True)
     """Of the name it is shown under."""
+    by_name: bool = field(kw_only=True)
+    """Whether that name has one of the words; if not, its rule has."""
 
 
 @dataclass(frozen=True)

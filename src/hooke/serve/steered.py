@@ -91,4 +91,4 @@ def _positions(model: "Model", prompt: str) -> list[dict[str, Any]]:
 
 def _told(microscope: Microscope, feature: "Feature", dial: "Dial") -> dict[str, Any]:
     words = [microscope.model.tokenizer.pieces([word])[0] for word in dial.words]
-    return {"name": feature.name, "title": title_of(feature), "max": feature.max, "words": words}
+    return {"name": feature.name, "title": title_of(feature), "kind": feature.kind, "max": feature.max, "words": words}

@@ -1012,8 +1012,8 @@ export interface components {
             max: number;
             /** Star */
             star: boolean;
-            /** Noted */
-            noted: boolean;
+            /** Note */
+            note: string;
         };
         /**
          * FieldSeen
@@ -1125,6 +1125,8 @@ export interface components {
             written?: components["schemas"]["Written"];
             named?: components["schemas"]["Name"] | null;
             rating: components["schemas"]["Rating"];
+            /** By Name */
+            by_name: boolean;
         };
         /**
          * Fresh

@@ -138,8 +138,10 @@ export interface Arm {
 export interface Turned {
   name: string;
   title: string | null;
+  /** What it was measured to do: *reads*, *writes*, *both*, *unclear*; null where nobody measured it. */
+  kind: string | null;
   max: number;
-  /** Tokens that it promotes. */
+  /** Tokens that it promotes; none where it was measured and hardly writes. */
   words: string[];
 }
 

@@ -75,7 +75,8 @@ function Head({ head, changed }: { head: FeatureHead; changed: () => void }) {
         <span class="steps">
           {head.index > 0 && <a href={`/f/${head.sae}/${head.index - 1}`} rel="prev" aria-label="The feature before">←</a>}
           {head.index + 1 < head.d_sae && <a href={`/f/${head.sae}/${head.index + 1}`} rel="next" aria-label="The next feature">→</a>}
-          <button type="button" class="quiet" onClick={() => void random()}>any</button>
+          <button type="button" class="quiet" onClick={() => void random()}>a random one</button>
+          <button type="button" class="quiet" onClick={() => document.getElementById("own-name")?.focus()}>name it, note it</button>
           <a href={`/steer?f=${head.name}`}>steer this</a>
         </span>
       </p>
@@ -102,8 +103,8 @@ function Related({ name }: { name: string }) {
   const list = (title: string, said: string, near: number, rows: typeof value.alike) => rows.length > 0 && (
     <section>
       <h2>{title}</h2>
-      {rows[0]!.value < near && <p class="small soft">None is near; these are the nearest.</p>}
-      <ul class="related">{rows.slice(0, 8).map((row) => <li key={row.name}><a href={`/f/${row.name}`}><Label text={row.label} /></a><span class="soft small">{said} {row.value.toFixed(2)} <a class="beside" href={`/f/${name}?with=${row.name}`} aria-label={`compare with ${clean(row.label) || row.name}`}>compare</a></span></li>)}</ul>
+      {rows[0]!.value < near && <p class="small soft">None is near.</p>}
+      <ul class="related">{rows.filter((row) => row.value >= near).slice(0, 8).map((row) => <li key={row.name}><a href={`/f/${row.name}`}><Label text={row.label} /></a><span class="soft small">{said} {row.value.toFixed(2)} <a class="beside" href={`/f/${name}?with=${row.name}`} aria-label={`compare with ${clean(row.label) || row.name}`}>compare</a></span></li>)}</ul>
     </section>
   );
   return <div class="halves">{list("Nearest in what it writes", "cosine", 0.4, value.alike)}{list("Fires most often beside it", "overlap", 0.1, value.together)}</div>;

@@ -9,7 +9,7 @@ import { Label } from "../parts/Text";
 import { VirtualList } from "../parts/VirtualList";
 import { useLoaded } from "../state/load";
 import { go, params, withParams } from "../state/router";
-import { KINDS, layerOf, number, percent } from "../state/words";
+import { clean, KINDS, layerOf, number, percent } from "../state/words";
 
 const COLUMNS = [["label", "name"], ["score", "how far the name holds"], ["density", "fires on"], ["max", "strongest"], ["layer", "layer, number"]] as const;
 export function FeaturesPage() {
@@ -38,7 +38,7 @@ export function FeaturesPage() {
     <div class="features">
       <div class="bar-row">
         <h1>{title(at.get("which"))}</h1>
-        <p class="soft small" role="status">{total === null ? "" : `${number(total)} feature${total === 1 ? "" : "s"}`}{sort === "named" && ", the best named first"}. <button type="button" class="quiet" onClick={() => (helpOpen.value = true)}>What do reliable, fair, rule mean?</button></p>
+        <p class="soft small" role="status">{total === null ? "" : `${number(total)} feature${total === 1 ? "" : "s"}`}{sort === "named" && ", the best named first"}. <button type="button" class="quiet" onClick={() => (helpOpen.value = true)}>What do these ratings mean?</button></p>
       </div>
       <form class="filters" onSubmit={(event) => event.preventDefault()} aria-label="Filters">
         <label><span>Words in the name</span><input type="search" value={at.get("q") ?? ""} onInput={(event) => set({ q: event.currentTarget.value })} /></label>
@@ -64,7 +64,7 @@ export function FeaturesPage() {
             </span>
           ))}
         </div></div>
-        <VirtualList<FeatureRow> id={id} height={narrow ? 76 : 44} label="Features" onError={fail}
+        <VirtualList<FeatureRow> id={id} height={narrow ? 92 : 44} label="Features" onError={fail}
           fetch={(from, limit, signal) => api.features({ ...wanted, cursor: from, limit }, signal)}
           onTotal={(n, first) => { setTotal(n); setKinds((first as unknown as { kinds: Record<string, number> }).kinds); }}
           row={(row) => <Cells row={row} />} />
@@ -83,11 +83,11 @@ function title(which: string | null): string {
 function Cells({ row }: { row: FeatureRow }) {
   return (
     <>
-      <span role="cell" class="c-label">{picked.value && <><Pick name={row.name} title={row.own_label || row.label} /> </>}{row.star && <span class="starred" role="img" aria-label="starred">★ </span>}<a href={`/f/${row.name}`}><Label text={row.label} own={row.own_label} /></a></span>
+      <span role="cell" class="c-label">{picked.value && <><Pick name={row.name} title={row.own_label || row.label} /> </>}{row.star && <span class="starred" role="img" aria-label="starred">★ </span>}<a href={`/f/${row.name}`}><Label text={row.label} own={row.own_label} /></a>{row.note && <span class="soft small"> {clean(row.note)}</span>}</span>
       <span role="cell" class="c-score"><Trust rating={row.rating} /></span>
-      <span role="cell" class="c-density">{percent(row.density)}</span>
+      <span role="cell" class="c-density"><span class="phone soft" aria-hidden="true">fires on </span>{percent(row.density)}</span>
       <span role="cell" class="c-max soft">{number(row.max)}</span>
-      <span role="cell" class="c-layer soft">{layerOf(row.sae)}<span class="small"> · {row.index}</span></span>
+      <span role="cell" class="c-layer soft"><span class="phone" aria-hidden="true">layer </span>{layerOf(row.sae)}<span class="small"> · {row.index}</span></span>
     </>
   );
 }

@@ -66,6 +66,13 @@ function take(given: string) {
   reading.byLine.value = lines.length > 1 && lines.every((line) => line.length <= 300);
 }
 
+/** What is typed or pasted; where several short lines come into the box, each is a text of its own until something else is said. */
+function typed(given: string) {
+  const before = reading.text.value.trim().includes("\n");
+  if (!before && given.trim().includes("\n")) take(given);
+  else reading.text.value = given;
+}
+
 export function ReadPage() {
   const lost = useAddress();
   const over = useSignal(false);
@@ -85,7 +92,7 @@ export function ReadPage() {
         <label class="vh" for="text">Text to read</label>
         <textarea id="text" dir="auto" rows={reading.text.value.length > 160 || reading.byLine.value ? 5 : 2} maxLength={reading.MOST} spellcheck={false}
           placeholder="A headline, a sentence, a page; or drop a text file here" value={reading.text.value} disabled={model.state === "none"}
-          onInput={(event) => (reading.text.value = event.currentTarget.value)}
+          onInput={(event) => typed(event.currentTarget.value)}
           onKeyDown={(event) => event.key === "Escape" && reading.running.value && reading.cancel()} />
         {!reading.text.value && <Examples />}
       </form>
@@ -154,13 +161,13 @@ function Results() {
   const several = found.length > 1;
   return (
     <div class={`results${reading.running.value && !several ? " stale" : ""}`}>
+      <div class="topic-of"><Topics several={several} /></div>
       <div class="texts">
         {reading.parts.value > 1 && several && <p class="small soft">A long text is read in {reading.parts.value} parts, each by itself: the model does not see the parts before it.</p>}
         {several ? found.map(card) : <Reading key="one" found={found[0]!} several={false} />}
         <div class="after small"><Gather /></div>
       </div>
       <aside aria-label="About this reading">
-        <Topics several={several} />
         {!several && found[0]!.explained !== null && (
           <details>
             <summary>How much these features explain</summary>

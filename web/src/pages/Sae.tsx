@@ -74,7 +74,8 @@ function FromFile({ facts }: { facts: SaeDetail["facts"] }) {
   return (
     <>
       <section><h2>Measured when it was made, on held-out text</h2><dl class="figures small">{Object.entries(metrics).map(([key, value]) => <Fact key={key} said={SAID[key] ?? key} value={told(value, SHARES.has(key))} />)}</dl></section>
-      <section><h2>How it was made</h2><dl class="figures small">{made.map(([key, value]) => <Fact key={key} said={SAID[key] ?? key} value={told(value)} />)}{Object.entries(training).filter(([key]) => !(key in own)).map(([key, value]) => <Fact key={key} said={key} value={told(value)} />)}</dl></section>
+      <section><h2>How it was made</h2><dl class="figures small">{made.map(([key, value]) => <Fact key={key} said={SAID[key] ?? key} value={told(value)} />)}</dl>
+        <details><summary class="small soft">every setting of its training, by the trainer's own words</summary><dl class="figures small">{Object.entries(training).filter(([key]) => !(key in own)).map(([key, value]) => <Fact key={key} said={key} value={told(value)} />)}</dl></details></section>
     </>
   );
 }

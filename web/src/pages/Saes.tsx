@@ -23,7 +23,7 @@ export function SaesPage() {
   return (
     <div>
       <h1>Sparse autoencoders</h1>
-      <p class="lede">Each takes apart what the model computes at one place into features, of which a few fire at a time. Another one would cut the same thing otherwise.</p>
+      <p class="lede">Each takes apart what the model computes at one place into features, of which some fifty of thousands fire on a token (a word, or a piece of one). Another one would cut the same thing otherwise.</p>
       {value && !value.length && <Empty>No atlas is open. The default pack brings one: <code>pip install hooke-gemma-3-270m</code></Empty>}
       {!!value?.length && (
         <div class="scroll" tabIndex={0} role="region" aria-label="Table of sparse autoencoders">
@@ -40,7 +40,7 @@ export function SaesPage() {
           </table>
         </div>
       )}
-      <p class="soft small after">“Fire on a token” is the L0 on the text of its atlas. “Explains” is the share of the variance of the model's activations that the features rebuild. What is not rebuilt is not shown anywhere on these pages.</p>
+      <p class="soft small after">“Fire on a token” is how many features are active at a time, on average (L0). “Explains” is how much of the model's activations (their variance) the features together rebuild, on the text of its atlas and on headlines. What is not rebuilt is not shown anywhere on these pages.</p>
       <Elsewhere command="hooke saes --json" json={() => value} />
     </div>
   );

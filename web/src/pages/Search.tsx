@@ -8,12 +8,12 @@ import { Label, Shown } from "../parts/Text";
 import { useLoaded } from "../state/load";
 import { go, params, withParams } from "../state/router";
 import { about } from "../state/session";
-import { layerOf, quoted, step } from "../state/words";
+import { clean, layerOf, quoted, step } from "../state/words";
 
 const PLACES = [["", "everywhere"], ["label", "names"], ["context", "text they fire on"], ["output", "words they write"]] as const;
-const FOUND: Record<string, string> = { label: "name", context: "text", output: "what it writes", meaning: "meaning" };
+const FOUND: Record<string, string> = { label: "its rule", context: "text", output: "what it writes", meaning: "meaning" };
 const BUSY = 429;
-const TRY = ["budget", "football", "weather", "court*", "“as well as”"];
+const TRY = ["budget", "football", "weather", "court*", "“interest rates”"];
 
 export function SearchPage() {
   const words = params.value.get("q") ?? "";
@@ -23,7 +23,8 @@ export function SearchPage() {
   const [waiting, wait] = useState("");
   const { value, error } = useLoaded<Found | null>(`${words} ${among}`, (signal) =>
     words.trim() ? patiently(() => api.search({ q: words, in: among ? [among] : [], limit: 60 }, signal), signal, wait) : Promise.resolve(null), words.trim() ? 100 : 0);
-  const places = about.value!.meaning ? [...PLACES, ["meaning", "by meaning"] as const] : PLACES;
+  const inTexts = about.value!.atlases.some((atlas) => atlas.contexts);
+  const places = [...PLACES.filter(([key]) => key !== "context" || inTexts), ...(about.value!.meaning ? [["meaning", "by meaning"] as const] : [])];
   const counts: Record<string, number> = value?.counts ?? {};
   return (
     <div class="search">
@@ -43,14 +44,26 @@ export function SearchPage() {
       {!words.trim() && (
         <>
           <div class="examples" role="group" aria-label="Examples">{TRY.map((text) => <button key={text} type="button" class="chip" onClick={() => go(withParams({ q: text.replace(/[“”]/g, '"') }), true)}>{text}</button>)}</div>
-          <Empty>Words are looked for in the names of features, in the texts they fire on, and in the words they make likelier. All of it lies on this machine.{!about.value!.meaning && <> To find names by what they mean, too: <code>pip install "hooke[semantic]"</code></>}</Empty>
+          <Empty>Words are looked for in the names of features{inTexts ? ", in the texts they fire on," : ""} and in the words they make likelier. All of it lies on this machine.{!inTexts && " The texts that features fire on are left out of the atlas that is installed, to keep it small; to find what fires on a word, read the word."}</Empty>
         </>
       )}
       {value?.loosened && value.hits.length > 0 && <p class="soft">No feature has all of these words. These have some of them.</p>}
-      {value && value.hits.length === 0 && <Empty>Nothing was found. Try fewer words, or the beginning of one: <code>astron*</code></Empty>}
+      {value && value.hits.length === 0 && <Nothing words={words} />}
       {value && value.hits.length > 0 && <div class="small"><Gather /></div>}
       <ul class="hits">{value?.hits.map((hit) => <Row key={hit.name} hit={hit} />)}</ul>
       {value && value.hits.length > 0 && <Elsewhere command={`hooke search ${quoted(words)}${among === "meaning" ? " --meaning" : among ? ` --in ${among}` : ""} --json`} json={() => value} />}
+    </div>
+  );
+}
+
+/** Where no name has the words, what fires on them may still be known under another. */
+function Nothing({ words }: { words: string }) {
+  const bare = words.replace(/["“”*]|(^|\s)-\S+/g, " ").trim();
+  return (
+    <div class="empty">
+      <p>No feature has {/\s/.test(bare) ? "these words" : "this word"} in its name, and none writes {/\s/.test(bare) ? "them" : "it"}. Something may fire on it all the same, under another name:</p>
+      {about.value!.model.state !== "none" && <p class="actions"><a class="button" href={`/?t=${encodeURIComponent(bare)}`}>Read “<bdi>{clean(bare)}</bdi>”, and see what fires</a></p>}
+      <p class="soft small">{/\s/.test(bare) ? "Fewer words find more. " : ""}<code>astron*</code> finds every word that begins so.{!about.value!.meaning && <> Names that mean the same are found too once a package for it is installed: <code>pip install "hooke[semantic]"</code>, and this server started again.</>}</p>
     </div>
   );
 }
@@ -80,7 +93,7 @@ function Row({ hit }: { hit: FoundHit }) {
       <div class="found-name">
         <span>{picked.value && <><Pick name={hit.name} title={hit.title} /> </>}{hit.written?.star && <span class="starred" role="img" aria-label="starred">★ </span>}<a href={`/f/${hit.name}`}><Label text={hit.title} /></a></span>
         <Trust rating={hit.rating} />
-        <span class="soft small">layer {layerOf(hit.name)} · {(hit.found_in ?? []).map((place) => FOUND[place] ?? place).join(", ")}</span>
+        <span class="soft small">layer {layerOf(hit.name)} · {(hit.found_in ?? []).map((place) => (place === "label" && hit.by_name ? "name" : FOUND[place] ?? place)).join(", ")}</span>
       </div>
       {passage && (
         <p class="passage small" dir="auto">

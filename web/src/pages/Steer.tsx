@@ -2,7 +2,7 @@
 import { useLayoutEffect } from "preact/hooks";
 import { Arms, ODD } from "../parts/Arms";
 import { Bar, Choice, Copy, Elsewhere, Empty, Failed } from "../parts/Bits";
-import { FeaturePicker } from "../parts/FeaturePicker";
+import { FeaturePicker, Hardly, writesLittle } from "../parts/FeaturePicker";
 import { go, params, withParams } from "../state/router";
 import { about } from "../state/session";
 import * as steering from "../state/steering";
@@ -60,10 +60,11 @@ export function SteerPage() {
       {!arms.value.length && <p class="lede">A name says what a feature reads. Only turning it shows what it does: beside it stands what the model writes by itself, and what it writes with another feature turned as far.</p>}
       <form onSubmit={(event) => { event.preventDefault(); if (steering.ready()) write(); }}>
         <div class="asked">
-          <fieldset><legend class="small soft">Features to turn</legend><FeaturePicker names={features.value} most={steering.MOST.features} onChange={(names) => (features.value = names)} /></fieldset>
+          <fieldset><legend class="small soft">Features to turn</legend><FeaturePicker names={features.value} most={steering.MOST.features} onChange={(names) => (features.value = names)} />
+            {features.value.map((name) => <Hardly key={name} name={name} onTake={(other) => (features.value = features.value.map((own) => (own === name ? other : own)))} />)}</fieldset>
           <div>
             <label class="small soft" for="prompt">Text to go on from</label>
-            <textarea id="prompt" dir="auto" rows={2} maxLength={steering.MOST.prompt} spellcheck={false} value={prompt.value} placeholder="Yesterday in the city"
+            <textarea id="prompt" dir="auto" rows={2} maxLength={steering.MOST.prompt} spellcheck={false} value={prompt.value} placeholder="the beginning of a text"
               onInput={(event) => (prompt.value = event.currentTarget.value)}
               onKeyDown={(event) => { if (event.key === "Enter" && (event.ctrlKey || event.metaKey) && steering.ready()) write(); if (event.key === "Escape") steering.cancel(); }} />
             {!prompt.value && <p class="chips">{PROMPTS.map((line) => <button key={line} type="button" class="chip" onClick={() => (prompt.value = line)}>{line}</button>)}</p>}
@@ -80,7 +81,7 @@ export function SteerPage() {
       </form>
       {failed.value && <Failed error={failed.value} again={write} />}
       {turned.value.length > 0 && arms.value.length > 0 && (
-        <p class="small soft turned">{turned.value.map((one) => <span key={one.name}><b><bdi>{clean(one.title) || one.name}</bdi></b>{one.words.length > 0 && <>, whose own words are {one.words.slice(0, 10).map((word, i) => <bdi key={i} class="word">{spelt(word)}</bdi>)}</>}: a dose of 1× is the strongest it ever was in ordinary text ({number(one.max)}). </span>)}</p>
+        <p class="small soft turned">{turned.value.map((one) => <span key={one.name}><b><bdi>{clean(one.title) || one.name}</bdi></b>{one.words.length > 0 && <>, whose own words are {one.words.slice(0, 10).map((word, i) => <bdi key={i} class="word">{spelt(word)}</bdi>)}</>}{writesLittle(one.kind) && ", which hardly writes: look at whether its text differs from the control's more than by chance"}: a dose of 1× is the strongest it ever was in ordinary text ({number(one.max)}). </span>)}</p>
       )}
       {arms.value.length > 0 && <Arms prompt={done.value?.prompt ?? prompt.value} arms={arms.value} done={done.value} positions={steering.taken.value.prompt} />}
       {done.value && (
@@ -104,7 +105,7 @@ function Terms() {
         <div><dt>dose</dt><dd>How strongly a feature is added at every word: 1× is the strongest it was seen in ordinary text, −1× takes as much away.</dd></div>
         <div><dt>expectations, nats</dt><dd>Before each word the model has a list of what may come, with chances. How far a list is moved is measured in nats (Kullback–Leibler divergence): 0 not at all, 0.1 a little, 0.5 clearly, 2 so far that text often breaks.</dd></div>
         <div><dt>control</dt><dd>Another feature, drawn by lot among those that fire as often, added as strongly. What it changes, too, is not this feature's doing.</dd></div>
-        <div><dt>own words</dt><dd>The words that the feature's direction promotes by itself: by how much likelier they became on average.</dd></div>
+        <div><dt>own words</dt><dd>The words that the feature's direction promotes by itself: by how much likelier they became on average. A feature that was measured and hardly writes has none.</dd></div>
         <div><dt>odd</dt><dd>Nats a word that the unaltered model needs for the text: 2 to 4 is ordinary text for a model of this size, more than {number(ODD)} hardly language.</dd></div>
         <div><dt>word choice</dt><dd>“Likeliest” takes the likeliest word each time; “usual” draws, with rare words made rarer (temperature 0.7); “free” draws as the model says. All texts draw with the same random numbers, which the seed decides.</dd></div>
       </dl>
@@ -147,6 +148,7 @@ function Strength() {
         <>
           <input type="range" min={0} max={EFFECTS.length - 1} step={1} value={at} aria-label="How far expectations are moved" aria-valuetext={moved(at)} onInput={(event) => (kl.value = EFFECTS[Number(event.currentTarget.value)]![0])} />
           <output>{moved(at)}</output>
+          <span class="soft">measured along what the model writes by itself; along the altered text it may be more</span>
         </>
       )}
     </div>

@@ -93,7 +93,8 @@ function figures(arm: Arm): string[] {
 }
 
 function times(rise: number): string {
-  return `${number(Number(Math.exp(Math.min(rise, 20)).toPrecision(2)))}×`;
+  const factor = Math.exp(rise);
+  return factor < 0.01 ? "less than a hundredth" : factor > 1000 ? "more than 1,000×" : `${number(Number(factor.toPrecision(2)))}×`;
 }
 
 /** Every arm in a row. */

@@ -98,15 +98,15 @@ function Help() {
   }, [helpOpen.value]);
   return (
     <dialog ref={dialog} aria-labelledby="help-title" onClose={() => (helpOpen.value = false)}>
-      <h2 id="help-title">Keys</h2>
-      <dl class="keys">{KEYS.map(([key, what]) => <div key={key}><dt><kbd>{key}</kbd></dt><dd>{what}</dd></div>)}</dl>
-      <label class="check"><input type="checkbox" checked={singleKeys.value} onChange={(event) => (singleKeys.value = event.currentTarget.checked)} /> single keys do this</label>
-      <h2>What a feature is</h2>
+      <h2 id="help-title">What a feature is</h2>
       <p>While a language model reads, each token becomes a few hundred numbers. A sparse autoencoder (SAE) takes them apart into <em>features</em>: patterns of
         which only a few fire at a time. A feature's name here is a guess, by a reader or by a rule, and how well it was seen to fit stands beside it: on text that it was not made
         from. It describes text as this model reads it, not people, and not causes.</p>
       <h2>How far a name holds</h2>
       <dl class="keys">{TRUST.map(([word, what]) => <div key={word}><dt>{word}</dt><dd>{what}</dd></div>)}</dl>
+      <h2>Keys</h2>
+      <dl class="keys">{KEYS.map(([key, what]) => <div key={key}><dt><kbd>{key}</kbd></dt><dd>{what}</dd></div>)}</dl>
+      <label class="check"><input type="checkbox" checked={singleKeys.value} onChange={(event) => (singleKeys.value = event.currentTarget.checked)} /> single keys do this</label>
       <button type="button" onClick={() => (helpOpen.value = false)}>Close</button>
     </dialog>
   );

@@ -48,7 +48,7 @@ export function Reading({ found, several }: { found: ReadText; several: boolean 
       <Tokens found={found} feature={feature} token={token} held={held.value} onPoint={(next) => (pointed.value = next)} onHold={hold} />
       {found.truncated > 0 && <p class="small soft">The last {number(found.truncated)} tokens were not read: the text is longer than one reading.</p>}
       {!several && feature && <Legend of="its strongest">where <b><Label text={feature.name ?? feature.label} own={feature.own_label} /></b> fires</Legend>}
-      {!several && <p class="small soft">Point at another feature to see its words, at a word to see its features; click to hold either. <button type="button" class="quiet" onClick={() => (helpOpen.value = true)}>What do reliable, fair, rule mean?</button></p>}
+      {!several && <p class="small soft">Point at another feature to see its words, at a word to see its features; click to hold either. <button type="button" class="quiet" onClick={() => (helpOpen.value = true)}>What do these ratings mean?</button></p>}
       {held.value && "token" in held.value && (
         <p class="held small" role="status">Held: “{spelt(found.tokens[held.value.token])}”. {at?.length ? "These fire on it, strongest first." : "None of these features fires on it."} <button type="button" class="quiet" onClick={() => (held.value = null)}>let go</button></p>
       )}
@@ -56,7 +56,7 @@ export function Reading({ found, several }: { found: ReadText; several: boolean 
         <section key={title} class="found">
           {own === groups.words && !whole ? <><h2>{title}</h2><Words hits={own} tokens={found.tokens} most={few} tinting={feature} onPoint={point} /></> : (
             <>
-              <div class="hit head"><h2>{title}</h2><span class="small soft">of its strongest</span><span class="small soft at">rises on</span></div>
+              <div class="hit head"><h2>{title}</h2><span class="small soft" title="as a share of the strongest it was ever seen">strength</span><span class="small soft at">rises on</span></div>
               <ul>
                 {own.map((hit) => (
                   <Row key={hit.feature} hit={hit} tokens={found.tokens} tints={hit === feature} lit={token !== null && (hit.activations[token] ?? 0) > 0} dim={token !== null && !(hit.activations[token]! > 0)}
@@ -69,7 +69,7 @@ export function Reading({ found, several }: { found: ReadText; several: boolean 
         </section>
       ))}
       {!hits.length && <p class="soft">{most === null ? "No feature stands out." : "Only features that fire more often than that stand out here."}</p>}
-      {!at && hits.length > 0 && <button type="button" class="quiet small" onClick={() => (all.value = !all.value)}>{all.value ? "show less" : `show all ${hits.length}, with figures`}</button>}
+      {!at && hits.length > 0 && <button type="button" class="quiet small" onClick={() => (all.value = !all.value)}>{all.value ? "show less" : `show all ${lists.flatMap(([, own]) => own).length + groups.about.slice(few).length}, with figures`}</button>}
     </article>
   );
 }

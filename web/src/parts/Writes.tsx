@@ -4,10 +4,10 @@ import { number, percent, spelt } from "../state/words";
 import { DoseCurve } from "./DoseCurve";
 
 const KINDS: Record<string, string> = {
-  reads: "Reads: its name tells where it fires; the words it raises gain no more than those of a random step.",
+  reads: "Reads: its name tells where it fires. It hardly writes: the words it raises gain no more than words do under a random step as long.",
   writes: "Writes: it puts words of its own in; no name tells where it fires.",
   both: "Reads and writes: its name tells where it fires, and it puts words of its own in.",
-  unclear: "Unclear: no name tells where it fires, and the words it raises gain no more than those of a random step.",
+  unclear: "Unclear: no name tells where it fires, and it hardly writes: the words it raises gain no more than words do under a random step as long.",
 };
 
 export function Writes({ head }: { head: FeatureHead }) {

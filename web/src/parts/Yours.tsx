@@ -28,7 +28,7 @@ export function Yours({ head, changed }: { head: FeatureHead; changed: () => voi
     <section class="yours">
       <h2>Yours</h2>
       <form onSubmit={(event) => { event.preventDefault(); keep(api.write(head.name, { label, note }, head.etag)); }}>
-        <label>Your name for it<input type="text" maxLength={200} dir="auto" value={label} onInput={(event) => { setLabel(event.currentTarget.value); say(""); }} /></label>
+        <label>Your name for it<input id="own-name" type="text" maxLength={200} dir="auto" value={label} onInput={(event) => { setLabel(event.currentTarget.value); say(""); }} /></label>
         <label>A note<textarea rows={2} maxLength={20000} dir="auto" value={note} onInput={(event) => { setNote(event.currentTarget.value); say(""); }} /></label>
         <button type="submit" disabled={!dirty}>keep</button> <span role="status" class="small soft">{said}</span>
       </form>

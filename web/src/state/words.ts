@@ -3,7 +3,7 @@ const thin = "\u202f";
 
 export function number(value: number | null | undefined): string {
   if (value === null || value === undefined || !Number.isFinite(value)) return "not measured";
-  if (Math.abs(value) >= 1000 || Number.isInteger(value)) return Math.round(value).toString().replace(/\B(?=(\d{3})+$)/g, thin).replace("-", "−");
+  if (Math.abs(value) >= 1000 || Number.isInteger(value)) return Math.round(value).toString().replace(/\B(?=(\d{3})+$)/g, ",").replace("-", "−");
   return String(Number(value.toPrecision(3))).replace("-", "−");
 }
 
