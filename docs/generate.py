@@ -1,5 +1,6 @@
 """Writes the generated pages: `docs/map.md` from module docstrings, `docs/cli.md` from the commands' own help, the server's
-interface from its routes, `examples/article.ipynb` from the article.
+interface from its routes, `examples/article.ipynb` from the article, tables and pictures of `docs/audits` from what was found in each
+set.
 
 Run by `make docs`; `tests/test_docs.py` fails while a page differs from what this would write.
 """
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import article
+import worked
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "src" / "hooke"
@@ -124,6 +126,7 @@ def pages() -> dict[Path, str]:
         ROOT / "docs" / "cli.md": cli_page(),
         PACKAGE / "serve" / "openapi.json": interface(),
         article.NOTEBOOK: article.notebook(article.PAGE.read_text()),
+        **worked.pages(),
     }
     return {path: text for path, text in made.items() if text is not None}
 

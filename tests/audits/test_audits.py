@@ -223,6 +223,13 @@ def test_pairs_whose_texts_are_the_same_are_refused(tmp_path):
         AuditPlan.parse({"targets": [{"loss": True}], "pairs": {"file": "p.jsonl", "groups": ["a", "b"]}}, tmp_path)
 
 
+def test_pairs_are_of_one_wording(tmp_path):
+    rows = [{"text": f"the {word} {side}", "group": side, "pair": n, "pronoun": side} for n, word in enumerate(SPORT) for side in "ab"]
+    (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(BadConfig, match="and in 7 of 7 pairs"):
+        AuditPlan.parse({"targets": [{"loss": True}], "pairs": {"file": "p.jsonl", "groups": ["a", "b"], "wording": "pronoun"}}, tmp_path)
+
+
 def test_a_plan_that_is_none(tmp_path):
     with pytest.raises(Missing, match="there is no plan"):
         AuditPlan.read(tmp_path / "none.toml")

@@ -17,7 +17,7 @@ from hooke.differences.reading import read_pile
 from hooke.differences.rows import csv_text
 from hooke.errors import BadConfig
 from hooke.report.differences import page
-from hooke.report.differences_wording import foremost
+from hooke.report.differences_wording import foremost, summary
 from hooke.text.intake import Record
 
 SPORT, WEATHER = (list(tiny.concepts).index(name) for name in ("sport", "weather"))
@@ -53,6 +53,13 @@ def test_what_a_group_is_about_comes_before_how_it_is_worded_and_each_name_once(
     rows = [replace(one, name=name, group=group, like=None) for group, names in named.items() for name in names]
     said = [(lead, [what.partition(" (")[0] for what in some]) for _, lead, some in foremost(replace(found, findings=rows))]
     assert said == [("is more often about", ["rain", "sun", "wind"]), ("is worded with more of", ["loud", "late"])]
+
+
+def test_how_many_differences_are_doubtful_is_said(found):
+    assert not [said for said in summary(found) if "doubtful" in said]
+    first, second, *others = found.findings
+    weak = [replace(first, replicated=False), replace(second, holds={"length": False}), *others]
+    assert any(said.startswith("2 of these are doubtful: each goes away") for said in summary(replace(found, findings=weak)))
 
 
 def test_texts_that_were_cut_are_said(monkeypatch, reader, grouped):

@@ -107,7 +107,9 @@ def summary(result: Differences) -> list[str]:
         return [nothing, *_unlisted(result)]
     said = [
         f"{count(n, 'difference')} of {figure(result.tested)} tested stand{'s' if n == 1 else ''} out (q below {result.level:g}: about"
-        f" {share(result.level)} of them, at most, are expected to be chance), each likely to be seen again in as many fresh texts.",
+        f" {share(result.level)} of them, at most, are expected to be chance), each with a chance of three in four or better to be"
+        " seen again in as many fresh texts.",
+        *_doubtful(result),
         *_unlisted(result),
     ]
     chosen, held = result.replication.chosen, result.replication.held
