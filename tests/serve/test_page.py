@@ -55,7 +55,24 @@ STATES = (
 
 LOOKED_INTO = [STATES[i] for i in (0, 1, 4, 6, 8, 10, 11, 12, 13, 14, 15, 16, 17, 18, 20)]
 # A page in a browser costs a second of processor time: one of each kind every time, all of them with `make test-all`.
-BROUGHT_BACK = [path if i in (1, 6, 8, 10, 17) else pytest.param(path, marks=pytest.mark.exhaustive) for i, path in enumerate(STATES[:18])]
+MORE = (
+    "/features?kind=unclear",
+    "/features?q=sport&sort=score",
+    "/features?max_density=0.01&sort=label&up=1",
+    "/features?rating=usually+fits",
+    "/features?which=starred",
+    "/search?q=sport&in=label",
+    "/search?q=the&in=output",
+    "/search?q=rocket+price",
+    "/?t=the+bank&max_density=0.01",
+    f"/?t=the+storm%0Athe+bank&sae={SAE}",
+    "/layers?t=The+bank&b=The+storm",
+    f"/f/{handmade.FIRST}/2?with={handmade.FIRST}/1",
+    f"/steer?f={SAE}/1&f={SAE}/2&p=the+mayor&dose=-1&tokens=20&temp=0&seed=1",
+)
+BROUGHT_BACK = [
+    path if i in (1, 6, 8, 10, 17) else pytest.param(path, marks=pytest.mark.exhaustive) for i, path in enumerate([*STATES[:18], *MORE])
+]
 
 
 @pytest.fixture(scope="module")

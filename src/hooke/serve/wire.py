@@ -14,15 +14,22 @@ from hooke.serve.problems import MEDIA_TYPE
 from hooke.serve.worker import Job
 
 
+_AS_THEY_ARE = frozenset((str, int, bool, type(None)))
+
+
 def plain(value: Any) -> Any:
     """Dataclasses, containers and numbers as JSON has them."""
-    if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
+    if type(value) in _AS_THEY_ARE:  # of the thousands of values of an answer nearly all are; told without asking what else they may be
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list | tuple):
+        return [own if type(own) in _AS_THEY_ARE else plain(own) for own in value]
     if isinstance(value, dict):
         return {str(key): plain(own) for key, own in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(own) for own in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
+    return value
 
 
 def encoded(value: Any) -> bytes:

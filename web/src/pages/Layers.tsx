@@ -85,7 +85,7 @@ export function LayersPage() {
       {failed.value && <Failed error={failed.value} again={read} />}
       {there && !two && (
         <>
-          <p class="legend small soft"><span>tint: how near to what the model says in the end, in nats</span>
+          <p class="legend small soft"><span>tint: how near to what the model says in the end, in nats (0 the same, ¼ near, 4 far apart)</span>
             <span class="scale nats" aria-hidden="true">{["4", "2", "1", "½", "¼"].map((most, i) => <span key={most} class={`s${i + 1}`}>{most}</span>)}</span>
             <span><b>bold</b>: the model's own word is first here. Click a word to follow it.</span></p>
           <p class="small soft">Read downwards: the last row is what the model says. Early layers were never made to be read so, and speak in fragments; what fires in them is shown all the same. “␣” is a space.</p>

@@ -10,7 +10,7 @@ import { LostPage } from "./Lost";
 /** What its file may say, in words; what is not here is shown under the file's own word. */
 const SAID: Record<string, string> = {
   l0: "features that fire on a token", fvu: "of the variance left unexplained", dead: "features that never fired", tokens: "tokens of that text",
-  activation: "what decides that a feature fires", context: "tokens of a training text", bos: "texts began with the start token", reads: "reads", writes: "rebuilds",
+  fvu_float32: "the same, computed in float32", activation: "what decides that a feature fires", context: "tokens of a training text", bos: "texts began with the start token", reads: "reads", writes: "rebuilds",
 };
 const SHARES = new Set(["fvu", "fvu_float32", "dead"]);
 

@@ -63,6 +63,7 @@ function Nothing({ words }: { words: string }) {
     <div class="empty">
       <p>No feature has {/\s/.test(bare) ? "these words" : "this word"} in its name, and none writes {/\s/.test(bare) ? "them" : "it"}. Something may fire on it all the same, under another name:</p>
       {about.value!.model.state !== "none" && <p class="actions"><a class="button" href={`/?t=${encodeURIComponent(bare)}`}>Read “<bdi>{clean(bare)}</bdi>”, and see what fires</a></p>}
+      {about.value!.meaning && <p><button type="button" onClick={() => go(withParams({ in: "meaning" }), true)}>look for names that mean it</button></p>}
       <p class="soft small">{/\s/.test(bare) ? "Fewer words find more. " : ""}<code>astron*</code> finds every word that begins so.{!about.value!.meaning && <> Names that mean the same are found too once a package for it is installed: <code>pip install "hooke[semantic]"</code>, and this server started again.</>}</p>
     </div>
   );

@@ -136,7 +136,7 @@ function Strength() {
   return (
     <div class="controls small">
       <span class="soft">How far</span>
-      <Choice name="How far is said by" value={way} options={[["auto", "automatic"], ["effect", "by effect"], ["dose", "by dose"]]} onChange={choose} />
+      <Choice name="How far is said by" value={way} options={[["effect", "by effect"], ["dose", "by dose"], ["auto", "as in text"]]} onChange={choose} />
       {way === "auto" && <span class="soft">as strong as it ever was in ordinary text, or less where that breaks the text</span>}
       {way === "dose" && (
         <>

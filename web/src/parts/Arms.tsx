@@ -15,7 +15,7 @@ export function Arms({ prompt, arms, done, positions }: { prompt: string; arms: 
   const dosed = arms.filter((arm) => arm.kind === "steered" && arm.kl);
   return (
     <>
-      <div class={`arms${arms.filter((arm) => arm.kind === "steered").length === 1 ? " four" : ""}`}>{arms.map((arm) => <One key={`${arm.kind} ${arm.dose}`} prompt={prompt} arm={arm} done={done} first={positions.length} />)}</div>
+      <div class={`arms${arms.filter((arm) => arm.kind === "steered").length === 1 ? " four" : ""}`}>{arms.map((arm) => <One key={`${arm.kind} ${arm.dose}`} prompt={prompt} arm={arm} done={done} first={positions.length} verdict={done && verdict(arm, arms)} />)}</div>
       {done && (
         <>
           <p class="legend small soft">
@@ -56,7 +56,17 @@ function mean(values: readonly number[] | undefined): number {
   return values?.length ? values.reduce((sum, value) => sum + value, 0) / values.length : 0;
 }
 
-function One({ prompt, arm, done, first }: { prompt: string; arm: Arm; done: Steering | null; first: number }) {
+/** Said under a text where turning the feature came to little. */
+function verdict(arm: Arm, arms: readonly Arm[]): string {
+  if (arm.kind !== "steered") return "";
+  const other = control(arms, arm.dose);
+  if (arm.text === arms.find((one) => one.kind === "clean")?.text) return "no visible effect: it is word for word what the model says by itself";
+  if (mean(arm.kl) < FAINT / 2) return "hardly any effect: expectations were as good as not moved, so that words differ by chance";
+  if (arm.own_words != null && other?.own_words != null && arm.own_words <= other.own_words) return "no effect of its own: under the control the same words become as likely";
+  return "";
+}
+
+function One({ prompt, arm, done, first, verdict }: { prompt: string; arm: Arm; done: Steering | null; first: number; verdict: string | null }) {
   const altered = arm.kind === "steered" || arm.kind === "random";
   return (
     <section class={`arm ${arm.kind}`}>
@@ -66,6 +76,7 @@ function One({ prompt, arm, done, first }: { prompt: string; arm: Arm; done: Ste
         {arm.tokens ? arm.tokens.map((token, i) => <Word key={i} token={token} kl={arm.kl?.[i] ?? 0} />) : <Shown text={arm.text} />}
         {!done && <span class="caret" aria-hidden="true" />}
       </p>
+      {verdict && <p class="small warning">{verdict}</p>}
       {done && <ul class="small soft">{figures(arm).map((line) => <li key={line}>{line}</li>)}{(arm.repetition ?? 0) > REPEATS && <li class="warning">it collapses into repeats: {percent(arm.repetition)} of its pairs of words stood there before</li>}</ul>}
       {done && altered && !!arm.kl?.length && (
         <details><summary class="small soft">word by word</summary>

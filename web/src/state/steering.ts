@@ -11,8 +11,8 @@ export const features = signal<string[]>([]);
 export const prompt = signal("");
 /** In units of each feature's own maximum; empty: 1, or less where that is too much. */
 export const doses = signal<number[]>([]);
-/** Instead of doses: by how many nats a word expectations are to be moved; null where doses say how far. */
-export const kl = signal<number | null>(null);
+/** Instead of doses: by how many nats a word expectations are to be moved, half a nat unless something else is said; null where doses say how far. */
+export const kl = signal<number | null>(0.5);
 export const tokens = signal(40);
 export const temperature = signal(0.7);
 export const seed = signal(0);
