@@ -13,7 +13,6 @@ from hooke.errors import Busy
 from hooke.serve.problems import MEDIA_TYPE
 from hooke.serve.worker import Job
 
-
 _AS_THEY_ARE = frozenset((str, int, bool, type(None)))
 
 
