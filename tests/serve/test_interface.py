@@ -20,7 +20,7 @@ from served import desk as make_desk
 from served import tiny_microscope
 
 from hooke import tiny
-from hooke.atlas import Atlas, Name
+from hooke.atlas import Atlas, Name, wording
 from hooke.atlas.wording import SCALE, rated
 from hooke.codes import Codes
 from hooke.explain.kinds import kind_of
@@ -40,6 +40,8 @@ def test_what_it_is(desk):
     about = desk.get("/about")
     assert about["model"] == {"name": "tiny", "state": "ready", "detail": "", "saes": [SAE], "default": [SAE]}
     assert about["features"] == tiny.D_SAE
+    assert about["ratings"]["here"] == wording.HERE
+    assert [atlas["contexts"] for atlas in about["atlases"]] == [False]  # the planted one has no texts
     (row,) = desk.get("/saes")
     assert (row["name"], row["layer"], row["d_sae"], row["ready"]) == (SAE, 0, tiny.D_SAE, True)
     assert (row["named"], row["dead"]) == (len(tiny.concepts), tiny.D_SAE - planted.N_ALIVE)

@@ -43,6 +43,8 @@ TRUTH = (
     f" {100 * OFTEN:.0f}{chr(0x202F)}% usually, from half sometimes"
 )
 """The whole rule behind `true_of`."""
+OF_RULE = "nobody tested the name that is shown; the score is of the rule over words that was found beside it"
+"""What it means that a rating is of a rule."""
 _THIN = "\u202f"
 
 

@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter
 from starlette.exceptions import HTTPException
 
+from hooke.atlas import wording
 from hooke.errors import HookeError
 from hooke.serve.atlas_routes import MAX_AROUND, atlas_routes
 from hooke.serve.compare_routes import compare_routes
@@ -176,8 +177,9 @@ def _about_routes(router: APIRouter, session: Session, library: Library, worker:
             {"file": atlas.path.name, "contexts": atlas.has_contexts, **{key: atlas.facts.get(key) for key in keys}}
             for atlas in library.atlases
         ]
+        ratings = {"here": wording.HERE, "tried": wording.TRUTH, "fits": wording.FITS, "rule": wording.OF_RULE}
         features = sum(entry.d_sae for entry in library.saes)
-        return reply(About(importlib.metadata.version("hooke"), model, atlases, features, LIMITS, has_encoder(), PAGES))
+        return reply(About(importlib.metadata.version("hooke"), model, atlases, features, LIMITS, ratings, has_encoder(), PAGES))
 
 
 def _model_routes(router: APIRouter, library: Library, worker: Worker) -> None:

@@ -39,6 +39,9 @@ class About:
     """Features in all of them."""
     limits: dict[str, int]
     """The most of everything that can be asked for."""
+    ratings: dict[str, str]
+    """How far names can be relied on, each kind of rating with its whole rule in words: ``here`` (beside a text that was read), ``tried``
+    (on short texts), ``fits`` (by score) and ``rule`` (of a rule beneath the name)."""
     meaning: bool
     """Whether features can be found by meaning: whether the sentence encoder is installed."""
     pages: dict[str, bool]

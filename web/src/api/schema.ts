@@ -573,6 +573,10 @@ export interface components {
             limits: {
                 [key: string]: number;
             };
+            /** Ratings */
+            ratings: {
+                [key: string]: string;
+            };
             /** Meaning */
             meaning: boolean;
             /** Pages */

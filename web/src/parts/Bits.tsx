@@ -2,14 +2,14 @@
 import type { ComponentChildren } from "preact";
 import { useState } from "preact/hooks";
 import type { Rating } from "../api/types";
+import { about } from "../state/session";
 
 /** How far a name can be relied on, in a word, with what that rests on. Never the one without the other. */
 export function Trust({ rating, brief }: { rating: Rating; brief?: boolean }) {
   const { word, figure, share, of_rule } = rating;
   if (share === 0 || word === "yours") return brief ? null : <span class="trust soft small">{word} {figure}</span>;
-  const said = `${word} ${figure}`.includes("right ") ? "How likely the name fits this text: of names shown with that figure about so many did, as language models judged." : figure.startsWith("true")
-    ? "A reader tried the name on short texts in which the feature stands out, and found it true of so many."
-    : `${of_rule ? "Nobody tested this name yet; how well the rule beneath it tells" : "How well the name tells"} where the feature fires, on text it was not made from: 1 is always right, 0.5 is chance.`;
+  const rules = about.value!.ratings;
+  const said = /right \d/.test(`${word} ${figure}`) ? rules.here : figure.startsWith("true") ? rules.tried : `${of_rule ? `${rules.rule}; ` : ""}${rules.fits}`;
   const dots = <span class="dots" style={{ "--q": `${Math.round(share * 100)}%` }} aria-hidden="true" />;
   if (brief) return <span class="trust small" title={`${word} ${figure}. ${said}`}>{dots}<span class="vh">{word} {figure}</span></span>;
   return (

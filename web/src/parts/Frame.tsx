@@ -82,13 +82,8 @@ const KEYS = [
   ["d", "on Layers: a second text to hold against the first"], ["t", "light, dark, as the system"], ["Esc", "stop reading; let go; close"], ["?", "this"],
 ] as const;
 
-const TRUST = [
-  ["right 8 in 10", "how likely the name fits the text it stands beside: of names shown so about 8 in 10 did, as language models judged; below that it says “unsure”"],
-  ["true of 8 of 12", "of 12 short texts in which the feature stands out a reader found the name true of 8; from 80 % it usually fits, from half sometimes"],
-  ["usually fits", "it told where the feature fires in 85 of 100 cases and more, on 20 places or more"],
-  ["sometimes fits", "in 70 and more, or fewer places"], ["seldom fits", "in fewer than 70; a coin would be right in 50"], ["not tested", "nobody tested it"],
-  ["its rule", "the name shown was not tested; the score is of the rule over words that was found beside it"],
-] as const;
+/** What ratings look like, by what the server says of each kind. */
+const TRUST = [["here", "right 8 in 10, unsure"], ["tried", "true of 8 of 12"], ["fits", "usually, sometimes, seldom fits"], ["rule", "its rule"]] as const;
 
 function Help() {
   const dialog = useRef<HTMLDialogElement>(null);
@@ -103,7 +98,7 @@ function Help() {
         which only a few fire at a time. A feature's name here is a guess, by a reader or by a rule, and how well it was seen to fit stands beside it: on text that it was not made
         from. It describes text as this model reads it, not people, and not causes.</p>
       <h2>How far a name holds</h2>
-      <dl class="keys">{TRUST.map(([word, what]) => <div key={word}><dt>{word}</dt><dd>{what}</dd></div>)}</dl>
+      <dl class="keys">{TRUST.map(([kind, looks]) => <div key={kind}><dt>{looks}</dt><dd>{about.value?.ratings[kind]}</dd></div>)}</dl>
       <h2>Keys</h2>
       <dl class="keys">{KEYS.map(([key, what]) => <div key={key}><dt><kbd>{key}</kbd></dt><dd>{what}</dd></div>)}</dl>
       <label class="check"><input type="checkbox" checked={singleKeys.value} onChange={(event) => (singleKeys.value = event.currentTarget.checked)} /> single keys do this</label>
