@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import json
+import math
 import os
 import resource
 import signal
@@ -10,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import pytest
@@ -19,7 +21,7 @@ from hypothesis import strategies as st
 
 from hooke import files
 from hooke.errors import BadConfig, BadFile, HookeError, LimitReached, Missing
-from hooke.files import atomic_folder, atomic_write, cache_dir, read_safetensors, safetensors_header, sha256, write_safetensors
+from hooke.files import atomic_folder, atomic_write, cache_dir, plain, read_safetensors, safetensors_header, sha256, write_safetensors
 
 # The calls to the system that the two writers make themselves.
 CALLS = ("open", "fdopen", "fsync", "chmod", "rename", "replace")
@@ -399,3 +401,25 @@ def test_any_bytes_are_read_or_refused(tmp_path: Path, content: bytes, data: st.
     (tmp_path / "x").write_bytes(content)
     with contextlib.suppress(BadFile):
         read_safetensors(tmp_path / "x")
+
+
+@dataclass
+class Inner:
+    value: float
+    pair: tuple[int, float] = (1, math.inf)
+
+
+@dataclass
+class Outer:
+    some: list[Inner]
+    by_name: dict[str, Inner]
+    text: str = "a"
+    none: None = None
+
+
+@given(st.lists(st.floats(), max_size=3), st.text(max_size=3))
+def test_plain_values_are_those_that_json_reads_back(values: list[float], text: str) -> None:
+    """As the library copies dataclasses, but for numbers that JSON has not."""
+    found = Outer([Inner(value) for value in values], {text: Inner(0.5)}, text)
+    twin = json.loads(json.dumps(asdict(found)), parse_constant=lambda _: None)
+    assert plain(found) == twin

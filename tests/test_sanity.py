@@ -226,7 +226,7 @@ def test_a_transcoder_is_judged_by_what_it_should_write(planted, monkeypatch):
     assert any(line.startswith("Warning:") and line.endswith("it may have learnt little.") for line in told)  # it promised nothing
     told.clear()
     Reader(planted, [replace(wrong, facts=replace(wrong.facts, metrics={"fvu": 0.05}))], Options(), told.append)
-    assert any("(on its card 95%)" in line and line.endswith("or its weights are damaged.") for line in told)
+    assert any("(on its card 95%)" in line and "or its weights are damaged (`hooke eval`" in line for line in told)
 
 
 def test_an_sae_that_learnt_little_is_read_with_a_warning_that_gives_both_figures(planted, monkeypatch):
@@ -234,7 +234,7 @@ def test_an_sae_that_learnt_little_is_read_with_a_warning_that_gives_both_figure
     monkeypatch.setattr("hooke.analysis.labelled_sae.atlas_file", lambda name: None)
     torch.manual_seed(0)
     acts = Neutral(planted).acts([Site(0, "resid_post")])[Site(0, "resid_post")]
-    for card, why in ((0.9, "it learnt little, as its card says."), (0.3, "or its weights are damaged.")):
+    for card, why in ((0.9, "it learnt little, as its card says."), (0.3, "its own text, tells which).")):
         young = tiny.sae()
         W_enc = torch.nn.functional.normalize(torch.randn_like(young.W_enc), dim=0)
         threshold = (acts @ W_enc).quantile(0.9, dim=0).clamp_min(1e-3)

@@ -12,6 +12,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -279,6 +280,24 @@ def parse_json(text: str | bytes) -> Any:
         return json.loads(text, object_pairs_hook=_no_duplicates, parse_int=_bounded_int, parse_float=_bounded_float)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
+
+
+_AS_THEY_ARE = frozenset((str, int, bool, type(None)))
+
+
+def plain(value: Any) -> Any:
+    """Dataclasses, containers and numbers as JSON has them; a number that is not finite is null."""
+    if type(value) in _AS_THEY_ARE:  # of the thousands of values of an answer nearly all are; told without asking what else they may be
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, list | tuple):
+        return [own if type(own) in _AS_THEY_ARE else plain(own) for own in value]
+    if isinstance(value, dict):
+        return {str(key): plain(own) for key, own in value.items()}
+    if is_dataclass(value) and not isinstance(value, type):
+        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
+    return value
 
 
 def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -138,7 +138,9 @@ def _why(fit: Fit) -> str:
     """What a poor fit that nothing mends may come from."""
     if fit.expected is None:
         return "it may have learnt little"
-    return "it learnt little, as its card says" if fit.expected < _LITTLE else "its own text is unlike this, or its weights are damaged"
+    if fit.expected < _LITTLE:
+        return "it learnt little, as its card says"
+    return "its own text is unlike this, or its weights are damaged (`hooke eval` with --corpus, its own text, tells which)"
 
 
 def _places(sae: Sae) -> str:

@@ -5,6 +5,7 @@ import socket
 
 import pytest
 
+from hooke.errors import BadConfig
 from hooke.serve.guard import HEADERS, MAX_BODY
 from hooke.serve.session import API, Session, announced, running
 
@@ -144,3 +145,13 @@ def test_the_running_server_is_found_by_its_user_alone(monkeypatch, tmp_path):
         assert session.link("f/a").startswith("http://127.0.0.1:12345/f/a#k=")
     with pytest.raises(Exception, match="hooke serve"):
         running()
+
+
+def test_a_home_that_cannot_be_written_is_said_as_such(tmp_path, monkeypatch):
+    (tmp_path / "home").write_text("")
+    monkeypatch.setenv("HOOKE_HOME", str(tmp_path / "home"))
+    with (
+        pytest.raises(BadConfig, match=r"cannot write .*home/serving/.*Set HOOKE_HOME to a folder you may write to"),
+        announced(Session(8000)),
+    ):
+        pass

@@ -1,12 +1,12 @@
 """What an atlas says of one feature, with every token as text: the record behind a feature's page."""
 
-import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from hooke.atlas.naming import Name
 from hooke.atlas.records import INTERVALS, Effect, Label
 from hooke.atlas.sensitive import by_name, by_tokens
+from hooke.files import plain
 
 READS = 0.8
 """Balanced accuracy from which on a name is said to tell where a feature fires."""
@@ -178,17 +178,9 @@ class Feature:
     def to_json(self) -> dict[str, Any]:
         """What ``hooke feature --json`` prints; a number that is not known is null."""
         said = {"name": self.name, "title": self.title, "kind": self.kind, "sensitive": self.sensitive}
-        return said | _plain(asdict(self))
+        return said | plain(self)
 
     def _repr_html_(self) -> str:
         from hooke.atlas.notebook import fragment
 
         return fragment(self)
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(own) for key, own in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(own) for own in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hooke.errors import Missing
-from hooke.files import data_dir
+from hooke.files import data_dir, write_error
 
 API = "/api/v1"
 
@@ -62,12 +62,15 @@ def _folder() -> Path:
 def announced(session: Session) -> Iterator[None]:
     """While inside, `running` of this user finds the session; the file is for their eyes alone."""
     folder = _folder()
-    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     path = folder / f"{session.port}.json"
-    path.unlink(missing_ok=True)
-    handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(handle, "w") as file:
-        json.dump({"pid": os.getpid(), "port": session.port, "token": session.token}, file)
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        path.unlink(missing_ok=True)
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(handle, "w") as file:
+            json.dump({"pid": os.getpid(), "port": session.port, "token": session.token}, file)
+    except OSError as error:
+        raise write_error(error, path) from error
     try:
         yield
     finally:

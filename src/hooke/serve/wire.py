@@ -1,34 +1,16 @@
 """Wire: plain values as JSON and as a stream of events. A number that is not finite is null."""
 
 import json
-import math
 from collections.abc import AsyncIterator
-from dataclasses import fields, is_dataclass
 from typing import Any
 
 from fastapi import Response
 from fastapi.responses import StreamingResponse
 
 from hooke.errors import Busy
+from hooke.files import plain
 from hooke.serve.problems import MEDIA_TYPE
 from hooke.serve.worker import Job
-
-_AS_THEY_ARE = frozenset((str, int, bool, type(None)))
-
-
-def plain(value: Any) -> Any:
-    """Dataclasses, containers and numbers as JSON has them."""
-    if type(value) in _AS_THEY_ARE:  # of the thousands of values of an answer nearly all are; told without asking what else they may be
-        return value
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, list | tuple):
-        return [own if type(own) in _AS_THEY_ARE else plain(own) for own in value]
-    if isinstance(value, dict):
-        return {str(key): plain(own) for key, own in value.items()}
-    if is_dataclass(value) and not isinstance(value, type):
-        return {one.name: plain(getattr(value, one.name)) for one in fields(value)}
-    return value
 
 
 def encoded(value: Any) -> bytes:
