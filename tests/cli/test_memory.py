@@ -50,7 +50,9 @@ def test_every_word_for_it_is_understood(command, monkeypatch, error: Exception,
     monkeypatch.setattr(resource, "getrlimit", lambda _: (limit, limit))
     monkeypatch.setattr("hooke.sae.packs.installed_saes", lambda: (_ for _ in ()).throw(error))
     code, _, err = command("saes")
-    assert (code, err) == (CODE, "hooke: out of memory. Give shorter texts, or a smaller --batch-tokens where the command has that.\n")
+    less = "Give shorter texts, or a smaller --batch-tokens where the command has that."
+    more = "This process may use 1,024 MiB of address space. Allow more, or take the limit away: ulimit -v unlimited"
+    assert (code, err) == (CODE, f"hooke: out of memory. {less if limit == resource.RLIM_INFINITY else more}\n")
 
 
 @pytest.mark.parametrize("error", [RuntimeError("shapes differ"), ImportError("No module named 'x'"), ImportError("failed to map segment")])

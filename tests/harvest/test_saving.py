@@ -104,7 +104,7 @@ def test_stopped_in_the_middle_of_a_shard_it_ends_with_the_same_bytes(model, cor
     list(save(model, corpora, SITES, tmp_path, CONFIG, heard.append))
     assert contents(tmp_path) == contents(whole)
     assert heard == sorted(heard)
-    assert heard[-1] >= 300
+    assert heard[-1] == 300  # though the last batch has more
 
 
 def test_an_address_gets_the_same_bytes(model, corpora, whole):

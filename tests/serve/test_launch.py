@@ -1,5 +1,6 @@
 """How a server starts and ends: its port, a second one beside it, an atlas of another SAE, a signal in the middle of work."""
 
+import asyncio
 import http.client
 import json
 import os
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from typing import Any
 
 import planted
 import pytest
@@ -21,6 +23,7 @@ from hooke.errors import Busy
 from hooke.serve import launch
 from hooke.serve.launch import Launched, listening
 from hooke.serve.session import API, Session
+from hooke.serve.worker import Job, Worker
 
 SAE = tiny.sae().name
 
@@ -109,3 +112,22 @@ def test_a_signal_with_work_under_way_ends_it_and_loses_no_note(tmp_path):
     notes = Notes(tmp_path / "home" / "notes.sqlite")
     assert notes.of(Atlas(atlas).saes[SAE])[3].note == "kept"
     notes.close()
+
+
+@pytest.mark.parametrize("error", [MemoryError(), RuntimeError("DefaultCPUAllocator: can't allocate memory")])
+def test_too_little_memory_is_said_and_is_no_defect(capsys, error):
+    def fail(*_):
+        raise error
+
+    loading = Worker("tiny", fail)
+    loading._run()
+    assert (loading.state, loading.detail.startswith("out of memory")) == ("failed", True)
+
+    async def answers() -> list[Any]:
+        job = Job(fail)
+        Worker("tiny", fail)._do(tiny_microscope(None), job)
+        return [event async for event in job.events()]
+
+    ((name, problem),) = asyncio.run(answers())
+    assert (name, problem.status, problem.detail.startswith("out of memory")) == ("error", 413, True)
+    assert capsys.readouterr().err == ""

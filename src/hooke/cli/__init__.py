@@ -9,7 +9,7 @@ from typing import NoReturn
 from cyclopts import App, CycloptsError, Group
 
 from hooke.cli.examples import epilogue
-from hooke.cli.memory import guard, ran_out
+from hooke.cli.memory import advice, guard, ran_out
 from hooke.cli.settings import settings
 from hooke.errors import BadFile, HookeError
 
@@ -81,7 +81,7 @@ def main() -> None:
         sys.exit(0)
     except (MemoryError, RuntimeError, ImportError, OSError) as error:
         if ran_out(error):
-            _end(_LIMIT, "out of memory. Give shorter texts, or a smaller --batch-tokens where the command has that.")
+            _end(_LIMIT, f"out of memory. {advice()}")
         if not isinstance(error, OSError):
             raise
         if error.filename is not None:

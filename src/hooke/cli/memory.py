@@ -25,6 +25,14 @@ def ran_out(error: BaseException) -> bool:
     return ran_out_of_memory(error) or (unmapped and any(words in str(error) for words in ("failed to map", "load shared object")))
 
 
+def advice() -> str:
+    """What to do where memory ran out: take a limit of address space away, if there is one, else read less at a time."""
+    allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+    if allowed == resource.RLIM_INFINITY:
+        return "Give shorter texts, or a smaller --batch-tokens where the command has that."
+    return f"This process may use {allowed >> 20:,} MiB of address space. Allow more, or take the limit away: ulimit -v unlimited"
+
+
 class _Refused(importlib.abc.MetaPathFinder):
     def __init__(self, allowed: int) -> None:
         self._allowed = allowed

@@ -175,7 +175,7 @@ def _shards(
     parts: Iterator[Part], config: HarvestConfig, writer: ShardWriter, report: Callable[[int], None]
 ) -> Generator[Shard, None, None]:
     begin = (writer.manifest.part, writer.manifest.rows)
-    buffer = Buffer(min(config.shard_tokens, config.tokens), _heard(parts, writer.tokens - begin[1], report), begin)
+    buffer = Buffer(min(config.shard_tokens, config.tokens), _heard(parts, writer.tokens - begin[1], config.tokens, report), begin)
     while (missing := config.tokens - writer.tokens) and buffer.fill(missing):
         last = buffer.n == missing
         yield writer.write({str(name): value[: buffer.n] for name, value in buffer.columns.items()}, buffer, last)
@@ -183,8 +183,8 @@ def _shards(
         writer.finish()
 
 
-def _heard(parts: Iterator[Part], tokens: int, report: Callable[[int], None]) -> Iterator[Part]:
+def _heard(parts: Iterator[Part], tokens: int, wanted: int, report: Callable[[int], None]) -> Iterator[Part]:
     for part in parts:
         tokens += len(part.corpus)
-        report(tokens)
+        report(min(tokens, wanted))
         yield part

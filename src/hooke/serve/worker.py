@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Any
 from weakref import WeakSet
 
-from hooke.errors import Busy, HookeError, Missing
+from hooke.errors import Busy, HookeError, LimitReached, Missing, ran_out_of_memory
 from hooke.serve.microscope import Cancelled, Microscope
 from hooke.serve.problems import Problem, problem_of, unexpected
 
@@ -21,6 +21,14 @@ _KEEP_ALIVE = 15.0
 Event = tuple[str, Any]
 Work = Callable[[Microscope], Iterator[Event]]
 Load = Callable[[Callable[[str], None]], Microscope]
+
+
+def _why(error: Exception) -> str:
+    """That memory ran out, if that is what `error` says; else nothing, and the terminal shows it."""
+    if ran_out_of_memory(error):
+        return "out of memory: this machine, or the limit that the server was given, has too little for this."
+    traceback.print_exception(error, file=sys.stderr)
+    return ""
 
 
 class Job:
@@ -117,9 +125,8 @@ class Worker:
         except HookeError as error:
             self._fail(str(error))
             return
-        except Exception:
-            traceback.print_exc(file=sys.stderr)
-            self._fail("an error of Hooke's own; the terminal says what happened.")
+        except Exception as error:
+            self._fail(_why(error) or "an error of Hooke's own; the terminal says what happened.")
             return
         self.saes, self.default = microscope.saes, microscope.default
         self.state, self.detail = "ready", ""
@@ -145,9 +152,9 @@ class Worker:
             pass
         except HookeError as error:
             job.put(("error", problem_of(error)))
-        except Exception:
-            traceback.print_exc(file=sys.stderr)
-            job.put(("error", unexpected()))
+        except Exception as error:
+            why = _why(error)
+            job.put(("error", problem_of(LimitReached(f"{why} Give shorter texts, or fewer.")) if why else unexpected()))
         job.put(None)
 
     def _short(self) -> Job | None:
