@@ -57,6 +57,18 @@ def test_an_atlas_is_built_into_hookes_folder_and_found_there(build, tmp_path):
     assert sorted(file.name for file in path.parent.iterdir()) == ["index.json", "tiny.sqlite"]
 
 
+def test_names_can_be_tried_on_what_forty_examples_keep(build, tmp_path, command):
+    few, many = tmp_path / "few.sqlite", tmp_path / "many.sqlite"
+    for out, examples in ((few, "20"), (many, "40")):
+        assert build("--tokens", "3k", "--workers", "1", "--examples", examples, "--out", str(out))[0] == 0
+    score = ("explain", NAME, "--score", "--against", "rule", "--batch-out", str(tmp_path / "asked.jsonl"), "--atlas")
+    code, _, err = command(*score, str(few))
+    assert (code, "keeps too few held-out places" in " ".join(err.split()), "--examples 40" in err) == (2, True, True)
+    code, _, err = command(*score, str(many))
+    assert code == 0
+    assert (tmp_path / "asked.jsonl").read_text().count("FEATURE: ") > 0
+
+
 def test_an_atlas_says_with_what_it_was_made(build, tmp_path, command):
     assert build("--tokens", "1k", "--workers", "1", "--seed", "3")[0] == 0
     path = tmp_path / "home" / "atlases" / "tiny.sqlite"

@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import hypothesis.strategies as st
 import numpy as np
@@ -11,6 +12,7 @@ from hypothesis import given
 from read_atlas import NEVER, ONCE, PRICES, ROCKETS, SAE
 
 from hooke.atlas import NO_MEANING, TOO_RARE, Atlas, Name
+from hooke.atlas.feature import TokenShare
 from hooke.atlas.records import document_key
 from hooke.errors import BadConfig, BadFile, UnknownName
 from hooke.explain.llm import use
@@ -57,12 +59,15 @@ def test_a_sheet_is_of_the_label_half_and_the_trial_of_the_other(atlas):
 
 def test_a_sheet_shows_the_range_near_misses_and_what_is_known(atlas):
     lines = evidence(atlas.feature(f"{SAE}/{ROCKETS}")).text.split("\n")
-    strengths = [int(line.split("%")[0]) for line in lines if "%" in line]
+    strengths = [int(line.split("%")[0]) for line in lines[1 : lines.index("SILENT")]]
     assert strengths[:6] == sorted(strengths[:6], reverse=True)
     assert min(strengths[6:]) < 50 <= max(strengths[6:])  # above and below the middle of the range
     assert lines.index("SILENT") == len(strengths) + 1
     assert lines[-2:] == ["PROMOTES rocket, sea", "RULE rocket (0.80)"]
     assert all(len(line.split("«")[0].split()) <= 11 for line in lines)
+    shares = [TokenShare(" rocket", 30, 0.41, 9.0), TokenShare("sea", 9, 0.126, 3.0)]
+    feature = replace(atlas.feature(f"{SAE}/{ROCKETS}"), tokens=shares)
+    assert evidence(feature).text.split("\n")[-3] == "SPENT ON rocket 41%, sea 13%"
 
 
 def test_text_from_documents_is_shown_as_data(atlas):

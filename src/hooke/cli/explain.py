@@ -172,6 +172,11 @@ class _Task:
         if not called:
             raise Missing(f"none of these features of {self.sae} has a {against} to try. Name them first: hooke explain without --score.")
         made = trials(self.atlas, self.sae, called, self.how.model)
+        if not made:
+            raise BadConfig(
+                f"{self.atlas.path} keeps too few held-out places of these {len(called):,} features to try a name on. Build a full atlas"
+                f" (hooke atlas build {self.sae} --corpus FILE --examples 40 --out FILE) and give it with --atlas FILE."
+            )
         with self.names.ledger.opened():
             asked = self.names.detection(made)
             try:

@@ -96,6 +96,8 @@ class Names:
         self._keep({index: replace(self.all[index], embedding=round(value, 4)) for index, value in scores.items()})
 
     def _keep(self, names: Mapping[int, Name]) -> None:
+        if not names:
+            return
         self.all |= names
         self._kept |= names
         write_names(self.path, self.entry, self._kept)

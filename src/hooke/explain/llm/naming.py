@@ -17,6 +17,8 @@ common, in the words of a person who knows nothing of language models.
 You are given lines of text, cut out of documents:
 ACTIVE lines, with « and » around what the feature is active on and how strongly (100% is its most).
 SILENT lines look alike, and the feature is silent at the place between « and ». A good name leaves them out.
+SPENT ON: the tokens that take most of its activation, weaker places too, with their shares. Where no one word has most of it, the name \
+must not be that word: rather what the words have in common ("money and debt"), or "words like debt, bank, tax".
 PROMOTES: what the feature makes the model likelier to write. RULE: what a rule found, with its score (1 is best, 0.5 is chance).
 
 name: 2 to 6 plain words, at most {MAX_NAME} characters: "election results", "prices rising", "the word 'by'", "endings of place names". \

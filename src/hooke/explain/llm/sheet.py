@@ -18,7 +18,7 @@ ACTIVE, SILENT = 5, 5
 CLEARLY = 0.25
 """From this share of its maximum on a feature counts as active there, as it does for the rules."""
 _WORDS, _TOKENS = 10, 16  # on either side of the peak, whichever is reached first
-_PROMOTED = 8
+_PROMOTED, _SPENT = 8, 8
 _OPEN, _CLOSE = "«", "»"
 T = TypeVar("T")
 
@@ -46,10 +46,10 @@ class TrialContext:
 
 
 def evidence(feature: Feature) -> Sheet:
-    """The sheet of `feature`, from documents of the label half only, none of them twice.
+    """The sheet of `feature`, with passages from documents of the label half only, none of them twice.
 
     At most some 700 tokens: `STRONGEST`, `UPPER` and `LOWER` contexts with ten words on either side and their strength, `MISSES` near
-    misses, the tokens it makes likelier, and what the rule says of it.
+    misses, the tokens it spends its activation on (of all documents), those it makes likelier, and what the rule says of it.
     """
     places = [context for context in _where_it_fires(feature) if not _scored(context)]
     taken: set[int] = set()
@@ -64,6 +64,8 @@ def evidence(feature: Feature) -> Sheet:
     parts = ["ACTIVE", *lines]
     if misses:
         parts += ["SILENT", *(_shown(p, {p.peak}) for p in misses)]
+    if feature.tokens:
+        parts.append("SPENT ON " + ", ".join(f"{_visible(own.text).strip()} {100 * own.share:.0f}%" for own in feature.tokens[:_SPENT]))
     if feature.promoted:
         parts.append("PROMOTES " + ", ".join(_visible(token.text).strip() for token in feature.promoted[:_PROMOTED]))
     if feature.label and feature.label.text not in ("", NO_MEANING, TOO_RARE):
