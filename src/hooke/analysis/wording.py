@@ -130,24 +130,32 @@ class Words:
 def by_word(hits: Sequence[Hit], words: Words) -> list[tuple[str, list[str]]]:
     """The features of a text's words as names behind the word each is strongest on, in the order of the text, each name once.
 
-    Of a name that is not to be relied on it is said. What tells features of one name apart is left out, and, where there are others, names
-    of letters and signs and those that only say the word again.
+    Of a name that is not to be relied on it is said, and a feature named after one word is *like 'water'* where it fires on “rain”. What
+    tells features of one name apart is left out, and, where there are others, names of letters and signs and those that only say the word
+    again.
     """
     found: dict[int, list[str]] = {}
-    telling = [hit for hit in hits if hit.kind not in ("form", "unclear") and not _says_again(hit, words)]
+    telling = [hit for hit in hits if hit.kind not in ("form", "unclear") and not _is_its_word(hit, words)]
     for hit in telling or hits:
-        name = named(hit).partition(" → ")[0]
+        name = _named_after(hit)
+        said = named(hit).partition(" → ")[0] if name is None or _is_its_word(hit, words) else f"like '{name}'"
         own = found.setdefault(words.at[hit.pos] if hit.pos < len(words.at) else -1, [])
-        said = f"{name} ({rating.word})" if (rating := rated(hit)).poor else name
+        said += f" ({rating.word})" if (rating := rated(hit)).poor else ""
         if said not in own:
             own.append(said)
     return [(words.whole(number) or "␣", found[number]) for number in sorted(found)]
 
 
-def _says_again(hit: Hit, words: Words) -> bool:
-    """Whether a name is no more than the word that its feature fires on: *the word 'talk'* on “talks”."""
+def _named_after(hit: Hit) -> str | None:
+    """The one word that a feature's name names: *talk* of *the word 'talk'*."""
     found = re.fullmatch(r"the (?:word|words|verb|name|noun) ['“‘](\w+)['”’]", named(hit).partition(" → ")[0])
-    return found is not None and hit.pos < len(words.at) and words.lower[words.at[hit.pos]].startswith(stem(found[1].lower()))
+    return found[1] if found else None
+
+
+def _is_its_word(hit: Hit, words: Words) -> bool:
+    """Whether a feature fires on the word that it is named after, however that ends: *the word 'talk'* on “talks”."""
+    name = _named_after(hit)
+    return name is not None and hit.pos < len(words.at) and words.lower[words.at[hit.pos]].startswith(stem(name.lower()))
 
 
 def carriers(topic: TopicResult) -> list[tuple[Hit, int]]:
