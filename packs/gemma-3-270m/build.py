@@ -228,7 +228,7 @@ def atlas(model: Model, mix: list[Corpus], sites: Sequence[Site], acts: Shards |
     """Statistics, examples, labels and topics of every feature of `sites`, with enough examples for somebody to name it by."""
     saes = [Sae.load(PACKAGE / f"{site}.safetensors") for site in sites]
     read: dict[str, Any] = {"tokens": ATLAS_TOKENS, "context": CONTEXT, "seed": 1, "epochs": 8}
-    kept: dict[str, Any] = {"examples": 40, "per_interval": 10, "misses_kept": 8}
+    kept: dict[str, Any] = {"examples": 40, "per_interval": 10}
     settings = AtlasSettings(**read, **kept, background=BACKGROUND, background_without=NEWS)
     last = [0.0, ""]
 

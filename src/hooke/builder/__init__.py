@@ -47,6 +47,7 @@ from hooke.text.meaning import MiniLM, encoder_folder
 # Events held at a time, 8 bytes each.
 _EVENTS = 1 << 24
 _KINDS_OF_MISSES = 4
+_EXAMPLES_TO_NAME, _MISSES, _MISSES_TO_TRY = 40, 2, 8
 _UNKNOWN_L0 = 100
 # Of the neutral texts one in so many is read on its own, for the figures that codes do not give.
 _READ_ANEW = 10
@@ -68,8 +69,6 @@ class AtlasSettings:
     """Examples drawn from each stretch of its range."""
     misses: int = 32
     """Near misses of each of four kinds that labels are tested on (see `hooke.features.near_misses`)."""
-    misses_kept: int = 2
-    """How many of each kind are kept."""
     nearest: int = 10
     """Tokens promoted and suppressed, neighbours, and features that fire together."""
     background: int = 4000
@@ -86,6 +85,11 @@ class AtlasSettings:
     """Tokens read between one safe point and the next."""
     workers: int = 0
     """Threads for the statistics, processes for the labels; 0: as many as there are cores."""
+
+    @property
+    def misses_kept(self) -> int:
+        """How many near misses of each kind are kept: some to look at; more where names are to be made, and tried on the other half."""
+        return _MISSES_TO_TRY if self.examples >= _EXAMPLES_TO_NAME else _MISSES
 
 
 Report = Callable[[str, int, int], None]

@@ -23,9 +23,6 @@ if TYPE_CHECKING:
     from hooke.model import Model
     from hooke.sae import Sae
 
-_EXAMPLES_TO_NAME, _MISSES_TO_TRY = 40, 8
-"""From so many examples on, so many near misses of each kind are kept: a name is tried on some of the half that it was not made from."""
-
 
 def build(
     *sae: Annotated[str, Parameter(help="Names (see `hooke saes`) or files of SAEs, all of one model.")],
@@ -78,10 +75,7 @@ def build(
             console.print(f"note: {doubt}", highlight=False, markup=False, soft_wrap=True)
         length = context or _context(saes, loaded)
     _announce(console, path, saes, tokens, cache_bytes(saes, tokens))
-    misses = _MISSES_TO_TRY if examples >= _EXAMPLES_TO_NAME else AtlasSettings.misses_kept
-    settings = AtlasSettings(
-        tokens, length, seed, examples=examples, misses_kept=misses, subjects=subjects, batch_tokens=batch_tokens, workers=workers
-    )
+    settings = AtlasSettings(tokens, length, seed, examples=examples, subjects=subjects, batch_tokens=batch_tokens, workers=workers)
     with where.joined(device) as cluster, ProgressBar(console) as bar:
         build_atlas(loaded, saes, corpora, path, settings, acts=harvested, progress=partial(_move, bar), cluster=cluster, kept=kept)
     if out is None:
