@@ -348,8 +348,7 @@ def _prompt_ids(model: Model, prompt: str, tokens: int) -> Int[Tensor, "1 pos"]:
 
 def _length(model: Model, row: Int[Tensor, " n"]) -> int:
     """Tokens of a continuation before it ends."""
-    ends = model.is_special(row)
-    return int(ends.nonzero()[0, 0]) if bool(ends.any()) else len(row)
+    return next((n for n, token in enumerate(row.tolist()) if token in model.tokenizer.special), len(row))
 
 
 def _arm(model: Model, kind: Kind, dose: float, row: Int[Tensor, " n"], cost: _Cost, *, words: bool = False) -> Arm:
