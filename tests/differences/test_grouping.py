@@ -108,7 +108,7 @@ def test_the_same_documents_on_both_sides():
 
 def test_a_few_texts_many_times_over_are_few():
     texts = [[f"text {n % 10}" for n in range(40)], [f"other text {n % 3}" for n in range(40)]]
-    with pytest.raises(BadConfig, match="'b' of file has 40 texts, and only 3 of them are different"):
+    with pytest.raises(BadConfig, match="'b' of file has 40 texts, but only 3 different ones"):
         group(piles(texts, ["a", "b"], "file"), "file")
     assert len(group(piles([texts[0], [f"other {text}" for text in texts[0]]], ["a", "b"], "file"), "file").texts) == 80
 

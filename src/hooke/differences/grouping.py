@@ -226,8 +226,8 @@ def _different_enough(by: str, names: Sequence[str], at: np.ndarray, texts: Sequ
         own = [text for text, group in zip(texts, at.tolist(), strict=True) if group == i]
         if (n := len(set(own))) < MIN_TEXTS:
             raise BadConfig(
-                f"the group {quoted(name)} of {by} has {len(own):,} texts, and only {n} of them {'is' if n == 1 else 'are'} different. Each"
-                f" group needs at least {MIN_TEXTS} different texts: copies say nothing new."
+                f"the group {quoted(name)} of {by} has {len(own):,} texts, but only {n} different one{'s' * (n > 1)}. Each group needs at"
+                f" least {MIN_TEXTS} different texts: copies say nothing new."
             )
 
 

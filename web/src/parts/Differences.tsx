@@ -6,6 +6,11 @@ import { clean, number, percent } from "../state/words";
 import { Choice, Elsewhere } from "./Bits";
 import { AsTable, Key, List } from "./Findings";
 
+/** The ways of reading, as people would call them. */
+const WAYS: Record<string, string> = {
+  "words (log-odds)": "plain words", "activations (probe)": "the model's activations", "features (probe)": "all features", "sentence encoder (probe)": "a sentence encoder",
+};
+const way = (name: string): string => WAYS[name] ?? name;
 /** Rows of each side that are shown unasked. */
 const BEST = 5;
 const LISTS = [
@@ -22,11 +27,13 @@ export function Differences({ found }: { found: Compared }) {
   return (
     <div class="differences">
       {found.sides.length === 2 && <InShort sides={found.sides} />}
-      {found.summary[0] && <p>{found.summary[0]}</p>}
+      <p>{result.findings.length
+        ? `Of ${number(result.tested)} things tried ${number(result.findings.length)} differ by more than chance lets expect. About one in twenty of those, at most, may still be chance.`
+        : found.summary[0]}</p>
       <div class="bar-row small">
         <div class="actions">
           {pairs.length > 1 && <Choice name="Which group" value={String(which.value)} options={pairs.map((side, i) => [String(i), clean(side.name)] as const)} onChange={(value) => (which.value = Number(value))} />}
-          {result.findings.length > 0 && <p class="soft marks"><Key weak={false} /> difference with its 95 % interval · <Key weak /> doubtful: see “how sure is this?” · <b class="beyond">+</b> says more than plain words do</p>}
+          {result.findings.length > 0 && <p class="soft marks"><Key weak={false} /> difference, in points: so many more of 100 texts; the line is its 95 % interval · <Key weak /> doubtful: see “how sure is this?” · <b class="beyond">+</b> says more than plain words do</p>}
         </div>
         <div class="actions"><a href={exported(found.id, "html")} download="differences.html">keep as a page</a><a href={exported(found.id, "csv")} download="differences.csv">as CSV</a></div>
       </div>
@@ -36,7 +43,7 @@ export function Differences({ found }: { found: Compared }) {
         <details>
           <summary>How sure is this?</summary>
           <p class="able">{found.able}</p>
-          {found.summary.slice(1).map((sentence) => <p key={sentence}>{sentence}</p>)}
+          {(result.findings.length ? found.summary : found.summary.slice(1)).map((sentence) => <p key={sentence}>{sentence}</p>)}
           {result.findings.length > 0 && <p><Key weak /> A hollow mark: the difference goes away with something else held fixed, or it was found in one half of the texts and did not hold in the other.</p>}
           {result.notes.map((note) => <p key={note} class="soft small">{note}</p>)}
         </details>
@@ -53,10 +60,15 @@ export function Differences({ found }: { found: Compared }) {
   );
 }
 
-/** What each of two piles has more of, in the names of its first findings. */
+/** What each of two piles is about more often, or where that is nothing how it is worded, in the names of its first findings. */
 function InShort({ sides }: { sides: Side[] }) {
-  const said = sides.map((side) => [side.name, side.findings.filter((one) => one.kind === "feature").slice(0, 3).map((one) => clean(one.name))] as const).filter(([, names]) => names.length);
-  return said.length ? <p class="in-short">{said.map(([name, names]) => <span key={name}><b><bdi>{clean(name)}</bdi></b> has more of {names.join(", ")}. </span>)}</p> : null;
+  const said = sides.map((side) => {
+    const features = side.findings.filter((one) => one.kind === "feature");
+    const about = features.filter((one) => one.group === "about");
+    const names = [...new Set((about.length ? about : features).map((one) => clean(one.name)))].slice(0, 3);
+    return [side.name, about.length ? "is more often about" : "has more of", names] as const;
+  }).filter(([, , names]) => names.length);
+  return said.length ? <p class="in-short">{said.map(([name, lead, names]) => <span key={name}><b><bdi>{clean(name)}</bdi></b> {lead} {names.join("; ")}. </span>)}</p> : null;
 }
 
 /** The strongest few of one side, of whatever kind but plain words. */
@@ -120,10 +132,10 @@ function Baselines({ found }: { found: Compared }) {
   const place = (value: number) => `${100 * Math.max(0, Math.min(1, value))}%`;
   return (
     <details>
-      <summary>Would plain words do? <span class="soft small">{Object.entries(found.result.baselines).map(([name, row]) => `${name} ${row.auc!.toFixed(2)}`).join(" · ")}</span></summary>
+      <summary>Would plain words do? <span class="soft small">{Object.entries(found.result.baselines).map(([name, row]) => `${way(name)} ${row.auc!.toFixed(2)}`).join(" · ")}</span></summary>
       <p class="small soft">How well each tells the texts apart, learnt on one half, tried on the other. 0.5 is chance, 1 is always right.</p>
       <table class="aucs"><thead class="vh"><tr><th scope="col">read by</th><th scope="col">AUC</th></tr></thead><tbody>{Object.entries(found.result.baselines).map(([name, row]) => (
-        <tr key={name}><th scope="row">{name}</th><td><span class="nowrap">{row.auc!.toFixed(2)}{row.low !== undefined && <span class="soft small"> {row.low.toFixed(2)} to {row.high!.toFixed(2)}</span>}</span>
+        <tr key={name}><th scope="row">{way(name)}</th><td><span class="nowrap">{row.auc!.toFixed(2)}{row.low !== undefined && <span class="soft small"> {row.low.toFixed(2)} to {row.high!.toFixed(2)}</span>}</span>
           <span class="forest" aria-hidden="true"><span class="zero" style={{ left: "50%" }} />{row.low !== undefined && <span class="span" style={{ left: place(row.low), width: `calc(${place(row.high!)} - ${place(row.low)})` }} />}<span class="dot" style={{ left: place(row.auc!) }} /></span></td></tr>
       ))}</tbody></table>
     </details>

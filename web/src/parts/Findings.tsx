@@ -72,7 +72,7 @@ function Opened({ one, found }: { one: Finding; found: Compared }) {
   const shown = useSignal(!one.sensitive);
   const weak = Object.entries(one.holds).filter(([, holds]) => holds === false).map(([name]) => name);
   const facts = [
-    shares(one, found).map(([name, value]) => `${clean(name)} ${percent(value)}`).join(", "), `q ${q(one.q)}`, `chance that fresh texts show it again: ${percent(one.again)}`, `on the untouched half: ${held(one)}`, `AUC ${one.auc.toFixed(2)}`,
+    shares(one, found).map(([name, value]) => `${clean(name)} ${percent(value)}`).join(", "), `q ${q(one.q)}, the share of chance among findings as clear as this`, `chance that fresh texts show it again: ${percent(one.again)}`, `on the untouched half: ${held(one)}`, `it ranks a text of the one above one of the other ${percent(Math.max(one.auc, 1 - one.auc))} of the time (AUC)`,
     one.log_odds !== null && `log-odds ${one.log_odds.toFixed(2).replace("-", "−")}`, one.usual && "most texts have it, so counted are those with more of it than the median text",
     weak.length > 0 && `goes away with ${weak.join(", ")} held fixed`,
   ].filter(Boolean);
