@@ -19,7 +19,8 @@ from hypothesis import strategies as st
 
 from hooke.errors import BadConfig, BadFile, HookeError, LimitReached, Missing, UnknownName
 from hooke.text.corpus import Corpus, documents, parse_corpora, parse_corpus
-from hooke.text.datafiles import DataFile, documents_in, kind_of
+from hooke.text.datafiles import DataFile, _paragraphs, documents_in, kind_of
+from hooke.text.intake import TextSource
 from hooke.text.sources import files_of
 
 RECORDS = [("one", ""), ('two "quoted", and\na second line', "A title"), ("drei ä 🎈", "B"), ("", ""), ("five", "C")]
@@ -119,6 +120,23 @@ def test_paragraphs_come_back(paragraphs: list[list[str]]) -> None:
     wanted = ["\n".join(f"x{line}" for line in lines) for lines in paragraphs]
     file = DataFile("x.txt", lambda: io.BytesIO("\n\n".join(wanted).encode()))
     assert list(documents_in(file)) == wanted
+
+
+def test_blank_lines_are_each_looked_at_a_few_times() -> None:
+    """And not again with every further line: a few packed kilobytes hold millions of them."""
+    looked = 0
+
+    class Line(str):
+        def strip(self, chars: str | None = None) -> str:
+            nonlocal looked
+            looked += 1
+            return str.strip(self, chars)
+
+    source = TextSource("blank.txt", io.BytesIO(), "lines", None, None)
+    for text in ([], ["some"]):
+        looked, lines = 0, [*text, *["\n"] * 5000]
+        assert list(_paragraphs(source, ((number, Line(line)) for number, line in enumerate(lines)))) == text
+        assert looked < 4 * len(lines)
 
 
 def test_plain_text_has_no_fields(tmp_path: Path) -> None:

@@ -90,14 +90,15 @@ def _documents(file: DataFile, kind: str, field: str | None) -> Iterator[str]:
 
 def _paragraphs(source: TextSource, lines: Iterator[tuple[int, str]]) -> Iterator[str]:
     ahead: list[tuple[int, str]] = []
-    size, blank, apart = 0, False, False
+    size, begun, blank, apart = 0, False, False, False
     for number, line in lines:
         ahead.append((number, line))
         size += len(line)
-        apart = blank and bool(line.strip())
+        filled = bool(line.strip())
+        apart = blank and filled
         if apart or size >= _LOOK_AHEAD:
             break
-        blank = not line.strip() and size > 0 and any(text.strip() for _, text in ahead)
+        blank, begun = begun and not filled, begun or filled
     rest = itertools.chain(ahead, lines)
     if not apart:
         yield from (line.strip("\r\n") for _, line in rest if line.strip())
