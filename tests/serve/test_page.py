@@ -329,6 +329,7 @@ def press(page: Page, *keys: str) -> None:
 
 def walk_to(page: Page, wanted: str, most: int = 40) -> None:
     """Tab until what `wanted` selects has the focus, as a person does who has no mouse."""
+    page.locator(wanted).first.wait_for()
     for _ in range(most):
         if page.evaluate("wanted => document.activeElement.matches(wanted)", wanted):
             return
