@@ -67,6 +67,15 @@ def test_what_a_monitor_measures_is_what_a_whole_reading_finds(sae):
         assert measured.acts == pytest.approx(glance.acts, abs=1e-5)
 
 
+def test_a_text_scores_the_same_whatever_it_is_read_with(made, reader):
+    texts = [*pile("sport", 12, 0.5, 5), "goal", "the old goal in the new league " * 40]
+    scores = []
+    for chunk in (1, 5, 32):
+        own = Reader(tiny.model(), [tiny.sae()], replace(reader.options, chunk=chunk), atlas=None)
+        scores.append([one.score for one in watch(own, made, texts, Drift(made))])
+    assert scores[0] == scores[1] == scores[2]
+
+
 def test_unlike_texts_are_drift(reader, made):
     drift = Drift(made)
     list(watch(reader, made, ["goal match team league " * 6] * 5, drift))

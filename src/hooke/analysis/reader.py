@@ -176,13 +176,13 @@ class Reader:
     def measure(self, texts: Iterable[str], features: Sequence[int]) -> "Iterator[MeasuredText]":
         """For each text, in order, what some features of the first SAE say of it: little more work than the model's own.
 
-        The figures are those of `glance`, to rounding.
+        The figures are those of `glance`, to rounding, and as there the same to the bit whatever a text is read with.
         """
         sae, chosen = self.labelled_saes[0].sae, torch.as_tensor(features, dtype=torch.int64)
         for chunk in grouped(texts, self.options.chunk):
             tokens, values = np.zeros(len(chunk), np.int64), np.zeros((len(chunk), len(features)))
             acts = np.zeros((len(chunk), sae.d_in), np.float32)
-            for some in grouped(self._harvested([str(text) for text in chunk])[0], _ENCODED, lambda one: len(one.ids)):
+            for some in grouped(self._harvested([str(text) for text in chunk], alone=True)[0], _ENCODED, lambda one: len(one.ids)):
                 read, _, sink, counts, window = self._joined(some)
                 here = concat_sites(read, sae.facts.input_sites)
                 found = _summed(sae.activations(here, chosen) * ~sink[:, None], window, len(counts)) / counts.clamp_min(1)[:, None]
