@@ -64,8 +64,10 @@ class Name:
 
     @property
     def stands_first(self) -> bool:
-        """Whether it is shown in place of the rule's wording: it says something, and was not found to be no better than chance."""
-        return self.about != "unclear" and (self.low is None or self.low > CHANCE)
+        """Whether it is shown in place of the rule's wording: it says something, and its detection is better than chance, or it was
+        true of half of the short texts it was tried on."""
+        true = self.tried > 0 and 2 * self.right >= self.tried
+        return self.about != "unclear" and (self.low is None or self.low > CHANCE or true)
 
 
 def names_of(sae: SaeEntry) -> dict[int, Name]:
