@@ -224,11 +224,18 @@ def test_pairs_whose_texts_are_the_same_are_refused(tmp_path):
 
 
 def test_pairs_are_of_one_wording(tmp_path):
-    rows = [{"text": f"the {word} {side}", "group": side, "pair": n, "pronoun": side} for n, word in enumerate(SPORT) for side in "ab"]
-    rows += [{**row, "pronoun": " x " if row["group"] == "a" else "x", "pair": f"{row['pair']}b"} for row in rows[:2]]
+    rows = [
+        {"text": f"the {word} {side}", "group": side, "pair": n, "of": "x", "pronoun": side}
+        for n, word in enumerate(SPORT)
+        for side in "ab"
+    ]
+    rows[0]["of"], rows[1]["of"], rows[3]["of"] = "y", " y", "z"
     (tmp_path / "p.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    with pytest.raises(BadConfig, match="and in 7 of 8 pairs"):
-        AuditPlan.parse({"targets": [{"loss": True}], "pairs": {"file": "p.jsonl", "groups": ["a", "b"], "wording": "pronoun"}}, tmp_path)
+    plan = {"targets": [{"loss": True}], "pairs": {"file": "p.jsonl", "groups": ["a", "b"]}}
+    with pytest.raises(BadConfig, match="and in 7 of 7 pairs"):
+        AuditPlan.parse({**plan, "pairs": {**plan["pairs"], "wording": "pronoun"}}, tmp_path)
+    read = AuditPlan.parse({**plan, "pairs": {**plan["pairs"], "wording": "of"}}, tmp_path)
+    assert [case.wording for case in read.cases] == ["y", "y", "x / z", "x / z", *["x"] * 10]
 
 
 def test_a_plan_that_is_none(tmp_path):

@@ -225,13 +225,12 @@ def _pairs(table: Any, folder: Path) -> tuple[tuple[str, str], list[Case]]:
         raise BadConfig(
             f"the two texts of every pair in {file} are the same, so there is nothing to compare. Check {given.by!r} and {given.pair!r}."
         )
-    wordings = [[str(text.fields.get(given.wording)).strip() if given.wording else "all" for text in pair] for pair in whole]
-    if mixed := sum(a != b for a, b in wordings):
+    labels = [dict.fromkeys(str(text.fields.get(given.wording)).strip() if given.wording else "all" for text in pair) for pair in whole]
+    if (mixed := sum(len(own) > 1 for own in labels)) > len(whole) / 2:
         raise BadConfig(
             f"the two texts of a pair have one {given.wording} (pairs.wording), and in {mixed:,} of {len(whole):,} pairs of {file} they"
             " have two. Name a field of what a pair is of, not of what is changed in it."
         )
-    cases = [
-        Case(str(text), group, unit, wordings[unit][group], unit) for unit, pair in enumerate(whole) for group, text in enumerate(pair)
-    ]
+    wordings = [" / ".join(own) for own in labels]  # a pair with two is of a kind of its own
+    cases = [Case(str(text), group, unit, wordings[unit], unit) for unit, pair in enumerate(whole) for group, text in enumerate(pair)]
     return (names[0], names[1]), cases
