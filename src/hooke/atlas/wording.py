@@ -35,8 +35,8 @@ FITS = (
 LIKELY = 0.8
 """Below so likely right of a text a name is not shown there, but for the likeliest, which is said to be unsure."""
 HERE = (
-    "how likely the name fits this text: of names shown with that figure about so many did, as language models judged; below"
-    f" {10 * LIKELY:.0f} in 10 it is called unsure"
+    "how likely the name fits this text: of names shown with that figure at least so many did, as language models judged; below"
+    f" {10 * LIKELY:.0f} in 10 it is called unsure. A name that seldom fits elsewhere can be likely where the rest of a text speaks for it"
 )
 TRUTH = (
     f"where a reader tried a name on short texts beside which it stands, as “true of 10 of 12” says, that counts instead: from"
@@ -127,12 +127,12 @@ _UNSURE = "unsure"
 
 
 def rate_here(likely: float) -> Rating:
-    """How far a name can be relied on of one text, by how likely it is right there.
+    """How far a name can be relied on of one text, by how likely it is right there, in tenths and no more than it is.
 
     >>> rate_here(0.84).word, rate_here(0.98).word, rate_here(0.62)
     ('right 8 in 10', 'right 9 in 10', Rating(word='unsure', figure='right 6 in 10', share=0.62, of_rule=False))
     """
-    said = f"right {min(9, max(1, round(10 * likely)))} in 10"
+    said = f"right {min(9, max(1, int(10 * likely)))} in 10"
     return Rating(said, share=likely) if likely >= LIKELY else Rating(_UNSURE, said, likely)
 
 

@@ -92,7 +92,7 @@ function Head({ head, changed }: { head: FeatureHead; changed: () => void }) {
           {head.names.map((one) => <tr key={one.by}><th scope="row">{clean(one.by)}</th><td><bdi>{clean(one.name)}</bdi></td><td><Trust rating={one.rating} /></td></tr>)}
         </tbody>
       </table>
-      <p class="small soft">How far each name holds, on text it was not made from. <button type="button" class="quiet" onClick={() => (helpOpen.value = true)}>What do the words mean?</button></p>
+      <p class="small soft">How far each name holds, on text it was not made from; beside one text it can be likelier than that, or less likely. <button type="button" class="quiet" onClick={() => (helpOpen.value = true)}>What do the words mean?</button></p>
     </header>
   );
 }
