@@ -20,12 +20,14 @@ from served import desk as make_desk
 from served import tiny_microscope
 
 from hooke import tiny
+from hooke.analysis.result import Hit, TextResult
 from hooke.atlas import Atlas, Name, wording
 from hooke.atlas.wording import SCALE, rated
 from hooke.codes import Codes
 from hooke.explain.kinds import kind_of
 from hooke.explain.rules.phrasing import reworded
 from hooke.features.cache import ActivationCache, Chunk
+from hooke.serve.app import named
 from hooke.serve.library import SORTS, Library, Wanted, names_of, title_of
 from hooke.serve.microscope import PART, Cancelled, Microscope, parted
 from hooke.serve.runs import read_runs
@@ -242,6 +244,16 @@ def test_a_text_is_read_as_the_reader_reads_it(desk):
         at = [position for position, token in enumerate(told["result"]["tokens"]) if token.strip().lower() in tiny.concepts[concept]]
         assert sorted(map(int, best["activations"])) == at
     assert events[-1][1]["limits"]
+
+
+def test_words_are_called_on_the_page_what_a_report_calls_them(tmp_path):
+    def of_word(name, pos, kind="word"):
+        return Hit(f"{SAE}/{pos}", SAE, pos, name, 0.95, "word", 128, 1.0, 0.5, 3.0, "x", pos, {pos: 1.0}, kind=kind, group="words")
+
+    hits = [of_word("the word 'water'", 0), of_word("words beginning with fl", 1, "form"), of_word("walking", 2)]
+    text = TextResult("rain floods walks", ["rain", " floods", " walks"], [], None, [], None, words=hits)
+    ((_, told),) = named([("text", {"result": text})], named_atlas(tmp_path)[0])
+    assert [row["behind"] for row in told["result"]["words"]] == ["like 'water'", None, "walking"]
 
 
 def activations(desk, texts, **asked):

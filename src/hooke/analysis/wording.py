@@ -128,22 +128,30 @@ class Words:
 
 
 def by_word(hits: Sequence[Hit], words: Words) -> list[tuple[str, list[str]]]:
-    """The features of a text's words as names behind the word each is strongest on, in the order of the text, each name once.
-
-    Of a name that is not to be relied on it is said, and a feature named after one word is *like 'water'* where it fires on “rain”. What
-    tells features of one name apart is left out, and, where there are others, names of letters and signs and those that only say the word
-    again.
-    """
+    """The features of a text's words as names behind the word each is strongest on, in the order of the text, each name once (see
+    `behind_words`). Of a name that is not to be relied on it is said."""
     found: dict[int, list[str]] = {}
-    telling = [hit for hit in hits if hit.kind not in ("form", "unclear") and not _is_its_word(hit, words)]
-    for hit in telling or hits:
-        name = _named_after(hit)
-        said = named(hit).partition(" → ")[0] if name is None or _is_its_word(hit, words) else f"like '{name}'"
+    for hit, name in behind_words(hits, words):
         own = found.setdefault(words.at[hit.pos] if hit.pos < len(words.at) else -1, [])
-        said += f" ({rating.word})" if (rating := rated(hit)).poor else ""
+        said = f"{name} ({rating.word})" if (rating := rated(hit)).poor else name
         if said not in own:
             own.append(said)
     return [(words.whole(number) or "␣", found[number]) for number in sorted(found)]
+
+
+def behind_words(hits: Sequence[Hit], words: Words) -> list[tuple[Hit, str]]:
+    """The features of a text's words that are shown behind the word each is strongest on, with what each is called there.
+
+    A feature named after one word is *like 'water'* where it fires on “rain”. What tells features of one name apart is left out, and,
+    where there are others, names of letters and signs and those that only say the word again.
+    """
+    telling = [hit for hit in hits if hit.kind not in ("form", "unclear") and not _is_its_word(hit, words)]
+    found = []
+    for hit in telling or hits:
+        name = _named_after(hit)
+        said = named(hit).partition(" → ")[0] if name is None or _is_its_word(hit, words) else f"like '{name}'"
+        found.append((hit, said))
+    return found
 
 
 def _named_after(hit: Hit) -> str | None:

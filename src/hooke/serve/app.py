@@ -213,21 +213,23 @@ def named(events: Any, library: Library) -> Any:
     """The events of an analysis, each feature with your own name where you gave one, and what the page says of it.
 
     That is how far its name can be relied on (``rating``), how often it fires (``density``), and the tokens of the word that it says
-    most of (``word_at``).
+    most of (``word_at``); of a feature of words also what it is called behind its word (``behind``), null where that says nothing more.
     """
-    from hooke.analysis.wording import Words, rated
+    from hooke.analysis.wording import Words, behind_words, rated
 
     beside = library.beside()
     for name, value in events:
         if name == "text":
             told = plain(value["result"])
             words = Words(value["result"].tokens)
+            behind = {hit.feature: said for hit, said in behind_words(value["result"].words, words)}
             for group in ("features", "about", "words"):
                 for hit, row in zip(getattr(value["result"], group), told[group], strict=True):
                     own, density = beside(hit.sae, hit.index)
                     row |= {"own_label": own, "rating": rated(replace(hit, own_label=own))}
                     at = words.pieces(words.at[hit.pos]) if hit.group == "words" else words.tokens_of(hit)
                     row |= {"density": density, "word_at": list(at)}
+                    row |= {"behind": behind.get(hit.feature)} if group == "words" else {}
             yield name, value | {"result": told}
         else:
             yield name, value

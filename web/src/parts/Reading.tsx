@@ -79,7 +79,7 @@ function Words({ hits, tokens, most, tinting, onPoint }: {
   hits: Hit[]; tokens: string[]; most: number; tinting: Hit | undefined; onPoint: (hit: Hit) => (on: boolean) => void;
 }) {
   const byWord = new Map<string, Hit[]>();
-  for (const hit of hits) byWord.set(hit.word_at.join(), [...(byWord.get(hit.word_at.join()) ?? []), hit]);
+  for (const hit of hits.filter((one) => one.behind || one.own_label)) byWord.set(hit.word_at.join(), [...(byWord.get(hit.word_at.join()) ?? []), hit]);
   const first = [...byWord.values()].slice(0, most).sort((a, b) => a[0]!.pos - b[0]!.pos);
   return (
     <dl class="on-words">
@@ -88,7 +88,7 @@ function Words({ hits, tokens, most, tinting, onPoint }: {
           <dt>{wordOf(own[0]!, tokens)}</dt>
           <dd>{own.slice(0, BESIDE).map((hit) => (
             <span key={hit.feature} class={hit === tinting ? "tints" : ""} onMouseEnter={() => onPoint(hit)(true)} onMouseLeave={() => onPoint(hit)(false)} onFocusIn={() => onPoint(hit)(true)} onFocusOut={() => onPoint(hit)(false)}>
-              {picked.value && <Pick name={hit.feature} title={hit.own_label ?? hit.name ?? hit.label} />} <a href={`/f/${hit.feature}`}><Label text={hit.name ?? hit.label} own={hit.own_label} /></a> <Trust rating={hit.rating} brief />
+              {picked.value && <Pick name={hit.feature} title={hit.own_label ?? hit.name ?? hit.label} />} <a href={`/f/${hit.feature}`}><Label text={hit.behind ?? hit.name} own={hit.own_label} /></a> <Trust rating={hit.rating} brief />
             </span>
           ))}</dd>
         </div>
