@@ -50,6 +50,13 @@ def test_names_reach_features_their_relatives_and_the_search(atlas):
     assert json.loads(json.dumps(atlas.feature(f"{FIRST}/1").to_json()))["named"]["about"] == "event"
 
 
+def test_names_that_hold_are_found_before_those_that_do_not(atlas):
+    seldom, untried, mostly = (Name("court rooms", "topic", right=r, tried=t) for r, t in ((2, 12), (0, 0), (11, 12)))
+    scored = Name("court cases", "topic", score=0.8, low=0.6, high=0.9, n=10)
+    atlas = put(atlas, {1: seldom, 2: untried, 3: scored, 4: mostly})
+    assert [hit.name for hit in atlas.search("court", where=["label"])] == [f"{FIRST}/{i}" for i in (4, 3, 2, 1)]
+
+
 def test_names_go_along_in_an_export(atlas, tmp_path):
     atlas = put(atlas, {1: ROCKETS, 3: UNCLEAR})
     export(atlas, "neuronpedia", tmp_path / "np", saes=[FIRST])

@@ -70,6 +70,14 @@ class Name:
         return self.about != "unclear" and (self.low is None or self.low > CHANCE or true)
 
 
+def holds(name: Name) -> float:
+    """How well a name holds, from 0 to 1, to sort by: the share of short texts it was true of, else its detection beyond chance; of one
+    that was never tried, a half."""
+    if name.tried:
+        return name.right / name.tried
+    return 0.5 if name.score is None else max(0.0, 2 * name.score - 1)
+
+
 def names_of(sae: SaeEntry) -> dict[int, Name]:
     """The names of an SAE's features by index: those made here, and where there are none the ones its pack brings."""
     found: dict[int, Name] = {}

@@ -11,7 +11,7 @@ import numpy as np
 
 from hooke.atlas import schema
 from hooke.atlas.feature import Context, Written
-from hooke.atlas.naming import Name
+from hooke.atlas.naming import Name, holds
 from hooke.atlas.packing import unpack_numbers
 from hooke.atlas.passages import Passages
 from hooke.atlas.query import Query, Texts
@@ -156,9 +156,12 @@ class Search:
             asked = len(query.wanted) if every else 1
             own = [i for i, w in self._written.items() if w.label and query.hits(w.label) >= asked]
             read = sorted(
-                (-words, self._first[sae] + i) for sae in self.saes for i, words in self._having(sae, query).items() if words >= asked
+                (-words, -holds(self.atlas.names(sae)[i]), self._first[sae] + i)
+                for sae in self.saes
+                for i, words in self._having(sae, query).items()
+                if words >= asked
             )
-            named = [*own, *(i for _, i in read)]
+            named = [*own, *(i for *_, i in read)]
             ranked["label"] = [*_numbered(named), *self._words(query.match("label", "output", every=every), deep, set(named))]
         if "output" in where:
             ranked["output"] = self._words(query.match("promoted", every=every), deep)
