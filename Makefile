@@ -32,10 +32,10 @@ help:  ## list the targets
 demo: $(VENV)/.demo  ## install what is needed, read the example headlines, write report.html
 	@$(BIN)/hooke analyze examples/headlines.txt --html report.html
 
-test: $(VENV)/.dev  ## run the tests, all but the exhaustive ones
-	@$(BIN)/python -m pytest -n $(JOBS) --dist worksteal -m "not exhaustive"
+test: $(VENV)/.dev  ## run the tests, all but the exhaustive ones; a worker more than cores, as tests wait for processes that they start
+	@$(BIN)/python -m pytest -n $$(( $(JOBS) + 1 )) --dist worksteal -m "not exhaustive"
 
-test-all: $(VENV)/.dev  ## run every test; two workers more, as many of these wait for processes that they start
+test-all: $(VENV)/.dev  ## run every test; two workers more, as many of these wait
 	@$(BIN)/python -m pytest -n $$(( $(JOBS) + 2 )) --dist worksteal
 
 check: $(VENV)/.dev  ## lint, formatting, types, layers
