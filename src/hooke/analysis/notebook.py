@@ -108,7 +108,7 @@ def _row(hit: Hit, words: Words) -> Markup:
     )
     cells = (
         label,
-        join(tag("b", rating.word), tag("span", f" · {rating.figure}" if rating.figure else None, style=_SOFT)),
+        join(tag("b", rating.word), tag("span", rating.behind, style=_SOFT)),
         bar,
         tag("bdi", f"“{words.of(hit)}”"),
     )

@@ -24,6 +24,8 @@ _UNUSUAL = "unusual elsewhere, strong, active on much of the text"
 BAR = "how strongly the feature fires here, as a share of the strongest it was ever seen to fire"
 _POOR = 0.75
 """Share of what an SAE usually explains below which a text is said to be explained badly."""
+_ONE_WORD = re.compile(r"the (?:word|words|verb|name|noun) ['“‘](\w+)['”’]")
+"""A name that names one word."""
 STEPS = 5
 """Steps of the colour scale; each is a fifth of a feature's maximum."""
 
@@ -145,25 +147,15 @@ def behind_words(hits: Sequence[Hit], words: Words) -> list[tuple[Hit, str]]:
     A feature named after one word is *like 'water'* where it fires on “rain”. What tells features of one name apart is left out, and,
     where there are others, names of letters and signs and those that only say the word again.
     """
-    telling = [hit for hit in hits if hit.kind not in ("form", "unclear") and not _is_its_word(hit, words)]
-    found = []
-    for hit in telling or hits:
-        name = _named_after(hit)
-        said = named(hit).partition(" → ")[0] if name is None or _is_its_word(hit, words) else f"like '{name}'"
-        found.append((hit, said))
-    return found
-
-
-def _named_after(hit: Hit) -> str | None:
-    """The one word that a feature's name names: *talk* of *the word 'talk'*."""
-    found = re.fullmatch(r"the (?:word|words|verb|name|noun) ['“‘](\w+)['”’]", named(hit).partition(" → ")[0])
-    return found[1] if found else None
-
-
-def _is_its_word(hit: Hit, words: Words) -> bool:
-    """Whether a feature fires on the word that it is named after, however that ends: *the word 'talk'* on “talks”."""
-    name = _named_after(hit)
-    return name is not None and hit.pos < len(words.at) and words.lower[words.at[hit.pos]].startswith(stem(name.lower()))
+    telling: list[tuple[Hit, str]] = []
+    others: list[tuple[Hit, str]] = []
+    for hit in hits:
+        name = named(hit).partition(" → ")[0]
+        word = _ONE_WORD.fullmatch(name)
+        again = word is not None and hit.pos < len(words.at) and words.lower[words.at[hit.pos]].startswith(stem(word[1].lower()))
+        said = f"like '{word[1]}'" if word and not again else name
+        (others if again or hit.kind in ("form", "unclear") else telling).append((hit, said))
+    return telling or others
 
 
 def carriers(topic: TopicResult) -> list[tuple[Hit, int]]:

@@ -23,6 +23,7 @@ MEASURED = "probability of the next word after neutral text, without the feature
 SCALE = ("not tested", "seldom fits", "sometimes fits", "usually fits")
 """How far a name, or a rule, is said to fit where its feature fires, from the least on; one scale for all of Hooke."""
 _UNTESTED, _SELDOM, _SOMETIMES, _USUALLY = SCALE
+_UNSURE = "unsure"  # of one text
 USUALLY, SOMETIMES, ENOUGH = 0.85, 0.7, 20
 """A name usually fits from the first score on and on so many held-out places, sometimes from the second on; 0.5 is chance."""
 OFTEN, HALF, TRIES = 0.8, 0.5, 5
@@ -118,12 +119,14 @@ class Rating:
     """Whether it is the rule beneath a reader's name that was tested, and not the name."""
 
     @property
+    def behind(self) -> str:
+        """The figure as it stands behind the word; nothing where there is none."""
+        return f" · {self.figure}" if self.figure else ""
+
+    @property
     def poor(self) -> bool:
         """Whether the name is wrong so often that whoever reads it should know."""
         return self.word in (_SELDOM, _UNSURE)
-
-
-_UNSURE = "unsure"
 
 
 def rate_here(likely: float) -> Rating:

@@ -366,12 +366,7 @@ def _name(hit: Hit) -> Markup:
 def _trust(hit: Hit) -> Markup:
     """How far to rely on a name, in a word, and what that rests on."""
     rating = wording.rated(hit)
-    figure = f" · {rating.figure}" if rating.figure else None
-    return (
-        tag("span", tag("b", rating.word), figure, class_="trust poor" if rating.poor else "trust")
-        if rating.word
-        else tag("span", class_="trust")
-    )
+    return tag("span", tag("b", rating.word) if rating.word else None, rating.behind, class_="trust poor" if rating.poor else "trust")
 
 
 def _bar(share: float) -> Markup:

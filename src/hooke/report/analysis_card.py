@@ -98,7 +98,7 @@ def _tested(hit: Hit) -> Markup:
     rating, rule = wording.rated(hit), hit.label_score is not None and hit.label_method != "none"
     word = rating.word
     if hit.own_label or hit.likely is not None:
-        return join(tag("b", word), f" · {rating.figure}" if rating.figure else None, f": {HERE}" if hit.likely is not None else None)
+        return join(tag("b", word), rating.behind, f": {HERE}" if hit.likely is not None else None)
     if hit.name_score is not None:
         said = f": a second reader who saw only the name was right at {hit.name_score:.2f} on {number(hit.name_evidence)} held-out places"
     elif hit.named_by == "reader":

@@ -162,7 +162,7 @@ def _words(hits: Sequence[Hit], words: wording.Words) -> Text:
 def _score(hit: Hit) -> Text:
     """How far the name is to be relied on, in a word, and what that rests on."""
     rating = rated(hit)
-    return Text.assemble((rating.word, "bold"), (f" · {rating.figure}" if rating.figure else "", "dim"))
+    return Text.assemble((rating.word, "bold"), (rating.behind, "dim"))
 
 
 def _word(hit: Hit, words: wording.Words) -> Text:
