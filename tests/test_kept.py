@@ -82,6 +82,17 @@ class TestS3:
             with pytest.raises(Busy, match=r"another process has written s3://lab/runs/two/kept\.json meanwhile"):
                 run._keep()
 
+    def test_two_that_keep_files_by_turns_never_wait_for_each_other_in_vain(self, faults, tmp_path):
+        turns = {}
+        for name in ("a", "b"):
+            (tmp_path / name).mkdir()
+            turns[name] = Kept("s3://lab/turns", tmp_path / name, shared=True)
+        for number in range(3):
+            for name, kept in turns.items():
+                (tmp_path / name / f"{name}-{number}").write_text(f"{name} {number}")
+                kept.put([f"{name}-{number}"])
+        assert sorted(Kept("s3://lab/turns", tmp_path).names) == [f"{name}-{number}" for name in "ab" for number in range(3)]
+
     def test_several_processes_keep_their_parts_side_by_side(self, faults, tmp_path):
         """Each on a machine of its own, all at once: nothing that one has put is lost by what another puts."""
         faults.errors, faults.unheard = 0.05, 0.05

@@ -445,12 +445,22 @@ def changes_the_colours_and_turns_single_keys_off(page: Page, desk: served.Desk)
     press(page, "t")
     expect(page.locator(":root")).to_have_attribute("data-theme", re.compile("light|dark"))
     press(page, "?")
-    page.get_by_label("single keys do this").press("Space")
-    press(page, "Escape", "/")
+    turn_single_keys(page, on=False)
+    press(page, "/")
     expect(page).to_have_url(re.compile("/saes/"))
     page.get_by_role("button", name="Keys and help").press("Enter")
-    page.get_by_label("single keys do this").press("Space")
-    press(page, "Escape", "t", "t")
+    turn_single_keys(page, on=True)
+    press(page, "t", "t")
+
+
+def turn_single_keys(page: Page, *, on: bool) -> None:
+    """In the dialog that is open, which is closed when it is done: what is pressed next meets a page that has heard of it."""
+    box = page.get_by_label("single keys do this")
+    expect(box).to_be_checked(checked=not on)
+    box.press("Space")
+    expect(box).to_be_checked(checked=on)
+    press(page, "Escape")
+    expect(box).to_be_hidden()
 
 
 TASKS = (

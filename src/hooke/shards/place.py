@@ -176,7 +176,7 @@ class _Address(Place):
 
     def replace(self, name: str, before: bytes | None, content: bytes) -> None:
         try:
-            mark = self._marks.get(name) or self._mark(name, before)
+            mark = self._marks.pop(name, None) or self._mark(name, before)  # it serves once: another may have written since
             condition = {"mode": "create"} if before is None else {"IfMatch": mark} if self._conditional else {}
             done = self._tried("write", name, lambda path: self._swapped(path, content, condition))
         except FileExistsError:
@@ -185,7 +185,6 @@ class _Address(Place):
                     f"another process has written {self.url}/{name} meanwhile. Wait for it to end, or choose another folder."
                 ) from None
             done = None
-        self._marks.pop(name, None)
         if self._conditional:
             self._marks[name] = done["ETag"] if done else self._mark(name, content)
 
