@@ -383,6 +383,46 @@ def test_names_are_made_with_the_other_texts_in_view(hooke, headlines):
     assert all(re.fullmatch(r"50% (Rocket|Cup) final number \d+ \(on «rocket»\)", line) for line in beside[0])
 
 
+def test_names_that_their_words_belie_are_listed_and_only_they_are_asked_about_anew(hooke, made, tmp_path):
+    file = tmp_path / "names.jsonl"
+    write_names(
+        file, Atlas(made).saes[SAE], {ROCKETS: Name("the word 'rocket'", "word"), PRICES: Name("the word 'wages'", "word", score=0.9)}
+    )
+    code, out, err = hooke("--check", "--out", str(file), "--json")
+    assert code == 0, err
+    found = json.loads(out)
+    (row,) = found["belied"]
+    assert (found["checked"], found["unknown"]) == (2, 0)
+    assert (row["feature"], row["name"], row["share"], row["right"], row["words"][0]["word"]) == (
+        PRICES,
+        "the word 'wages'",
+        0.0,
+        0,
+        "prices",
+    )
+    assert "the word 'wages'" in hooke("--check", "--out", str(file))[1]
+    assert "open" not in found  # nobody was asked
+    again = ("--check", "--out", str(file), "--model-name", "m", "--json")
+    assert hooke(*again, "--batch-out", "out.jsonl")[0] == 0
+    (request,) = [json.loads(line) for line in Path("out.jsonl").read_text().splitlines()]
+    assert re.search(r"\nFIRES ON prices \d+\nNOT the word 'wages'$", request["body"]["messages"][1]["content"])
+    Path("in.jsonl").write_text(json.dumps({"custom_id": request["custom_id"], "answer": GOOD | {"name": "the word 'prices'"}}))
+    code, out, err = hooke(*again, "--batch-in", "in.jsonl")
+    assert (code, json.loads(out)["named"]) == (0, 1), err
+    kept = read_names(file, Atlas(made).saes[SAE])
+    assert kept is not None
+    assert (kept[ROCKETS].name, kept[PRICES].name, kept[PRICES].score) == ("the word 'rocket'", "the word 'prices'", None)
+    code, out, err = hooke(*again, "--batch-in", "in.jsonl")  # taken before, and nothing is belied any more
+    assert (code, json.loads(out)["belied"]) == (0, []), err
+
+
+def test_a_name_that_quotes_nothing_cannot_be_checked(hooke, made):
+    with service(naming) as seen:
+        ask(hooke, seen)
+    code, _, err = hooke("--check")
+    assert (code, "there is nothing to check" in err) == (4, True)
+
+
 def test_what_cannot_be(hooke, tmp_path):
     for more, code, said in (
         ((), 2, "nobody to read: 2 requests"),
@@ -391,6 +431,8 @@ def test_what_cannot_be(hooke, tmp_path):
         (("--against", "vibes"), 2, "--against vibes is none of"),
         (("--on", "lost.txt", "--score"), 4, "lost.txt"),
         (("--on", "lost.txt", "--embed"), 2, "leave out --embed"),
+        (("--check", "--score"), 2, "--score and --check are different things to do"),
+        (("--check", "--on", "lost.txt"), 4, "lost.txt"),
         (("--sample", "0"), 2, "--sample 0 is out of range"),
         (("--endpoint", "localhost", "--budget", "1k"), 2, "localhost is no address"),
         (("--endpoint", "http://x", "--batch-out", "f"), 2, "one or the other"),

@@ -168,10 +168,11 @@ class Reader:
         self._clear()
         for chunk in grouped(texts, self.options.chunk):
             for parts, _ in self._passages([str(text) for text in chunk], alone=True):
-                tokens, merged = sum(len(part.ids) for part in parts), self._merged(parts) if parts else []
-                topic = weigh_topics(self.labelled_saes, [merged])[0][0] if tokens else None
+                ids = [token for part in parts for token in part.ids.tolist()]
+                merged = self._merged(parts) if parts else []
+                topic = weigh_topics(self.labelled_saes, [merged])[0][0] if ids else None
                 acts = merged[0].acts if parts else np.zeros(self.labelled_saes[0].sae.d_in, np.float32)
-                yield Glance(tokens, merged, topic, acts / max(1, tokens))
+                yield Glance(ids, merged, topic, acts / max(1, len(ids)))
 
     def measure(self, texts: Iterable[str], features: Sequence[int]) -> "Iterator[MeasuredText]":
         """For each text, in order, what some features of the first SAE say of it: little more work than the model's own.
@@ -352,14 +353,19 @@ class _Part:
 class Glance:
     """One text, read and not ranked."""
 
-    tokens: int
-    """Tokens read of it."""
+    ids: list[int]
+    """The tokens read of it, special ones left out."""
     fired: list[Firings]
     """What each SAE found; empty for a text without tokens."""
     topic: str | None
     """The topic it belongs to, if any."""
     acts: Float[np.ndarray, " d_in"]
     """Mean over its tokens of what the first SAE reads."""
+
+    @property
+    def tokens(self) -> int:
+        """How many tokens were read of it."""
+        return len(self.ids)
 
 
 @dataclass(frozen=True)

@@ -39,18 +39,28 @@ _BESIDE = """
 BESIDE lines are whole short texts beside which people will read the name, with how strongly the feature is active there and on which \
 word. The name has to be true of those texts, too: rather a broader name that holds for all than a narrow one that is wrong for some.\
 """
+_BELIED = """
+
+FIRES ON lists the words at its stronger places, with how often; NOT is a name given before, which those words belie: less than half of \
+them are what it quotes. Say what most of the words have in common, in plain English.\
+"""
 _SHOWN = 8
 assert all(kind in SYSTEM for kind in ABOUT), "the reader is told every kind"
 NEVER, FEW = "It never fired in the text that was read.", "It fired too seldom in the text that was read."
 
 
 def requests(
-    atlas: Atlas, sae: str, features: Sequence[int], reader: str, shown: Mapping[int, Sequence[Shown]] | None = None
+    atlas: Atlas,
+    sae: str,
+    features: Sequence[int],
+    reader: str,
+    shown: Mapping[int, Sequence[Shown]] | None = None,
+    belied: Mapping[int, str] | None = None,
 ) -> tuple[list[Request], dict[int, Name]]:
     """What to ask for `features` of the SAE called `sae`, and the names of those that need no asking: they fired too seldom.
 
-    With `shown`, texts beside which features stand out, those are on the sheets. Raises `BadConfig` where the atlas keeps too little of
-    most features that fired.
+    With `shown`, texts beside which features stand out, those are on the sheets; with `belied` what `words.complaint` says of names given
+    before. Raises `BadConfig` where the atlas keeps too little of most features that fired.
     """
     asked, known, fired, poor = [], {}, 0, 0
     table, digest = atlas.table(sae), atlas.saes[sae].digest
@@ -62,8 +72,10 @@ def requests(
         fired += 1
         if sheet.contexts >= FEWEST:
             beside = lines(shown.get(index, ()), _SHOWN) if shown else []
-            text = "\n".join([sheet.text, "BESIDE", *beside]) if beside else sheet.text
-            asked.append(Request(index, SYSTEM + _BESIDE if beside else SYSTEM, text, _MOST, reader, digest))
+            before = [belied[index]] if belied and index in belied else []
+            text = "\n".join([sheet.text, *before, *(["BESIDE", *beside] if beside else [])])
+            system = SYSTEM + (_BELIED if before else "") + (_BESIDE if beside else "")
+            asked.append(Request(index, system, text, _MOST, reader, digest))
         else:
             known[index] = Name("", "unclear", FEW)
             poor += 1

@@ -51,7 +51,7 @@ def evidence(feature: Feature) -> Sheet:
     At most some 700 tokens: `STRONGEST`, `UPPER` and `LOWER` contexts with ten words on either side and their strength, `MISSES` near
     misses, the tokens it spends its activation on (of all documents), those it makes likelier, and what the rule says of it.
     """
-    places = [context for context in _where_it_fires(feature) if not _scored(context)]
+    places = [context for context in where_it_fires(feature) if not _scored(context)]
     taken: set[int] = set()
     half, rest = feature.max / 2, _by_lot([*feature.top, *places], feature.name)
     groups = (
@@ -80,7 +80,7 @@ def held_out(feature: Feature) -> list[TrialContext]:
     Those that fire are drawn from everywhere above `CLEARLY` of the maximum; a name has to hold across the range.
     """
     taken: set[int] = set()
-    fires = [p for p in _where_it_fires(feature) if _scored(p) and p.activation >= CLEARLY * feature.max]
+    fires = [p for p in where_it_fires(feature) if _scored(p) and p.activation >= CLEARLY * feature.max]
     active = _take(_by_lot(fires, feature.name), ACTIVE, taken)
     silent = _take(_mixed([p for p in feature.misses if _scored(p)]), SILENT, taken)
     if len(active) < ACTIVE or len(silent) < SILENT:
@@ -91,12 +91,13 @@ def held_out(feature: Feature) -> list[TrialContext]:
 
 def texts(feature: Feature) -> list[TrialContext]:
     """Every place of the score half that the atlas keeps: those clearly active and near misses, with nothing marked."""
-    fires = [p for p in _where_it_fires(feature) if _scored(p) and p.activation >= CLEARLY * feature.max]
+    fires = [p for p in where_it_fires(feature) if _scored(p) and p.activation >= CLEARLY * feature.max]
     silent = [p for p in feature.misses if _scored(p)]
     return [TrialContext(_shown(p, set()), i < len(fires), _key(p)) for i, p in enumerate((*fires, *silent))]
 
 
-def _where_it_fires(feature: Feature) -> list[Context]:
+def where_it_fires(feature: Feature) -> list[Context]:
+    """Every place at which `feature` fires that its atlas keeps."""
     return [*feature.top, *(p for part in feature.intervals for p in part)]
 
 
