@@ -339,6 +339,15 @@ def test_names_are_scored_blind_beside_controls(hooke, made):
     assert (prices.score, prices.stands_first, Atlas(made).feature(f"{SAE}/{PRICES}").title) == (0.5, False, "prices")
 
 
+def test_answers_to_trials_as_they_were_before_are_read_still(hooke, made, tmp_path):
+    write_names(tmp_path / "names.jsonl", Atlas(made).saes[SAE], {ROCKETS: Name("rocket launches", "event")})
+    Path("old.jsonl").write_text(json.dumps({"custom_id": "0-9377d3e21d25", "answer": {"active": [1, 2, 4, 6, 10]}}))
+    arguments = ("--score", "--out", "names.jsonl", "--model-name", "m", "--json")
+    for more in (("--batch-in", "old.jsonl"), ()):  # then from the ledger
+        code, out, err = hooke(*arguments, *more)
+        assert (code, json.loads(out)["scored"], json.loads(out)["detection"], json.loads(out)["open"]) == (0, 1, 1.0, 0), err
+
+
 @pytest.fixture
 def headlines(monkeypatch, tmp_path) -> Path:
     """A file of texts beside which the rocket feature stands out, and a reader that says so without a model."""

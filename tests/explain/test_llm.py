@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from dataclasses import replace
 
 import hypothesis.strategies as st
@@ -13,6 +14,7 @@ from read_atlas import NEVER, ONCE, PRICES, ROCKETS, SAE
 
 from hooke.atlas import NO_MEANING, TOO_RARE, Atlas, Name
 from hooke.atlas.feature import TokenShare
+from hooke.atlas.missed import missed
 from hooke.atlas.records import document_key
 from hooke.errors import BadConfig, BadFile, UnknownName
 from hooke.explain.llm import use
@@ -45,14 +47,15 @@ def documents(text: str) -> set[int]:
 
 def test_a_sheet_is_of_the_label_half_and_the_trial_of_the_other(atlas):
     feature = atlas.feature(f"{SAE}/{ROCKETS}")
-    sheet, places = evidence(feature), held_out(feature)
+    sheet, places = evidence(feature), held_out(feature, {})
     seen, tried = documents(sheet.text), documents("\n".join(place.text for place in places))
     assert len(seen) == sheet.contexts > 6
     assert all(document_key("news", n) % 2 == 0 for n in seen)
     assert all(place.document % 2 == 1 for place in places)
     assert tried
     assert not seen & tried
-    assert sorted(place.active for place in places) == [False] * 5 + [True] * 5
+    assert len(places) == 10
+    assert 3 <= sum(place.active for place in places) <= 7
     assert len({place.document for place in places}) == 10
     assert [place.active for place in places] != sorted((place.active for place in places), reverse=True)  # in a lot's order
 
@@ -72,7 +75,7 @@ def test_a_sheet_shows_the_range_near_misses_and_what_is_known(atlas):
 
 def test_text_from_documents_is_shown_as_data(atlas):
     feature = atlas.feature(f"{SAE}/{ROCKETS}")
-    sheet = "\n".join([evidence(feature).text, *(place.text for place in held_out(feature))])
+    sheet = "\n".join([evidence(feature).text, *(place.text for place in held_out(feature, {}))])
     assert "\x1b" not in sheet
     assert sheet.count("«") == sheet.count("»") == sum("«" in line for line in sheet.split("\n"))  # the document's own are told apart
 
@@ -178,6 +181,57 @@ def test_a_trial_scores_who_is_right_and_who_guesses(atlas):
     assert (trial.score(right).value, trial.score(wrong).value, trial.score(range(1, 11)).value) == (1.0, 0.0, 0.5)
     assert trial.score(right).low > 0.6
     assert trial.score(range(1, 11)).low < 0.5 < trial.score(range(1, 11)).high
+
+
+def test_how_many_places_fire_is_drawn_by_lot_and_their_order_too(atlas):
+    feature = atlas.feature(f"{SAE}/{ROCKETS}")
+    drawn = [held_out(replace(feature, name=f"{SAE}/{n}"), {}) for n in range(200)]
+    counts = Counter(sum(place.active for place in places) for places in drawn)
+    assert set(counts) == {3, 4, 5, 6, 7}
+    assert min(counts.values()) > 20  # of 40 each
+    assert all(len({place.document for place in places}) == len(places) == 10 for places in drawn)
+    at = Counter(n for places in drawn for n, place in enumerate(places) if place.active)
+    assert max(at.values()) < 2 * min(at.values())  # no place among the ten is likelier to fire
+    assert held_out(feature, {}) == held_out(feature, {})
+
+
+def test_with_few_places_of_a_kind_a_number_is_drawn_that_there_are(atlas):
+    feature = atlas.feature(f"{SAE}/{ROCKETS}")
+    fires = [p for part in feature.intervals for p in part if document_key(p.corpus, p.doc) % 2 and p.activation > 2.5]
+    silent = [p for p in feature.misses if document_key(p.corpus, p.doc) % 2]
+    for active, misses, possible in ((4, 9, {3, 4}), (9, 4, {6, 7}), (3, 7, {3}), (2, 9, set()), (9, 2, set()), (4, 5, set())):
+        own = [replace(feature, name=f"{SAE}/{n}", top=[], intervals=[fires[:active]], misses=silent[:misses]) for n in range(20)]
+        assert {sum(place.active for place in held_out(one, {})) for one in own} == (possible or {0})
+
+
+def test_a_near_miss_of_many_features_is_taken_where_there_is_no_other(atlas):
+    feature = atlas.feature(f"{SAE}/{ROCKETS}")
+    silent = [p for p in feature.misses if document_key(p.corpus, p.doc) % 2]
+    often = {document_key(p.corpus, p.doc): 900 for p in silent[::2]}
+    for n in range(30):
+        own = [place.document for place in held_out(replace(feature, name=f"{SAE}/{n}"), often) if not place.active]
+        assert not often.keys() & own
+    few = replace(feature, misses=silent[:7])
+    assert any(often.keys() & {place.document for place in held_out(replace(few, name=f"{SAE}/{n}"), often)} for n in range(30))
+
+
+def test_in_how_many_features_a_near_miss_lies_in_a_document(atlas, path):
+    naive = Counter(
+        key for i in range(read_atlas.SIZE) for key in {document_key(p.corpus, p.doc) for p in atlas.feature(f"{SAE}/{i}").misses}
+    )
+    assert missed(atlas, SAE) == naive
+    assert set(naive.values()) == {3}
+
+
+def test_answers_to_trials_of_five_and_five_go_on_counting(atlas):
+    """The id is that of a request before the number was drawn by lot."""
+    before = "0-9377d3e21d25"
+    (trial,) = trials(atlas, SAE, {ROCKETS: "rocket launches"}, "m", {before})
+    assert (trial.request.id, sum(place.active for place in trial.places)) == (before, 5)
+    (fresh,) = trials(atlas, SAE, {ROCKETS: "rocket launches"}, "m")
+    assert fresh.request.id != before
+    assert "3 to 7 of the lines are such" in fresh.request.system
+    assert '{"active": [numbers of the lines]}' in fresh.request.system
 
 
 def beside(strengths: dict[str, float]) -> list[Shown]:

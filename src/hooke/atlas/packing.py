@@ -126,6 +126,11 @@ def unpack_top(blob: bytes, *, plain: bool = False) -> list[Example]:
     return _unpack_examples(_loaded(blob, plain)["top"])
 
 
+def unpack_misses(blob: bytes, *, plain: bool = False) -> list[Example]:
+    """``misses`` of what `unpack` gives, without looking at the rest."""
+    return _unpack_examples(_loaded(blob, plain)["misses"])
+
+
 def _loaded(blob: bytes, plain: bool) -> Any:
     if plain and len(blob) > MAX_DETAIL:
         raise ValueError(f"a feature's detail has more than {MAX_DETAIL} bytes")

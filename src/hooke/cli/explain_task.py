@@ -123,13 +123,13 @@ class Task:
         called = wordings(features, against, self.names.all, self.atlas.table(self.sae).label, seed)
         if not called:
             raise Missing(f"none of these features of {self.sae} has a {against} to try. Name them first: hooke explain without --score.")
-        made = trials(self.atlas, self.sae, called, self.how.reading.model_name)
-        if not made:
-            raise BadConfig(
-                f"{self.atlas.path} keeps too few held-out places of these {len(called):,} features to try a name on. Build a full atlas"
-                f" (hooke atlas build {self.sae} --corpus FILE --examples 40 --out FILE) and give it with --atlas FILE."
-            )
         with self.names.ledger.opened():
+            made = trials(self.atlas, self.sae, called, self.how.reading.model_name, self._answered())
+            if not made:
+                raise BadConfig(
+                    f"{self.atlas.path} keeps too few held-out places of these {len(called):,} features to try a name on. Build a full "
+                    f"atlas (hooke atlas build {self.sae} --corpus FILE --examples 40 --out FILE) and give it with --atlas FILE."
+                )
             asked = self.names.detection(made)
             try:
                 self._answer(asked)
@@ -232,6 +232,12 @@ class Task:
                 f"nobody to read: {len(waiting):,} requests, {_tokens(waiting)}. Give --endpoint URL --model-name MODEL --budget 500k, or "
                 "--batch-out FILE to write the requests for any reader."
             )
+
+    def _answered(self) -> set[str]:
+        """The ids of all requests that were answered, before or in the files that are to be read."""
+        from hooke.explain.llm.request import read_batch
+
+        return {*self.names.ledger.answers, *(name for path in self.how.reading.batch_in for name in read_batch(path))}
 
     def _ask(self, asked: "Asked[Any]", waiting: Sequence[Any]) -> None:
         from hooke.explain.llm.endpoint import Endpoint

@@ -11,7 +11,7 @@ from hooke.explain.llm.asking import ASKED, Asked
 from hooke.explain.llm.detection import Trial
 from hooke.explain.llm.ledger import Answer, Ledger
 from hooke.explain.llm.request import Request
-from hooke.explain.llm.sheet import ACTIVE, SILENT
+from hooke.explain.llm.sheet import TRIED
 from hooke.explain.llm.use import parse_use, texts_in
 from hooke.text.marks import stripped
 
@@ -42,7 +42,7 @@ class Names:
 
     def detection(self, trials: Iterable[Trial]) -> Asked[tuple[int, ...]]:
         """The requests of `trials` with what was answered to them."""
-        return Asked([trial.request for trial in trials], self.ledger, parse_detection(ACTIVE + SILENT))
+        return Asked([trial.request for trial in trials], self.ledger, parse_detection(TRIED))
 
     def use(self, requests: Iterable[Request]) -> Asked[tuple[tuple[int, ...], bool]]:
         """`requests` that try names on texts they would be read beside, with what was answered to them."""

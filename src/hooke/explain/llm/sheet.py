@@ -1,8 +1,9 @@
 """Evidence sheets: the places of a feature that its reader sees, and the held-out places on which its name is tried."""
 
 import random
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 from typing import TypeVar
 
 from hooke.atlas.feature import Context, Feature
@@ -13,8 +14,10 @@ STRONGEST, UPPER, LOWER, MISSES = 6, 6, 2, 4
 """Contexts on a sheet: the strongest, some by lot from the upper half of the range, some from a quarter to a half of it; near misses."""
 FEWEST = 4
 """A feature with fewer contexts in the label half is not named."""
-ACTIVE, SILENT = 5, 5
+TRIED = 10
 """Held-out places that a name is tried on."""
+LEAST = 3
+"""So many of them fire at least, and so many are silent; how many, is drawn by lot."""
 CLEARLY = 0.25
 """From this share of its maximum on a feature counts as active there, as it does for the rules."""
 _WORDS, _TOKENS = 10, 16  # on either side of the peak, whichever is reached first
@@ -74,25 +77,50 @@ def evidence(feature: Feature) -> Sheet:
     return Sheet("\n".join(parts), len(lines))
 
 
-def held_out(feature: Feature) -> list[TrialContext]:
-    """Places of the score half in a lot's order: `ACTIVE` that fire, `SILENT` near misses; none where there are not that many.
+def held_out(feature: Feature, missed: Mapping[int, int]) -> list[TrialContext]:
+    """`TRIED` places of the score half in a lot's order, some that fire and some near misses; none where there are not enough of either.
 
-    Those that fire are drawn from everywhere above `CLEARLY` of the maximum; a name has to hold across the range.
+    How many fire is drawn by lot: who knew could count. They come from everywhere above `CLEARLY` of the maximum; a name has to hold
+    across the range. Near misses are of either kind in turn, first those in documents of which the fewest other features have one, by
+    `missed` (`hooke.atlas.missed`): who saw one text again and again as a near miss would know it.
     """
-    taken: set[int] = set()
+    fires, silent = _held_out(feature)
+    lots = {_key(p): lot for lot, p in enumerate(_by_lot(silent, f"near misses of {feature.name}"))}
+    half = len(silent) // 2
+    kinds = (sorted(kind, key=lambda p: (missed.get(_key(p), 0), lots[_key(p)])) for kind in (silent[:half], silent[half:]))
+    ordered = [p for pair in zip_longest(*kinds) for p in pair if p is not None]
+    for number in _by_lot(range(LEAST, TRIED - LEAST + 1), f"number of {feature.name}"):
+        if places := _tried(feature, fires, ordered, number):
+            return places
+    return []
+
+
+def held_out_by_half(feature: Feature) -> list[TrialContext]:
+    """What `held_out` gave before the number was drawn by lot: always half of each kind. For answers that were given to these."""
+    fires, silent = _held_out(feature)
+    return _tried(feature, fires, _mixed(silent), TRIED // 2)
+
+
+def _held_out(feature: Feature) -> tuple[list[Context], list[Context]]:
+    """Places of the score half where it is clearly active, and near misses."""
     fires = [p for p in where_it_fires(feature) if _scored(p) and p.activation >= CLEARLY * feature.max]
-    active = _take(_by_lot(fires, feature.name), ACTIVE, taken)
-    silent = _take(_mixed([p for p in feature.misses if _scored(p)]), SILENT, taken)
-    if len(active) < ACTIVE or len(silent) < SILENT:
+    return fires, [p for p in feature.misses if _scored(p)]
+
+
+def _tried(feature: Feature, fires: Sequence[Context], silent: Sequence[Context], number: int) -> list[TrialContext]:
+    """Places of which `number` fire, and the first of `silent`; none where there are too few."""
+    taken: set[int] = set()
+    active = _take(_by_lot(fires, feature.name), number, taken)
+    places = [*active, *_take(silent, TRIED - number, taken)]
+    if len(active) < number or len(places) < TRIED:
         return []
-    places = [TrialContext(_shown(p, {p.peak}), p in active, _key(p)) for p in (*active, *silent)]
-    return _by_lot(places, f"order of {feature.name}")
+    shown = [TrialContext(_shown(p, {p.peak}), i < number, _key(p)) for i, p in enumerate(places)]
+    return _by_lot(shown, f"order of {feature.name}")
 
 
 def texts(feature: Feature) -> list[TrialContext]:
     """Every place of the score half that the atlas keeps: those clearly active and near misses, with nothing marked."""
-    fires = [p for p in where_it_fires(feature) if _scored(p) and p.activation >= CLEARLY * feature.max]
-    silent = [p for p in feature.misses if _scored(p)]
+    fires, silent = _held_out(feature)
     return [TrialContext(_shown(p, set()), i < len(fires), _key(p)) for i, p in enumerate((*fires, *silent))]
 
 
