@@ -78,6 +78,7 @@ def _row(one: Finding) -> dict[str, Any]:
         "held": wording.held(one),
         "beyond": bool(one.beyond_words),
         "weak": wording.fragile(one),
+        "doubtful": wording.doubtful(one),
     }
 
 
@@ -203,7 +204,7 @@ def picture(facts: dict[str, Any]) -> str:
         value, low, high = (sign * part for part in one["effect"])
         drawn.append(tag("text", one["name"][:44], x=285, y=y + 4, text_anchor="end"))
         drawn.append(line(x(low), y, x(high), y, f"mark {side}"))
-        hollow = " weak" if one["weak"] or one["held"] == "did not hold" else ""
+        hollow = " weak" if one["doubtful"] else ""
         drawn.append(tag("circle", cx=x(value), cy=y, r=4.5, class_=f"mark {side}{hollow}"))
     said = f"What is more frequent in {a} (right) and in {b} (left), in points, with 95 % intervals"
     return str(tag("svg", *drawn, xmlns="http://www.w3.org/2000/svg", viewBox=f"0 0 760 {height}", role="img", aria_label=said)) + "\n"

@@ -2,17 +2,20 @@
 
 import gzip
 import json
+from dataclasses import replace
 
 import handmade
 import pytest
 import zstandard
 from handmade import FIRST, SECOND
+from hypothesis import given
+from hypothesis import strategies as st
 
-from hooke.atlas import Atlas, Name
+from hooke.atlas import Atlas, Name, naming
 from hooke.atlas.export import export
 from hooke.atlas.naming import judged, names_of, own_names, read_names, write_names
 from hooke.atlas.notes import Notes
-from hooke.atlas.wording import reading
+from hooke.atlas.wording import rate, reading
 from hooke.errors import BadFile
 
 ROCKETS = Name("spacecraft launches", "event", "Countdowns too.", 0.9, 0.95, 0.7, 0.99, 10, 0.88, "a reader", 10, 12, telling=True)
@@ -100,6 +103,20 @@ def test_names_of_other_weights_are_passed_over(atlas, tmp_path):
 def test_a_name_stands_first_unless_it_says_nothing_or_is_no_better_than_chance():
     assert Name("a b", "topic").stands_first  # not scored
     assert [name.stands_first for name in (ROCKETS, CHANCE, UNCLEAR)] == [True, False, False]
+
+
+@given(st.integers(0, 12).flatmap(lambda tried: st.tuples(st.integers(0, tried), st.just(tried))))
+def test_few_tries_say_nothing_wherever_a_name_is_weighed(tries):
+    right, tried = tries
+    name = replace(CHANCE, right=right, tried=tried)
+    untried = replace(CHANCE, right=0, tried=0)
+    if tried < naming.TRIES:
+        assert name.stands_first == untried.stands_first
+        assert naming.holds(name) == naming.holds(untried)
+        assert rate(name, 0.9, 30) == rate(untried, 0.9, 30)
+    else:
+        assert name.stands_first == (2 * right >= tried) == (rate(name, 0.9, 30).word != "seldom fits")
+        assert naming.holds(name) == right / tried
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from hooke.analysis.labelled_sae import LabelledSae
-from hooke.atlas.wording import TRIES
+from hooke.atlas.naming import truth
 
 
 def named_by(saes: Sequence[LabelledSae]) -> list[str]:
@@ -13,7 +13,7 @@ def named_by(saes: Sequence[LabelledSae]) -> list[str]:
         return []
     read = [name for one in labelled for name in one.names.values() if name.stands_first]
     tested = sum(name.score is not None for name in read)
-    tried = sum(name.tried >= TRIES for name in read)
+    tried = sum(truth(name.right, name.tried) is not None for name in read)
     readers = " and ".join(sorted({name.reader for name in read if name.reader})[:3]) or "somebody"
     judged = " ".join(dict.fromkeys(one.atlas.judged(one.sae.name) for one in labelled if one.atlas is not None))
     if not read:

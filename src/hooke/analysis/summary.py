@@ -9,7 +9,7 @@ from hooke.analysis.reader import Reader
 from hooke.analysis.result import Analysis, TextResult, TopicResult
 from hooke.analysis.topics import MOST_FEATURES
 from hooke.atlas import NO_MEANING, TOO_RARE
-from hooke.atlas.wording import TRIES
+from hooke.atlas.naming import HALF, truth
 
 
 def conclude(reader: Reader, texts: Sequence[TextResult]) -> Analysis:
@@ -44,8 +44,8 @@ def _carriers(reader: Reader, topic: str, texts: Sequence[TextResult]) -> list[d
         sae, _, index = name.rpartition("/")
         known = by_name[sae].named(int(index))
         title = by_name[sae].title(int(index))
-        untrue = known["name_tried"] >= TRIES and 2 * known["name_right"] < known["name_tried"] and name not in shown
-        if title not in ("", NO_MEANING, TOO_RARE) and not untrue:
+        true = truth(known["name_right"], known["name_tried"])
+        if title not in ("", NO_MEANING, TOO_RARE) and (name in shown or true is None or true >= HALF):
             likely = float(np.mean(shown.get(name) or [np.nan]))
             row: dict[str, object] = {**known, "texts": count}
             out.setdefault((sae, title), row if np.isnan(likely) else row | {"likely": likely})

@@ -26,6 +26,8 @@ ABOUT = ("topic", "entity", "event", "frame", "word", "grammar", "form", "unclea
 MAX_NAME, MAX_NOTE, MAX_READER, MAX_JUDGED = 40, 200, 80, 300
 """Characters of a name, of its note, of who read, and of how the names were judged."""
 CHANCE = 0.5
+HALF, TRIES = 0.5, 5
+"""A name counts as true that was true of so large a share of short texts; of fewer tries than so many nothing is said anywhere."""
 _FORMAT, _VERSION = "hooke names", 1
 _SUFFIX = ".names.jsonl.zst"
 _MOST_BYTES, _MOST_LINE = 256 << 20, 4096
@@ -66,15 +68,23 @@ class Name:
     def stands_first(self) -> bool:
         """Whether it is shown in place of the rule's wording: it says something, and its detection is better than chance, or it was
         true of half of the short texts it was tried on."""
-        true = self.tried > 0 and 2 * self.right >= self.tried
-        return self.about != "unclear" and (self.low is None or self.low > CHANCE or true)
+        return self.about != "unclear" and (self.low is None or self.low > CHANCE or (truth(self.right, self.tried) or 0) >= HALF)
+
+
+def truth(right: int, tried: int) -> float | None:
+    """The share of short texts that a name was true of; None where that was tried on too few to say.
+
+    >>> truth(9, 12), truth(1, 1)
+    (0.75, None)
+    """
+    return right / tried if tried >= TRIES else None
 
 
 def holds(name: Name) -> float:
     """How well a name holds, from 0 to 1, to sort by: the share of short texts it was true of, else its detection beyond chance; of one
     that was never tried, a half."""
-    if name.tried:
-        return name.right / name.tried
+    if (true := truth(name.right, name.tried)) is not None:
+        return true
     return 0.5 if name.score is None else max(0.0, 2 * name.score - 1)
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from hooke.atlas.feature import Context, Feature
-from hooke.atlas.naming import CHANCE, Name
+from hooke.atlas.naming import CHANCE, HALF, Name, truth
 from hooke.atlas.records import QUANTILES, Label, Score
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ _UNTESTED, _SELDOM, _SOMETIMES, _USUALLY = SCALE
 _UNSURE = "unsure"  # of one text
 USUALLY, SOMETIMES, ENOUGH = 0.85, 0.7, 20
 """A name usually fits from the first score on and on so many held-out places, sometimes from the second on; 0.5 is chance."""
-OFTEN, HALF, TRIES = 0.8, 0.5, 5
-"""A name usually fits that was true of the first share of short texts, sometimes from the second on, if there were so many."""
+OFTEN = 0.8
+"""A name usually fits that was true of such a share of short texts, sometimes from `HALF` on."""
 FITS = (
     f"a name usually fits that scored {USUALLY} or more on at least {ENOUGH} held-out places, sometimes from {SOMETIMES} on, seldom below"
     " (1 is always right, 0.5 chance)"
@@ -43,7 +43,7 @@ TRUTH = (
     f"where a reader tried a name on short texts beside which it stands, as “true of 10 of 12” says, that counts instead: from"
     f" {100 * OFTEN:.0f}{chr(0x202F)}% usually, from half sometimes"
 )
-"""The whole rule behind `true_of`."""
+"""The whole rule where short texts were tried, in words."""
 OF_RULE = "nobody tested the name that is shown; the score is of the rule over words that was found beside it"
 """What it means that a rating is of a rule."""
 _THIN = "\u202f"
@@ -94,17 +94,6 @@ def fits(value: float | None, n: int, low: float | None = None) -> str:
     return _SOMETIMES if value >= SOMETIMES and low > CHANCE else _SELDOM
 
 
-def true_of(right: int, tried: int) -> str:
-    """How far a name that was true of `right` of `tried` short texts fits, in words of `SCALE`; empty where that is too few to say.
-
-    >>> [true_of(11, 12), true_of(6, 12), true_of(3, 12), true_of(3, 3)]
-    ['usually fits', 'sometimes fits', 'seldom fits', '']
-    """
-    if tried < TRIES:
-        return ""
-    return _USUALLY if right >= OFTEN * tried else _SOMETIMES if right >= HALF * tried else _SELDOM
-
-
 @dataclass(frozen=True)
 class Rating:
     """How far the name that a feature is shown under can be relied on, and what that rests on."""
@@ -149,11 +138,14 @@ def rate(name: Name | None, score: float | None, n: int, *, rule: str | None = N
     Rating(word='sometimes fits', figure='true of 7 of 12', share=0.5833333333333334, of_rule=False)
     >>> rate(Name("banks", "topic"), 0.99, 300)
     Rating(word='usually fits', figure='its rule, 0.99 on 300 places', share=0.98, of_rule=True)
+    >>> [rate(Name("banks", "topic", right=right, tried=tried), None, 0).word for right, tried in ((11, 12), (6, 12), (3, 12), (3, 3))]
+    ['usually fits', 'sometimes fits', 'seldom fits', 'not tested']
     """
     if own:
         return Rating("yours", "not tested")
-    if name is not None and (word := true_of(name.right, name.tried)):
-        return Rating(word, f"true of {name.right} of {name.tried}", name.right / name.tried)
+    if name is not None and (true := truth(name.right, name.tried)) is not None:
+        word = _USUALLY if true >= OFTEN else _SOMETIMES if true >= HALF else _SELDOM
+        return Rating(word, f"true of {name.right} of {name.tried}", true)
     tested = name is not None and name.score is not None
     value, places, low = (name.score, name.n, name.low) if tested else (score, n, None)  # type: ignore[union-attr]
     # A rule that says nothing says nothing of a reader's name either.

@@ -6,7 +6,7 @@ import os
 import sys
 from typing import NoReturn
 
-from cyclopts import App, CycloptsError, Group
+from cyclopts import App, CycloptsError, Group, Parameter
 
 from hooke.cli.examples import epilogue
 from hooke.cli.memory import advice, guard, ran_out
@@ -17,6 +17,7 @@ app = App(
     name="hooke",
     help="A microscope for language models: decompose what a model computes into sparse, nameable features.",
     version_flags=["--version"],
+    default_parameter=Parameter(negative=""),  # no --no-json; a switch that is on has its opposite spelt out
     suppress_keyboard_interrupt=False,
 )
 # By path, so that a command's module is imported only when it is asked for; the summary is its docstring's first line (a test compares).

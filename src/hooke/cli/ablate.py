@@ -2,7 +2,6 @@
 
 import os
 import re
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from hooke.cli.named import model_for
-from hooke.cli.output import check_places, console_for, print_line, say
-from hooke.cli.values import count
+from hooke.cli.options import AtlasFile, ExactDtype, Html, Json, OwnModel, Seed
+from hooke.cli.output import Status, check_places, console_for, print_line, write_text
+from hooke.cli.values import TEXTS
 from hooke.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -22,20 +22,14 @@ _FEATURE = re.compile(r"[\w.\-]+(/[\w.\-]+){0,2}/\d+")
 
 
 def ablate(
-    *arguments: Annotated[
-        str, Parameter(allow_leading_hyphen=True, help="Features such as 12/2703, then texts, files of texts, or - for standard input.")
-    ],
-    pairs: Annotated[
-        bool, Parameter(negative="", help="Also without every two of up to ten features: whether they stand in for each other.")
-    ] = False,
-    seed: Annotated[int, count(0, 1 << 32), Parameter(help="Decides the random directions of the control.")] = 0,
-    model: Annotated[str | None, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = None,
-    dtype: Annotated[
-        str, Parameter(help="The model's number format: float32, or bfloat16, which rounds by some hundredths of a nat.")
-    ] = "float32",
-    atlas: Annotated[Path | None, Parameter(help="An atlas file; by default those of the installed packs.")] = None,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
-    html: Annotated[Path | None, Parameter(help="Also write a page to this file.")] = None,
+    *arguments: Annotated[str, TEXTS, Parameter(help="Features such as 12/2703, then texts, files of texts, or - for standard input.")],
+    pairs: Annotated[bool, Parameter(help="Also without every two of up to ten features: whether they stand in for each other.")] = False,
+    seed: Annotated[Seed, Parameter(help="Decides the random directions of the control.")] = 0,
+    model: OwnModel = None,
+    dtype: ExactDtype = "float32",
+    atlas: AtlasFile = None,
+    json: Json = False,
+    html: Html = None,
 ) -> None:
     """Show what a model predicts worse without features, token by token, beside as large a change at random."""
     from hooke.cli.atlases import find_feature, open_atlases, opened_by
@@ -51,8 +45,8 @@ def ablate(
     opened = open_atlases(atlas)
     found = [find_feature(name, opened) for name in names]
     known = [one.feature(name) for one, name in found]
-    console, results = console_for(stderr=True), list["Ablation"]()
-    with console.status("Loading") as status:
+    results = list["Ablation"]()
+    with Status() as status:
         from hooke.ablate import ablate as run
         from hooke.sae import Sae
 
@@ -61,10 +55,10 @@ def ablate(
         saes = {name: Sae.from_pretrained(opened_by(name, heads)) for name in meant}
         for (one, _), feature in zip(found, known, strict=True):
             one.check(saes[feature.name.rpartition("/")[0]])
-        loaded = model_for([*saes.values()], model, lambda text: say(console, status, text), dtype=dtype)
+        loaded = model_for([*saes.values()], model, status, dtype=dtype)
         chosen = [(saes[sae], int(index)) for sae, _, index in (feature.name.rpartition("/") for feature in known)]
         for number, text in enumerate(texts, 1):
-            status.update(f"Reading: text {number:,} of {len(texts):,}")
+            status.count(f"Reading: text {number:,} of {len(texts):,}")
             results.append(run(loaded, chosen, text, pairs=pairs, seed=seed))
     _show(results, {feature.name: feature.title for feature in known}, as_json=json, html=html)
 
@@ -80,18 +74,11 @@ def features_first(arguments: tuple[str, ...]) -> tuple[list[str], list[str]]:
 
 
 def _show(results: "list[Ablation]", titles: dict[str, str | None], *, as_json: bool, html: Path | None) -> None:
-    if html is not None:
-        from hooke.files import atomic_write
-        from hooke.report.ablation import page
+    from hooke.report.ablation import page, print_ablations
 
-        with atomic_write(html) as file:
-            file.write(page(results, titles).encode())
+    write_text(html, page, results, titles)
     if as_json:
         texts = [{key: value for key, value in asdict(one).items() if key != "model"} for one in results]
         print_line({"schema_version": _SCHEMA, "model": results[0].model, "titles": titles, "texts": texts, "note": results[0].note})
     else:
-        from hooke.report.ablation import print_ablations
-
         print_ablations(results, titles, console_for())
-    if html is not None:
-        sys.stderr.write(f"Wrote {html}\n")

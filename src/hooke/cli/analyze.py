@@ -9,33 +9,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from hooke.cli.named import named
-from hooke.cli.output import check_places, console_for, print_line, say, talk
-from hooke.cli.values import BATCH, FEW, refuse_options, share
+from hooke.cli.options import AtlasFile, BatchTokens, Column, Field, Html, Json, ModelName, ReadingSaes, Texts
+from hooke.cli.output import Status, check_places, console_for, print_line, talk, write_text
+from hooke.cli.values import FEW, share
 from hooke.errors import BadConfig, Missing
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from hooke.analysis import Analysis, Reader, TextResult
     from hooke.analysis.pushed import Pushed
 
 
 def analyze(
-    *inputs: Annotated[
-        str, Parameter(allow_leading_hyphen=True, help="Texts, files (.txt, .jsonl, .csv, also .gz or .zst), or - for standard input.")
-    ],
-    model: Annotated[
-        str, Parameter(help="The language model that reads: the name of one that came along, a folder, or org/name on a hub.")
-    ] = "gemma-3-270m",
-    sae: Annotated[
-        tuple[str, ...],
-        Parameter(
-            negative="",
-            show_default=False,
-            help="Name (see `hooke saes`) or file of an SAE, also several times; by default the one that reads news best, at layer 12.",
-        ),
-    ] = (),
-    atlas: Annotated[Path | None, Parameter(help="An atlas file that knows the SAEs; by default those at hand.")] = None,
+    *inputs: Texts,
+    model: ModelName = "gemma-3-270m",
+    sae: ReadingSaes = (),
+    atlas: AtlasFile = None,
     top: Annotated[int, FEW, Parameter(help="Features shown for each text.")] = 6,
     pool: Annotated[
         Literal["max", "mean", "sum"],
@@ -46,36 +34,32 @@ def analyze(
         share(),
         Parameter(help="Leave out features whose label (its rule in words; a reader's name is another thing) scores less."),
     ] = 0.0,
-    batch_tokens: Annotated[int, BATCH, Parameter(help="Pieces of words read at a time; fewer need less memory.")] = 1024,
-    pushed: Annotated[
-        bool, Parameter(negative="", help="Also show which features push the word that the model expects after each text.")
-    ] = False,
-    field: Annotated[str | None, Parameter(help="The field of a JSONL file that holds the text.")] = None,
-    column: Annotated[str | None, Parameter(help="The column of a CSV file that holds the text.")] = None,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
-    jsonl: Annotated[bool, Parameter(negative="", help="Print one JSON object per text as soon as it is read.")] = False,
-    html: Annotated[Path | None, Parameter(help="Also write a page with everything to this file.")] = None,
+    batch_tokens: BatchTokens = 1024,
+    pushed: Annotated[bool, Parameter(help="Also show which features push the word that the model expects after each text.")] = False,
+    field: Field = None,
+    column: Column = None,
+    json: Json = False,
+    jsonl: Annotated[bool, Parameter(help="Print one JSON object per text as soon as it is read.")] = False,
+    html: Html = None,
     csv: Annotated[Path | None, Parameter(help="Also write a CSV file: a row for each text and feature, your own columns first.")] = None,
     parquet: Annotated[Path | None, Parameter(help="Also write the same as a Parquet file; needs hooke[parquet].")] = None,
 ) -> None:
     """Show the features a model used on each text, and the broader topics they make up."""
     from hooke.text.arguments import texts_from
 
-    refuse_options(["analyze"], inputs)
     files = {"html": html, "csv": csv, "parquet": parquet}
     _check_output(files, json=json, jsonl=jsonl, pushed=pushed)
     texts = texts_from(inputs, field=field, column=column)
     first = next(texts, None)  # so that bad input is reported before the model is loaded
-    console = console_for(stderr=True)
     sizes = {"top": top, "batch_tokens": batch_tokens}
-    reader = _reader(console, model, sae, atlas, jsonl=jsonl, pool=pool, min_label_score=min_label_score, **sizes)
-    results = _counted(console, reader.read(_with_first(first, texts)))
+    reader = _reader(model, sae, atlas, jsonl=jsonl, pool=pool, min_label_score=min_label_score, **sizes)
+    results = _counted(reader.read(_with_first(first, texts)))
     results = _printed(results, kept=any(files.values())) if jsonl else results
     from hooke.analysis import conclude
 
     analysis = conclude(reader, list(results))
     _write(reader, analysis, files)
-    pushes = _pushed(console, reader, analysis, top) if pushed else None
+    pushes = _pushed(reader, analysis, top) if pushed else None
     if json:
         print_line(analysis.to_json() | ({} if pushes is None else {"pushed": [one and asdict(one) for one in pushes]}))
     elif not jsonl:
@@ -102,16 +86,16 @@ def _check_output(files: dict[str, Path | None], *, json: bool, jsonl: bool, pus
         raise Missing("writing Parquet needs pyarrow: pip install 'hooke[parquet]'.")
 
 
-def _reader(console: "Console", model: str, sae: tuple[str, ...], atlas: Path | None, *, jsonl: bool, **options: Any) -> "Reader":
-    with console.status("Loading") as status:
+def _reader(model: str, sae: tuple[str, ...], atlas: Path | None, *, jsonl: bool, **options: Any) -> "Reader":
+    with Status() as status:
         from hooke.sae.packs import default_sae
 
-        found = named(sae or [default_sae(model)], lambda text: say(console, status, text))
+        found = named(sae or [default_sae(model)], status)
         from hooke.analysis import Options, Reader
 
         # A stream should give its first results soon; a whole document is faster in larger chunks.
         chosen = Options(**options, chunk=32 if jsonl else 512)
-        return Reader.load(model, [one.open() for one in found], chosen, progress=lambda text: say(console, status, text), atlas=atlas)
+        return Reader.load(model, [one.open() for one in found], chosen, progress=status, atlas=atlas)
 
 
 def _with_first(first: str | None, rest: Iterator[str]) -> Iterator[str]:
@@ -120,11 +104,11 @@ def _with_first(first: str | None, rest: Iterator[str]) -> Iterator[str]:
         yield from rest
 
 
-def _counted(console: "Console", results: Iterable["TextResult"]) -> Iterator["TextResult"]:
+def _counted(results: Iterable["TextResult"]) -> Iterator["TextResult"]:
     """The results, with a running count on a terminal."""
-    with console.status("Reading") as status:
+    with Status("Reading") as status:
         for count, result in enumerate(results, 1):
-            status.update(f"Reading: {count:,} texts")
+            status.count(f"Reading: {count:,} texts")
             yield result
 
 
@@ -136,25 +120,22 @@ def _printed(results: Iterable["TextResult"], *, kept: bool) -> Iterator["TextRe
             yield result
 
 
-def _pushed(console: "Console", reader: "Reader", analysis: "Analysis", top: int) -> "list[Pushed | None]":
+def _pushed(reader: "Reader", analysis: "Analysis", top: int) -> "list[Pushed | None]":
     from hooke.analysis.pushed import pushed
 
-    with console.status("Following gradients"):
+    with Status("Following gradients"):
         return list(pushed(reader, [text.text for text in analysis.texts], top))
 
 
 def _write(reader: "Reader", analysis: "Analysis", files: dict[str, Path | None]) -> None:
     """Write the files that were asked for, each whole or not at all."""
     if (path := files["html"]) is not None:
-        from hooke.files import atomic_write
         from hooke.report.analysis import page
 
-        with atomic_write(path) as file:
-            file.write(page(analysis, reader.known(analysis.texts)).encode())
+        write_text(path, page, analysis, reader.known(analysis.texts))
     from hooke.analysis.rows import write_csv, write_parquet
 
     for form, write in (("csv", write_csv), ("parquet", write_parquet)):
         if (path := files[form]) is not None:
             write(analysis, path)
-    for path in filter(None, files.values()):
-        talk(f"Wrote {path}")
+            talk(f"Wrote {path}")

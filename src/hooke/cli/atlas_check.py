@@ -2,28 +2,27 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
-
-from hooke.cli.output import console_for, print_line, say
+from hooke.cli.options import AtlasFile, Json
+from hooke.cli.output import Status, console_for, print_line
 from hooke.errors import BadFile
 from hooke.text.figures import value_text
 
 
 def check(
-    atlas: Annotated[Path | None, Parameter(help="An atlas file; by default those of the installed packs.")] = None,
+    atlas: AtlasFile = None,
     *,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
+    json: Json = False,
 ) -> None:
     """Read everything in an atlas once, and say what is wrong with it; if nothing is, with what it was made."""
     from hooke.atlas.check import problems
     from hooke.cli.atlases import atlas_files
 
-    console, found, cards = console_for(stderr=True), {}, {}
-    with console.status("Opening") as status:
+    found, cards = {}, {}
+    with Status("Opening") as status:
         for path in atlas_files(atlas):
-            found[str(path)] = problems(path, lambda text: say(console, status, text))
+            found[str(path)] = problems(path, status)
             cards[str(path)] = _card(path) if not found[str(path)] else {}
     if json:
         print_line({"atlases": [{"path": path, "problems": lines, "made": cards[path]} for path, lines in found.items()]})

@@ -2,6 +2,7 @@
 
 import time
 from collections import Counter
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -9,7 +10,9 @@ from cyclopts import Parameter
 
 from hooke.cli.engines import HERE, Engine
 from hooke.cli.named import model_for, named
-from hooke.cli.output import console_for, print_line, say, talk
+from hooke.cli.options import Device, Dtype, Json, OneSae, OwnModel
+from hooke.cli.output import Status, print_line, print_text
+from hooke.cli.progress import ProgressBar
 from hooke.cli.stopping import stoppable
 from hooke.cli.values import count, share
 from hooke.errors import BadConfig
@@ -17,11 +20,9 @@ from hooke.errors import BadConfig
 if TYPE_CHECKING:
     from hooke.atlas import Atlas
 
-_TOLD_S = 10.0
-
 
 def effects(
-    sae: Annotated[str | None, Parameter(help="Whose features: a name, a file or a layer (12); by default what `analyze` reads.")] = None,
+    sae: OneSae = None,
     *,
     dose: Annotated[
         tuple[float, ...], share(-16, 16), Parameter(help="How much is added, in units of each feature's own maximum; may be repeated.")
@@ -31,11 +32,11 @@ def effects(
     frozen: Annotated[str | None, Parameter(help="Another SAE of the site, to compare with as well: one that never learnt, say.")] = None,
     atlas: Annotated[Path | None, Parameter(help="An atlas file, to be replaced; by default the one at hand that knows the SAE.")] = None,
     out: Annotated[Path | None, Parameter(help="Write the atlas here instead.")] = None,
-    model: Annotated[str | None, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = None,
-    dtype: Annotated[str, Parameter(help="The model's number format: auto (what is fast here), bfloat16 or float32.")] = "auto",
-    device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
+    model: OwnModel = None,
+    dtype: Dtype = "auto",
+    device: Device = "cpu",
     where: Engine = HERE,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
+    json: Json = False,
 ) -> None:
     """Measure what every feature of an SAE does to what a model expects, beside random steps as long. Stopped, the same command goes on."""
     from hooke.cli.atlases import find_feature, open_atlases, opened_by
@@ -46,9 +47,9 @@ def effects(
     target = out or (known.path if atlas else _place(known, name))
     if target.is_dir():
         raise BadConfig(f"cannot write {target}: it is a folder. Give a file's name: --out {target / 'atlas.sqlite'}")
-    began, console = time.perf_counter(), console_for(stderr=True)
-    with console.status("Loading") as status:
-        found = named([opened_by(name, [sae]), *([frozen] if frozen else [])], lambda text: say(console, status, text))
+    began = time.perf_counter()
+    with Status() as status:
+        found = named([opened_by(name, [sae]), *([frozen] if frozen else [])], status)
         from hooke.features.effect_log import EffectLog
         from hooke.features.effects import EffectRun, EffectSettings
         from hooke.files import check_writable, data_dir
@@ -58,23 +59,17 @@ def effects(
         check_writable(target)
         own, *others = [one.open() for one in found]
         known.check(own)
-        loaded = model_for([own], model, lambda text: say(console, status, text), **home)
-        run, told = EffectRun(loaded, own, known.table(name).max, settings, *others), 0.0
-
-        def progress(done: int, total: int) -> None:
-            nonlocal told
-            if console.is_terminal or time.perf_counter() - told > _TOLD_S or done == total:
-                told = time.perf_counter()
-                say(console, status, f"Measuring: {done:,} of {total:,} steps, {told - began:,.0f} s")
-
+        loaded = model_for([own], model, status, **home)
+        run = EffectRun(loaded, own, known.table(name).max, settings, *others)
         folder = data_dir() / "effects" / str(run.about["sae"])[:16]
-        with (
-            where.joined(device) as cluster,
-            EffectLog(folder, run.about) as log,
-            stoppable(lambda: talk("Stopping; the same command goes on.")) as stop,
-        ):
-            complete = run.run(log, progress=progress, stop=lambda: bool(stop), cluster=cluster)
-            run.write(log, known.path, target)
+    with (
+        where.joined(device) as cluster,
+        EffectLog(folder, run.about) as log,
+        ProgressBar() as bar,
+        stoppable(lambda: bar.say("Stopping; the same command goes on.")) as stop,
+    ):
+        complete = run.run(log, progress=partial(bar.at, "Measuring", "steps"), stop=lambda: bool(stop), cluster=cluster)
+        run.write(log, known.path, target)
     if atlas is None and out is None:
         _register(target)
     _show(target, name, time.perf_counter() - began, complete=complete, as_json=json)
@@ -113,4 +108,4 @@ def _show(path: Path, sae: str, seconds: float, *, complete: bool, as_json: bool
     told = ", ".join(f"{number:,} {kind}" for kind, number in kinds.most_common())
     done = "" if complete else " The same command goes on."
     text = f"{path}: what {measured:,} of {features:,} features of {sae} do{f' ({told})' if told else ''}.{done}"
-    console_for().print(text, highlight=False, markup=False, soft_wrap=True)
+    print_text(text)

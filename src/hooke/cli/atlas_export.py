@@ -1,12 +1,12 @@
 """`hooke atlas export`: features in other tools' formats."""
 
-import sys
 from pathlib import Path
 from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from hooke.cli.output import console_for
+from hooke.cli.options import OnlySaes
+from hooke.cli.output import Status, talk
 from hooke.errors import BadConfig
 
 
@@ -14,9 +14,9 @@ def export(
     out: Annotated[Path, Parameter(help="The file to write; for neuronpedia, saedashboard and delphi a new folder.")],
     *,
     to: Annotated[Literal["jsonl", "parquet", "neuronpedia", "saedashboard", "delphi"], Parameter(help="The format.")] = "jsonl",
-    sae: Annotated[tuple[str, ...], Parameter(negative="", help="Only these SAEs: a name, a site (resid_post.12) or a layer (12).")] = (),
+    sae: OnlySaes = (),
     atlas: Annotated[Path | None, Parameter(help="An atlas file; by default that of the installed pack.")] = None,
-    own: Annotated[bool, Parameter(help="Take the labels along that you gave to features, beside the atlas'.")] = True,
+    own: Annotated[bool, Parameter(negative="--no-own", help="Take the labels along that you gave to features, beside the atlas'.")] = True,
 ) -> None:
     """Write an atlas as JSON Lines or Parquet, in Neuronpedia's or SAEDashboard's layout, or its names in Delphi's."""
     from hooke.atlas.export import export as write
@@ -27,10 +27,10 @@ def export(
     meant = knowing(chosen([name for one in found for name in one.saes], sae), found) if sae else of_packs(found)
     if len(meant) > 1:
         raise BadConfig(f"{len(meant)} atlases are meant; say which with --atlas: {', '.join(str(one.path) for one in meant)}.")
-    opened, console = meant[0], console_for(stderr=True)
+    opened = meant[0]
     if not own:
         opened.notes = None
-    with console.status("Reading") as status:
-        write(opened, to, out, saes=chosen(opened.saes, sae), progress=lambda text: status.update(text) if console.is_terminal else None)
+    with Status("Reading") as status:
+        write(opened, to, out, saes=chosen(opened.saes, sae), progress=status.count)
 
-    sys.stderr.write(f"Wrote {out}\n")
+    talk(f"Wrote {out}")

@@ -1,14 +1,14 @@
 """`hooke attribute`: which features push what a model expects after a text."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
 from hooke.cli.named import model_for, named
-from hooke.cli.output import console_for, print_line, say
-from hooke.cli.values import FEW, count
+from hooke.cli.options import AtlasFile, ExactDtype, Json, OneSae, OwnModel
+from hooke.cli.output import Status, console_for, print_line
+from hooke.cli.values import FEW, TEXT, TEXTS, count
 
 if TYPE_CHECKING:
     from hooke.atlas import Atlas
@@ -18,25 +18,29 @@ _SCHEMA = 1
 
 
 def attribute(
-    text: Annotated[str, Parameter(help="What the model reads, or a file with it.")],
+    text: Annotated[str, TEXTS, Parameter(help="What the model reads, or a file with it.")],
     *,
-    token: Annotated[str | None, Parameter(help="The next token in question; by default the one that the model finds likeliest.")] = None,
-    against: Annotated[str | None, Parameter(help="Another token: how far the first stands above it, not its log probability.")] = None,
-    sae: Annotated[str | None, Parameter(help="Whose features: a name, a file or a layer (12); by default what `analyze` reads.")] = None,
+    token: Annotated[
+        str | None, TEXT, Parameter(help="The next token in question; by default the one that the model finds likeliest.")
+    ] = None,
+    against: Annotated[
+        str | None, TEXT, Parameter(help="Another token: how far the first stands above it, not its log probability.")
+    ] = None,
+    sae: OneSae = None,
     method: Annotated[
         Literal["gradient", "integrated", "exact"],
         Parameter(help="One gradient, several on the way to the baseline, or each taken out alone."),
     ] = "integrated",
-    baseline: Annotated[str | None, Parameter(help="A text of as many tokens to compare with; by default features are silent.")] = None,
+    baseline: Annotated[
+        str | None, TEXT, Parameter(help="A text of as many tokens to compare with; by default features are silent.")
+    ] = None,
     steps: Annotated[int, count(1, 1000), Parameter(help="Gradients of `integrated`.")] = 10,
     check: Annotated[int, count(0, 10_000), Parameter(help="Largest contributions that are compared with exact ones.")] = 20,
     top: Annotated[int, FEW, Parameter(help="Features shown.")] = 10,
-    model: Annotated[str | None, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = None,
-    dtype: Annotated[
-        str, Parameter(help="The model's number format: float32, or bfloat16, which rounds by some hundredths of a nat.")
-    ] = "float32",
-    atlas: Annotated[Path | None, Parameter(help="An atlas file; by default those of the installed packs.")] = None,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
+    model: OwnModel = None,
+    dtype: ExactDtype = "float32",
+    atlas: AtlasFile = None,
+    json: Json = False,
 ) -> None:
     """Show which features push what a model expects next, and how far that can be trusted."""
     from hooke.cli.atlases import find_feature, open_atlases, opened_by
@@ -46,19 +50,18 @@ def attribute(
     text = text_from(text)
     known, name = find_feature(f"{sae or default_sae()}/0", open_atlases(atlas))
     name = name.rpartition("/")[0]
-    console = console_for(stderr=True)
-    with console.status("Loading") as status:
-        [place] = named([opened_by(name, [sae])], lambda said: say(console, status, said))
+    with Status() as status:
+        [place] = named([opened_by(name, [sae])], status)
         from hooke.attribute import attribute as run
         from hooke.attribute import likeliest, log_prob, logit_difference, one_token
 
         own = place.open()
         known.check(own)
-        loaded = model_for([own], model, lambda said: say(console, status, said), dtype=dtype)
+        loaded = model_for([own], model, status, dtype=dtype)
         wanted = likeliest(loaded, text) if token is None else one_token(loaded, token)
         other = None if against is None else one_token(loaded, against)
         metric = log_prob(wanted) if other is None else logit_difference(wanted, other)
-        say(console, status, "Following gradients" if method != "exact" else "Taking out one feature after another")
+        status("Following gradients" if method != "exact" else "Taking out one feature after another")
         found = run(loaded, own, text, metric, method=method, baseline=baseline, steps=steps, check=check)
     words = [loaded.tokenizer.piece(one) for one in (wanted, other) if one is not None]
     if json:

@@ -5,37 +5,30 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from hooke.cli.output import check_places, console_for, print_line, say, talk
-from hooke.cli.values import SEED
+from hooke.cli.options import Html, Json, Seed
+from hooke.cli.output import Status, check_places, console_for, print_line, write_text
 
 
 def audit(
     plan: Annotated[Path, Parameter(help="A TOML file: templates with slots, or pairs from a file; groups, targets, models.")],
     *,
-    seed: Annotated[int, SEED, Parameter(help="Of what is dealt out; the same seed gives the same result.")] = 0,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
-    html: Annotated[Path | None, Parameter(help="Also write a page to this file.")] = None,
+    seed: Annotated[Seed, Parameter(help="Of what is dealt out; the same seed gives the same result.")] = 0,
+    json: Json = False,
+    html: Html = None,
 ) -> None:
     """Try whether a model treats two groups differently in the same sentence."""
     check_places(html)
-    console = console_for(stderr=True)
-    with console.status("Reading the plan") as status:
+    with Status("Reading the plan") as status:
         from hooke.audits.plan import AuditPlan
 
         read = AuditPlan.read(plan)
         from hooke.audits import run_audit
 
-        found = run_audit(read, seed=seed, progress=lambda text: say(console, status, text))
-    if html is not None:
-        from hooke.files import atomic_write
-        from hooke.report.audits import page
+        found = run_audit(read, seed=seed, progress=status)
+    from hooke.report.audits import page, print_audit
 
-        with atomic_write(html) as file:
-            file.write(page(found).encode())
-        talk(f"Wrote {html}")
+    write_text(html, page, found)
     if json:
         print_line(found.to_json())
     else:
-        from hooke.report.audits import print_audit
-
         print_audit(found, console_for())

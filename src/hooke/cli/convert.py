@@ -6,21 +6,22 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
+from hooke.cli.options import Member, Revision, SaeFiles, StatedModel, StatedSite
 from hooke.cli.output import talk
 from hooke.errors import BadConfig
 
 
 def convert(
-    source: Annotated[str, Parameter(help="A file or folder, in any published SAE format; or a name, as `hooke pull` takes.")],
+    source: SaeFiles,
     target: Annotated[Path, Parameter(help="Where to write.")],
     *,
     to: Annotated[
         Literal["native", "saelens", "gemma-scope", "gemma-scope-2", "sparsify"], Parameter(help="The format to write.")
     ] = "native",
-    member: Annotated[str | None, Parameter(help="Which of several SAEs in the folder.")] = None,
-    revision: Annotated[str | None, Parameter(help="Branch, tag or commit on the hub.")] = None,
-    site: Annotated[str | None, Parameter(help="The site to take where the files do not say theirs, as resid_post.12.")] = None,
-    model: Annotated[str | None, Parameter(help="The model to take in place of what the files say.")] = None,
+    member: Member = None,
+    revision: Revision = None,
+    site: StatedSite = None,
+    model: StatedModel = None,
 ) -> None:
     """Write an SAE in another format."""
     from hooke.sae.resolve import resolve

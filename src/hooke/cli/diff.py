@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from hooke.cli.named import named
-from hooke.cli.output import check_places, console_for, print_line, say, talk
-from hooke.cli.values import FEW, SEED, refuse_options
+from hooke.cli.options import AtlasFile, Column, Field, Html, Json, ModelName, ReadingSaes, Seed
+from hooke.cli.output import Status, check_places, console_for, print_line, write_text
+from hooke.cli.values import FEW, TEXTS
 from hooke.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -20,36 +21,32 @@ _FILES = "file"
 def diff(
     *inputs: Annotated[
         str,
+        TEXTS,
         Parameter(
-            allow_leading_hyphen=True,
-            help="A file with a field of groups (--by, --trend), - for JSONL from standard input, or two files or more, each a group.",
+            help="A file with a field of groups (--by, --trend), - for JSONL from standard input, or two files or more, each a group."
         ),
     ],
     by: Annotated[str | None, Parameter(help="The field that says which group a text is of.")] = None,
     trend: Annotated[str | None, Parameter(help="In the place of groups, a field that is a number or a date.")] = None,
-    group: Annotated[tuple[str, ...], Parameter(negative="", help="Compare only these groups; give it once for each.")] = (),
+    group: Annotated[tuple[str, ...], Parameter(help="Compare only these groups; give it once for each.")] = (),
     family: Annotated[str | None, Parameter(help="The field of what belongs together: an author, a story; dealt out as a whole.")] = None,
     pair: Annotated[str | None, Parameter(help="The field that joins two texts, one of each group: a sentence, and it changed.")] = None,
     source: Annotated[str | None, Parameter(help="The field of where a text is from, to be held fixed; else source or outlet.")] = None,
-    model: Annotated[str, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = "gemma-3-270m",
-    sae: Annotated[
-        tuple[str, ...], Parameter(negative="", help="Name (see `hooke saes`) or file of an SAE; may be given several times.")
-    ] = (),
-    atlas: Annotated[Path | None, Parameter(help="An atlas file that knows the SAEs; by default those at hand.")] = None,
+    model: ModelName = "gemma-3-270m",
+    sae: ReadingSaes = (),
+    atlas: AtlasFile = None,
     top: Annotated[int, FEW, Parameter(help="Rows shown of each list.")] = 8,
-    seed: Annotated[int, SEED, Parameter(help="Of the halves and what is dealt out; the same seed gives the same result.")] = 0,
-    field: Annotated[str | None, Parameter(help="The field of a JSONL file that holds the text.")] = None,
-    column: Annotated[str | None, Parameter(help="The column of a CSV file that holds the text.")] = None,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
-    html: Annotated[Path | None, Parameter(help="Also write a page with everything to this file.")] = None,
+    seed: Annotated[Seed, Parameter(help="Of the halves and what is dealt out; the same seed gives the same result.")] = 0,
+    field: Field = None,
+    column: Column = None,
+    json: Json = False,
+    html: Html = None,
     csv: Annotated[Path | None, Parameter(help="Also write a CSV file, a row for each finding.")] = None,
 ) -> None:
     """Show what differs between groups of texts: features, topics and words, with error control."""
-    refuse_options(["diff"], inputs)
     check_places(html, csv)
-    console = console_for(stderr=True)
-    with console.status("Loading") as status:
-        found = named(sae, lambda text: say(console, status, text))
+    with Status() as status:
+        found = named(sae, status)
         texts, name = _texts(inputs, by, trend, field, column)
         from hooke.analysis import Options, Reader
         from hooke.differences import compare
@@ -59,19 +56,12 @@ def diff(
 
         grouped = grouped_by(texts, name, groups=group, family=family, pair=pair, trend=trend is not None)
         opened = [one.open() for one in found]
-        reader = Reader.load(model, opened, Options(), progress=lambda text: say(console, status, text), atlas=atlas)
+        reader = Reader.load(model, opened, Options(), progress=status, atlas=atlas)
         most = sum(one.sae.d_sae for one in reader.labelled_saes) * len(grouped.comparisons)
-        say(console, status, ahead(detectable(grouped, most), most))
-        result = compare(reader, grouped, source=source, seed=seed, progress=lambda text: _told(console, status, text))
+        status(ahead(detectable(grouped, most), most))
+        told = lambda text: (status.count if text.startswith("Reading:") else status)(text)  # noqa: E731 (of counts no log)
+        result = compare(reader, grouped, source=source, seed=seed, progress=told)
     _show(result, as_json=json, html=html, csv=csv, top=top)
-
-
-def _told(console, status, text: str) -> None:
-    """Counts go to the status line alone; what begins is said to a log, too."""
-    if text.startswith("Reading:"):
-        status.update(text)
-    else:
-        say(console, status, text)
 
 
 def _texts(inputs: tuple[str, ...], by: str | None, trend: str | None, field: str | None, column: str | None) -> tuple[list[str], str]:
@@ -103,23 +93,14 @@ def _texts(inputs: tuple[str, ...], by: str | None, trend: str | None, field: st
 
 
 def _show(result: "Differences", *, as_json: bool, html: Path | None, csv: Path | None, top: int) -> None:
-    from hooke.files import atomic_write
+    from hooke.differences.rows import csv_text
+    from hooke.report.differences import page
 
-    if html is not None:
-        from hooke.report.differences import page
-
-        with atomic_write(html) as file:
-            file.write(page(result).encode())
-    if csv is not None:
-        from hooke.differences.rows import csv_text
-
-        with atomic_write(csv) as file:
-            file.write(csv_text(result).encode())
+    write_text(html, page, result)
+    write_text(csv, csv_text, result)
     if as_json:
         print_line(result.to_json())
     else:
         from hooke.report.differences_terminal import print_differences
 
         print_differences(result, console_for(), top)
-    for path in filter(None, (html, csv)):
-        talk(f"Wrote {path}")

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from hooke.cli.engines import HERE, Engine
-from hooke.cli.named import named
-from hooke.cli.output import check_places, console_for, print_line, say
-from hooke.cli.values import BATCH, SEED, TOKENS, WINDOW
+from hooke.cli.named import context_for, named
+from hooke.cli.options import BatchTokens, Corpora, Device, Dtype, Html, Json, JudgedSaes, OwnContext, OwnModel, Seed
+from hooke.cli.output import Status, check_places, console_for, print_line, talk, write_text
+from hooke.cli.values import TOKENS
 from hooke.errors import BadConfig, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from rich.console import Console
 
     from hooke.engine.cluster import Cluster
     from hooke.evals import EvalConfig, Evaluation
@@ -32,44 +31,41 @@ _LABELLED = ("probing", "tpp")
 
 
 def eval(  # noqa: A001 (the command's name)
-    *sae: Annotated[str, Parameter(help="Names (see `hooke saes`) or files of SAEs, all of one model.")],
-    corpus: Annotated[tuple[str, ...], Parameter(negative="", help="Text, as REF or REF=WEIGHT; may be given several times.")] = (),
-    model: Annotated[str | None, Parameter(help="A model's name, a folder, or org/name on a hub; by default what the SAEs name.")] = None,
+    *sae: JudgedSaes,
+    corpus: Corpora = (),
+    model: OwnModel = None,
     tokens: Annotated[int, TOKENS, Parameter(help="Tokens to judge on.")] = 100_000,
     suite: Annotated[str, Parameter(help="Some of core, geometry, uniformity, probing and tpp, with commas.")] = "core,geometry",
     labels: Annotated[str | None, Parameter(help="For probing and tpp: the field that holds a document's class.")] = None,
     labelled: Annotated[Path | None, Parameter(help="The file of labelled documents; by default the first --corpus.")] = None,
-    context: Annotated[int | None, WINDOW, Parameter(help="Tokens per window; by default what the SAEs were trained on.")] = None,
-    all_documents: Annotated[
-        bool, Parameter(negative="", help="Read all documents, not only the one in 50 that training leaves out.")
-    ] = False,
-    batch_tokens: Annotated[int, BATCH, Parameter(help="Tokens per forward pass.")] = 4096,
-    dtype: Annotated[str, Parameter(help="The model's number format: auto (what is fast here), bfloat16 or float32.")] = "auto",
-    device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
-    seed: Annotated[int, SEED, Parameter(help="Decides the order of documents, resamples and random baselines.")] = 0,
+    context: OwnContext = None,
+    all_documents: Annotated[bool, Parameter(help="Read all documents, not only the one in 50 that training leaves out.")] = False,
+    batch_tokens: BatchTokens = 4096,
+    dtype: Dtype = "auto",
+    device: Device = "cpu",
+    seed: Annotated[Seed, Parameter(help="Decides the order of documents, resamples and random baselines.")] = 0,
     where: Engine = HERE,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
+    json: Json = False,
     saebench: Annotated[Path | None, Parameter(help="Also write files in SAEBench's schema to this folder.")] = None,
-    html: Annotated[Path | None, Parameter(help="Also write a page with everything to this file.")] = None,
+    html: Html = None,
 ) -> None:
     """Judge SAEs: what they keep of the model, how sparse they are, what their features are good for, beside baselines."""
     from hooke.text.corpus import parse_corpora, windows
 
     suites = _parsed(suite)
     _check(sae, corpus, suites, labels, html, saebench)
-    console = console_for(stderr=True)
-    with console.status("Loading") as status:
+    with Status() as status:
         home = where.home(device, dtype)
         found_saes, corpora = named(sae), parse_corpora(corpus)
         from hooke.evals import EvalConfig
         from hooke.model import Model
         from hooke.sae.fits import model_of
 
-        saes = _told_apart(console, sae, [one.open() for one in found_saes])
-        loaded = Model.load(model or model_of(saes), **home, progress=lambda text: say(console, status, text))
+        saes = _told_apart(status, sae, [one.open() for one in found_saes])
+        loaded = Model.load(model or model_of(saes), **home, progress=status)
         saes = [one.to(home["device"]) for one in saes]
-        _try(console, loaded, saes)
-        context = context or _context(saes, loaded)
+        _try(status, loaded, saes)
+        context = context or context_for(saes, loaded)
         text = windows(corpora, loaded.tokenizer, length=context, seed=seed, held_out=not all_documents)
         settings = {"context": context, "all_documents": all_documents, "dtype": str(loaded.dtype).removeprefix("torch."), "seed": seed}
         own = tuple(name for name in suites if name not in _LABELLED)
@@ -80,13 +76,11 @@ def eval(  # noqa: A001 (the command's name)
             config = EvalConfig(tokens, own, baseline_tokens=beside, batch_tokens=batch_tokens, seed=seed)
             work = _work(loaded, saes, corpora, config, settings)
             with where.joined(device) as cluster:
-                found = _evaluated(cluster, sae, loaded, saes, text, config, work, lambda text: say(console, status, text))
+                found = _evaluated(cluster, sae, loaded, saes, text, config, work, status)
         result = found.result if found else _bare(loaded, saes)
         result |= {"corpus": _described(corpora, result), **settings, "suites": list(suites)}
         if labels is not None:
-            _add_labelled(
-                result, suites, loaded, saes, (labelled or corpora[0].path, labels), seed, lambda text: say(console, status, text)
-            )
+            _add_labelled(result, suites, loaded, saes, (labelled or corpora[0].path, labels), seed, status)
     _write(result, found, saes, as_json=json, saebench=saebench, html=html)
     if work is not None:  # only now that its figures are out
         work.unlink(missing_ok=True)
@@ -138,17 +132,17 @@ def _check(
         raise BadConfig("--saebench writes SAEBench's core file, which needs --suite core,geometry.")
 
 
-def _try(console: "Console", model: "Model", saes: "Sequence[Sae]") -> None:
+def _try(status: Status, model: "Model", saes: "Sequence[Sae]") -> None:
     """Refuse SAEs that were read wrongly, and say which do not do what they promise."""
     from hooke.evals.run import check
     from hooke.sanity import doubts
 
     check(model, saes)
     for doubt in doubts(model, saes):
-        console.print(f"note: {doubt}", highlight=False, markup=False, soft_wrap=True)
+        status.note(f"note: {doubt}")
 
 
-def _told_apart(console: "Console", refs: "Sequence[str]", saes: "Sequence[Sae]") -> "list[Sae]":
+def _told_apart(status: Status, refs: "Sequence[str]", saes: "Sequence[Sae]") -> "list[Sae]":
     """The SAEs; where files that are not the same have one name, the later ones get a number behind it."""
     seen: Counter[str] = Counter()
     out = []
@@ -156,17 +150,10 @@ def _told_apart(console: "Console", refs: "Sequence[str]", saes: "Sequence[Sae]"
         seen[one.name] += 1
         if seen[one.name] > 1 and ref not in refs[:number]:
             name = f"{one.name}-{seen[one.name]}"
-            console.print(
-                f"note: {ref} is called {name} here, another SAE being {one.name}.", highlight=False, markup=False, soft_wrap=True
-            )
+            status.note(f"note: {ref} is called {name} here, another SAE being {one.name}.")
             one = replace(one, facts=replace(one.facts, name=name))
         out.append(one)
     return out
-
-
-def _context(saes: "Sequence[Sae]", model: "Model") -> int:
-    known = [sae.facts.context for sae in saes if sae.facts.context > 1]
-    return min([*known, model.context] if known else [128, model.context])
 
 
 def _described(corpora: "Sequence[Corpus]", result: dict[str, Any]) -> list[dict[str, Any]]:
@@ -232,23 +219,17 @@ def _add_labelled(
 def _write(
     result: dict[str, Any], found: "Evaluation | None", saes: "Sequence[Sae]", *, as_json: bool, saebench: Path | None, html: Path | None
 ) -> None:
-    console = console_for(stderr=True)
-    if html is not None:
-        from hooke.files import atomic_write
-        from hooke.report.evaluation import page
+    from hooke.report.evaluation import page
 
-        with atomic_write(html) as file:
-            file.write(page(result).encode())
-    written = [] if html is None else [html]
+    write_text(html, page, result)
     if saebench is not None and found is not None:
         from hooke.evals.saebench import write
 
-        written += write(saebench, found, saes)
+        for path in write(saebench, found, saes):
+            talk(f"Wrote {path}")
     if as_json:
         print_line(result)
     else:
         from hooke.report.evaluation_terminal import print_tables
 
         print_tables(result, console_for())
-    for path in written:
-        console.print(f"Wrote {path}", highlight=False, soft_wrap=True)

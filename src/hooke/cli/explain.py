@@ -10,8 +10,9 @@ from cyclopts import Parameter
 
 from hooke.cli.engines import HERE, Engine
 from hooke.cli.explain_task import NOBODY, How, Reading, Task
-from hooke.cli.output import console_for, print_line
-from hooke.cli.values import BATCH, SEED
+from hooke.cli.options import AtlasFile, Json, Seed
+from hooke.cli.output import console_for, print_line, print_text
+from hooke.cli.values import BATCH
 from hooke.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -21,20 +22,16 @@ if TYPE_CHECKING:
 
 def explain(
     *sae: Annotated[str, Parameter(help="Names of SAEs (see `hooke saes`).")],
-    atlas: Annotated[Path | None, Parameter(help="The atlas with their contexts; by default those at hand.")] = None,
+    atlas: AtlasFile = None,
     features: Annotated[str | None, Parameter(help="Which features, such as 0-99,256; by default all.")] = None,
     sample: Annotated[int | None, BATCH, Parameter(help="So many of them, drawn by lot.")] = None,
-    seed: Annotated[int, SEED, Parameter(help="Decides that lot.")] = 0,
-    score: Annotated[
-        bool, Parameter(negative="", help="Try names instead of making them: can a reader tell by them where features fire?")
-    ] = False,
+    seed: Annotated[Seed, Parameter(help="Decides that lot.")] = 0,
+    score: Annotated[bool, Parameter(help="Try names instead of making them: can a reader tell by them where features fire?")] = False,
     check: Annotated[
         bool,
-        Parameter(negative="", help="List names that quote a word which their feature hardly fires on; a reader names these anew."),
+        Parameter(help="List names that quote a word which their feature hardly fires on; a reader names these anew."),
     ] = False,
-    embed: Annotated[
-        bool, Parameter(negative="", help="Ask nobody: score the names there are by a sentence encoder, hooke[semantic].")
-    ] = False,
+    embed: Annotated[bool, Parameter(help="Ask nobody: score the names there are by a sentence encoder, hooke[semantic].")] = False,
     on: Annotated[
         str | None,
         Parameter(help="A file of texts: names are made with them in view, with --score tried beside them, with --check held up to them."),
@@ -43,7 +40,7 @@ def explain(
     out: Annotated[Path | None, Parameter(help="The file of names; by default where every command looks.")] = None,
     reading: Reading = NOBODY,
     where: Engine = HERE,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
+    json: Json = False,
 ) -> int | None:
     """Name features by letting a language model, or anybody, read where they fire; try names on text that was held out."""
     from hooke.cli.atlases import open_atlases
@@ -125,7 +122,7 @@ def _tell(summary: dict[str, Any], *, as_json: bool) -> None:
         from hooke.report.names_terminal import print_belied
 
         print_belied(belied, console_for())
-    return console_for().print(", ".join(_parts(summary)) + f". Names: {summary['names']}", highlight=False, soft_wrap=True, markup=False)
+    return print_text(", ".join(_parts(summary)) + f". Names: {summary['names']}")
 
 
 def _parts(summary: dict[str, Any]) -> Iterator[str]:

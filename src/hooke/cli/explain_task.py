@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from hooke.cli.engines import Engine
-from hooke.cli.output import console_for, talk
+from hooke.cli.output import talk
 from hooke.cli.progress import ProgressBar
 from hooke.cli.values import FEW
 from hooke.errors import BadConfig, LimitReached, Missing
@@ -42,7 +42,7 @@ class Reading:
     key_env: Annotated[str, Parameter(help="Environment variable that holds the key.")] = "OPENAI_API_KEY"
     parallel: Annotated[int, FEW, Parameter(help="Requests under way at a time.")] = 4
     batch_out: Annotated[Path | None, Parameter(help="Write the requests to this file (OpenAI Batch JSON Lines) and ask nobody.")] = None
-    batch_in: Annotated[tuple[Path, ...], Parameter(negative="", help="Read answers from this file.")] = ()
+    batch_in: Annotated[tuple[Path, ...], Parameter(help="Read answers from this file.")] = ()
 
     @property
     def later(self) -> bool:
@@ -168,7 +168,7 @@ class Task:
         if not named:
             raise Missing(f"none of these features of {self.sae} has a name that quotes a word it fires on: there is nothing to check.")
         counted, looked = self._counted(named), list["Heard"]()
-        with ProgressBar(console_for(stderr=True)).begin(len(named), "names") as bar:
+        with ProgressBar().begin(len(named), "names") as bar:
             for done, (index, name) in enumerate(named.items()):
                 bar.move(done)
                 own = heard(self.atlas.feature(f"{self.sae}/{index}"), index, name, counted.get(index))
@@ -188,7 +188,7 @@ class Task:
         from hooke.explain.llm.sheet import CLEARLY
 
         largest = self.atlas.table(self.sae).max
-        with ProgressBar(console_for(stderr=True)).begin(len(self.how.on), "texts") as bar:
+        with ProgressBar().begin(len(self.how.on), "texts") as bar:
             return fired_words(self._reader(), self.how.on, {i: CLEARLY * float(largest[i]) for i in features if largest[i] > 0}, bar.move)
 
     def _reader(self, top: int = 1) -> "Reader":
@@ -251,7 +251,7 @@ class Task:
         opened = partial(Endpoint, how.endpoint, how.model_name, key_env=how.key_env)
         endpoint = opened(wait=self.halt.wait)
         try:
-            with self.how.where.joined("cpu") as cluster, ProgressBar(console_for(stderr=True)).begin(len(waiting), "requests") as bar:
+            with self.how.where.joined("cpu") as cluster, ProgressBar().begin(len(waiting), "requests") as bar:
                 if cluster is not None:
                     asked.ask_spread(cluster, opened, budget, self.halt, lambda done, _: bar.move(done))
                 else:
@@ -286,7 +286,7 @@ class Task:
             return
         fresh = {index: name.name for index, name in found.items() if name.name and name.embedding is None}
         if fresh and not self.halt.is_set():
-            with ProgressBar(console_for(stderr=True)).begin(len(fresh), "names") as bar:
+            with ProgressBar().begin(len(fresh), "names") as bar:
                 self.names.embedded(embedding_scores(self.atlas, self.sae, fresh, lambda done, _: bar.move(done)))
 
     def _summary(self, features: Sequence[int], asked: "Asked[Any]") -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """`hooke feature`: everything an atlas knows of one feature."""
 
-import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from hooke.cli.output import console_for, print_line
+from hooke.cli.options import AtlasFile, Html, Json
+from hooke.cli.output import console_for, print_line, write_text
+from hooke.cli.values import TEXT
 
 if TYPE_CHECKING:
     from hooke.atlas import Atlas
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 def feature(
     name: Annotated[str, Parameter(help="The feature, as gemma-3-270m/resid_post.12/4k/17, or 12/17 where one SAE is at layer 12.")],
     *,
-    atlas: Annotated[Path | None, Parameter(help="An atlas file; by default those of the installed packs.")] = None,
-    everything: Annotated[bool, Parameter(name="--all", negative="", help="Show all examples, not the foremost.")] = False,
-    star: Annotated[bool | None, Parameter(help="Star the feature, or take its star away.")] = None,
-    note: Annotated[str | None, Parameter(help='Keep a note on it; "" takes the note away.')] = None,
-    label: Annotated[str | None, Parameter(help='Show it under a label of your own; "" takes that away.')] = None,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
-    html: Annotated[Path | None, Parameter(help="Also write a page to this file.")] = None,
+    atlas: AtlasFile = None,
+    everything: Annotated[bool, Parameter(name="--all", help="Show all examples, not the foremost.")] = False,
+    star: Annotated[bool | None, Parameter(negative="--no-star", help="Star the feature, or take its star away.")] = None,
+    note: Annotated[str | None, TEXT, Parameter(help='Keep a note on it; "" takes the note away.')] = None,
+    label: Annotated[str | None, TEXT, Parameter(help='Show it under a label of your own; "" takes that away.')] = None,
+    json: Json = False,
+    html: Html = None,
 ) -> None:
     """Show everything the atlas knows of a feature; keep notes on it."""
     from hooke.cli.atlases import find_feature, open_atlases
@@ -31,19 +31,15 @@ def feature(
         _write(opened, name, star, note, label)
     found = opened.feature(name)
     if html is not None:
-        from hooke.files import atomic_write
         from hooke.report.feature import page
 
-        with atomic_write(html) as file:
-            file.write(page(found).encode())
+        write_text(html, page, found)
     if json:
         print_line(found.to_json())
     else:
         from hooke.report.feature_terminal import print_feature
 
         print_feature(found, console_for(), everything=everything)
-    if html is not None:
-        sys.stderr.write(f"Wrote {html}\n")
 
 
 def _write(atlas: "Atlas", name: str, star: bool | None, note: str | None, label: str | None) -> None:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from hooke.cli.named import named
-from hooke.cli.output import console_for, print_line, say
+from hooke.cli.options import Context, Corpora, Device, Dtype, Json, OwnModel, Seed
+from hooke.cli.output import Status, console_for, print_line, print_text, talk
 from hooke.cli.progress import ProgressBar
-from hooke.cli.values import BATCH, SEED, TOKENS, WINDOW
+from hooke.cli.values import BATCH, TOKENS
 from hooke.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -25,25 +26,24 @@ _ROWS = {"error": ("fvu", "{:.4f}"), "KL": ("kl", "{:.4f}"), "loss rise": ("delt
 def finetune(
     sae: Annotated[str, Parameter(help="An SAE's name (see `hooke saes`) or file.")],
     *,
-    corpus: Annotated[tuple[str, ...], Parameter(negative="", help="Text, as REF or REF=WEIGHT; may be given several times.")],
+    corpus: Corpora,
     tokens: Annotated[int, TOKENS, Parameter(help="Tokens to learn from.")],
     out: Annotated[Path, Parameter(help="The .safetensors file to write.")],
-    model: Annotated[str | None, Parameter(help="A model's name, a folder, or org/name on a hub; by default what the SAE names.")] = None,
-    context: Annotated[int, WINDOW, Parameter(help="Tokens per window.")] = 128,
+    model: OwnModel = None,
+    context: Context = 128,
     batch: Annotated[int, BATCH, Parameter(help="Windows per step.")] = 8,
     held_out: Annotated[int, TOKENS, Parameter(help="Held-out tokens: half set the thresholds, half give the figures.")] = 8192,
     lr: Annotated[float | None, Parameter(help="Learning rate at the beginning; by default a tenth of training's.")] = None,
     beta: Annotated[float, Parameter(help="Weight of the divergence beside the error.")] = 1.0,
     share: Annotated[float, Parameter(help="Share of the positions where predictions are compared; fewer cost less.")] = 1.0,
-    dtype: Annotated[str, Parameter(help="The model's number format: auto (what is fast here), bfloat16 or float32.")] = "auto",
-    device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
-    seed: Annotated[int, SEED, Parameter(help="Decides the order of documents.")] = 0,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
+    dtype: Dtype = "auto",
+    device: Device = "cpu",
+    seed: Seed = 0,
+    json: Json = False,
 ) -> None:
     """Fine-tune a trained SAE so that the model predicts with its reconstructions what it predicts without."""
     _check(corpus, out, {"tokens": tokens, "batch": batch, "held-out": held_out, "context": context - 1})
-    console = console_for(stderr=True)
-    with console.status("Loading") as status:
+    with Status() as status:
         [place] = named([sae])
         from hooke.finetune import FinetuneConfig, check
         from hooke.finetune import finetune as run
@@ -55,16 +55,16 @@ def finetune(
         config = FinetuneConfig(tokens, lr, beta, share, seed)
         corpora = parse_corpora(corpus)
         found = place.open()
-        loaded = Model.load(model or model_of([found]), dtype=dtype, device=device, progress=lambda text: say(console, status, text))
+        loaded = Model.load(model or model_of([found]), dtype=dtype, device=device, progress=status)
         check(found, loaded)
         for doubt in strangers(loaded, [found]):
-            console.print(f"note: {doubt}", highlight=False, markup=False, soft_wrap=True)
+            status.note(f"note: {doubt}")
         text = (windows(corpora, loaded.tokenizer, length=context, seed=seed, held_out=held) for held in (True, False))
         spare, stream = (_batches(loaded, one, batch) for one in text)
         held = _first(spare, held_out)
-        say(console, status, "Measuring on held-out text")
+        status("Measuring on held-out text")
     began = time.monotonic()
-    with ProgressBar(console).begin(tokens, "tokens", "measuring on held-out text") as bar:
+    with ProgressBar().begin(tokens, "tokens", "measuring on held-out text") as bar:
         tuned = run(found.to(device), loaded, stream, held, config, lambda done: bar.move(done.tokens, _told(done))).to("cpu")
     record = tuned.facts.training["finetuned"]
     record |= {"corpora": {one.name: one.weight for one in corpora}, "context": context, "windows": batch, "seed": seed}
@@ -76,8 +76,7 @@ def finetune(
     _print(record)
     from hooke.text.figures import left_out
 
-    told = f"Wrote {out}: {tuned.name}, from {record['tokens']:,} tokens in {seconds:,.0f} s; {left_out(**record['left_out'])}."
-    console.print(told, highlight=False, soft_wrap=True)
+    talk(f"Wrote {out}: {tuned.name}, from {record['tokens']:,} tokens in {seconds:,.0f} s; {left_out(**record['left_out'])}.")
 
 
 def _check(corpus: tuple[str, ...], out: Path, counts: dict[str, int]) -> None:
@@ -126,10 +125,8 @@ def _print(record: dict[str, Any]) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for heading, (key, form) in _ROWS.items():
         table.add_row(heading, *(form.format(record[time][key]) for time in ("before", "after")))
-    console = console_for()
-    console.print(table)
-    told = (
+    console_for().print(table)
+    print_text(
         f"On {record['after']['tokens']:,.0f} held-out tokens. Error: share of variance unexplained. KL and loss rise: what it costs the "
         "model's predictions to put the reconstruction in the activations' place, in nats per token."
     )
-    console.print(told, highlight=False, soft_wrap=True)

@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from hooke.cli.engines import HERE, Engine
-from hooke.cli.output import console_for, print_line, say
+from hooke.cli.options import BatchTokens, Context, Corpora, CorpusField, Dtype, Json, ModelName, Seed, Sites
+from hooke.cli.output import Status, print_line, print_text
 from hooke.cli.progress import ProgressBar
 from hooke.cli.stopping import stoppable
-from hooke.cli.values import BATCH, FEW, SEED, TOKENS, WINDOW
+from hooke.cli.values import FEW, TOKENS
 from hooke.errors import BadConfig
 from hooke.text.figures import byte_size, duration
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from hooke.harvest.saving import HarvestConfig
     from hooke.model import Model
     from hooke.names import Site
@@ -27,33 +26,29 @@ if TYPE_CHECKING:
 
 def harvest(
     *,
-    site: Annotated[tuple[str, ...], Parameter(negative="", help="Where to take activations, such as resid_post.9; may be repeated.")],
-    corpus: Annotated[
-        tuple[str, ...],
-        Parameter(negative="", help="What to read: a file, folder, address or dataset, perhaps with =WEIGHT."),
-    ],
+    site: Sites,
+    corpus: Corpora,
     tokens: Annotated[int, TOKENS, Parameter(help="Tokens to write.")],
     out: Annotated[str, Parameter(help="A folder, or an address that fsspec knows, such as s3://bucket/folder.")],
-    model: Annotated[str, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = "gemma-3-270m",
-    field: Annotated[str | None, Parameter(help="The field or column that holds the text.")] = None,
-    context: Annotated[int, WINDOW, Parameter(help="Tokens in a window of text.")] = 128,
-    pack: Annotated[bool, Parameter(negative="", help="Let several documents share a window, so that all windows are full.")] = False,
-    seed: Annotated[int, SEED, Parameter(help="Decides the order of documents.")] = 0,
+    model: ModelName = "gemma-3-270m",
+    field: CorpusField = None,
+    context: Context = 128,
+    pack: Annotated[bool, Parameter(help="Let several documents share a window, so that all windows are full.")] = False,
+    seed: Seed = 0,
     epochs: Annotated[int, FEW, Parameter(help="How often a corpus that runs out begins again, at most.")] = 1,
-    held_out: Annotated[bool, Parameter(negative="", help="Read the documents that are kept from training, not the others.")] = False,
+    held_out: Annotated[bool, Parameter(help="Read the documents that are kept from training, not the others.")] = False,
     shard_tokens: Annotated[int, TOKENS, Parameter(help="Tokens in a shard; one shard is held in memory.")] = 1 << 16,
-    batch_tokens: Annotated[int, BATCH, Parameter(help="Tokens per forward pass.")] = 4096,
-    dtype: Annotated[str, Parameter(help="The model's number format: auto (what is fast here), bfloat16 or float32.")] = "auto",
+    batch_tokens: BatchTokens = 4096,
+    dtype: Dtype = "auto",
     device: Annotated[str, Parameter(help="Where to compute, cpu or cuda; auto: the model spread over all devices.")] = "cpu",
     where: Engine = HERE,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
+    json: Json = False,
 ) -> None:
     """Write a model's activations over texts to disk, to train on later."""
     from hooke.text.corpus import parse_corpora
 
     corpora = parse_corpora(corpus, field=field)
-    console = console_for(stderr=True)
-    with console.status("Loading") as status:
+    with Status() as status:
         home, there = _home(where, device, dtype), _there(out)
         from hooke.harvest.saving import HarvestConfig, facts_of, save
         from hooke.model import Model
@@ -61,16 +56,16 @@ def harvest(
 
         config = HarvestConfig(tokens, context, pack, seed, epochs, held_out, shard_tokens=shard_tokens, batch_tokens=batch_tokens)
         sites = list(dict.fromkeys(map(Site.parse, site)))
-        loaded = Model.load(model, **home, progress=lambda text: say(console, status, text))
+        loaded = Model.load(model, **home, progress=status)
         facts = facts_of(loaded, corpora, sites, config)
         if there is None or not there.complete:
             rate = None
             if where.engine == "here":
-                say(console, status, "Measuring how fast this machine reads")
+                status("Measuring how fast this machine reads")
                 rate = reading_rate(loaded, sites, config)
-            _announce(console, out, facts, there, rate)
+            _announce(status, out, facts, there, rate)
     began, before = time.perf_counter(), there.tokens if there else 0
-    bar = ProgressBar(console).begin(tokens, "tokens")
+    bar = ProgressBar().begin(tokens, "tokens")
     with where.joined(device) as cluster:
         _write(bar, out, save(loaded, corpora, sites, out, config, bar.move, cluster=cluster))
     _summarize(out, before, time.perf_counter() - began, as_json=json)
@@ -112,17 +107,15 @@ def reading_rate(model: "Model", sites: "list[Site]", config: "HarvestConfig") -
     return length * count / wall
 
 
-def _announce(console: "Console", out: str, facts: "ShardFacts", there: "Shards | None", rate: float | None) -> None:
+def _announce(status: Status, out: str, facts: "ShardFacts", there: "Shards | None", rate: float | None) -> None:
     from hooke.shards.manifest import token_bytes
 
     done, shards = there.tokens if there else 0, -(-facts.tokens // facts.shard_tokens)
-    console.print(
+    status.note(
         f"{facts.tokens:,} tokens at {', '.join(facts.sites)} of {facts.model}: {byte_size(token_bytes(facts) * facts.tokens)} in "
         f"{shards:,} {'shard' if shards == 1 else 'shards'} at {out}"
         + (f"; {done:,} tokens are there already" if done else "")
-        + (f". At {rate:,.0f} tokens/s that takes {duration((facts.tokens - done) / rate)}." if rate else "."),
-        highlight=False,
-        soft_wrap=True,
+        + (f". At {rate:,.0f} tokens/s that takes {duration((facts.tokens - done) / rate)}." if rate else ".")
     )
 
 
@@ -170,6 +163,5 @@ def _summarize(out: str, before: int, seconds: float, *, as_json: bool) -> None:
     read = ", ".join(f"{name} {tokens:,}" for name, tokens in shards.corpora.items())
     left = ", ".join(f"{count:,} {reason}" for reason, count in shards.left_out.items()) or "none"
     fresh = f" in {duration(seconds)}, {rate:,.0f} tokens/s" if shards.tokens > before else ": they were all there already"
-    console = console_for()
-    console.print(f"{shards.tokens:,} tokens, {byte_size(size)}, at {out}{fresh}.", highlight=False, soft_wrap=True)
-    console.print(f"Tokens by corpus: {read}. Positions left out: {left}.", highlight=False, soft_wrap=True)
+    print_text(f"{shards.tokens:,} tokens, {byte_size(size)}, at {out}{fresh}.")
+    print_text(f"Tokens by corpus: {read}. Positions left out: {left}.")

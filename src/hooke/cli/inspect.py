@@ -1,9 +1,8 @@
 """`hooke inspect`: what an SAE is, and what is in its files."""
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
-
+from hooke.cli.options import Json, Member, Revision, SaeFiles, StatedModel, StatedSite
 from hooke.cli.output import console_for, print_line, talk
 
 if TYPE_CHECKING:
@@ -11,13 +10,13 @@ if TYPE_CHECKING:
 
 
 def inspect(
-    ref: Annotated[str, Parameter(help="A file or folder, in any published SAE format; or a name, as `hooke pull` takes.")],
+    ref: SaeFiles,
     *,
-    member: Annotated[str | None, Parameter(help="Which of several SAEs in the folder.")] = None,
-    revision: Annotated[str | None, Parameter(help="Branch, tag or commit on the hub.")] = None,
-    site: Annotated[str | None, Parameter(help="The site to take where the files do not say theirs, as resid_post.12.")] = None,
-    model: Annotated[str | None, Parameter(help="The model to take in place of what the files say.")] = None,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
+    member: Member = None,
+    revision: Revision = None,
+    site: StatedSite = None,
+    model: StatedModel = None,
+    json: Json = False,
 ) -> None:
     """Say what an SAE is, without reading its weights; what is not on this machine is fetched."""
     from hooke.sae.resolve import resolve

@@ -1,14 +1,14 @@
 """`hooke lens`: one text through all layers of a model, what each would say next and which features it holds."""
 
-import sys
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from hooke.cli.output import check_places, console_for, print_line, say
-from hooke.cli.values import count
+from hooke.cli.options import AtlasFile, Html, Json, ModelName
+from hooke.cli.output import Status, check_places, console_for, print_line, write_text
+from hooke.cli.values import TEXT, TEXTS, count
 from hooke.errors import BadConfig, Missing
 
 if TYPE_CHECKING:
@@ -20,18 +20,18 @@ _SCHEMA = 1
 
 
 def lens(
-    text: Annotated[str, Parameter(allow_leading_hyphen=True, help="The text, of at most 128 tokens, or a file with one.")],
+    text: Annotated[str, TEXTS, Parameter(help="The text, of at most 128 tokens, or a file with one.")],
     *,
-    beside: Annotated[str | None, Parameter(allow_leading_hyphen=True, help="A second text: show where the two differ instead.")] = None,
+    beside: Annotated[str | None, TEXT, Parameter(help="A second text: show where the two differ instead.")] = None,
     sae: Annotated[
         tuple[str, ...], Parameter(help="SAEs to show features of: names, files, or layers such as 12. By default one a layer.")
     ] = (),
     features: Annotated[bool, Parameter(negative="--no-features", help="Show features where there are SAEs.")] = True,
     words: Annotated[int, count(1, 20), Parameter(help="Words of each layer and token in the JSON and on the page.")] = 5,
-    model: Annotated[str, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = "gemma-3-270m",
-    atlas: Annotated[Path | None, Parameter(help="An atlas file; by default those of the installed packs.")] = None,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
-    html: Annotated[Path | None, Parameter(help="Also write a page to this file.")] = None,
+    model: ModelName = "gemma-3-270m",
+    atlas: AtlasFile = None,
+    json: Json = False,
+    html: Html = None,
 ) -> None:
     """Show one text through every layer of a model: the word each would say next, and its features."""
     from hooke.text.arguments import text_from
@@ -41,16 +41,15 @@ def lens(
     if html is not None and beside is not None:
         raise BadConfig("a page shows one text; two are shown in the terminal, as JSON, and under Layers in `hooke serve`.")
     homes = _homes(sae, model, atlas) if features else {}
-    console = console_for(stderr=True)
-    with console.status("Loading") as status:
+    with Status() as status:
         from hooke.cli.atlases import opened_by
         from hooke.lens import read_lens
         from hooke.lens.differing import read_difference
         from hooke.model import Model
 
         opened = [_opened(home, name, opened_by(name, sae)) for name, home in homes.items()]
-        loaded = Model.load(model, progress=lambda said: say(console, status, said))
-        status.update("Reading")
+        loaded = Model.load(model, progress=status)
+        status.count("Reading")
         if beside is not None:
             _show_difference(read_difference(loaded, text, beside, opened), homes, as_json=json)
             return
@@ -99,17 +98,10 @@ def _show_difference(result: "LensDifference", homes: "dict[str, Atlas]", *, as_
 
 
 def _show(result: "Lens", titles: dict[str, str | None], *, as_json: bool, html: Path | None) -> None:
-    if html is not None:
-        from hooke.files import atomic_write
-        from hooke.report.lens import page
+    from hooke.report.lens import page, print_lens
 
-        with atomic_write(html) as file:
-            file.write(page(result, titles).encode())
+    write_text(html, page, result, titles)
     if as_json:
         print_line({"schema_version": _SCHEMA, **asdict(result), "settled": result.settled, "titles": titles})
     else:
-        from hooke.report.lens import print_lens
-
         print_lens(result, titles, console_for())
-    if html is not None:
-        sys.stderr.write(f"Wrote {html}\n")

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from hooke.cli.named import named
-from hooke.cli.output import check_places, console_for, print_line, say, talk
-from hooke.cli.values import SEED, count, share
+from hooke.cli.options import Column, Field, Json, ModelName, Seed
+from hooke.cli.output import Status, check_places, console_for, print_line, talk
+from hooke.cli.values import count, share
 
 if TYPE_CHECKING:
     from hooke.monitors import Monitor
@@ -22,27 +23,26 @@ def make(
     out: Annotated[Path, Parameter(help="The monitor's file, JSON.")],
     false_alarms: Annotated[float, share(0.0001, 0.5), Parameter(help="Share of other texts that may raise an alarm.")] = 0.05,
     features: Annotated[int, count(1, 1000), Parameter(help="Features that are weighed.")] = 8,
-    model: Annotated[str, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = "gemma-3-270m",
+    model: ModelName = "gemma-3-270m",
     sae: Annotated[str | None, Parameter(help="Name (see `hooke saes`) or file of an SAE.")] = None,
-    seed: Annotated[int, SEED, Parameter(help="Of which texts teach, set the threshold, and try.")] = 0,
-    field: Annotated[str | None, Parameter(help="The field of a JSONL file that holds the text.")] = None,
-    column: Annotated[str | None, Parameter(help="The column of a CSV file that holds the text.")] = None,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print the monitor as one JSON document.")] = False,
+    seed: Annotated[Seed, Parameter(help="Of which texts teach, set the threshold, and try.")] = 0,
+    field: Field = None,
+    column: Column = None,
+    json: Json = False,
 ) -> None:
     """Make a monitor from labelled texts: learn, set the threshold, and try it, each on texts of its own."""
     check_places(out)
     from hooke.text.arguments import texts_from
 
-    console = console_for(stderr=True)
-    with console.status("Loading") as status:
-        found = named([sae] if sae else [], lambda text: say(console, status, text))
+    with Status() as status:
+        found = named([sae] if sae else [], status)
         texts = list(texts_from([file], field=field, column=column))
         from hooke.analysis import Options, Reader
         from hooke.monitors import labelled, make_monitor
 
         grouped = labelled(texts, by, kind)
-        reader = Reader.load(model, [one.open() for one in found], Options(), progress=lambda text: say(console, status, text))
-        told = lambda done: status.update(f"Reading: {done:,} of {len(grouped.texts):,} texts")  # noqa: E731
+        reader = Reader.load(model, [one.open() for one in found], Options(), progress=status)
+        told = lambda done: status.count(f"Reading: {done:,} of {len(grouped.texts):,} texts")  # noqa: E731
         made = make_monitor(reader, grouped, kind, rate=false_alarms, features=features, seed=seed, progress=told)
     made.save(out)
     for note in grouped.notes:

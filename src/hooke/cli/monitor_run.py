@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from hooke.cli.output import console_for, print_line, say, talk
-from hooke.cli.values import count, refuse_options
+from hooke.cli.options import Column, Field, Texts
+from hooke.cli.output import Status, print_line, talk
+from hooke.cli.values import count
 from hooke.errors import HookeError
 from hooke.text import figures
 from hooke.text.intake import Record
@@ -24,23 +25,21 @@ _DRIFT = {"tokens": "length", "features": "what the features say", "probe": "wha
 
 def run(
     monitor: Annotated[Path, Parameter(help="The monitor's file.")],
-    *inputs: Annotated[str, Parameter(allow_leading_hyphen=True, help="Texts, files (.txt, .jsonl, .csv), or - for standard input.")],
-    field: Annotated[str | None, Parameter(help="The field of a JSONL file that holds the text.")] = None,
-    column: Annotated[str | None, Parameter(help="The column of a CSV file that holds the text.")] = None,
+    *inputs: Texts,
+    field: Field = None,
+    column: Column = None,
     at_once: Annotated[int, count(1, 4096), Parameter(help="Texts read together: 1 answers each as it comes, more are faster.")] = 32,
 ) -> None:
     """Read texts with a monitor: a JSON line for each, and at the end whether they are like those it was made from."""
     from hooke.text.arguments import texts_from
 
-    refuse_options(["monitor", "run"], inputs)
     texts = texts_from(inputs, field=field, column=column)
-    console = console_for(stderr=True)
-    with console.status("Loading") as status:
+    with Status() as status:
         from hooke.analysis import Options, Reader
         from hooke.monitors import Drift, Monitor, watch
 
         made = Monitor.load(monitor)
-        reader = Reader.load(made.model, [made.sae], Options(chunk=at_once), progress=lambda text: say(console, status, text))
+        reader = Reader.load(made.model, [made.sae], Options(chunk=at_once), progress=status)
     drift, fields, faults = Drift(made), [], []
     for raised in watch(reader, made, _kept(texts, fields, faults), drift):
         known = fields.pop(0)

@@ -16,6 +16,12 @@ def named(refs: Iterable[str], progress: Callable[[str], None] = lambda _: None)
     return [resolve(ref, progress=progress) for ref in refs]
 
 
+def context_for(saes: "Sequence[Sae]", model: "Model") -> int:
+    """The tokens of a window that SAEs are read in: as many as the shortest that they were trained in, and no more than the model takes."""
+    known = [sae.facts.context for sae in saes if sae.facts.context > 1]
+    return min([*known, model.context] if known else [128, model.context])
+
+
 def model_for(
     saes: "Sequence[Sae]", model: str | None, told: Callable[[str], None], *, device: str = "cpu", dtype: str = "auto"
 ) -> "Model":

@@ -7,7 +7,8 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from hooke.cli.output import console_for, print_line
+from hooke.cli.options import Json
+from hooke.cli.output import console_for, print_line, write_text
 from hooke.errors import BadConfig, BadFile
 
 _MOST = 64 << 20
@@ -19,7 +20,7 @@ def notes(
     take: Annotated[
         Path | None, Parameter(name="--import", help="Take in a file that --export wrote; the later of two notes stays.")
     ] = None,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
+    json: Json = False,
 ) -> None:
     """List your notes, stars and labels, or carry them to another machine."""
     from hooke.atlas.notes import Notes
@@ -28,12 +29,7 @@ def notes(
     if take is not None:
         sys.stderr.write(f"Took in {own.load(_read(take)):,} notes.\n")
     document = own.export()
-    if export is not None:
-        from hooke.files import atomic_write
-
-        with atomic_write(export) as file:
-            file.write((json_format.dumps(document, ensure_ascii=False, indent=1) + "\n").encode("utf-8", "replace"))
-        sys.stderr.write(f"Wrote {export}\n")
+    write_text(export, lambda: json_format.dumps(document, ensure_ascii=False, indent=1) + "\n")
     if json:
         print_line(document)
     elif export is None and take is None:

@@ -1,17 +1,20 @@
 """`hooke open`: a feature in the page of a running `hooke serve`."""
 
 import sys
-from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
+
+from hooke.cli.options import AtlasFile
 
 
 def open(  # noqa: A001
     name: Annotated[str, Parameter(help="The feature, as for `hooke feature`: 12/2703, or its whole name.")],
     *,
-    atlas: Annotated[Path | None, Parameter(help="The atlas that knows it; by default those at hand.")] = None,
-    show: Annotated[bool, Parameter(name="--browser", help="Open it in the browser; the address is printed in any case.")] = True,
+    atlas: AtlasFile = None,
+    show: Annotated[
+        bool, Parameter(name="--browser", negative="--no-browser", help="Open it in the browser; the address is printed in any case.")
+    ] = True,
 ) -> None:
     """Open a feature in the page of the running `hooke serve`."""
     import webbrowser

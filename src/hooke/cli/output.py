@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from hooke.errors import BadConfig
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
 
 
 # Columns of a table that goes to a file or a pipe: a line a row, for whatever reads it.
@@ -51,15 +53,52 @@ def check_places(*paths: Path | None) -> None:
             raise BadConfig(f"cannot write {path}: you may not write in {path.parent}.")
 
 
+def write_text(path: Path | None, text: Callable[..., str], *what: Any) -> None:
+    """Write the `text` of `what`, whole or not at all, and say so; where `path` is None, it is not wanted."""
+    if path is not None:
+        from hooke.files import atomic_write
+
+        with atomic_write(path) as file:
+            file.write(text(*what).encode("utf-8", "replace"))
+        talk(f"Wrote {path}")
+
+
+def print_text(text: "str | Text", console: "Console | None" = None) -> None:
+    """Say `text` as a line of its own, on standard output or another console."""
+    (console or console_for()).print(text, highlight=False, markup=False, soft_wrap=True)
+
+
 def talk(text: str) -> None:
-    """Say `text` on standard error, as a line of its own."""
-    console_for(stderr=True).print(text, highlight=False, markup=False, soft_wrap=True)
+    """Say `text` as a line of its own, on standard error."""
+    print_text(text, console_for(stderr=True))
 
 
-def say(console: "Console", status: Any, text: str) -> None:
-    """Show `text` in the running status line; a warning, and anything where there is no terminal, as a line of its own."""
-    from rich.markup import escape
+class Status:
+    """What a command is at, while the context lasts: one line on a terminal's standard error, elsewhere a line each."""
 
-    status.update(escape(text))
-    if not console.is_terminal or text.startswith("Warning: "):
-        console.print(text, highlight=False, markup=False, soft_wrap=True)
+    def __init__(self, first: str = "Loading") -> None:
+        self._console = console_for(stderr=True)
+        self._line = self._console.status(first)
+
+    def __enter__(self) -> "Status":
+        self._line.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._line.stop()
+
+    def __call__(self, text: str) -> None:
+        """Say what is done now; a warning stays."""
+        self.count(text)
+        if not self._console.is_terminal or text.startswith("Warning: "):
+            self.note(text)
+
+    def count(self, text: str) -> None:
+        """Say how far it is, for a moment and on a terminal alone."""
+        from rich.markup import escape
+
+        self._line.update(escape(text))
+
+    def note(self, text: str) -> None:
+        """Say something that stays, above what is done now."""
+        print_text(text, self._console)

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
-from hooke.cli.output import console_for, print_line, say
-from hooke.cli.values import BATCH, TOKENS, WIDTH, WINDOW, count, share
+from hooke.cli.options import Context, Json, Sites
+from hooke.cli.output import Status, console_for, print_line
+from hooke.cli.values import BATCH, TOKENS, WIDTH, count, share
 from hooke.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -20,13 +21,13 @@ _SHOWN = 4
 
 def plan(
     *,
-    site: Annotated[tuple[str, ...], Parameter(negative="", help="Where activations are taken, such as resid_post.9; may be repeated.")],
+    site: Sites,
     tokens: Annotated[int, TOKENS, Parameter(help="Tokens to write, or to train every SAE on.")],
     d_sae: Annotated[
-        tuple[int, ...], WIDTH, Parameter(negative="", help="Features of an SAE for each site; may be repeated. Without it: a harvest.")
+        tuple[int, ...], WIDTH, Parameter(help="Features of an SAE for each site; may be repeated. Without it: a harvest.")
     ] = (),
     model: Annotated[str, Parameter(help="A carried model's name, a folder, its config.json, or org/name on a hub.")] = "gemma-3-270m",
-    context: Annotated[int, WINDOW, Parameter(help="Tokens in a window of text.")] = 128,
+    context: Context = 128,
     batch: Annotated[int, BATCH, Parameter(help="Tokens per training step.")] = 1024,
     machines: Annotated[int, count(1, 100_000), Parameter(help="Machines, all alike.")] = 1,
     devices: Annotated[int, count(1, 1024), Parameter(help="GPUs of each machine, or processes of its CPU.")] = 1,
@@ -40,9 +41,9 @@ def plan(
     bandwidth: Annotated[float, _RATE, Parameter(help="With --tflops: GB a second that a device's memory moves.")] = 2000.0,
     forward_rate: Annotated[float | None, _RATE, Parameter(help="Tokens a second that a device reads, in place of measuring.")] = None,
     train_rate: Annotated[
-        tuple[float, ...], _RATE, Parameter(negative="", help="Tokens a second of one SAE's training on a device, one for each --d-sae.")
+        tuple[float, ...], _RATE, Parameter(help="Tokens a second of one SAE's training on a device, one for each --d-sae.")
     ] = (),
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print the plan as one JSON document.")] = False,
+    json: Json = False,
 ) -> None:
     """Say what a harvest or the training of SAEs would take on given machines: hours, money, memory, disk, and what is short.
 
@@ -50,7 +51,7 @@ def plan(
     """
     if train_rate and len(train_rate) != len(d_sae):
         raise BadConfig(f"--train-rate goes with --d-sae, one for each: there are {len(train_rate)} and {len(d_sae)}.")
-    with console_for(stderr=True).status("Reading the configuration"):
+    with Status("Reading the configuration"):
         from hooke.model.size import ModelSize
         from hooke.names import Site
         from hooke.plan import Machines, Rates, Workload, outlook
@@ -78,10 +79,9 @@ def _forward(model: str, job: "Workload") -> float:
     from hooke.harvest.saving import HarvestConfig
     from hooke.model import Model
 
-    console = console_for(stderr=True)
-    with console.status("Loading") as status:
-        loaded = Model.load(model, progress=lambda text: say(console, status, text))
-        say(console, status, "Measuring how fast this machine reads")
+    with Status() as status:
+        loaded = Model.load(model, progress=status)
+        status("Measuring how fast this machine reads")
         return reading_rate(loaded, list(job.sites), HarvestConfig(job.tokens, job.context))
 
 
@@ -93,8 +93,8 @@ def _training(job: "Workload", width: int) -> dict[int, float]:
     from hooke.train.config import TrainConfig
     from hooke.train.trainer import SaeTrainer
 
-    rates, console = {}, console_for(stderr=True)
-    with console.status("Measuring how fast this machine trains"):
+    rates = {}
+    with Status("Measuring how fast this machine trains"):
         for n in job.widths:
             acts = {job.sites[0]: torch.randn(job.batch, width)}
             trainer = SaeTrainer(f"plan/{job.sites[0]}/{n}", TrainConfig(d_sae=n, l0=min(L0, n), steps=1000).resolved(job.batch), acts)

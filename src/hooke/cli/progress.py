@@ -3,10 +3,12 @@
 import time
 from typing import TYPE_CHECKING
 
+from hooke.cli.output import console_for, print_text
+
 if TYPE_CHECKING:
     from types import TracebackType
 
-    from rich.console import Console
+    from rich.text import Text
 
 # Between two lines where there is no terminal to draw a bar on: seconds, and later a share of the time gone by.
 _EVERY_S, _EVERY_SHARE = 10.0, 0.01
@@ -15,13 +17,13 @@ _EVERY_S, _EVERY_SHARE = 10.0, 0.01
 class ProgressBar:
     """Work that is shown while the context lasts, one stage of it after another."""
 
-    def __init__(self, console: "Console") -> None:
+    def __init__(self) -> None:
         from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
         told = TextColumn("{task.percentage:.0f} %  {task.fields[told]} ", markup=False)
         columns = (TextColumn("{task.description}", markup=False), BarColumn(), told, TimeRemainingColumn())
-        self._console = console
-        self._bars = Progress(*columns, console=console, disable=not console.is_terminal)
+        self._console = console_for(stderr=True)
+        self._bars = Progress(*columns, console=self._console, disable=not self._console.is_terminal)
         self.stage = ""
         self.rate = 0.0
         """How much is done a second, since the stage's first report: what that says was there before."""
@@ -44,6 +46,12 @@ class ProgressBar:
             self.note(stage)
         return self
 
+    def at(self, stage: str, unit: str, done: int, total: int) -> None:
+        """So much is done of a stage, which begins where it is another than before."""
+        if stage != self.stage:
+            self.begin(total, unit, stage=stage)
+        self.move(done)
+
     def move(self, done: int, told: str | None = None) -> None:
         """So much of the stage is done; `told` stands beside it, or how much is done a second."""
         now = time.monotonic()
@@ -64,9 +72,9 @@ class ProgressBar:
         if not self._console.is_terminal:
             self.say(text)
 
-    def say(self, text: str) -> None:
+    def say(self, text: "str | Text") -> None:
         """A line, above the bar."""
-        self._console.print(text, highlight=False, markup=False, soft_wrap=True)
+        print_text(text, self._console)
 
     def _left(self, done: int) -> str:
         from hooke.text.figures import duration

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from hooke.cli.options import Revision
 from hooke.cli.output import console_for, print_line, talk
 
 if TYPE_CHECKING:
@@ -12,8 +13,8 @@ if TYPE_CHECKING:
 
 def pull(
     *refs: Annotated[str, Parameter(help="Names (see `hooke saes`), org/repo/path on a hub, or s3://bucket/folder.")],
-    revision: Annotated[str | None, Parameter(help="Branch, tag or commit on the hub.")] = None,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON object per SAE.")] = False,
+    revision: Revision = None,
+    json: Annotated[bool, Parameter(help="Print one JSON object per SAE.")] = False,
 ) -> None:
     """Fetch SAEs, to use them later without a network."""
     from hooke.errors import BadConfig

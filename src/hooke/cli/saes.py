@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from hooke.cli.options import Json
 from hooke.cli.output import console_for, print_line
 
 if TYPE_CHECKING:
@@ -21,8 +22,8 @@ def saes(
     model: Annotated[str | None, Parameter(help="Only SAEs of this model.")] = None,
     site: Annotated[str | None, Parameter(help="Only SAEs that read here: resid_post.20, or resid_post for every layer.")] = None,
     width: Annotated[str | None, Parameter(help="Only SAEs of this width: 16k, or a number of features.")] = None,
-    installed: Annotated[bool, Parameter(negative="", help="Only SAEs of installed packs.")] = False,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
+    installed: Annotated[bool, Parameter(help="Only SAEs of installed packs.")] = False,
+    json: Json = False,
 ) -> None:
     """List the SAEs at hand, and published ones that can be fetched."""
     from hooke.sae import catalogue

@@ -5,41 +5,41 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from hooke.cli.output import console_for, print_line, say
+from hooke.cli.options import Device, Json, ModelName, Seed
+from hooke.cli.output import Status, print_line
 from hooke.cli.progress import ProgressBar
 from hooke.cli.stopping import stoppable
-from hooke.cli.values import BATCH, SEED, TOKENS, share
+from hooke.cli.values import BATCH, TEXT, TOKENS, share
 
 
 def sample(
     *,
     tokens: Annotated[int, TOKENS, Parameter(help="Tokens to sample in all.")],
     out: Annotated[Path, Parameter(help="File to write, JSON Lines with id and text; .gz and .zst are packed.")],
-    model: Annotated[str, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = "gemma-3-270m",
+    model: ModelName = "gemma-3-270m",
     length: Annotated[int, BATCH, Parameter(help="Most tokens of a document, its prompt not counted.")] = 128,
     temperature: Annotated[float, share(0, 100), Parameter(help="1 is the model's own distribution, 0 takes the likeliest token.")] = 1.0,
-    seed: Annotated[int, SEED, Parameter(help="Decides what is drawn.")] = 0,
+    seed: Annotated[Seed, Parameter(help="Decides what is drawn.")] = 0,
     batch: Annotated[int, BATCH, Parameter(help="Documents sampled together; another number gives other documents.")] = 128,
-    prompt: Annotated[tuple[str, ...], Parameter(negative="", help="Text to go on from; may be repeated. None: from nothing.")] = (),
+    prompt: Annotated[tuple[str, ...], TEXT, Parameter(help="Text to go on from; may be repeated. None: from nothing.")] = (),
     prompts: Annotated[Path | None, Parameter(help="A file of texts to go on from, each in turn.")] = None,
-    device: Annotated[str, Parameter(help="Where the model runs, such as cpu or cuda.")] = "cpu",
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
+    device: Device = "cpu",
+    json: Json = False,
 ) -> None:
     """Write text sampled from a model itself, to train on or to look at."""
     from hooke.text.intake import read_texts
 
     given = (*prompt, *(read_texts(prompts) if prompts is not None else ()))
-    console = console_for(stderr=True)
-    with console.status("Loading") as status:
+    with Status() as status:
         from hooke.model import Model
         from hooke.model.sampled import SampleConfig
 
-        loaded = Model.load(model, device=device, progress=lambda text: say(console, status, text))
+        loaded = Model.load(model, device=device, progress=status)
     from hooke.model.sampled import sample as run
 
     config = SampleConfig(tokens, length, batch, temperature, seed, given)
     documents = written = 0
-    bar = ProgressBar(console).begin(tokens, "tokens")
+    bar = ProgressBar().begin(tokens, "tokens")
 
     def drawn(more: int) -> None:
         nonlocal written

@@ -1,35 +1,42 @@
 """`hooke search`: features by what they are called, by the text they fire on, by what they write."""
 
 from itertools import chain, zip_longest
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import Parameter
 
-from hooke.cli.output import console_for, print_line, say
-from hooke.cli.values import FEW, share
+from hooke.cli.options import AtlasFile, Json, OnlySaes
+from hooke.cli.output import Status, console_for, print_line
+from hooke.cli.values import FEW, refuse_options, share
 
 if TYPE_CHECKING:
     from hooke.atlas.search import SearchHit, SearchResult
 
 
 def search(
-    *query: Annotated[str, Parameter(help='Words that must be there; "a phrase", a beginn*, and -unwanted also work. None: list.')],
+    *query: Annotated[
+        str,
+        Parameter(
+            allow_leading_hyphen=True,
+            validator=lambda kind, word: refuse_options(kind, word) if word.startswith("--") else None,
+            help='Words that must be there; "a phrase", a beginn*, and -unwanted also work. None: list.',
+        ),
+    ],
     among: Annotated[
         tuple[Literal["label", "context", "output"], ...],
-        Parameter(name="--in", negative="", help="Look only through labels, the text of examples, or the tokens it promotes."),
+        Parameter(name="--in", help="Look only through labels, the text of examples, or the tokens it promotes."),
     ] = (),
-    meaning: Annotated[bool, Parameter(negative="", help="Find labels that mean much the same; needs hooke[semantic].")] = False,
-    sae: Annotated[tuple[str, ...], Parameter(negative="", help="Only these SAEs: a name, a site (resid_post.12) or a layer (12).")] = (),
-    kind: Annotated[tuple[str, ...], Parameter(negative="", help="Only labels of this kind: token, word, context ...")] = (),
+    meaning: Annotated[bool, Parameter(help="Find labels that mean much the same; needs hooke[semantic].")] = False,
+    sae: OnlySaes = (),
+    kind: Annotated[tuple[str, ...], Parameter(help="Only labels of this kind: token, word, context ...")] = (),
     min_score: Annotated[float | None, share(), Parameter(help="Only labels that score so much.")] = None,
     min_density: Annotated[float | None, share(), Parameter(help="Only features that fire on this share of tokens or more.")] = None,
     max_density: Annotated[float | None, share(), Parameter(help="Only features that fire on this share of tokens or less.")] = None,
-    starred: Annotated[bool, Parameter(negative="", help="Only features with your star.")] = False,
+    starred: Annotated[bool, Parameter(help="Only features with your star.")] = False,
     sort: Annotated[Literal["match", "score", "dense", "rare", "strong", "index"], Parameter(help="What comes first.")] = "match",
     limit: Annotated[int, FEW, Parameter(help="Features shown.")] = 20,
-    atlas: Annotated[Path | None, Parameter(help="An atlas file; by default those of the installed packs.")] = None,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
+    atlas: AtlasFile = None,
+    json: Json = False,
 ) -> None:
     """Find features by the words of their labels, of the text they fire on, or of what they write."""
     from hooke.atlas.search import WHERE, Filters, chosen
@@ -41,9 +48,8 @@ def search(
     opened = [one for one in opened if set(known) & set(one.saes)]
     text = " ".join(query)
     if meaning:
-        console = console_for(stderr=True)
-        with console.status("Loading") as status:
-            options = {"sort": sort, "limit": limit, "progress": lambda text: say(console, status, text)}
+        with Status() as status:
+            options = {"sort": sort, "limit": limit, "progress": status}
             found = [one.search_by_meaning(text, filters=filters, **options) for one in opened]
     else:
         found = [one.search(text, filters=filters, where=among or WHERE, sort=sort, limit=limit) for one in opened]

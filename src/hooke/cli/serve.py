@@ -16,11 +16,11 @@ def serve(
     open: Annotated[bool, Parameter(negative="--no-open", help="Open the page in the browser.")] = True,  # noqa: A002
     model: Annotated[str, Parameter(help="The model that reads texts; none browses without one.")] = "gemma-3-270m",
     sae: Annotated[
-        tuple[str, ...], Parameter(negative="", help="Names or files of SAEs to read with; by default the installed ones of the model.")
+        tuple[str, ...], Parameter(help="Names or files of SAEs to read with; by default the installed ones of the model.")
     ] = (),
-    atlas: Annotated[tuple[Path, ...], Parameter(negative="", help="Atlas files; by default all at hand.")] = (),
-    demo: Annotated[bool, Parameter(negative="", help="Begin with ten headlines that show what there is to see.")] = False,
-    runs: Annotated[tuple[Path, ...], Parameter(negative="", help="Folders that jobs write to; by default runs, here.")] = (),
+    atlas: Annotated[tuple[Path, ...], Parameter(help="Atlas files; by default all at hand.")] = (),
+    demo: Annotated[bool, Parameter(help="Begin with ten headlines that show what there is to see.")] = False,
+    runs: Annotated[tuple[Path, ...], Parameter(help="Folders that jobs write to; by default runs, here.")] = (),
 ) -> None:
     """Show features and read texts in a browser: one page, on this machine alone, offline."""
     if model != "none":

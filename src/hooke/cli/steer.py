@@ -2,15 +2,16 @@
 
 import math
 import re
-import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
 from hooke.cli.named import model_for
-from hooke.cli.output import check_places, console_for, print_line, say
-from hooke.cli.values import count, share
+from hooke.cli.options import AtlasFile, Html, Json, OwnModel, Seed
+from hooke.cli.output import Status, check_places, console_for, print_line, write_text
+from hooke.cli.values import TEXT, count, share
 from hooke.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ _MOST_DOSE, _MOST_DOSES = 16, 21
 
 def steer(
     *features: Annotated[str, Parameter(help="Features to turn, such as 12/2703; several are turned together.")],
-    prompt: Annotated[str | None, Parameter(help="The text to go on from.")] = None,
+    prompt: Annotated[str | None, TEXT, Parameter(help="The text to go on from.")] = None,
     wanted: Annotated[
         str | None, Parameter(name="--for", help='Words to be written about, as "goal, match": propose features by what each does to them.')
     ] = None,
@@ -45,11 +46,11 @@ def steer(
     ] = None,
     tokens: Annotated[int, count(1, 512), Parameter(help="Tokens to write.")] = 64,
     temperature: Annotated[float, share(0, 100), Parameter(help="0 takes the likeliest token each time.")] = 1.0,
-    seed: Annotated[int, count(0, 1 << 32), Parameter(help="Decides what is drawn; the same for every arm.")] = 0,
-    model: Annotated[str | None, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = None,
-    atlas: Annotated[Path | None, Parameter(help="An atlas file; by default those of the installed packs.")] = None,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
-    html: Annotated[Path | None, Parameter(help="Also write a page to this file.")] = None,
+    seed: Annotated[Seed, Parameter(help="Decides what is drawn; the same for every arm.")] = 0,
+    model: OwnModel = None,
+    atlas: AtlasFile = None,
+    json: Json = False,
+    html: Html = None,
 ) -> None:
     """Write text with features turned up or down, beside the model's own and random controls; or propose features to turn."""
     from hooke.cli.atlases import find_feature, open_atlases, opened_by
@@ -58,7 +59,7 @@ def steer(
     check_places(html)
     _check_asked(features, prompt, wanted)
     levels = _strength(dose, doses, kl)
-    opened, console = open_atlases(atlas), console_for(stderr=True)
+    opened = open_atlases(atlas)
     if wanted is not None:
         home, name = find_feature(f"{sae or default_sae()}/0", opened)
         features = _proposed(home, name.rpartition("/")[0], wanted, model, show=prompt is None, as_json=json)
@@ -66,7 +67,7 @@ def steer(
         return
     homes = [find_feature(name, opened) for name in features]
     known = [one.feature(name) for one, name in homes]
-    with console.status("Loading") as status:
+    with Status() as status:
         from hooke.sae import Sae
         from hooke.steer import capped_dose, dose_of_kl
         from hooke.steer import steer as run
@@ -74,13 +75,13 @@ def steer(
         asked_of = [sae, *(name.rpartition("/")[0] for name in features)]
         names = dict.fromkeys(feature.name.rpartition("/")[0] for feature in known)
         saes = {name: Sae.from_pretrained(opened_by(name, asked_of)) for name in names}
-        loaded = model_for([*saes.values()], model, lambda text: say(console, status, text))
+        loaded = model_for([*saes.values()], model, status)
         dials = [_dial(loaded, saes, one, feature) for (one, _), feature in zip(homes, known, strict=True)]
         if kl is not None or not levels:
-            say(console, status, "Looking for the dose")
+            status("Looking for the dose")
             levels = (capped_dose(loaded, dials, prompt, seed=seed) if kl is None else dose_of_kl(loaded, dials, prompt, kl, seed=seed),)
         asked = " and ".join(feature.title for feature in known if feature.title) or None
-        told = lambda done: status.update(f"Writing: token {done} of {tokens}")  # noqa: E731
+        told = lambda done: status.count(f"Writing: token {done} of {tokens}")  # noqa: E731
         result = run(loaded, dials, prompt, levels, tokens=tokens, temperature=temperature, seed=seed, asked=asked, progress=told)
     titles = {feature.name: feature.title for feature in known}
     titles |= {name: one.feature(name).title for (one, _), name in zip(homes, result.controls, strict=True)}
@@ -92,7 +93,7 @@ def _proposed(atlas: "Atlas", sae: str, wanted: str, model: str | None, *, show:
     from hooke.cli.steer_for import proposals
     from hooke.cli.steer_for import show as shown
 
-    found = proposals(atlas, sae, wanted, model, console_for(stderr=True))
+    found = proposals(atlas, sae, wanted, model)
     if not show:
         return (found.best,)
     shown(atlas, found, as_json=as_json)
@@ -144,19 +145,10 @@ def _dial(model: "Model", saes: "dict[str, Sae]", atlas: "Atlas", feature: "Feat
 
 
 def _show(result: "Steering", titles: "dict[str, str | None]", *, as_json: bool, html: Path | None) -> None:
-    if html is not None:
-        from hooke.files import atomic_write
-        from hooke.report.steering import page
+    from hooke.report.steering import page, print_steering
 
-        with atomic_write(html) as file:
-            file.write(page(result, titles).encode())
+    write_text(html, page, result, titles)
     if as_json:
-        from dataclasses import asdict
-
         print_line({"schema_version": _SCHEMA, **asdict(result), "turns": result.turns, "note": result.note})
     else:
-        from hooke.report.steering import print_steering
-
         print_steering(result, titles, console_for())
-    if html is not None:
-        sys.stderr.write(f"Wrote {html}\n")

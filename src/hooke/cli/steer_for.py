@@ -4,13 +4,11 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from hooke.cli.named import model_for
-from hooke.cli.output import console_for, print_line, say
+from hooke.cli.output import Status, console_for, print_line
 from hooke.errors import BadConfig, Missing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from rich.console import Console
 
     from hooke.atlas import Atlas
     from hooke.propose import Proposal
@@ -36,21 +34,21 @@ class Proposals:
         raise Missing(f"no feature of {self.sae} raises {', '.join(self.words)} more than random steps as long do. Try other words.")
 
 
-def proposals(atlas: "Atlas", sae: str, wanted: str, model: str | None, console: "Console") -> Proposals:
+def proposals(atlas: "Atlas", sae: str, wanted: str, model: str | None) -> Proposals:
     """Those of features that might raise the words (by their directions, measured effects and names), each measured."""
     words = [word for part in wanted.split(",") for word in part.split()]
     if not 1 <= len(words) <= 20:
         raise BadConfig(f"--for takes 1 to 20 words, such as --for 'goal, match, striker'; these are {len(words)}.")
-    with console.status("Loading") as status:
+    with Status() as status:
         from hooke.propose import candidates, propose, tokens_for
         from hooke.sae import Sae
 
         own = Sae.from_pretrained(sae)
         atlas.check(own)
-        loaded = model_for([own], model, lambda text: say(console, status, text))
+        loaded = model_for([own], model, status)
         tokens, maximum = tokens_for(loaded, words), atlas.table(sae).max
         chosen = [*candidates(loaded, own, maximum, tokens, _BY_DIRECTION), *_by_effect(atlas, sae, tokens), *_by_name(atlas, sae, words)]
-        told = lambda done, total: say(console, status, f"Measuring: {done} of {total} steps")  # noqa: E731
+        told = lambda done, total: status.count(f"Measuring: {done} of {total} steps")  # noqa: E731
         found = propose(loaded, own, maximum, tokens, chosen, progress=told)
     return Proposals(words, sae, loaded.name, found)
 

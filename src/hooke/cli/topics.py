@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from hooke.cli.named import named
-from hooke.cli.output import console_for, print_line, say
-from hooke.cli.values import FEW, SEED
+from hooke.cli.options import Column, Field, Json, ModelName, ReadingSaes, Seed, Texts
+from hooke.cli.output import Status, console_for, print_line
+from hooke.cli.values import FEW
 from hooke.errors import BadConfig
 
 if TYPE_CHECKING:
@@ -14,16 +15,14 @@ if TYPE_CHECKING:
 
 
 def topics(
-    *inputs: Annotated[str, Parameter(help="Texts, files (.txt, .jsonl, .csv, also .gz or .zst), or - for standard input.")],
+    *inputs: Texts,
     topics: Annotated[int, FEW, Parameter(help="How many topics to make.")] = 20,
-    model: Annotated[str, Parameter(help="A carried model's name, a folder, or org/name on a hub.")] = "gemma-3-270m",
-    sae: Annotated[
-        tuple[str, ...], Parameter(negative="", help="Name (see `hooke saes`) or file of an SAE; may be given several times.")
-    ] = (),
-    seed: Annotated[int, SEED, Parameter(help="Of the merging; the same seed gives the same topics.")] = 0,
-    field: Annotated[str | None, Parameter(help="The field of a JSONL file that holds the text.")] = None,
-    column: Annotated[str | None, Parameter(help="The column of a CSV file that holds the text.")] = None,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document.")] = False,
+    model: ModelName = "gemma-3-270m",
+    sae: ReadingSaes = (),
+    seed: Annotated[Seed, Parameter(help="Of the merging; the same seed gives the same topics.")] = 0,
+    field: Field = None,
+    column: Column = None,
+    json: Json = False,
 ) -> None:
     """Group texts into topics of their own, by the features of what they are about."""
     from hooke.text.arguments import texts_from
@@ -31,15 +30,14 @@ def topics(
     if topics < 2:
         raise BadConfig(f"--topics {topics} is too few: ask for at least 2.")
     texts = list(texts_from(inputs, field=field, column=column))
-    console = console_for(stderr=True)
-    with console.status("Loading") as status:
-        named_saes = named(sae, lambda text: say(console, status, text))
+    with Status() as status:
+        named_saes = named(sae, status)
         from hooke.analysis import Options, Reader
         from hooke.analysis.corpus_topics import corpus_topics
 
         opened = [one.open() for one in named_saes]
-        reader = Reader.load(model, opened, Options(top=_ATOMS, chunk=512), progress=lambda text: say(console, status, text))
-        status.update(f"Reading {len(texts):,} texts")
+        reader = Reader.load(model, opened, Options(top=_ATOMS, chunk=512), progress=status)
+        status.count(f"Reading {len(texts):,} texts")
         found = corpus_topics(list(reader.read(texts)), topics, seed=seed)
     if json:
         print_line(found.to_json())

@@ -10,7 +10,8 @@ from cyclopts import Group, Parameter
 
 from hooke.cli.engines import HERE, Engine
 from hooke.cli.fields import options
-from hooke.cli.output import console_for, print_line, say
+from hooke.cli.options import Device, Json
+from hooke.cli.output import Status, console_for, print_line, print_text, talk
 from hooke.cli.progress import ProgressBar
 from hooke.cli.stopping import stoppable
 from hooke.cli.values import BATCH, FEW, SEED, TOKENS, WIDTH, WINDOW, WORKERS, share
@@ -19,11 +20,10 @@ from hooke.train.config import TrainConfig
 from hooke.train.plan import DERIVED, VARIED, Plan, Wiring
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from rich.text import Text
 
     from hooke.cli.train_ranks import Processes
     from hooke.train import Progress, RunFolder
-    from hooke.train.cost import CostSheet
 
 _PAGE = "run.html"
 # Seconds between two writings of the run's page.
@@ -51,12 +51,12 @@ def train(
     wiring: Annotated[_Wiring | None, Parameter(name="*")] = None,
     sae: Annotated[_Sae | None, Parameter(name="*")] = None,
     checkpoint: Annotated[float, share(0.01, 10_000), Parameter(help="Minutes between checkpoints.")] = 10.0,
-    device: Annotated[str, Parameter(help="Where to compute, cpu or cuda.")] = "cpu",
+    device: Device = "cpu",
     nproc: Annotated[int, WORKERS, Parameter(help="Processes, each with a part of every SAE's features.")] = 1,
     replicas: Annotated[int, FEW, Parameter(help="Of these, how many have the same features and share out each batch.")] = 1,
     where: Engine = HERE,
-    dry_run: Annotated[bool, Parameter(negative="", help="Only say what the run would take.")] = False,
-    json: Annotated[bool, Parameter(name="--json", negative="", help="Print a summary as one JSON document.")] = False,
+    dry_run: Annotated[bool, Parameter(help="Only say what the run would take.")] = False,
+    json: Json = False,
 ) -> None:
     """Train SAEs, one or a whole suite, from one pass over the activations."""
     plan = _plan(suite, run or {}, {**(wiring or {}), **(sae or {})})
@@ -85,24 +85,25 @@ class _Asked:
 
 
 def _lead(plan: Plan, out: str, found: "Processes", asked: _Asked) -> None:
-    console = console_for(stderr=True)
     from hooke.train import RunFolder
 
     folder = RunFolder(out, plan.settings(), found.ranks)
     if folder.finished:
-        console.print(f"{out} holds this run, finished.", highlight=False, soft_wrap=True)
+        talk(f"{out} holds this run, finished.")
         _summarize(folder, 0.0, as_json=asked.json)
         return
-    with console.status("Loading") as status:
+    with Status() as status:
         from hooke.cli.train_stream import Feed
 
-        feed = Feed(plan, folder, lambda text: say(console, status, text), asked.device)
+        feed = Feed(plan, folder, status, asked.device)
         sheet = None
         if asked.dry_run or not folder.step:
             feed.cost(timed=False).refuse(folder.path)
             sheet = feed.cost(timed=True)
     if sheet is not None:
-        _print_cost(sheet, console)
+        from hooke.report.training_terminal import cost_table
+
+        console_for(stderr=True).print(cost_table(sheet))
     if asked.dry_run:
         if asked.json and sheet is not None:
             print_line({"hours": sheet.total_hours, "memory_bytes": sheet.memory_bytes, "disk_bytes": sheet.disk_bytes})
@@ -110,7 +111,7 @@ def _lead(plan: Plan, out: str, found: "Processes", asked: _Asked) -> None:
     began = time.monotonic()
     with folder.opened():
         found.begin()
-        _run(console, plan, feed, folder, asked.checkpoint_s)
+        _run(plan, feed, folder, asked.checkpoint_s)
     _summarize(folder, time.monotonic() - began, as_json=asked.json)
 
 
@@ -122,16 +123,16 @@ def _spread(plan: Plan, out: str, where: Engine, asked: _Asked, nproc: int) -> N
             f"{what}, and --engine {where.engine} gives whole SAEs to others: leave out one of the two. `hooke plan` says what they take."
         )
     where.home(asked.device, "auto")
-    console, began = console_for(stderr=True), time.monotonic()
-    with console.status("Loading"):
+    began = time.monotonic()
+    with Status():
         from hooke.cli.train_cluster import train_spread
         from hooke.train import RunFolder
 
         folder = RunFolder(out, plan.settings())
     if folder.finished:
-        console.print(f"{out} holds this run, finished.", highlight=False, soft_wrap=True)
+        talk(f"{out} holds this run, finished.")
     else:
-        with where.joined(asked.device) as cluster, ProgressBar(console).begin(len(plan.saes), "SAEs") as bar:
+        with where.joined(asked.device) as cluster, ProgressBar().begin(len(plan.saes), "SAEs") as bar:
             assert cluster is not None
             train_spread(plan, folder, cluster, asked.checkpoint_s, bar.move)
     _summarize(folder, time.monotonic() - began, as_json=asked.json)
@@ -151,18 +152,16 @@ def _flag(key: str) -> str:
     return "--sae-seed" if key == "seed" else f"--{key.replace('_', '-')}"
 
 
-def _run(console: "Console", plan: Plan, feed: Any, folder: "RunFolder", checkpoint_s: float) -> None:
+def _run(plan: Plan, feed: Any, folder: "RunFolder", checkpoint_s: float) -> None:
     from hooke.train import Hooks
 
     if folder.step:
-        console.print(f"Going on after step {folder.step:,} of {plan.steps:,}.", highlight=False)
+        talk(f"Going on after step {folder.step:,} of {plan.steps:,}.")
     feed.held_out()
-    shown = _Shown(console, plan, folder)
+    shown = _Shown(plan, folder)
 
-    def told() -> None:
-        console.print("Stopping after this step, with a checkpoint. Ask again to stop at once, without one.", soft_wrap=True)
-
-    with shown.bar, stoppable(told) as stop:
+    asked = "Stopping after this step, with a checkpoint. Ask again to stop at once, without one."
+    with shown.bar, stoppable(lambda: shown.bar.say(asked)) as stop:
         try:
             feed.trained(plan, Hooks(shown.report, lambda: bool(stop), checkpoint_s))
         except KeyboardInterrupt:
@@ -170,7 +169,7 @@ def _run(console: "Console", plan: Plan, feed: Any, folder: "RunFolder", checkpo
             shown.draw()
             if not stop:
                 raise
-            console.print(f"Stopped after step {shown.step:,}. The same command goes on from there.", highlight=False)
+            shown.bar.say(f"Stopped after step {shown.step:,}. The same command goes on from there.")
             raise SystemExit(stop.exit_code) from None
         except HookeError as error:
             folder.event("stopped", shown.step, str(error))
@@ -184,11 +183,11 @@ def _run(console: "Console", plan: Plan, feed: Any, folder: "RunFolder", checkpo
 class _Shown:
     """How a run is doing, on the terminal and on its page."""
 
-    def __init__(self, console: "Console", plan: Plan, folder: "RunFolder") -> None:
+    def __init__(self, plan: Plan, folder: "RunFolder") -> None:
         from hooke.train.alarms import Watch
 
-        self.console, self.folder = console, folder
-        self.bar = ProgressBar(console).begin(plan.steps, "steps", "reading the first activations")
+        self.folder = folder
+        self.bar = ProgressBar().begin(plan.steps, "steps", "reading the first activations")
         self.step, self._drawn = folder.step, 0.0
         self._watch = Watch(folder.settings["saes"])
         for row in folder.rows():
@@ -202,7 +201,7 @@ class _Shown:
         self.bar.move(progress.step, _told(progress))
         warnings = [alarm.text for alarm in self._watch.see({"step": progress.step, "tokens": progress.tokens, "saes": progress.saes})]
         for text in warnings:
-            self.console.print(f"[yellow]![/] {text}", highlight=False, soft_wrap=True)
+            self.bar.say(_alarm(text))
         if time.monotonic() - self._drawn > _PAGE_EVERY:
             self.draw()
         return warnings
@@ -229,10 +228,10 @@ def _told(progress: "Progress") -> str:
     )
 
 
-def _print_cost(sheet: "CostSheet", console: "Console") -> None:
-    from hooke.report.training_terminal import cost_table
+def _alarm(text: str) -> "Text":
+    from rich.text import Text
 
-    console.print(cost_table(sheet))
+    return Text.assemble(("! ", "yellow"), text)
 
 
 def _summarize(folder: "RunFolder", seconds: float, *, as_json: bool) -> None:
@@ -252,13 +251,11 @@ def _summarize(folder: "RunFolder", seconds: float, *, as_json: bool) -> None:
         table.add_column(heading, justify="right", no_wrap=True)
     for row in rows:
         table.add_row(row["sae"], f"{row['fvu']:.4f}", f"{row['l0']:.1f}", f"{row['dead']:.1%}")
-    console = console_for()
-    console.print(table)
+    console_for().print(table)
     page = f" Page: {folder.path / _PAGE}." if (folder.path / _PAGE).is_file() else ""
-    told = f"Errors are shares of variance unexplained, on held-out text. SAEs: {folder.where}/saes.{page}"
     for text in off:
-        console.print(f"[yellow]![/] {text}", highlight=False, soft_wrap=True)
-    console.print(told, highlight=False, soft_wrap=True)
+        print_text(_alarm(text))
+    print_text(f"Errors are shares of variance unexplained, on held-out text. SAEs: {folder.where}/saes.{page}")
 
 
 def _off_target(name: str, settings: Mapping[str, Any], metrics: Mapping[str, float]) -> str | None:

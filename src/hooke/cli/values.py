@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from fractions import Fraction
+from functools import partial
 from typing import Any, get_origin
 
 from cyclopts import Parameter, Token
@@ -88,17 +89,26 @@ WORKERS = count(0, 1024)
 """Threads or processes; 0 is one a core."""
 
 
-def refuse_options(command: Sequence[str], inputs: Sequence[str]) -> None:
-    """Raise `BadConfig` for an option that `command` does not have. Cyclopts takes a lone - for an option unless texts may begin with
-    hyphens; then options it does not know reach us as texts."""
-    for text in inputs:
-        if re.fullmatch(r"--?[A-Za-z][\w-]*(=.*)?", text):
-            from hooke.cli import app
+def refuse_options(kind: Any, value: str | Sequence[str] | None, hint: str = "") -> None:
+    """Raise `BadConfig` for an option where a text is meant, as a validator of what may begin with a hyphen.
 
-            own = app
-            for word in command:
-                own = own[word]
-            known = [name for argument in own.assemble_argument_collection() for name in argument.names if name.startswith("--")]
-            raise BadConfig(
-                str(unknown("option", text.partition("=")[0], known, "Texts that look like options can come from a file or from -."))
-            )
+    Cyclopts takes a lone - for an option unless texts may begin with hyphens; then options it does not know reach us as texts.
+    """
+    from hooke.cli import app
+
+    for text in (value,) if isinstance(value, str) else value or ():
+        if not re.fullmatch(r"--?[A-Za-z][\w-]*(=.*)?", text):
+            continue
+        arguments = app.app_stack.current_frame[-1].assemble_argument_collection()
+        known = [name for argument in arguments for name in argument.names if name.startswith("--")]
+        if (name := text.partition("=")[0]) in known:
+            raise BadConfig(f"{name} is an option, and stands where a text is meant. {hint}".strip())
+        raise BadConfig(str(unknown("option", name, known, hint)))
+
+
+TEXT = Parameter(allow_leading_hyphen=True, validator=refuse_options)
+"""A text, which may begin with a hyphen."""
+TEXTS = Parameter(
+    allow_leading_hyphen=True, validator=partial(refuse_options, hint="Texts that look like options can come from a file or from -.")
+)
+"""The same, or a file of texts."""

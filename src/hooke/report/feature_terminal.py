@@ -179,7 +179,7 @@ def print_found(found: SearchResult, console: Console) -> None:
     grid.add_column(overflow="fold")
     for hit in found:
         rating = wording.rated(hit)
-        grid.add_row(Text.assemble((rating.word, "bold"), (f" {rating.figure}", "dim")), _hit(hit, console, _by(hit)))
+        grid.add_row(Text.assemble((rating.word, "bold"), (rating.behind, "dim")), _hit(hit, console, _by(hit)))
     console.print(grid)
     said = f"First column: how far the name can be relied on, by its own test or by its rule's; {wording.FITS}; {wording.TRUTH}."
     console.print(Text(said, style="dim"), width=min(100, console.width))
