@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hooke.cli.options import AtlasFile, Json
-from hooke.cli.output import Status, console_for, print_line
+from hooke.cli.output import Status, print_line, print_text
 from hooke.errors import BadFile
 from hooke.text.figures import value_text
 
@@ -31,7 +31,7 @@ def check(
         raise BadFile("\n  ".join([f"{len(bad)} things are wrong:" if len(bad) > 1 else "one thing is wrong:", *bad]))
     if not json:
         said = [line for path, made in cards.items() for line in (f"{path} is whole.", *_told(made))]
-        console_for().print("\n".join(said), markup=False, highlight=False, soft_wrap=True)
+        print_text("\n".join(said))
 
 
 def _card(path: Path) -> dict[str, Any]:

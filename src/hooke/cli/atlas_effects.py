@@ -39,11 +39,9 @@ def effects(
     json: Json = False,
 ) -> None:
     """Measure what every feature of an SAE does to what a model expects, beside random steps as long. Stopped, the same command goes on."""
-    from hooke.cli.atlases import find_feature, open_atlases, opened_by
-    from hooke.sae.packs import default_sae
+    from hooke.cli.atlases import find_sae, open_atlases, opened_by
 
-    known, name = find_feature(f"{sae or default_sae()}/0", open_atlases(atlas))
-    name = name.rpartition("/")[0]
+    known, name = find_sae(sae, open_atlases(atlas))
     target = out or (known.path if atlas else _place(known, name))
     if target.is_dir():
         raise BadConfig(f"cannot write {target}: it is a folder. Give a file's name: --out {target / 'atlas.sqlite'}")

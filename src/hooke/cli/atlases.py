@@ -72,6 +72,14 @@ def find_feature(name: str, atlases: list["Atlas"]) -> tuple["Atlas", str]:
     return knowing([sae], atlases)[0], name
 
 
+def find_sae(ref: str | None, atlases: list["Atlas"]) -> tuple["Atlas", str]:
+    """The atlas that knows the SAE and its whole name, by default of the one that `hooke analyze` reads with."""
+    from hooke.sae.packs import default_sae
+
+    home, name = find_feature(f"{ref or default_sae()}/0", atlases)
+    return home, name.rpartition("/")[0]
+
+
 def opened_by(sae: str, asked: Iterable[str | None]) -> str:
     """What the weights of `sae` are opened by: the file among `asked` that holds it, else its name."""
     return next((ref for ref in asked if ref and Path(ref).is_file() and _name_in(ref) == sae), sae)

@@ -43,13 +43,11 @@ def attribute(
     json: Json = False,
 ) -> None:
     """Show which features push what a model expects next, and how far that can be trusted."""
-    from hooke.cli.atlases import find_feature, open_atlases, opened_by
-    from hooke.sae.packs import default_sae
+    from hooke.cli.atlases import find_sae, open_atlases, opened_by
     from hooke.text.arguments import text_from
 
     text = text_from(text)
-    known, name = find_feature(f"{sae or default_sae()}/0", open_atlases(atlas))
-    name = name.rpartition("/")[0]
+    known, name = find_sae(sae, open_atlases(atlas))
     with Status() as status:
         [place] = named([opened_by(name, [sae])], status)
         from hooke.attribute import attribute as run

@@ -61,7 +61,7 @@ def lens(
 
 def _homes(saes: tuple[str, ...], model: str, given: Path | None) -> "dict[str, Atlas]":
     """The atlas of each SAE meant; by default the first at each layer's residual stream that was made for the model."""
-    from hooke.cli.atlases import find_feature, knowing, of_packs, open_atlases
+    from hooke.cli.atlases import find_sae, knowing, of_packs, open_atlases
     from hooke.names import model_name, one_a_layer
 
     try:
@@ -71,8 +71,7 @@ def _homes(saes: tuple[str, ...], model: str, given: Path | None) -> "dict[str, 
             raise
         return {}
     if saes:
-        found = [find_feature(f"{name}/0", opened) for name in saes]
-        return {name.rpartition("/")[0]: home for home, name in found}
+        return {name: home for home, name in (find_sae(ref, opened) for ref in saes)}
     of_model = [home for home in (*of_packs(opened), *opened) if home.facts.get("model") == model_name(model)]
     return {name: knowing([name], opened)[0] for name in one_a_layer(name for home in of_model for name in home.saes)}
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Parameter
 
 from hooke.cli.options import Context, Json, Sites
-from hooke.cli.output import Status, console_for, print_line
+from hooke.cli.output import Status, print_line, print_text
 from hooke.cli.values import BATCH, TOKENS, WIDTH, count, share
 from hooke.errors import BadConfig
 
@@ -110,7 +110,7 @@ def _show(job: "Workload", machines: "Machines", rates: "Rates", told: "Outlook"
     from hooke.text.figures import duration
 
     def line(what: str, much: str) -> None:
-        console_for().print(f"{what:<10}{much}", highlight=False, markup=False, soft_wrap=True)
+        print_text(f"{what:<10}{much}")
 
     saes = len(job.sites) * len(job.widths)
     what = f"training {saes:,} SAE{'s' * (saes > 1)}" if saes else "harvest"

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from hooke.cli.options import Revision
-from hooke.cli.output import console_for, print_line, talk
+from hooke.cli.output import print_line, print_text, talk
 
 if TYPE_CHECKING:
     from hooke.sae.resolve import Resolved
@@ -28,10 +28,9 @@ def pull(
         if json:
             print_line(row)
             continue
-        out = console_for()
-        out.print(f"{row['name']}: {size_in_words(found.bytes)} at {found.path}", highlight=False, markup=False, soft_wrap=True)
+        print_text(f"{row['name']}: {size_in_words(found.bytes)} at {found.path}")
         for note in row["notes"]:
-            out.print(f"  note: {note}", highlight=False, markup=False, soft_wrap=True)
+            print_text(f"  note: {note}")
 
 
 def _row(ref: str, found: "Resolved") -> dict[str, Any]:

@@ -53,16 +53,14 @@ def steer(
     html: Html = None,
 ) -> None:
     """Write text with features turned up or down, beside the model's own and random controls; or propose features to turn."""
-    from hooke.cli.atlases import find_feature, open_atlases, opened_by
-    from hooke.sae.packs import default_sae
+    from hooke.cli.atlases import find_feature, find_sae, open_atlases, opened_by
 
     check_places(html)
     _check_asked(features, prompt, wanted)
     levels = _strength(dose, doses, kl)
     opened = open_atlases(atlas)
     if wanted is not None:
-        home, name = find_feature(f"{sae or default_sae()}/0", opened)
-        features = _proposed(home, name.rpartition("/")[0], wanted, model, show=prompt is None, as_json=json)
+        features = _proposed(*find_sae(sae, opened), wanted, model, show=prompt is None, as_json=json)
     if prompt is None:
         return
     homes = [find_feature(name, opened) for name in features]
