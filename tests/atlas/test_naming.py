@@ -53,6 +53,14 @@ def test_names_reach_features_their_relatives_and_the_search(atlas):
     assert json.loads(json.dumps(atlas.feature(f"{FIRST}/1").to_json()))["named"]["about"] == "event"
 
 
+def test_what_is_called_by_an_unwanted_word_is_not_found_by_other_words_either(atlas):
+    found = [hit.name for hit in atlas.search("rockets -spacecraft").hits]
+    named = put(atlas, {1: ROCKETS})
+    assert f"{FIRST}/1" in found
+    assert [hit.name for hit in named.search("rockets -spacecraft").hits] == [name for name in found if name != f"{FIRST}/1"]
+    assert f"{FIRST}/1" in [hit.name for hit in named.search("rockets -spacecraft", where=["context", "output"]).hits]
+
+
 def test_names_that_hold_are_found_before_those_that_do_not(atlas):
     seldom, untried, mostly = (Name("court rooms", "topic", right=r, tried=t) for r, t in ((2, 12), (0, 0), (11, 12)))
     scored = Name("court cases", "topic", score=0.8, low=0.6, high=0.9, n=10)

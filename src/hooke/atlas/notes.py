@@ -57,56 +57,42 @@ class Notes:
         return dict(sorted(self._rows(schema.GET_ALL, _key(sae))))
 
     def _rows(self, statement: str, values: Mapping[str, Any]) -> Iterator[tuple[int, Written]]:
-        with self._guard():
-            if (db := self._open(write=False)) is None:
-                return
-            rows = db.execute(statement, values).fetchall()
-        for index, star, note, label in rows:
+        for index, star, note, label in self._found(statement, values):
             yield index, Written(bool(star), note, label)
 
     def put(self, sae: SaeEntry, index: int, *, star: bool | None = None, note: str | None = None, label: str | None = None) -> Written:
         """Change what is given and keep the rest; an empty text takes a note or label away. What is then written about the feature."""
-        if not 0 <= index < sae.d_sae:
-            raise BadConfig(f"{sae.name} has no feature {index}; it has {sae.d_sae:,}, counted from 0.")
-        with self._guard():
-            db = self._open(write=True)
-            assert db is not None
-            with _transaction(db):
-                key = _key(sae) | {"idx": index}
-                row = db.execute(schema.GET, key).fetchone()
-                known = Written(bool(row[1]), row[2], row[3]) if row else Written()
-                new = Written(
-                    known.star if star is None else star,
-                    known.note if note is None else _checked(note.strip(), MAX_NOTE, "note"),
-                    known.label if label is None else _checked(stripped(label), MAX_LABEL, "label"),
-                )
-                db.execute(schema.DROP, key)
-                if new != Written():
-                    db.execute(schema.PUT, key | {"star": new.star, "note": new.note, "label": new.label, "changed": _now()})
+        key = _feature_key(sae, index)
+        with self._writing() as db:
+            row = db.execute(schema.GET, key).fetchone()
+            known = Written(bool(row[1]), row[2], row[3]) if row else Written()
+            new = Written(
+                known.star if star is None else star,
+                known.note if note is None else _checked(note.strip(), MAX_NOTE, "note"),
+                known.label if label is None else _checked(stripped(label), MAX_LABEL, "label"),
+            )
+            db.execute(schema.DROP, key)
+            if new != Written():
+                db.execute(schema.PUT, key | {"star": new.star, "note": new.note, "label": new.label, "changed": _now()})
         return new
 
     def lists(self, sae: SaeEntry | None = None, index: int = 0) -> list[str]:
         """Names of all lists, or of those that one feature is in. A list is there as long as a feature is in it."""
         statement, values = (schema.LISTS, {}) if sae is None else (schema.LISTS_OF, _key(sae) | {"idx": index})
-        return [name for (name,) in self._listed(statement, values)]
+        return [name for (name,) in self._found(statement, values, schema.WITH_LISTS)]
 
     def listed(self, name: str, sae: SaeEntry) -> list[int]:
         """The features of `sae` that are in the list called `name`, ascending."""
-        return [index for (index,) in self._listed(schema.LISTED, _key(sae) | {"list": name})]
+        return [index for (index,) in self._found(schema.LISTED, _key(sae) | {"list": name}, schema.WITH_LISTS)]
 
     def enlist(self, name: str, sae: SaeEntry, index: int, *, out: bool = False) -> None:
         """Put a feature into a list, or take it `out`."""
         name = _checked(" ".join(stripped(name).split()), MAX_LIST, "name of a list")
         if not name or "/" in name:
             raise BadConfig(f"a list needs a name without slashes; {name!r} is none.")
-        if not 0 <= index < sae.d_sae:
-            raise BadConfig(f"{sae.name} has no feature {index}; it has {sae.d_sae:,}, counted from 0.")
-        with self._guard():
-            db = self._open(write=True)
-            assert db is not None
-            values = _key(sae) | {"list": name, "idx": index, "changed": _now()}
-            with _transaction(db):
-                db.execute(schema.DELIST if out else schema.ENLIST, values)
+        values = _feature_key(sae, index) | {"list": name, "changed": _now()}
+        with self._writing() as db:
+            db.execute(schema.DELIST if out else schema.ENLIST, values)
 
     def save(self, text: str) -> str:
         """Keep a text that is too long for an address, and give the short name by which `saved` finds it; the newest `MOST_SAVED` stay."""
@@ -117,38 +103,39 @@ class Notes:
 
     def saved(self, name: str) -> str:
         """The text that is kept under `name`. Raises `UnknownName`."""
-        with self._guard():
-            db = self._open(write=False)
-            row = None if db is None or self._version < schema.WITH_SAVED else db.execute(schema.SAVED, {"id": name}).fetchone()
-        if row is None:
+        if not (rows := self._found(schema.SAVED, {"id": name}, schema.WITH_SAVED)):
             raise UnknownName(f"no text is kept as {quoted(name)}: this address was made on another machine, or long ago.")
-        return row[0]
+        return rows[0][0]
 
     def _keep(self, rows: Sequence[dict[str, str]]) -> None:
+        with self._writing() as db:
+            db.executemany(schema.SAVE, rows)
+            db.execute(schema.FORGET, {"most": MOST_SAVED})
+
+    def _found(self, statement: str, values: Mapping[str, Any], since: int = 0) -> list[tuple[Any, ...]]:
+        """The rows of a statement; none where there is no file yet, or one of an older version than `since`."""
+        with self._guard():
+            db = self._open(write=False)
+            return [] if db is None or self._version < since else db.execute(statement, values).fetchall()
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """The file, made if need be; what is written to it is kept as a whole, or not at all."""
         with self._guard():
             db = self._open(write=True)
             assert db is not None
             with _transaction(db):
-                db.executemany(schema.SAVE, rows)
-                db.execute(schema.FORGET, {"most": MOST_SAVED})
-
-    def _listed(self, statement: str, values: Mapping[str, Any]) -> list[tuple[Any, ...]]:
-        with self._guard():
-            db = self._open(write=False)
-            return [] if db is None or self._version < schema.WITH_LISTS else db.execute(statement, values).fetchall()
+                yield db
 
     def export(self) -> dict[str, Any]:
         """Everything, as one JSON document that `load` reads."""
         names = ("digest", "sae", "index", "star", "note", "label", "changed")
-        with self._guard():
-            db = self._open(write=False)
-            rows = [] if db is None else db.execute(schema.EXPORT).fetchall()
-            kept = [] if db is None or self._version < schema.WITH_SAVED else db.execute(schema.EXPORT_SAVED).fetchall()
+        lists, kept = self._found(schema.EXPORT_LISTS, {}, schema.WITH_LISTS), self._found(schema.EXPORT_SAVED, {}, schema.WITH_SAVED)
         return {
             "format": _FORMAT,
             "version": schema.VERSION,
-            "notes": [dict(zip(names, row, strict=True)) | {"star": bool(row[3])} for row in rows],
-            "lists": [dict(zip(_IN_LIST, row, strict=True)) for row in self._listed(schema.EXPORT_LISTS, {})],
+            "notes": [dict(zip(names, row, strict=True)) | {"star": bool(row[3])} for row in self._found(schema.EXPORT, {})],
+            "lists": [dict(zip(_IN_LIST, row, strict=True)) for row in lists],
             "saved": [dict(zip(("id", "text", "changed"), row, strict=True)) for row in kept],
         }
 
@@ -162,17 +149,13 @@ class Notes:
         listed = [_list_row(row) for row in document.get("lists", [])]
         kept = [_saved_row(row) for row in document.get("saved", [])]
         taken = 0
-        with self._guard():
-            db = self._open(write=True)
-            assert db is not None
-            with _transaction(db):
-                for row in rows:
-                    known = db.execute(schema.CHANGED, row).fetchone()
-                    if known is None or known[0] < row["changed"]:
-                        db.execute(schema.PUT, row)
-                        taken += 1
-                for row in listed:
-                    db.execute(schema.ENLIST, row)
+        with self._writing() as db:
+            for row in rows:
+                known = db.execute(schema.CHANGED, row).fetchone()
+                if known is None or known[0] < row["changed"]:
+                    db.execute(schema.PUT, row)
+                    taken += 1
+            db.executemany(schema.ENLIST, listed)
         if kept:
             self._keep(kept)
         return taken
@@ -283,6 +266,12 @@ def _short(text: str) -> str:
 
 def _key(sae: SaeEntry) -> dict[str, Any]:
     return {"digest": sae.digest, "sae": sae.name}
+
+
+def _feature_key(sae: SaeEntry, index: int) -> dict[str, Any]:
+    if not 0 <= index < sae.d_sae:
+        raise BadConfig(f"{sae.name} has no feature {index}; it has {sae.d_sae:,}, counted from 0.")
+    return _key(sae) | {"idx": index}
 
 
 def _checked(text: str, most: int, what: str, kind: type[HookeError] = BadConfig) -> str:

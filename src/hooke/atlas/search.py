@@ -167,7 +167,7 @@ class Search:
             ranked["output"] = self._words(query.match("promoted", every=every), deep)
         if "context" in where:
             ranked["context"] = self._contexts(query, deep, contexts, every=every)
-        return self._joined(ranked, contexts, sort, limit)
+        return self._joined(ranked, contexts, sort, limit, query.unwanted if "label" in where else ())
 
     def near(self, score: Callable[[Sequence[str]], Any], sort: str, limit: int) -> list[SearchHit]:
         """Features whose labels `score` puts highest; it is given the different labels and gives a number for each."""
@@ -269,8 +269,10 @@ class Search:
                 best[feature], contexts[feature] = hits, examples[number]
         return total
 
-    def _joined(self, ranked: dict[str, "_Ranking"], contexts: dict[int, Example], sort: str, limit: int) -> list[SearchHit]:
-        """The lists as one; of what fits as well, the better labelled first."""
+    def _joined(
+        self, ranked: dict[str, "_Ranking"], contexts: dict[int, Example], sort: str, limit: int, unwanted: tuple[str, ...] = ()
+    ) -> list[SearchHit]:
+        """The lists as one; of what fits as well, the better labelled first. What is called by an `unwanted` word is none of it."""
         points: dict[int, float] = defaultdict(float)
         where: dict[int, tuple[str, ...]] = {}
         for name, features in ranked.items():
@@ -280,6 +282,9 @@ class Search:
                 points[feature] += _WEIGHT.get(name, 1.0) / (_DAMPING + rank)
                 where[feature] = (*where.get(feature, ()), name)
         rows = self._among("score", -1, points)
+        if unwanted:
+            named = Texts(self._title(row) or "" for row in rows).hits(Query(unwanted))
+            rows = [row for number, row in enumerate(rows) if number not in named]
         rows.sort(key=(lambda row: -points[row[0]]) if sort == "match" else _KEYS[sort])
         return self._hits(rows[:limit], where, contexts)
 
