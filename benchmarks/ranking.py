@@ -23,7 +23,7 @@ import numpy as np
 from hooke.analysis import Options, Reader
 from hooke.analysis.firings import Firings
 from hooke.analysis.labelled_sae import LabelledSae
-from hooke.analysis.ranking import about_standing, diverse, standing
+from hooke.analysis.ranking import about_standing, diverse
 
 JUDGED = Path(__file__).with_name("judged_headlines.jsonl")
 SAE = "gemma-3-270m/resid_post.12/4k"
@@ -40,18 +40,15 @@ def reading(texts: list[str], pool: Literal["max", "mean"]) -> tuple[LabelledSae
 def first(labelled: LabelledSae, one: tuple[Firings, int], by: str, top: int) -> list[int]:
     """The features that the formula called `by` puts first."""
     found, tokens = one
-    assert labelled._about is not None
-    peak, pooled = (labelled.relative(found, strength) for strength in (found.peak, found.pooled))
-    specificity, score = labelled.specificity(found.feature, peak), labelled._trust[found.feature]
-    share, valid = found.count / tokens, labelled._valid[found.feature]
-    tried = about_standing(specificity, pooled, share, score, valid)
+    seen = labelled.standings([found], [tokens])
+    of_words, tried, _ = seen.ranks
     rank = {
-        "of words": standing(specificity, pooled, score),
-        "not tried": about_standing(specificity, pooled, share, score, 1),
+        "of words": of_words,
+        "not tried": about_standing(seen.specificity, seen.pooled, seen.share, labelled._trust[found.feature], 1),
         "tried, all kinds": tried,
-        "about": np.where(labelled._about[found.feature], tried, 0),
+        "about": np.where(seen.about, tried, 0),
     }[by]
-    rank = np.where(labelled.telling(found.feature), rank, 0)
+    rank = np.where(seen.telling, rank, 0)
     order = [i for i in np.argsort(-rank, kind="stable")[:64].tolist() if rank[i] > 0]
     return found.feature[diverse([(float(rank[i]), int(found.pos[i]), i) for i in order], top)].tolist()
 

@@ -109,7 +109,7 @@ def test_a_feature_that_never_fired_has_no_relative_strength_and_comes_last(labe
     found = Firings(
         feature, value, np.array([0, 1]), value, np.array([1, 1]), (feature, np.array([0, 1]), value), 0.0, 1.0, *np.zeros((2, 1))
     )
-    assert labelled.relative(found, found.pooled).tolist() == [1.0, 0.0]
+    assert labelled.standings([found], [2]).pooled.tolist() == [1.0, 0.0]
     assert [hit.index for hit in hits_of(labelled, found, ["a", "b"], Options())] == feature.tolist()
 
 

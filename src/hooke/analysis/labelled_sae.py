@@ -11,15 +11,16 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from hooke.analysis.background import Background
 from hooke.analysis.firings import Firings
-from hooke.analysis.likelihood import carried, evidence
+from hooke.analysis.likelihood import known
 from hooke.analysis.ranking import Group, about_standing, diverse, groups_of, persists, standing, validity
 from hooke.analysis.result import Hit
+from hooke.analysis.standings import CANDIDATES, Standings, first
 from hooke.atlas import BACKGROUND_STEPS, Atlas, FeatureTable, SaeEntry, relative_to
 from hooke.atlas.notes import Notes
 from hooke.atlas.sensitive import by_name, by_tokens
 from hooke.atlas.wording import LIKELY
-from hooke.codes import Codes
 from hooke.explain.kinds import kind_of
 from hooke.explain.rules.phrasing import reworded
 from hooke.explain.rules.vocabulary import is_word
@@ -30,8 +31,6 @@ from hooke.sae.packs import atlas_file, installed_saes
 # A feature that fires on so many tokens, or in so many background texts, says nothing about this text (methods: 6.2).
 _MAX_DENSITY, _MAX_BACKGROUND = 0.10, 0.5
 _COLUMNS = ("feature", "peak", "pooled", "count")
-_CANDIDATES = 12
-"""Features of what a text is about, of those that stand out most, from which the likeliest names are taken."""
 _PROMOTED = 2
 """Promoted tokens that tell features of one name apart."""
 
@@ -46,25 +45,6 @@ class Ranked:
     """Those that tell what the text is about."""
     words: list[tuple[float, Hit]]
     """Those of its words, grammar and form."""
-
-
-class Background:
-    """What an SAE does on ordinary sentences: the yardstick where no atlas knows it."""
-
-    def __init__(self, codes: Codes, sentence: Int[Tensor, " token"], texts: int, mean: Float[Tensor, " d_out"]) -> None:
-        """`codes` of the tokens of `texts` sentences, `sentence` telling which each belongs to; `mean` of what the SAE rebuilds there."""
-        self.texts, self.mean = texts, mean
-        owner, feature, value = sentence.numpy()[codes.row.numpy()], codes.feature.numpy(), codes.value.numpy()
-        order = np.lexsort((value, owner, feature))
-        last = np.flatnonzero(np.diff(feature[order] * np.int64(texts) + owner[order], append=-1))
-        # The peak in every sentence that a feature fires in, by feature.
-        self._feature, self._peak = feature[order][last], value[order][last]
-
-    def reached(self, feature: np.ndarray, strength: np.ndarray) -> np.ndarray:
-        """In how many sentences each `feature` is at least this strong."""
-        start, stop = (np.searchsorted(self._feature, feature, side) for side in ("left", "right"))
-        pairs = zip(start, stop, strength, strict=True)
-        return np.array([(self._peak[a:b] >= least).sum() for a, b, least in pairs], np.float32)
 
 
 class LabelledSae:
@@ -89,7 +69,7 @@ class LabelledSae:
         """What readers call its features, by feature."""
         self.own_labels = {index: own.label for index, own in written.items() if own.label}
         """Labels from the notes, by feature."""
-        self.likelihood = carried(self.entry) if self.entry else None
+        self.likelihood = known(self.entry) if self.entry else None
         """How likely names are right of a text; None where nobody knows."""
 
     @property
@@ -174,14 +154,9 @@ class LabelledSae:
             fired.append(Firings(feature[best], value[best], where, pooled, times, events, lost, spread, read[n], about[n]))
         return fired
 
-    def relative(self, fired: Firings, strength: np.ndarray) -> np.ndarray:
-        """The `strength` of each feature that fired over its maximum in the atlas' corpus; 0 where it never fired there.
-
-        Without an atlas: over the strongest in this text.
-        """
-        return self._relative(fired.feature, strength, np.zeros(len(strength), np.int64))
-
     def _relative(self, feature: np.ndarray, strength: np.ndarray, text: np.ndarray) -> np.ndarray:
+        """The `strength` of each feature over its maximum in the atlas' corpus, 0 where it never fired there; without an atlas over the
+        strongest in its `text`."""
         if self.table is None:
             return _of_largest(strength, text, np.ones(len(strength), bool))
         return relative_to(strength, self.table.max[feature])
@@ -252,47 +227,48 @@ class LabelledSae:
         """Whether a feature tells what a text is about; False where nothing is known of any."""
         return self._about is not None and bool(self._about[index])
 
+    def standings(self, fired: Sequence[Firings], lengths: Sequence[int]) -> Standings:
+        """Where all features stand in texts of so many tokens; each text's part depends on it alone."""
+        text = np.repeat(np.arange(len(fired)), [len(one.feature) for one in fired])
+        feature, peaks, pools, count = (np.concatenate([getattr(one, name) for one in fired]) for name in _COLUMNS)
+        peak, pooled = (self._relative(feature, strength, text) for strength in (peaks, pools))
+        specificity = self._unusual(feature, peaks, peak)
+        keep = self.telling(feature)
+        if self.table is None and self.background is not None:
+            # Of those that may be shown: what always fires would dwarf them.
+            peak, pooled = (_of_largest(strength, text, keep) for strength in (peak, pooled))
+        share = count / np.maximum(1, lengths)[text]
+        about = persists(share) if self._about is None else self._about[feature]
+        score, valid = self._trust[feature], self._valid[feature]
+        if self.table is None and self.background is None:
+            ranks = (pooled, pooled * share, peak)
+        else:
+            by_name = about_standing(specificity, pooled, share, score, valid)
+            ranks = (standing(specificity, pooled, score), by_name, standing(specificity, peak, score))
+        return Standings(text, feature, peak, pooled, specificity, share, valid, keep, about, ranks)
+
     def rank(self, fired: Sequence[Firings], tokens: Sequence[Sequence[str]], options: Any) -> "list[Ranked]":
         """For each text the features that stand out most, together and by group.
 
         All texts are worked out at once; each result depends on its own text alone.
         """
-        sizes = [len(one.feature) for one in fired]
-        text = np.repeat(np.arange(len(fired)), sizes)
-        feature, peaks, pools, count = (np.concatenate([getattr(one, name) for one in fired]) for name in _COLUMNS)
-        peak, pooled = (self._relative(feature, strength, text) for strength in (peaks, pools))
-        specificity = self._unusual(feature, peaks, peak)
-        keep = self.telling(feature)
+        seen = self.standings(fired, [len(own) for own in tokens])
+        text, feature, keep, about = seen.text, seen.feature, seen.telling, seen.about
         if options.min_label_score > 0:
-            keep &= self._label_score[feature] >= options.min_label_score
-        if self.table is None and self.background is not None:
-            # Of those that may be shown: what always fires would dwarf them.
-            peak, pooled = (_of_largest(strength, text, keep) for strength in (peak, pooled))
-        share = count / np.maximum(1, [len(own) for own in tokens])[text]
-        about = persists(share) if self._about is None else self._about[feature]
-        if self.table is None and self.background is None:
-            ranks = (pooled, pooled * share, peak)
-        else:
-            score = self._trust[feature]
-            ranks = (
-                standing(specificity, pooled, score),
-                about_standing(specificity, pooled, share, score, self._valid[feature]),
-                standing(specificity, peak, score),
-            )
-        ranks = [np.where(of, rank, -np.inf) for rank, of in zip(ranks, (keep, keep & about, keep & ~about), strict=True)]
+            keep = keep & (self._label_score[feature] >= options.min_label_score)
+        ranks = [np.where(of, rank, -np.inf) for rank, of in zip(seen.ranks, (keep, keep & about, keep & ~about), strict=True)]
         likely = np.full(len(text), np.nan)
         if self.likelihood is not None:
-            some = _first(ranks[1], text, max(_CANDIDATES, options.top))
+            some = first(ranks[1], text, max(CANDIDATES, options.top))
             acts = np.stack([one.around for one in fired]) / np.maximum(1, [len(own) for own in tokens])[:, None]
-            seen = evidence(specificity[some], pooled[some], share[some], self._valid[feature[some]])
-            likely[some] = self.likelihood.of(feature[some], seen, text[some], acts)
+            likely[some] = self.likelihood.of(feature[some], seen.evidence[some], text[some], acts)
             most = np.full(len(fired), -np.inf)
             np.fmax.at(most, text, likely)
             ranks[1] = np.where((likely >= LIKELY) | (likely == most[text]), likely, -np.inf)
             likely[~self._judged[feature]] = np.nan
-        bounds = np.concatenate([[0], np.cumsum(sizes)])
+        bounds = np.concatenate([[0], np.cumsum([len(one.feature) for one in fired])])
         return [
-            self._chosen(one, own, options.top, *(column[a:b] for column in (*ranks, peak, specificity, about, likely)))
+            self._chosen(one, own, options.top, *(column[a:b] for column in (*ranks, seen.peak, seen.specificity, about, likely)))
             for one, own, a, b in zip(fired, tokens, bounds, bounds[1:], strict=False)
         ]
 
@@ -381,11 +357,3 @@ def _of_largest(strength: np.ndarray, text: np.ndarray, of: np.ndarray) -> np.nd
     largest = np.full(text.max(initial=-1) + 1, 1e-12, strength.dtype)
     np.maximum.at(largest, text[of], strength[of])
     return strength / largest[text]
-
-
-def _first(rank: np.ndarray, text: np.ndarray, most: int) -> np.ndarray:
-    """Which of the entries with a rank are among the `most` highest of their `text`; texts stand together."""
-    order = np.lexsort((-rank, text))
-    start = np.searchsorted(text, np.arange(text.max(initial=-1) + 1))
-    some = order[(np.arange(len(order)) - start[text[order]] < most)]
-    return np.sort(some[rank[some] > -np.inf])

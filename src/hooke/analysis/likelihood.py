@@ -24,6 +24,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from hooke.atlas.naming import own_names
 from hooke.atlas.records import SaeEntry
 from hooke.errors import BadFile, HookeError
 from hooke.files import parse_json, read_safetensors, safetensors_header, write_safetensors
@@ -110,6 +111,7 @@ class Likelihood:
         """Write it at `path`, most of it in half precision; `read` gives it back."""
         kept = {name: torch.from_numpy(np.asarray(getattr(self, name))).to(dtype) for name, dtype in _TENSORS.items()}
         said = {"names": json.dumps(self.names, ensure_ascii=False), "sites": json.dumps([str(site) for site in self.sites])}
+        said["width"] = str(self.mean.size // len(self.sites))
         write_safetensors(path, kept, {"format": _FORMAT, "digest": sae.digest, **said})
 
 
@@ -130,8 +132,9 @@ def read(path: Path, sae: SaeEntry) -> Likelihood | None:
     try:
         names = parse_json(said.get("names", ""))
         sites = tuple(Site.parse(site) for site in parse_json(said.get("sites", "")))
+        width = int(said.get("width", sae.mean.size))
     except (ValueError, TypeError, AttributeError, HookeError):
-        names, sites = [], ()
+        names, sites, width = [], (), 0
     n, (d, k) = arrays["feature"].size, arrays["directions"].shape if arrays["directions"].ndim == 2 else (0, 0)
     wanted = {"weights": (_EVIDENCE + 1,), "feature": (n,), "offset": (n,), "slope": (n, _EVIDENCE), "lean": (n, k), "directions": (d, k)}
     wanted |= dict.fromkeys(("mean", "scale", "centre"), (d,))
@@ -139,12 +142,21 @@ def read(path: Path, sae: SaeEntry) -> Likelihood | None:
     whole = all(arrays[name].shape == shape for name, shape in wanted.items()) and all(
         np.isfinite(array).all() for array in arrays.values()
     )
-    whole &= (
-        d == len(sites) * sae.mean.size and isinstance(names, list) and len(names) == n and all(isinstance(name, str) for name in names)
-    )
+    whole &= d == len(sites) * width and isinstance(names, list) and len(names) == n and all(isinstance(name, str) for name in names)
     if not whole or (np.diff(feature) <= 0).any() or (n and not 0 <= feature[0] <= feature[-1] < sae.d_sae) or (arrays["scale"] <= 0).any():
         raise BadFile(f"{path} is damaged: its parts do not belong together.")
     return Likelihood(**arrays, names=tuple(names), sites=sites)
+
+
+def own_likelihood(sae: SaeEntry) -> Path:
+    """Where the likelihood made here of an SAE's names is kept."""
+    return own_names(sae).with_suffix(SUFFIX)
+
+
+def known(sae: SaeEntry) -> Likelihood | None:
+    """How likely the names of an SAE's features are right: what was made here, else what a pack brings; None where neither is."""
+    own = own_likelihood(sae)
+    return (read(own, sae) if sae.digest and own.is_file() else None) or carried(sae)
 
 
 def carried(sae: SaeEntry) -> Likelihood | None:

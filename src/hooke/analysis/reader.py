@@ -12,8 +12,9 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hooke import sanity
+from hooke.analysis.background import Background
 from hooke.analysis.firings import Firings
-from hooke.analysis.labelled_sae import Background, LabelledSae, Ranked
+from hooke.analysis.labelled_sae import LabelledSae, Ranked
 from hooke.analysis.naming import named_by
 from hooke.analysis.ranking import diverse
 from hooke.analysis.result import Hit, TextResult
@@ -94,6 +95,8 @@ class Reader:
                 labelled.background = self._background(labelled.sae)
             elif other_model(labelled.sae, model.name):
                 self._try(labelled.sae)
+            if labelled.likelihood is not None and labelled.likelihood.mean.size != sum(map(model.width, labelled.sites_around)):
+                raise BadFile(f"the likelihood kept for {labelled.sae.name} is of a model of another width than {model.name}.")
         self._clear()
 
     @cached_property

@@ -39,7 +39,8 @@ hooke eval run/saes/a.safetensors 12 --corpus news.jsonl --html report.html""",
     "explain": """
 hooke explain 12 --features 0-99 --endpoint http://localhost:8000/v1 --model-name NAME
 hooke explain 12 --sample 200 --batch-out requests.jsonl
-hooke explain 12 --check""",
+hooke explain 12 --check
+hooke explain mine.safetensors --marks --on titles.txt --batch-out sheets.jsonl""",
     "feature": """
 hooke feature 12/17
 hooke feature gemma-3-270m/resid_post.12/4k/17 --html feature.html

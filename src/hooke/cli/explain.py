@@ -31,6 +31,7 @@ def explain(
         bool,
         Parameter(help="List names that quote a word which their feature hardly fires on; a reader names these anew."),
     ] = False,
+    marks: Annotated[bool, Parameter(help="Have names judged beside the texts of --on; learn how likely each is right of a text.")] = False,
     embed: Annotated[bool, Parameter(help="Ask nobody: score the names there are by a sentence encoder, hooke[semantic].")] = False,
     on: Annotated[
         str | None,
@@ -52,7 +53,7 @@ def explain(
     tasks = [_found(name, opened) for name in sae]
     from hooke.text.arguments import texts_from
 
-    mode = _mode(score=score, check=check, embed=embed)
+    mode = _mode(score=score, check=check, marks=marks, embed=embed)
     _check(mode, against, reading, on=on is not None)
     _check_engine(where, reading)
     if len(sae) > 1 and (out or reading.later):
@@ -62,9 +63,10 @@ def explain(
     with stoppable(halt.set) as stop:
         for task in tasks:
             one = Task(*task, how, halt, out)
-            chosen = one.chosen(features, sample, seed, _batch_features(reading.batch_in) if features is None and sample is None else None)
+            by_answers = features is None and sample is None and mode != "marks"
+            chosen = one.chosen(features, sample, seed, _batch_features(reading.batch_in) if by_answers else None)
             tried = one.use if on is not None else partial(one.score, against=against, seed=seed)
-            does = {"name": one.name, "score": tried, "check": one.check, "embed": one.embed}
+            does = {"name": one.name, "score": tried, "check": one.check, "marks": one.mark, "embed": one.embed}
             _tell(does[mode](chosen), as_json=json)
     return stop.exit_code if stop else None
 
@@ -85,6 +87,8 @@ def _check(mode: str, against: str, reading: Reading, *, on: bool) -> None:
         raise BadConfig(f"--against {against} is none of {', '.join(WORDINGS)}.")
     if mode == "embed" and (reading.endpoint or reading.later):
         raise BadConfig("--embed asks nobody; leave out --endpoint and batch files.")
+    if mode == "marks" and not on:
+        raise BadConfig("--marks puts names beside short texts: give a file of such with --on FILE (titles, first sentences).")
     if on and (mode == "embed" or against != "name"):
         raise BadConfig("--on shows texts to whoever names or tries names; leave out --embed and --against.")
     if reading.endpoint and reading.later:
@@ -99,13 +103,13 @@ def _check_engine(where: Engine, reading: Reading) -> None:
     where.home("cpu", "auto")
 
 
-def _found(name: str, opened: Sequence["Atlas"]) -> "tuple[Atlas, str]":
-    from hooke.errors import unknown
+def _found(name: str, opened: Sequence["Atlas"]) -> "tuple[Atlas, str, str]":
+    """The atlas that knows an SAE, its name there, and what its weights are opened by."""
+    from hooke.cli.atlases import find_feature, opened_by
 
-    for atlas in opened:
-        if name in atlas.saes:
-            return atlas, name
-    raise unknown("SAE", name, {known for atlas in opened for known in atlas.saes}, "An atlas elsewhere is given with --atlas FILE.")
+    atlas, feature = find_feature(f"{name}/0", list(opened))
+    sae = feature.rpartition("/")[0]
+    return atlas, sae, opened_by(sae, [name])
 
 
 def _batch_features(paths: Sequence[Path]) -> list[int] | None:
@@ -115,13 +119,19 @@ def _batch_features(paths: Sequence[Path]) -> list[int] | None:
 
 
 def _tell(summary: dict[str, Any], *, as_json: bool) -> None:
-    belied = summary.get("belied")
-    if as_json:
-        return print_line(summary if belied is None else summary | {"belied": [_row(own) for own in belied]})
-    if belied:
-        from hooke.report.names_terminal import print_belied
+    from hooke.files import plain
 
+    belied, learnt = summary.get("belied"), summary.get("learnt")
+    if as_json:
+        rows = {} if belied is None else {"belied": [_row(own) for own in belied]}
+        known = {key: plain(getattr(learnt, key)) for key in _LEARNT} if learnt else None
+        return print_line(summary | rows | ({"learnt": known} if "learnt" in summary else {}))
+    from hooke.report.names_terminal import print_belied, print_learnt
+
+    if belied:
         print_belied(belied, console_for())
+    if learnt:
+        print_learnt(learnt, console_for())
     return print_text(", ".join(_parts(summary)) + f". Names: {summary['names']}")
 
 
@@ -142,12 +152,20 @@ def _parts(summary: dict[str, Any]) -> Iterator[str]:
     if "tried" in summary:
         found = f"{summary['scored']:,} names tried, true of {summary['right']:,} of {summary['tried']:,} texts beside them"
         yield f"{found}, {summary['telling']:,} of them telling"
+    if "marks" in summary:
+        yield f"{summary['marks']:,} marks of names beside {summary['texts']:,} texts"
+        if summary["learnt"]:
+            yield f"how likely names are right is kept in {summary['likelihood']}" if summary["likelihood"] else _NO_BETTER
     if "open" in summary:
         yield f"{summary['open']:,} requests open"
     elif "embedding" in summary:
         yield f"{summary['scored']:,} names tell their texts from near misses with {summary['embedding']:.3f} (0.5 is chance)"
     elif "belied" not in summary:
         yield "none of their names has texts enough in this atlas to be scored"
+
+
+_LEARNT = ("texts", "marks", "calibration", "before", "after", "better")
+_NO_BETTER = "what was learnt says no more than the share of names that are right, and is not kept: have more texts judged"
 
 
 def _row(own: "Heard") -> dict[str, Any]:

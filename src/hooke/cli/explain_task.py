@@ -75,12 +75,12 @@ class How:
 class Task:
     """One SAE of one atlas, and who reads."""
 
-    def __init__(self, atlas: "Atlas", sae: str, how: How, halt: threading.Event, out: Path | None) -> None:
+    def __init__(self, atlas: "Atlas", sae: str, weights: str, how: How, halt: threading.Event, out: Path | None) -> None:
         from hooke.explain.llm import Names
 
         if not atlas.saes[sae].digest:
             raise BadConfig(f"{atlas.path} does not say which weights {sae} has, to which names belong. Build it anew: hooke atlas build.")
-        self.atlas, self.sae, self.how, self.halt = atlas, sae, how, halt
+        self.atlas, self.sae, self.weights, self.how, self.halt = atlas, sae, weights, how, halt
         self.names: Names = Names(atlas, sae, how.reading.model_name, out)
 
     def chosen(self, features: str | None, sample: int | None, seed: int, answered: list[int] | None) -> list[int]:
@@ -180,6 +180,41 @@ class Task:
             return {"sae": self.sae, "features": len(features), "names": str(self.names.path)} | said
         return self.name(sorted(belied), {index: complaint(own) for index, own in belied.items()}) | said
 
+    def mark(self, features: Sequence[int]) -> dict[str, Any]:
+        """Have the names of `features` judged beside the texts of `--on`, and learn from all marks how likely each is right of a text."""
+        from hooke.analysis.likelihood import carried
+        from hooke.analysis.marking import TooFew, digest, keep_marks, kept_marks, learn, to_judge
+        from hooke.explain.llm.marks import sheets
+
+        texts, reader, path = list(dict.fromkeys(self.how.on)), self._reader(), self.names.beside(".marks.jsonl")
+        said = kept_marks(path, reader)
+        beside = to_judge(reader, texts, set(features), said)
+        made = sheets(beside, self.how.reading.model_name, self.names.entry.digest)
+        with self.names.ledger.opened():
+            asked = self.names.marks(made)
+            try:
+                self._answer(asked, "sheet")
+            finally:
+                for sheet in made:
+                    for (text, index), value in zip(sheet.rows, asked.said(sheet.request) or (), strict=False):
+                        said.setdefault(digest(text), {})[index] = value
+                keep_marks(path, reader, said)
+        marked = {text: own for text in texts if (own := said.get(digest(text)))}
+        summary = self._summary(features, asked) | {"texts": len(texts), "marks": sum(map(len, marked.values())), "learnt": None}
+        if self.how.reading.batch_out is not None:
+            return summary
+        try:
+            learnt = learn(reader, marked)
+        except TooFew as error:
+            talk(str(error))
+            return summary
+        kept = self.names.beside(".likelihood")
+        if learnt.better:
+            learnt.likelihood.save(kept, self.names.entry)
+            if carried(self.names.entry) is not None:
+                talk(f"A pack brings a likelihood of these names, too; this one stands in its place until you remove {kept}.")
+        return summary | {"learnt": learnt, "likelihood": str(kept) if learnt.better else None}
+
     def _counted(self, features: Collection[int]) -> "dict[int, Counter[str]]":
         """On which words of the texts of `--on` features are clearly active."""
         if not self.how.on:
@@ -194,7 +229,7 @@ class Task:
     def _reader(self, top: int = 1) -> "Reader":
         from hooke.analysis import Options, Reader
 
-        return Reader.load(str(self.atlas.facts.get("model")), [self.sae], Options(top=top), progress=talk, atlas=self.atlas.path)
+        return Reader.load(str(self.atlas.facts.get("model")), [self.weights], Options(top=top), progress=talk, atlas=self.atlas.path)
 
     def _shown(self) -> "dict[int, list[Shown]]":
         """The texts of `--on` beside which each feature stands out."""
@@ -208,8 +243,8 @@ class Task:
                 found.setdefault(hit.index, []).append(Shown(result.text, hit.relative, hit.token))
         return found
 
-    def _answer(self, asked: "Asked[Any]") -> None:
-        """Get answers in the way that was asked for."""
+    def _answer(self, asked: "Asked[Any]", what: str = "feature") -> None:
+        """Get answers in the way that was asked for; `what` has a request's number."""
         from hooke.explain.llm.request import read_batch, told_apart, write_batch
 
         how = self.how.reading
@@ -217,7 +252,7 @@ class Task:
             # Answers that were taken before may be about what is no longer asked.
             before = self.names.ledger.answers.keys() - asked.requests.keys()
             answers = {name: text for name, text in read_batch(path).items() if name not in before}
-            fitting, wrong = told_apart(path, answers, asked.requests.values())
+            fitting, wrong = told_apart(path, answers, asked.requests.values(), what)
             for line in wrong:
                 talk(f"left out, {line}")
             self.names.take(fitting)

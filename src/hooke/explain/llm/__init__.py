@@ -10,6 +10,7 @@ from hooke.explain.llm.answer import parse_detection, parse_name
 from hooke.explain.llm.asking import ASKED, Asked
 from hooke.explain.llm.detection import Trial
 from hooke.explain.llm.ledger import Answer, Ledger
+from hooke.explain.llm.marks import MarkSheet, parse_marks
 from hooke.explain.llm.request import Request
 from hooke.explain.llm.sheet import TRIED
 from hooke.explain.llm.use import parse_use, texts_in
@@ -31,22 +32,31 @@ class Names:
         self.entry = atlas.saes[sae]
         self.path = path or own_names(self.entry)
         self.reader = stripped(reader)[:MAX_READER]
-        self.ledger = Ledger(self.path.with_name(f"{self.path.name.removesuffix('.zst').removesuffix('.jsonl')}.answers.jsonl"))
+        self.ledger = Ledger(self.beside(".answers.jsonl"))
         self._kept = (read_names(self.path, self.entry) or {}) if self.path.is_file() else {}
         self.all = atlas.names(sae) | self._kept
         """Every name that is known, by feature; those of a pack too."""
 
+    def beside(self, ending: str) -> Path:
+        """The file beside that of the names, called like it but for its `ending`."""
+        return self.path.with_name(self.path.name.removesuffix(".zst").removesuffix(".jsonl") + ending)
+
     def naming(self, requests: Iterable[Request]) -> Asked[Name]:
         """`requests` with what was answered to them."""
-        return Asked(requests, self.ledger, parse_name)
+        return Asked(requests, self.ledger, lambda _, text: parse_name(text))
 
     def detection(self, trials: Iterable[Trial]) -> Asked[tuple[int, ...]]:
         """The requests of `trials` with what was answered to them."""
-        return Asked([trial.request for trial in trials], self.ledger, parse_detection(TRIED))
+        parse = parse_detection(TRIED)
+        return Asked([trial.request for trial in trials], self.ledger, lambda _, text: parse(text))
 
     def use(self, requests: Iterable[Request]) -> Asked[tuple[tuple[int, ...], bool]]:
         """`requests` that try names on texts they would be read beside, with what was answered to them."""
-        return Asked(requests, self.ledger, parse_use)
+        return Asked(requests, self.ledger, lambda _, text: parse_use(text))
+
+    def marks(self, sheets: Iterable[MarkSheet]) -> Asked[list[str]]:
+        """The requests of `sheets` with what was answered to them, line by line."""
+        return Asked([sheet.request for sheet in sheets], self.ledger, parse_marks)
 
     def take(self, answers: Mapping[str, str]) -> None:
         """Put the answers of a batch, by request, into the ledger, but for empty ones and those that are there."""

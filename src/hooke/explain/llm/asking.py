@@ -2,7 +2,7 @@
 
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import Generic, TypeVar
 
@@ -22,14 +22,14 @@ T = TypeVar("T")
 class Asked(Generic[T]):
     """Requests, and what their answers in a ledger say so far."""
 
-    def __init__(self, requests: Iterable[Request], ledger: Ledger, parse: Callable[[str], T]) -> None:
-        """`parse` gives what an answer says, and raises `Invalid`."""
+    def __init__(self, requests: Iterable[Request], ledger: Ledger, parse: Callable[[Request, str], T]) -> None:
+        """`parse` gives what an answer to a request says, and raises `Invalid`."""
         self.requests = {request.id: request for request in requests}
         self.ledger, self._parse = ledger, parse
 
     def said(self, request: Request) -> T | None:
         """What the first valid answer says; None where there is none."""
-        return self._read(self.ledger.answers.get(request.id, ()))[0]
+        return self._read(request)[0]
 
     def given_up(self, request: Request) -> bool:
         """Whether it was answered `ASKED` times, never validly."""
@@ -96,13 +96,12 @@ class Asked(Generic[T]):
                 failed.append(error)
                 halt.set()
                 return
-            yield Unit(f"request {request.id}", (request, self._read(self.ledger.answers.get(request.id, ()))[1]))
+            yield Unit(f"request {request.id}", (request, self._read(request)[1]))
 
     def _settle(self, request: Request, endpoint: Endpoint, budget: Budget, halt: threading.Event) -> None:
         while not halt.is_set():
-            answers = self.ledger.answers.get(request.id, [])
-            said, complaint = self._read(answers)
-            if said is not None or len(answers) >= ASKED:
+            said, complaint = self._read(request)
+            if said is not None or len(self.ledger.answers.get(request.id, ())) >= ASKED:
                 return
             aside, used = budget.set_aside(request), 0.0
             try:
@@ -112,11 +111,11 @@ class Asked(Generic[T]):
             finally:
                 budget.settle(aside, used)
 
-    def _read(self, answers: Sequence[Answer]) -> tuple[T | None, str]:
+    def _read(self, request: Request) -> tuple[T | None, str]:
         complaint = ""
-        for answer in answers:
+        for answer in self.ledger.answers.get(request.id, ()):
             try:
-                return self._parse(answer.text), ""
+                return self._parse(request, answer.text), ""
             except Invalid as error:
                 complaint = str(error)
         return None, complaint

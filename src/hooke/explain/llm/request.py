@@ -87,12 +87,17 @@ def read_batch(path: Path) -> dict[str, str]:
     return found
 
 
-def told_apart(path: Path, answers: Mapping[str, str], requests: Iterable[Request]) -> tuple[dict[str, str], list[str]]:
-    """The `answers` to these requests, and what is wrong with each of the others; `BadFile` where not one is to any of them."""
+def told_apart(
+    path: Path, answers: Mapping[str, str], requests: Iterable[Request], what: str = "feature"
+) -> tuple[dict[str, str], list[str]]:
+    """The `answers` to these requests, and what is wrong with each of the others; `BadFile` where not one is to any of them.
+
+    `what` has a request's number as its `feature`.
+    """
     known = {request.id: request.feature for request in requests}
     features = set(known.values())
     fitting = {name: text for name, text in answers.items() if name in known}
-    wrong = [f"{name[:40]}: {_why(name, features)}" for name in answers if name not in known]
+    wrong = [f"{name[:40]}: {_why(name, features, what)}" for name in answers if name not in known]
     if answers and not fitting:
         raise BadFile(f"{path} has no answer to what was asked. {wrong[0]}")
     return fitting, wrong
@@ -114,14 +119,14 @@ def chosen_features(text: str, d_sae: int) -> list[int]:
     return sorted(found)
 
 
-def _why(name: str, features: set[int]) -> str:
+def _why(name: str, features: set[int], what: str) -> str:
     match = _ID.match(name)
     if match is None:
         return "it is no answer to a request of hooke explain."
     if int(match[1]) not in features:
-        return f"feature {match[1]} was not asked about."
+        return f"{what} {match[1]} was not asked about."
     return (
-        f"of feature {match[1]} something else was asked: with another atlas, other weights, another --model-name or another version. "
+        f"of {what} {match[1]} something else was asked: with another atlas, other weights, another --model-name or another version. "
         "Read answers with what their requests were written with."
     )
 
