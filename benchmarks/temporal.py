@@ -2,13 +2,16 @@
 
     python benchmarks/temporal.py train --shards SHARDS --held HELD --out DIR [--epochs 2] [--pairs 1]
     python benchmarks/temporal.py judge --held HELD --out DIR --labels titles.jsonl.zst=category:title --text held.jsonl.zst
+    python benchmarks/temporal.py sheet --shards SHARDS --out DIR [--features 40]
 
 SHARDS and HELD are what `hooke harvest` wrote at one site, from text to train on and with --held-out. `train` goes on where it was
-stopped. `judge` prints a table, and writes it as JSON; every --text is read for what the SAEs cost the model there.
+stopped. `judge` prints a table, and writes it as JSON; every --text is read for what the SAEs cost the model there. `sheet` writes where
+features drawn by lot from each group fire (sheet.md), shuffled for somebody who reads them blind, and whose they are (key.json).
 """
 
 import argparse
 import json
+import random
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -31,8 +34,10 @@ from hooke.text.corpus import parse_corpora, windows
 from hooke.train import Hooks, Progress, RunFolder, TrainConfig, train
 
 BATCH = 1024
+SHEET_SHARDS = 5
 COMMON: dict[str, Any] = {"d_sae": 4096, "l0": 40, "densest": 0.08}
 TEMPORAL = COMMON | {"about": 0.2}
+WIDE: dict[str, Any] = {"d_sae": 8192, "l0": 60}
 VARIANTS: dict[str, dict[str, Any]] = {
     "plain": COMMON,
     "plain-seed-1": COMMON | {"seed": 1},
@@ -42,7 +47,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "temporal-0.1-seed-1": TEMPORAL | {"seed": 1},
     "temporal-0.2": TEMPORAL | {"contrast": 0.2},
     "temporal-half": TEMPORAL | {"about": 0.5},
-    "temporal-8k": TEMPORAL | {"d_sae": 8192},
+    "plain-8k": COMMON | WIDE,
+    "temporal-8k": TEMPORAL | WIDE,
+    "temporal-8k-half": TEMPORAL | WIDE | {"about": 0.5},
     "frozen-decoder": COMMON | {"frozen": "decoder"},
     "frozen-encoder": COMMON | {"frozen": "encoder"},
 }
@@ -50,9 +57,9 @@ VARIANTS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("train", "judge"))
+    parser.add_argument("what", choices=("train", "judge", "sheet"))
     parser.add_argument("--shards", type=Path)
-    parser.add_argument("--held", type=Path, required=True)
+    parser.add_argument("--held", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--only", nargs="*", default=list(VARIANTS))
     parser.add_argument("--epochs", type=int, default=2)
@@ -61,8 +68,10 @@ def main() -> None:
     parser.add_argument("--documents", type=int, default=500, help="documents of each --labels FILE=CLASS[:TEXT]")
     parser.add_argument("--text", nargs="*", default=[])
     parser.add_argument("--tokens", type=int, default=3000, help="tokens of each --text")
+    parser.add_argument("--features", type=int, default=40, help="features that a sheet has of each group")
+    parser.add_argument("--seed", type=int, default=0, help="of what a sheet draws")
     options = parser.parse_args()
-    (trained if options.what == "train" else judged)(options)
+    {"train": trained, "judge": judged, "sheet": sheet}[options.what](options)
 
 
 def trained(options: argparse.Namespace) -> None:
@@ -132,9 +141,77 @@ def probed(vectors: np.ndarray, labelled: Labelled, seed: int = 0) -> dict[str, 
     return {k: float(np.mean(values)) for k, values in found.items()}
 
 
+def trained_saes(options: argparse.Namespace) -> list[Sae]:
+    """Every SAE under ``saes``; others may be laid beside them."""
+    return [Sae.load(path) for path in sorted((options.out / "saes").rglob("*.safetensors"))]
+
+
+def sheet(options: argparse.Namespace) -> None:
+    """Of each feature up to ten documents: five of its strongest tenth of places, five of the stronger half of the rest."""
+    saes, shards, draw = trained_saes(options), Shards.open(options.shards), random.Random(options.seed)
+    tokenizer = Model.load(saes[0].facts.model).tokenizer
+    drawn = [
+        (sae, group, index)
+        for sae in saes
+        for group, part in groups_of(sae).items()
+        if group != "all" or not sae.facts.groups
+        for index in draw.sample(range(part.start, part.stop), options.features)
+    ]
+    parts = [shards.read(number) for number in range(min(SHEET_SHARDS, len(shards)))]
+    ids, doc = (torch.cat([part[name] for part in parts]).tolist() for name in ("ids", "doc"))
+    draw.shuffle(drawn)
+    values = {sae.name: codes_of(sae, parts, [index for one, _, index in drawn if one is sae]) for sae in saes}
+    blocks, key = [], []
+    for number, (sae, group, index) in enumerate(drawn):
+        column = values[sae.name][index]
+        order = sorted(np.flatnonzero(column).tolist(), key=lambda place: -column[place])
+        top = order[: max(8, len(order) // 10)]
+        rest = order[len(top) : max(len(top) + 1, len(order) // 2)]
+        seen: set[int] = set()
+        shown = [place for some in (top, rest) for place in one_a_document(draw.sample(some, len(some)), doc, seen, 5)]
+        blocks.append(f"## {number}\n" + "\n".join(f"- {around(place, ids, doc, tokenizer)}" for place in shown))
+        key.append({"block": number, "sae": sae.name, "group": group, "feature": index, "fires": len(order) / len(ids)})
+    with atomic_write(options.out / "sheet.md") as out:
+        out.write("\n\n".join(blocks).encode())
+    with atomic_write(options.out / "key.json") as out:
+        out.write(json.dumps(key, indent=1).encode())
+
+
+def codes_of(sae: Sae, parts: list[dict[str, torch.Tensor]], features: list[int]) -> dict[int, np.ndarray]:
+    """Activations of some features at every token."""
+    column = acts_column(sae.site)
+    found = [
+        sae.encode(part[column][start : start + 1024].float()).dense()[:, features]
+        for part in parts
+        for start in range(0, len(part[column]), 1024)
+    ]
+    return dict(zip(features, torch.cat(found).T.numpy(), strict=True))
+
+
+def one_a_document(places: list[int], doc: list[int], seen: set[int], count: int) -> list[int]:
+    """The first `count` of `places` whose documents were not seen yet; they are seen then."""
+    chosen: list[int] = []
+    for place in places:
+        if len(chosen) < count and doc[place] not in seen:
+            seen.add(doc[place])
+            chosen.append(place)
+    return chosen
+
+
+def around(place: int, ids: list[int], doc: list[int], tokenizer: Any) -> str:
+    """A token between ``[[`` and ``]]``, with what its document has around it, on one line."""
+    start, stop = place, place + 1
+    while start > max(0, place - 16) and doc[start - 1] == doc[place]:
+        start -= 1
+    while stop < min(len(ids), place + 11) and doc[stop] == doc[place]:
+        stop += 1
+    before, token, after = (tokenizer.decode(ids[a:b]) for a, b in ((start, place), (place, place + 1), (place + 1, stop)))
+    return f"{before}[[{token}]]{after}".replace("\n", " / ")
+
+
 def judged(options: argparse.Namespace) -> None:
-    """A row for every SAE under ``saes``, and for the others named with --only as files."""
-    saes = [Sae.load(path) for path in sorted((options.out / "saes").rglob("*.safetensors"))]
+    """A row for every SAE under ``saes``."""
+    saes = trained_saes(options)
     model = Model.load(saes[0].facts.model)
     held = Shards.open(options.held)
     acts, follows = rows(held, saes[0].site)

@@ -17,6 +17,7 @@ from hooke.errors import BadConfig, BadFile, Busy, Missing
 from hooke.names import Site
 from hooke.shards.kept import MANIFEST, Kept
 from hooke.shards.place import place_at
+from hooke.stores import open_store
 from hooke.text.corpus import Corpus
 from hooke.train import Hooks, InMemory, RunFolder, TrainConfig, train
 
@@ -165,6 +166,19 @@ class TestS3:
         assert place_at("s3://lab").size("atlas.sqlite")
         code, _, err = command(*asked, "s3://lab/atlas.sqlite")
         assert (code, "s3://lab/atlas.sqlite is there already" in err) == (2, True)
+        monkeypatch.setenv("HOOKE_HOME", str(tmp_path / "another"))
+        found = command("search", "storm", "--atlas", "s3://lab/atlas.sqlite", "--json")
+        faults.refused = ("GET",)  # what was fetched is kept
+        assert command("search", "storm", "--atlas", "s3://lab/atlas.sqlite", "--json") == found
+        assert found[0] == 0
+        assert json.loads(found[1])["hits"]
+        faults.refused = ()
+        assert command("feature", "0/3", "--atlas", "s3://lab")[0] == 0, "the only one there"
+        system, path = open_store("s3://lab/texts/news.jsonl")
+        system.pipe_file(path, b"{}")
+        code, _, err = command("feature", "0/3", "--atlas", "s3://lab/texts")
+        assert (code, "s3://lab/texts holds no files .sqlite; there is news.jsonl" in err) == (2, True)
+        assert command("search", "storm", "--atlas", "s3://lab/runs")[0] == 4
 
 
 def test_what_was_kept_is_had_again_and_what_is_damaged_is_found_out(tmp_path):

@@ -59,13 +59,11 @@ HERE = Path(__file__).parent
 PACKAGE = HERE / "src" / "hooke_gemma_3_270m"
 PACKED = PACKAGE / "atlas.sqlite.zst"
 MODEL = "gemma-3-270m"
-# Layer 12 is what `hooke analyze` reads by default: twice as many features there, so that they can be specific. All but a fifth of the
-# features are for words; the fifth, `about`, is trained to stay the same from token to token (docs/quality.md has what led to this).
+# Layer 12 is what `hooke analyze` reads by default: twice as many features there, so that they can be specific.
 D_SAE = {Site(5, "resid_post"): 4096, Site(9, "resid_post"): 4096, Site(12, "resid_post"): 8192, Site(15, "resid_post"): 4096}
 # Active features a token: what Gemma Scope 2 calls medium at these layers.
 L0 = {Site(5, "resid_post"): 55, Site(9, "resid_post"): 60, Site(12, "resid_post"): 60, Site(15, "resid_post"): 60}
 SITES = list(L0)
-ABOUT, CONTRAST, PAIRS = 0.2, 0.1, 1
 # Shares of the training tokens: news first (the pack's first use is reading headlines), then prose, talk, knowledge, code, languages.
 MIX = {
     "news-articles-2a": 0.09,
@@ -172,10 +170,12 @@ def held_out(model: Model, mix: list[Corpus], sites: Sequence[Site], work: Path)
 
 
 def recipes(sites: Sequence[Site], tokens: int) -> dict[str, TrainConfig]:
-    """How each SAE is trained. Some tokens have no partner in their document: the steps leave a twentieth for them."""
-    steps = int(0.95 * tokens) * REUSE // BATCH
-    same: dict[str, Any] = {"about": ABOUT, "contrast": CONTRAST, "densest": DENSEST, "steps": steps}
-    return {NAMES[site]: TrainConfig(d_sae=D_SAE[site], l0=L0[site], lr=LR * math.sqrt(4096 / D_SAE[site]), **same) for site in sites}
+    """How each SAE is trained: plain BatchTopK; docs/quality.md has what else was tried. Special tokens, a hundredth, are left out."""
+    steps = int(0.99 * tokens) * REUSE // BATCH
+    return {
+        NAMES[site]: TrainConfig(d_sae=D_SAE[site], l0=L0[site], lr=LR * math.sqrt(4096 / D_SAE[site]), densest=DENSEST, steps=steps)
+        for site in sites
+    }
 
 
 def training(model: Model, mix: list[Corpus], sites: Sequence[Site], acts: Shards | None, work: Path, device: str) -> None:
@@ -193,7 +193,7 @@ def training(model: Model, mix: list[Corpus], sites: Sequence[Site], acts: Shard
         return ()
 
     with run.opened():
-        draws: dict[str, Any] = {"capacity": POOL, "batch": BATCH, "pairs": PAIRS, "device": device}
+        draws: dict[str, Any] = {"capacity": POOL, "batch": BATCH, "device": device}
         if acts is None:
             stream: Stream = LiveStream(model, text, sites, reuse=REUSE, **draws)
         else:

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from hooke.cli.options import OnlySaes
+from hooke.cli.options import AtlasFile, OnlySaes
 from hooke.cli.output import Status, talk
 from hooke.errors import BadConfig
 
@@ -15,7 +15,7 @@ def export(
     *,
     to: Annotated[Literal["jsonl", "parquet", "neuronpedia", "saedashboard", "delphi"], Parameter(help="The format.")] = "jsonl",
     sae: OnlySaes = (),
-    atlas: Annotated[Path | None, Parameter(help="An atlas file; by default that of the installed pack.")] = None,
+    atlas: AtlasFile = None,
     own: Annotated[bool, Parameter(negative="--no-own", help="Take the labels along that you gave to features, beside the atlas'.")] = True,
 ) -> None:
     """Write an atlas as JSON Lines or Parquet, in Neuronpedia's or SAEDashboard's layout, or its names in Delphi's."""

@@ -5,7 +5,7 @@ from typing import Annotated, TypeAlias
 
 from cyclopts import Parameter
 
-from hooke.cli.values import BATCH, SEED, TEXTS, WINDOW
+from hooke.cli.values import ATLAS, BATCH, SEED, TEXTS, WINDOW
 
 # What is read.
 Texts: TypeAlias = Annotated[str, TEXTS, Parameter(help="Texts, files (.txt, .jsonl, .csv, also .gz or .zst), or - for standard input.")]
@@ -39,7 +39,9 @@ Member: TypeAlias = Annotated[str | None, Parameter(help="Which of several SAEs 
 Revision: TypeAlias = Annotated[str | None, Parameter(help="Branch, tag or commit on the hub.")]
 StatedSite: TypeAlias = Annotated[str | None, Parameter(help="The site to take where the files do not say theirs, as resid_post.12.")]
 Sites: TypeAlias = Annotated[tuple[str, ...], Parameter(help="Where to take activations, such as resid_post.9; may be repeated.")]
-AtlasFile: TypeAlias = Annotated[Path | None, Parameter(help="An atlas file; by default those at hand.")]
+AtlasFile: TypeAlias = Annotated[
+    Path | None, ATLAS, Parameter(help="An atlas file, also in an object store (s3://...); by default those at hand.")
+]
 
 # How it is worked out.
 Device: TypeAlias = Annotated[str, Parameter(help="Where to compute, cpu or cuda.")]

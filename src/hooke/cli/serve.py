@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from hooke.cli.named import named
 from hooke.cli.output import talk
+from hooke.cli.values import ATLAS
 
 
 def serve(
@@ -18,7 +19,7 @@ def serve(
     sae: Annotated[
         tuple[str, ...], Parameter(help="Names or files of SAEs to read with; by default the installed ones of the model.")
     ] = (),
-    atlas: Annotated[tuple[Path, ...], Parameter(help="Atlas files; by default all at hand.")] = (),
+    atlas: Annotated[tuple[Path, ...], ATLAS, Parameter(help="Atlas files, also in an object store; by default all at hand.")] = (),
     demo: Annotated[bool, Parameter(help="Begin with ten headlines that show what there is to see.")] = False,
     runs: Annotated[tuple[Path, ...], Parameter(help="Folders that jobs write to; by default runs, here.")] = (),
 ) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from fractions import Fraction
 from functools import partial
+from pathlib import Path
 from typing import Any, get_origin
 
 from cyclopts import Parameter, Token
@@ -87,6 +88,18 @@ SEED = count(0, 2**63 - 1)
 """A seed."""
 WORKERS = count(0, 1024)
 """Threads or processes; 0 is one a core."""
+
+
+def _atlases(kind: Any, tokens: Sequence[Token]) -> Any:
+    from hooke import stores
+    from hooke.sae.buckets import fetch_one
+
+    paths = [fetch_one(token.value, ".sqlite") if stores.is_bucket(token.value) else Path(token.value) for token in tokens]
+    return tuple(paths) if get_origin(kind) is tuple else paths[0]
+
+
+ATLAS = Parameter(converter=_atlases)
+"""An atlas file; of an address (``s3://...``) what was fetched from there."""
 
 
 def refuse_options(kind: Any, value: str | Sequence[str] | None, hint: str = "") -> None:

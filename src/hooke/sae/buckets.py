@@ -1,4 +1,4 @@
-"""Buckets: SAEs in object stores, through fsspec. What is fetched is kept in the cache; an object is taken never to change."""
+"""Buckets: SAEs and atlases in object stores, through fsspec. What is fetched is kept in the cache; an object is taken never to change."""
 
 import hashlib
 import shutil
@@ -34,6 +34,19 @@ def fetch(ref: str, choose: Callable[[dict[str, int]], list[str]]) -> Path:
             target.parent.mkdir(parents=True, exist_ok=True)
             tried(partial(_copy, store, f"{start}/{name}", target), "fetch", ref)
     return outer / inner
+
+
+def fetch_one(ref: str, ending: str) -> Path:
+    """The file `ref`, whose name has to end in `ending`, or the only such file in the folder `ref`; fetched where it is not kept."""
+
+    def the_one(sizes: dict[str, int]) -> list[str]:
+        if len(found := [name for name in sizes if name.endswith(ending)]) == 1:
+            return found
+        there = ", ".join(sorted(found or sizes)[:8])
+        raise BadConfig(f"{ref} holds {len(found) or 'no'} files {ending}; there is {there}. Name one: {ref.rstrip('/')}/NAME{ending}")
+
+    folder = kept(ref) or fetch(ref, the_one)
+    return next(path for path in folder.rglob(f"*{ending}"))
 
 
 def _listed(store: Any, root: str) -> tuple[dict[str, int], str]:
