@@ -85,6 +85,7 @@ def test_what_only_says_the_word_again_and_letters_are_left_out_where_there_is_m
 def test_a_name_that_is_not_to_be_relied_on_says_so() -> None:
     hit = Hit("a/1", "a", 1, "loans", 0.55, "word", 128, 1.0, 0.5, 3.0, "x", 0, {0: 1.0}, group="words")
     assert wording.by_word([hit], wording.Words(["Bank"])) == [("Bank", ["loans (seldom fits)"])]
+    assert wording.by_word([hit, of_word("banking", 0)], wording.Words(["Bank"])) == [("Bank", ["banking"])]  # where there is more
 
 
 def test_the_word_of_a_row_and_its_tokens_are_the_same() -> None:

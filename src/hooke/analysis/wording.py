@@ -145,7 +145,7 @@ def behind_words(hits: Sequence[Hit], words: Words) -> list[tuple[Hit, str]]:
     """The features of a text's words that are shown behind the word each is strongest on, with what each is called there.
 
     A feature named after one word is *like 'water'* where it fires on “rain”. What tells features of one name apart is left out, and,
-    where there are others, names of letters and signs and those that only say the word again.
+    where there are others, names of letters and signs, those that only say the word again, and those that seldom fit.
     """
     telling: list[tuple[Hit, str]] = []
     others: list[tuple[Hit, str]] = []
@@ -154,7 +154,7 @@ def behind_words(hits: Sequence[Hit], words: Words) -> list[tuple[Hit, str]]:
         word = _ONE_WORD.fullmatch(name)
         again = word is not None and hit.pos < len(words.at) and words.lower[words.at[hit.pos]].startswith(stem(word[1].lower()))
         said = f"like '{word[1]}'" if word and not again else name
-        (others if again or hit.kind in ("form", "unclear") else telling).append((hit, said))
+        (others if again or hit.kind in ("form", "unclear") or rated(hit).poor else telling).append((hit, said))
     return telling or others
 
 
