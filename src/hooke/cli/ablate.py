@@ -32,7 +32,7 @@ def ablate(
     html: Html = None,
 ) -> None:
     """Show what a model predicts worse without features, token by token, beside as large a change at random."""
-    from hooke.cli.atlases import find_feature, open_atlases, opened_by
+    from hooke.cli.atlases import find_feature, open_atlases, opened_saes
     from hooke.text.arguments import texts_from
 
     names, given = features_first(arguments)
@@ -48,15 +48,10 @@ def ablate(
     results = list["Ablation"]()
     with Status() as status:
         from hooke.ablate import ablate as run
-        from hooke.sae import Sae
 
-        heads = [name.rpartition("/")[0] for name in names]
-        meant = dict.fromkeys(feature.name.rpartition("/")[0] for feature in known)
-        saes = {name: Sae.from_pretrained(opened_by(name, heads)) for name in meant}
-        for (one, _), feature in zip(found, known, strict=True):
-            one.check(saes[feature.name.rpartition("/")[0]])
+        saes = opened_saes(found, (name.rpartition("/")[0] for name in names))
         loaded = model_for([*saes.values()], model, status, dtype=dtype)
-        chosen = [(saes[sae], int(index)) for sae, _, index in (feature.name.rpartition("/") for feature in known)]
+        chosen = [(saes[sae], int(index)) for sae, _, index in (name.rpartition("/") for _, name in found)]
         for number, text in enumerate(texts, 1):
             status.count(f"Reading: text {number:,} of {len(texts):,}")
             results.append(run(loaded, chosen, text, pairs=pairs, seed=seed))

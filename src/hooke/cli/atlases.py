@@ -8,6 +8,7 @@ from hooke.errors import BadConfig, Missing, unknown
 
 if TYPE_CHECKING:
     from hooke.atlas import Atlas
+    from hooke.sae import Sae
 
 _NONE = "no atlas is installed. The default pack brings one: pip install hooke-gemma-3-270m; or give a file: --atlas FILE."
 
@@ -83,6 +84,19 @@ def find_sae(ref: str | None, atlases: list["Atlas"]) -> tuple["Atlas", str]:
 def opened_by(sae: str, asked: Iterable[str | None]) -> str:
     """What the weights of `sae` are opened by: the file among `asked` that holds it, else its name."""
     return next((ref for ref in asked if ref and Path(ref).is_file() and _name_in(ref) == sae), sae)
+
+
+def opened_saes(features: Iterable[tuple["Atlas", str]], asked: Iterable[str | None]) -> dict[str, "Sae"]:
+    """The SAEs of `features`, as `find_feature` gives these, by name and each as its atlas knows it; `asked` as in `opened_by`."""
+    from hooke.sae import Sae
+
+    saes, asked = dict[str, Sae](), list(asked)
+    for atlas, feature in features:
+        name = feature.rpartition("/")[0]
+        if name not in saes:
+            saes[name] = Sae.from_pretrained(opened_by(name, asked))
+        atlas.check(saes[name])
+    return saes
 
 
 def _name_in(file: str) -> str:

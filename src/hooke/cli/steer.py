@@ -16,10 +16,7 @@ from hooke.errors import BadConfig
 
 if TYPE_CHECKING:
     from hooke.atlas import Atlas
-    from hooke.atlas.feature import Feature
-    from hooke.model import Model
-    from hooke.sae import Sae
-    from hooke.steer import Dial, Steering
+    from hooke.steer import Steering
 
 _SCHEMA = 1
 # As `hooke.steer` has them, which takes long to import.
@@ -53,7 +50,7 @@ def steer(
     html: Html = None,
 ) -> None:
     """Write text with features turned up or down, beside the model's own and random controls; or propose features to turn."""
-    from hooke.cli.atlases import find_feature, find_sae, open_atlases, opened_by
+    from hooke.cli.atlases import find_feature, find_sae, open_atlases, opened_saes
 
     check_places(html)
     _check_asked(features, prompt, wanted)
@@ -66,15 +63,13 @@ def steer(
     homes = [find_feature(name, opened) for name in features]
     known = [one.feature(name) for one, name in homes]
     with Status() as status:
-        from hooke.sae import Sae
-        from hooke.steer import capped_dose, dose_of_kl
+        from hooke.steer import Dial, capped_dose, dose_of_kl
         from hooke.steer import steer as run
 
-        asked_of = [sae, *(name.rpartition("/")[0] for name in features)]
-        names = dict.fromkeys(feature.name.rpartition("/")[0] for feature in known)
-        saes = {name: Sae.from_pretrained(opened_by(name, asked_of)) for name in names}
+        saes = opened_saes(homes, [sae, *(name.rpartition("/")[0] for name in features)])
         loaded = model_for([*saes.values()], model, status)
-        dials = [_dial(loaded, saes, one, feature) for (one, _), feature in zip(homes, known, strict=True)]
+        of = [name.rpartition("/")[0] for _, name in homes]
+        dials = [Dial.of(loaded, saes[o], known[i], homes[i][0].table(o).density) for i, o in enumerate(of)]
         if kl is not None or not levels:
             status("Looking for the dose")
             levels = (capped_dose(loaded, dials, prompt, seed=seed) if kl is None else dose_of_kl(loaded, dials, prompt, kl, seed=seed),)
@@ -132,14 +127,6 @@ def _levels(text: str) -> tuple[float, ...]:
     if ends[3]:
         return tuple(float(f"{first * (last / first) ** (i / (int(ends[3]) - 1)):.4g}") for i in range(int(ends[3])))
     return tuple(first * 2**i for i in range(int(math.log2(last / first) + 1e-9) + 1))
-
-
-def _dial(model: "Model", saes: "dict[str, Sae]", atlas: "Atlas", feature: "Feature") -> "Dial":
-    from hooke.steer import Dial
-
-    sae = feature.name.rpartition("/")[0]
-    atlas.check(saes[sae])
-    return Dial.of(model, saes[sae], feature, atlas.table(sae).density)
 
 
 def _show(result: "Steering", titles: "dict[str, str | None]", *, as_json: bool, html: Path | None) -> None:
