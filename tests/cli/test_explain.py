@@ -435,6 +435,8 @@ def test_marks_go_by_files_part_by_part_and_a_new_name_is_asked_about_alone(own,
     (names,) = (tmp_path / "home").rglob("*.marks.jsonl")
     atlas = Atlas(tmp_path / "own.sqlite")
     write_names(names.with_name(names.name.replace(".marks", "")), atlas.saes["mine/resid_post.0/64"], {0: Name("money", "topic")})
+    code, out, err = own("--json")  # nobody reads: what is there is learnt from
+    assert (code, json.loads(out)["open"] > 0, json.loads(out)["learnt"]["better"]) == (0, True, True), err
     assert own("--batch-out", "more.jsonl", "--json")[0] == 0
     asked = [json.loads(line)["body"]["messages"][1]["content"] for line in Path("more.jsonl").read_text().splitlines()]
     assert asked

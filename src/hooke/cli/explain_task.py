@@ -193,7 +193,8 @@ class Task:
         with self.names.ledger.opened():
             asked = self.names.marks(made)
             try:
-                self._answer(asked, "sheet")
+                if not said or self.how.reading.later or self.how.reading.endpoint:  # else what is there is learnt from
+                    self._answer(asked, "sheet")
             finally:
                 for sheet in made:
                     for (text, index), value in zip(sheet.rows, asked.said(sheet.request) or (), strict=False):

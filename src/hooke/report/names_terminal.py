@@ -35,7 +35,7 @@ def print_learnt(learnt: "Learnt", console: Console) -> None:
     for tenth, count, right in learnt.calibration:
         grid.add_row(f"{tenth} to {tenth + 1} in 10", f"{count:,}", percent(right))
     console.print(grid)
-    firsts = table("the first three names of a text", *SAID.values(), "texts without a good one", "shown")
+    firsts = table("first three names", *SAID.values(), "texts without a good one", "shown")
     for called, own in (("as they stood", learnt.before), ("the likeliest", learnt.after)):
         firsts.add_row(called, *(percent(own.said[value]) for value in SAID.values()), percent(own.none), f"{own.shown:.2f}")
     console.print(firsts)
