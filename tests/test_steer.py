@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -12,7 +13,7 @@ from hooke.errors import BadConfig, LimitReached, ShapeMismatch
 from hooke.intervene import intervene
 from hooke.model import Model
 from hooke.sae import Sae
-from hooke.steer import MOST_DOSES, MOST_KL, Arm, Dial, Steering, capped_dose, dose_of_kl, steer
+from hooke.steer import MOST_DOSES, MOST_KL, Arm, Dial, Drawing, Steering, alone, capped_dose, dose_of_kl, steer
 
 SPORT = list(tiny.concepts).index("sport")
 PROMPT = "the mayor says that the"
@@ -67,7 +68,7 @@ def test_a_cache_gives_what_whole_passes_give_and_figures_are_their_definitions(
 
 def test_a_dose_found_for_a_kl_costs_that_much(model: Model, dial: Dial):
     """Along the model's own continuation, as a pass over the whole of it has it."""
-    dose = dose_of_kl(model, [dial], PROMPT, 0.5, tokens=8)
+    dose = dose_of_kl(model, [dial], PROMPT, 0.5, Drawing(8))
     ids = torch.tensor(model.tokenizer.encode([PROMPT]))
     written, start = model.generate(ids, 8), ids.shape[1]
     p = logits(model, written)[0, start - 1 : -1].log_softmax(-1)
@@ -79,11 +80,24 @@ def test_a_dose_found_for_a_kl_costs_that_much(model: Model, dial: Dial):
 
 
 def test_a_dose_is_found_for_a_kl(model: Model, dial: Dial):
-    dose = dose_of_kl(model, [dial], PROMPT, 0.5, tokens=8)
+    dose = dose_of_kl(model, [dial], PROMPT, 0.5, Drawing(8))
     found = np.mean(steer(model, [dial], PROMPT, [dose], tokens=8).arms[0].kl)
     assert found == 0  # the clean arm
-    less = dose_of_kl(model, [dial], PROMPT, 0.1, tokens=8)
+    less = dose_of_kl(model, [dial], PROMPT, 0.1, Drawing(8))
     assert 0 < less < dose
+
+
+def test_what_is_written_alone_is_the_first_text_of_a_steering(model: Model, dial: Dial):
+    """And a dose looked for along it is the one that is found without it."""
+    drawing = Drawing(12, 0.7, 5)
+    found = list(alone(model, PROMPT, drawing))
+    clean = steer(model, [dial], PROMPT, [1.0], tokens=12, temperature=0.7, seed=5).arms[0]
+    assert found[-1][1] == clean.text
+    assert all(later.startswith(earlier) for (_, earlier), (_, later) in pairwise(found))
+    tried = []
+    dose = dose_of_kl(model, [dial], PROMPT, 0.5, drawing, found[-1][0], lambda *one: tried.append(one))
+    assert dose == dose_of_kl(model, [dial], PROMPT, 0.5, drawing)
+    assert min(abs(moved - 0.5) for _, moved in tried) < 0.03
 
 
 def test_a_curve_that_turns_says_where():
@@ -203,7 +217,7 @@ def cannot(model: Model, sae: Sae, dial: Dial, what: str) -> None:
         case "twice":
             steer(model, [dial, dial], PROMPT)
         case "kl":
-            dose_of_kl(model, [dial], PROMPT, 1e6, tokens=4)
+            dose_of_kl(model, [dial], PROMPT, 1e6, Drawing(4))
 
 
 @pytest.mark.parametrize(
@@ -228,11 +242,11 @@ def test_what_cannot_be_is_refused_in_a_sentence(model, sae, dial, what, error, 
 
 
 def test_a_dose_that_nobody_asked_for_is_capped(model: Model, dial: Dial, sae: Sae):
-    assert capped_dose(model, [dial], PROMPT, tokens=8) == 1.0
+    assert capped_dose(model, [dial], PROMPT, Drawing(8)) == 1.0
     loud = dataclasses.replace(dial, maximum=800.0)
-    dose = capped_dose(model, [loud], PROMPT, tokens=8)
+    dose = capped_dose(model, [loud], PROMPT, Drawing(8))
     assert 0 < dose < 1
-    assert dose == pytest.approx(dose_of_kl(model, [loud], PROMPT, MOST_KL, tokens=8))
+    assert dose == pytest.approx(dose_of_kl(model, [loud], PROMPT, MOST_KL, Drawing(8)))
 
 
 def test_a_prompt_longer_than_the_context_is_refused(model: Model, dial: Dial):

@@ -9,17 +9,20 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from hooke.atlas import Atlas
 from hooke.atlas.records import Estimate
-from hooke.errors import BadConfig
+from hooke.atlas.search import Filters
+from hooke.errors import BadConfig, Missing
 from hooke.features.effects import EffectSettings, estimate, neutral_contexts, random_directions, share_above
 from hooke.features.neighbours import logit_lens
 from hooke.model import Model
 from hooke.model.last import LastToken
 from hooke.sae import Sae
 
-__all__ = ["Proposal", "candidates", "propose", "tokens_for"]
+__all__ = ["Proposal", "best_of", "candidates", "known", "looked_at", "propose", "tokens_for", "words_of"]
 
 _CONTEXTS, _CONTROLS, _AT_ONCE = 16, 19, 8
+_BY_DIRECTION, _BY_EFFECT, _BY_NAME, _MOST_WORDS = 24, 8, 8, 20
 
 
 @dataclass(frozen=True)
@@ -36,6 +39,27 @@ class Proposal:
     """By how much all expectations move, in nats: what the rise costs."""
     p: float
     """Share of random steps as long that raise the words as much, (1 + those) / (1 + all)."""
+
+    @property
+    def holds(self) -> bool:
+        """Whether it raises the words more than chance does."""
+        return self.rise.low > 0 and self.p <= 0.05
+
+
+def words_of(wanted: str) -> list[str]:
+    """The words that somebody typed, parted by commas or spaces. Raises `BadConfig` where there are none or too many."""
+    words = [word for part in wanted.split(",") for word in part.split()]
+    if not 1 <= len(words) <= _MOST_WORDS:
+        raise BadConfig(f"features are proposed for 1 to {_MOST_WORDS} words, such as 'goal, match, striker'; these are {len(words)}.")
+    return words
+
+
+def best_of(found: Sequence[Proposal], sae: str, words: Sequence[str]) -> str:
+    """The address of the one that raises the words most. Raises `Missing` where none raises them more than random steps do."""
+    for one in found:
+        if one.holds:
+            return f"{sae}/{one.feature}"
+    raise Missing(f"no feature of {sae} raises {', '.join(words)} more than random steps as long do. Try other words.")
 
 
 def tokens_for(model: Model, words: Sequence[str]) -> list[int]:
@@ -54,6 +78,26 @@ def candidates(model: Model, sae: Sae, maximum: Float[np.ndarray, " d_sae"], tok
     """The features a dose of which points furthest towards `tokens`: where measuring is likeliest to find something."""
     along = logit_lens(model).along(sae.W_dec, tokens).cpu().numpy() * maximum
     return [int(i) for i in np.argsort(-along, kind="stable")[:most] if maximum[i] > 0]
+
+
+def known(atlas: Atlas, sae: str, tokens: Sequence[int]) -> dict[int, tuple[float, float]]:
+    """Features whose effect is in the atlas and raises one of `tokens`, those that give them most first.
+
+    Beside each the probability of those of the tokens that it raises, without it and with it.
+    """
+    found: dict[int, tuple[float, float]] = {}
+    for index, effect in atlas.effects(sae, tokens).items():
+        moved = [one for one in effect.full.raised if one.token in tokens]
+        found[index] = sum(one.before for one in moved), sum(one.after for one in moved)
+    return {i: found[i] for i in sorted(found, key=lambda i: found[i][0] - found[i][1]) if found[i][1] > found[i][0]}
+
+
+def looked_at(model: Model, sae: Sae, atlas: Atlas, words: Sequence[str], tokens: Sequence[int]) -> list[int]:
+    """Features that might raise the words, by their directions, by effects that are known, and by their names: those to measure."""
+    hits = atlas.search(" ".join(words), filters=Filters(sae=(sae.name,)), where=("label",), limit=_BY_NAME).hits
+    by_name = [int(hit.name.rpartition("/")[2]) for hit in hits]
+    maximum = atlas.table(sae.name).max
+    return [*candidates(model, sae, maximum, tokens, _BY_DIRECTION), *list(known(atlas, sae.name, tokens))[:_BY_EFFECT], *by_name]
 
 
 @torch.no_grad()

@@ -1,8 +1,8 @@
 """Steer: what a model writes while chosen features are turned up or down, beside what it writes by itself and under random features."""
 
 import math
-from collections.abc import Callable, Generator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cache
 from itertools import count, pairwise
 from typing import Literal
@@ -31,6 +31,7 @@ __all__ = [
     "Dial",
     "Drawing",
     "Steering",
+    "alone",
     "capped_dose",
     "dose_of_kl",
     "steer",
@@ -45,6 +46,8 @@ MOST_TOKENS, MOST_DIALS, MOST_DOSES = 512, 8, 21
 """Tokens written, features turned together, and doses beside each other, at most."""
 # A dose is looked for from here on, four times as much each time, and then to this share of it.
 _LEAST_DOSE, _CLOSE = 2.0**-6, 0.01
+# Tokens of the model's own continuation along which it is looked for.
+_ALONG = 16
 # Nats by which words of a curve that has turned are less likely than at its height.
 _LESS = 0.1
 
@@ -238,35 +241,52 @@ def steering(
     return Steering(prompt, model.name, [dial.name for dial in dials], seed, temperature, every, named, own)
 
 
+def alone(model: Model, prompt: str, drawing: Drawing) -> Iterator[tuple[Int[Tensor, "1 pos"], str]]:
+    """What `steering` writes without any feature, token by token: prompt and text so far as token ids, and the text."""
+    ids = _prompt_ids(model, prompt, drawing.tokens)
+    written = ids
+    for column in model.sampled(ids, drawing.tokens, temperature=drawing.temperature, seed=drawing.seed, alike=True):
+        written = torch.cat([written, column[:, None].to(ids)], 1)
+        row = written[0, ids.shape[1] :]
+        yield written, "".join(model.tokenizer.pieces(row[: _length(model, row)].tolist()))
+
+
 Tried = Callable[[float, float], None]
 """Is told of a dose that was tried, and by how many nats a token it moves expectations."""
+Written = Int[Tensor, "1 pos"] | None
+"""A prompt and what the model writes after it as `alone` gives them, where that is known already."""
 
 
 def dose_of_kl(
-    model: Model, dials: Sequence[Dial], prompt: str, kl: float, *, tokens: int = 16, seed: int = 0, tried: Tried = lambda *_: None
+    model: Model, dials: Sequence[Dial], prompt: str, kl: float, drawing: Drawing, written: Written = None, tried: Tried = lambda *_: None
 ) -> float:
-    """The least dose at which the model's expectations, along its own continuation of `prompt`, move by `kl` nats a token on average.
+    """The least dose at which the model's expectations, along the first 16 tokens that it writes by itself, move by `kl` nats on average.
 
     Raises `LimitReached` where no dose up to `MOST_DOSE` moves them so far.
     """
     if not 0 < kl < math.inf:
         raise BadConfig(f"kl={kl} must be a number of nats above 0; 0.5 is a clear change that leaves text readable.")
-    return _dose_of(kl, _cost_of_dose(model, dials, prompt, tokens, seed, tried))
+    return _dose_of(kl, _cost_of_dose(model, dials, prompt, drawing, written, tried))
 
 
 def capped_dose(
-    model: Model, dials: Sequence[Dial], prompt: str, *, tokens: int = 16, seed: int = 0, tried: Tried = lambda *_: None
+    model: Model, dials: Sequence[Dial], prompt: str, drawing: Drawing, written: Written = None, tried: Tried = lambda *_: None
 ) -> float:
-    """1, or the dose below it that moves expectations along the model's own continuation of `prompt` by `MOST_KL` nats a token."""
-    cost = _cost_of_dose(model, dials, prompt, tokens, seed, tried)
+    """1, or the dose below it that moves expectations by `MOST_KL` nats, as `dose_of_kl` finds it."""
+    cost = _cost_of_dose(model, dials, prompt, drawing, written, tried)
     return 1.0 if cost(1.0) <= MOST_KL else _dose_of(MOST_KL, cost)
 
 
-def _cost_of_dose(model: Model, dials: Sequence[Dial], prompt: str, tokens: int, seed: int, tried: Tried) -> Callable[[float], float]:
-    """By how much a dose moves expectations along the model's own continuation of `prompt`, in nats a token."""
-    _check(dials, [1.0], tokens)
-    ids = _prompt_ids(model, prompt, tokens)
-    written, start = model.generate(ids, tokens, seed=seed), ids.shape[1]
+def _cost_of_dose(
+    model: Model, dials: Sequence[Dial], prompt: str, drawing: Drawing, written: Written, tried: Tried
+) -> Callable[[float], float]:
+    """By how much a dose moves expectations along what the model writes by itself, in nats a token."""
+    _check(dials, [1.0], drawing.tokens)
+    few = replace(drawing, tokens=min(drawing.tokens, _ALONG))
+    start = _prompt_ids(model, prompt, few.tokens).shape[1]
+    if written is None:
+        written = [ids for ids, _ in alone(model, prompt, few)][-1]
+    written = written[:, : start + few.tokens]
     length = _length(model, written[0, start:])
     read = lambda: model.hidden(written)[0, start - 1 : start - 1 + length]  # noqa: E731
     with torch.inference_mode():

@@ -78,7 +78,7 @@ def test_steer_proposes_features_for_words_and_turns_the_best(hooke, tmp_path):
     [
         (("--for", "goal", f"{NAME}/1", "--prompt", "x"), "one of the two"),
         (("--for", "zzzz", "--sae", NAME), "no single token"),
-        (("--for", ",", "--sae", NAME), "takes 1 to 20 words"),
+        (("--for", ",", "--sae", NAME), "for 1 to 20 words"),
         ((f"{NAME}/1",), "no text to go on from"),
         ((), "no feature to turn"),
     ],

@@ -5,10 +5,12 @@ import io
 import itertools
 import json
 import os
+import re
 import socket
 import time
 from collections import Counter
 
+import hostile
 import numpy as np
 import planted
 import pytest
@@ -344,7 +346,50 @@ def test_a_feature_turned_up_writes_its_own_words_beside_controls(desk):
     assert "altered" in done["note"]
     assert done["controls"][0] != f"{SAE}/{index}"
     assert done["titles"].keys() == set(done["controls"])
-    assert dict(desk.stream("/steer", asked | {"doses": [], "tokens": 2, "asked": False}))["meta"]["doses"] == [1.0]
+    (dose,) = dict(desk.stream("/steer", asked | {"doses": [], "tokens": 2, "asked": False}))["meta"]["doses"]
+    assert 0 < dose <= 1
+
+
+def test_while_a_dose_is_looked_for_the_plain_text_is_there(desk):
+    asked = {"features": [f"{SAE}/1"], "prompt": "the mayor says that the", "kl": 0.5, "tokens": 6, "temperature": 0.5, "asked": False}
+    events = desk.stream("/steer", asked)
+    names = [name for name, _ in events]
+    tries = names.count("tried")
+    assert names == ["state", *["written"] * 6, *["tried"] * tries, "meta", *["written"] * 6, "done"]
+    assert [told["step"] for name, told in events if name == "written"] == ["alone"] * 6 + ["turned"] * 6
+    done = events[-1][1]
+    assert events[6][1]["arms"] == [{"kind": "clean", "dose": 0.0, "text": done["arms"][0]["text"]}]
+    (dose,) = dict(events)["meta"]["doses"]
+    nearest = min((told for name, told in events if name == "tried"), key=lambda told: abs(told["dose"] - dose))
+    assert nearest["moved"] == pytest.approx(0.5, rel=0.05)
+
+
+def test_features_are_proposed_by_what_they_do(desk):
+    events = desk.stream("/propose", {"words": "goal, match"})
+    assert [name for name, _ in events if name != "progress"] == ["known", "found", "done"]
+    progress = [told for name, told in events if name == "progress"]
+    assert [one["done"] for one in progress] == sorted(one["done"] for one in progress)
+    assert progress[-1]["done"] == progress[-1]["of"]
+    assert dict(events)["known"]["features"] == []  # this atlas has no measured effects
+    best = dict(events)["found"]["features"][0]
+    assert (best["name"], best["holds"]) == (f"{SAE}/1", True)
+    assert "sport" in best["title"]
+    assert best["after"] > best["before"]
+    assert [name for name, _ in desk.stream("/propose", {"words": "goal", "measure": False})] == ["known", "done"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ({"words": " ,"}, 400, "1 to 20 words"),
+        ({"words": "zzzz"}, 400, "no single token"),
+        ({"words": "goal", "sae": "no/such.1/8"}, 404, "SAE"),
+    ],
+)
+def test_what_cannot_be_proposed_is_said(desk, body, status, said):
+    name, told = desk.stream("/propose", body)[-1]
+    assert (name, told["status"]) == ("error", status)
+    assert said in told["detail"]
 
 
 def test_a_text_goes_through_every_layer(desk):
@@ -512,6 +557,26 @@ def test_a_mistake_inside_a_stream_is_an_event(desk):
 def test_tokens_put_together_are_the_text(desk):
     _, told, _ = desk.ask("POST", f"{API}/tokenize", {"texts": ["the bank", "goal  é\u202e"]})
     assert ["".join(tokens) for tokens in told["tokens"]] == ["the bank", "goal  é\u202e"]
+
+
+def test_300_hostile_texts_are_read_as_they_are_or_refused_in_a_sentence(desk):
+    """Half a surrogate pair is no text and refused before anything is read; all else comes back as it was sent."""
+    texts = [text for text in hostile.ALL if text.strip()]
+    whole = [text for text in texts if not re.search("[\ud800-\udfff]", text)]
+    events = desk.stream("/analyze", {"texts": [text[:500] for text in whole], "top": 2})
+    read = [told["result"]["text"] for name, told in events if name == "text"]
+    assert read == [text[:500] for text in whole]
+    assert events[-1][0] == "done"
+    halves = [text for text in texts if text not in whole]
+    assert len(halves) > 20
+    for text in halves:
+        for path, asked in (
+            ("/analyze", {"texts": ["a", text]}),
+            ("/steer", {"features": [f"{SAE}/0"], "prompt": text}),
+            ("/lens", {"text": text}),
+        ):
+            status, told, _ = desk.ask("POST", API + path, asked)
+            assert (status, "surrogate" in told["detail"]) == (400, True), path
 
 
 def test_notes_stars_and_lists_are_kept(desk):

@@ -3,6 +3,7 @@
 Needs a Chromium; where there is none these are skipped.
 """
 
+import json
 import os
 import re
 import shutil
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import handmade
+import hostile
 import planted
 import pytest
 import served
@@ -144,7 +146,7 @@ def seen(browser: Browser, desk: served.Desk) -> Iterator[Watched]:
     one.close()
 
 
-@pytest.mark.parametrize("width", [320, *(pytest.param(width, marks=pytest.mark.exhaustive) for width in (768, 1280))])
+@pytest.mark.parametrize("width", [320, *(pytest.param(width, marks=pytest.mark.exhaustive) for width in (360, 768, 1280))])
 def test_a_tour_without_an_error_or_a_foreign_address(browser, desk, width):
     one = Watched(browser, desk, viewport={"width": width, "height": 800}, reduced_motion="reduce")
     for path in STATES:
@@ -205,6 +207,43 @@ def test_typing_reads_and_the_last_text_counts(seen):
     expect(page.locator(".hit").filter(has_text="finance")).to_be_visible()
     box.fill("")
     expect(page.locator(".tokens")).to_have_count(0)
+
+
+def test_a_text_is_asked_for_within_a_fifth_of_a_second_after_the_last_key_and_older_answers_never_show(browser, desk):
+    """The model is scripted: it takes its time for the first text. The page's clock stands still but where the test lets it go on."""
+    one = Watched(browser, desk)
+    page = one.page
+    asked, slow = [], []
+
+    def answer(route: Any) -> None:
+        texts = route.request.post_data_json["texts"]
+        asked.append(texts)
+        if len(asked) == 1:
+            slow.append(route)  # it is read for as long as anybody waits
+            return
+        told = desk.ask("POST", f"{API}/analyze", {"texts": texts})[1]
+        route.fulfill(status=200, content_type="text/event-stream", body=told)
+
+    page.route("**/analyze", answer)
+    page.clock.install()
+    page.clock.pause_at(page.evaluate("Date.now()") + 1000)
+    box = page.get_by_label("Text to read")
+    box.fill("the storm")
+    page.clock.run_for(200)
+    page.wait_for_timeout(50)
+    assert asked == [["the storm"]]
+    expect(page.locator(".controls [role=status]")).to_have_text("reading…")
+    for letters in ("the b", "the ba", "the ban"):
+        box.fill(letters)
+        page.clock.run_for(50)
+    box.fill("the bank")
+    page.clock.run_for(199)
+    expect(page.locator(".tokens")).to_have_text("the bank")
+    assert asked == [["the storm"], ["the bank"]]  # nothing for what was typed in between
+    page.unroute("**/analyze", answer)
+    page.wait_for_timeout(50)
+    assert page.locator(".tokens").inner_text() == "the bank"
+    one.close()
 
 
 def test_the_first_feature_tints_the_text_and_underlines_the_word_of_its_row(seen):
@@ -596,23 +635,58 @@ def test_a_feature_is_turned_by_keyboard_beside_a_control(seen):
     page.get_by_role("link", name="steer this").click()
     expect(page.locator(".picker .chip")).to_contain_text("sport")
     page.get_by_role("searchbox", name="Feature").fill("weather")
-    expect(page.locator(".offered button")).to_contain_text("weather")
+    expect(page.locator(".offered li button")).to_contain_text("weather")
     page.keyboard.press("Enter")
     expect(page.locator(".picker .chip")).to_have_count(2)
     page.get_by_role("button", name="Leave out").last.press("Enter")
-    page.get_by_role("button", name="by dose").press("Enter")
+    page.get_by_text("40 words, usual choice").press("Enter")
+    page.get_by_role("button", name="strength", exact=True).press("Enter")
     page.get_by_role("button", name="4×", exact=True).press("Enter")
     page.get_by_role("button", name="1×", exact=True).press("Enter")
     page.get_by_role("button", name="20", exact=True).press("Enter")
     page.get_by_label("Text to go on from").fill("the mayor says that the")
     page.keyboard.press("Control+Enter")
     expect(page.locator(".note")).to_contain_text("altered: not what the model says by itself", timeout=30_000)
-    expect(page.locator(".arm h2")).to_contain_text(["The model by itself", "Turned, dose 4", "Control", "Asked for in words"])
+    expect(page.locator(".arm h2")).to_contain_text(["The model by itself", "Turned, 4×", "Control", "Asked for in words"])
     page.locator(".arm.steered summary").click()
     words = page.locator(".arm.steered tbody td:first-child").all_inner_texts()
     assert sum(word.strip().lower() in tiny.concepts["sport"] for word in words) > len(words) / 2
     assert f"f={SAE.replace('/', '%2F')}%2F1" in page.url
     assert "dose=4" in page.url
+
+
+def test_the_plain_text_stands_while_the_dose_is_looked_for_and_nothing_moves(seen):
+    page = seen.open(f"/steer?f={SAE}/1&tokens=6")
+    page.get_by_role("button", name="Yesterday in the city").click()
+    page.get_by_label("Text to go on from").fill("the mayor says that the")
+    before = page.locator(".primary").bounding_box()
+    page.evaluate("""() => {
+        window.told = [];
+        const look = () => window.told.push([
+            document.querySelector(".arm.clean .passage")?.textContent ?? "", document.querySelectorAll(".arm").length,
+            document.querySelector(".actions [role=status]").textContent]);
+        new MutationObserver(look).observe(document.querySelector("main"), {subtree: true, childList: true, characterData: true});
+    }""")
+    page.get_by_role("button", name="Write").click()
+    expect(page.locator(".note")).to_be_visible(timeout=30_000)
+    told = page.evaluate("window.told")
+    looking = [one for one in told if "how far to turn" in one[2]]
+    assert looking
+    assert all(text.startswith("the mayor says that the ") and arms == 4 for text, arms, _ in looking)
+    assert len({text for text, _, _ in looking}) == 1  # all of it, before the first attempt
+    assert page.locator(".primary").bounding_box() == before
+
+
+def test_features_that_write_some_words_are_found_by_measuring_on_the_page(seen):
+    page = seen.open("/steer")
+    page.get_by_role("searchbox", name="Feature").fill("goal, match")
+    page.get_by_role("button", name="Find what makes the model write").click()
+    expect(page.locator(".writers .chip").first).to_contain_text("sport", timeout=30_000)
+    page.locator(".writers .chip").first.click()
+    expect(page.locator(".picker li.chip")).to_contain_text("sport")
+    page.get_by_role("searchbox", name="Feature").fill("zzzz")
+    page.get_by_role("button", name="Find what makes the model write").click()
+    expect(page.locator(".writers")).to_contain_text("no single token")
 
 
 def test_a_text_is_followed_through_the_layers_by_keyboard(seen):
@@ -674,6 +748,40 @@ def test_hostile_text_becomes_no_element(seen, desk):
     assert seen.wrong == []
     desk.ask("PUT", f"{API}/notes/{name}", {"star": False, "label": "", "note": ""})
     desk.ask("DELETE", f"{API}/lists/{listed}/{name}", {})
+
+
+@pytest.mark.parametrize("part", [0, *(pytest.param(part, marks=pytest.mark.exhaustive) for part in range(1, 5))])
+def test_300_hostile_texts_are_read_and_named_and_stay_text(browser, desk, part):
+    """Pasted into Read, and given to features as names of one's own: what is shown is text, no character hides or moves another."""
+    one = Watched(browser, desk, viewport={"width": 1000, "height": 4000}, reduced_motion="reduce")
+    mine = hostile.ALL[part::5]
+    page = one.open("/")
+    lines = [line[:300] for text in mine for line in re.split(r"[\r\n\u2028\u2029]", text) if line.strip()]
+    page.evaluate(
+        """text => { const box = document.getElementById("text");
+        Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(box, JSON.parse(text));
+        box.dispatchEvent(new Event("input", {bubbles: true})); }""",
+        json.dumps("\n".join(lines)),
+    )
+    expect(page.locator(".controls [role=status]")).to_contain_text("read in", timeout=60_000)
+    assert page.locator(".card").count() > 0.9 * len(lines)  # one that is nothing but spaces to a browser is no text
+    looked_through(page)
+    for index, text in enumerate(mine):
+        status, told, _ = desk.ask("PUT", f"{API}/notes/{SAE}/{index}", {"label": text})
+        assert status == 200 or (status in (400, 413) and told["detail"].endswith(".")), (text[:80], told)
+    page = one.open("/features?which=noted")
+    expect(page.locator("[data-row]").first).to_be_visible()
+    looked_through(page)
+    for index in range(len(mine)):
+        desk.ask("PUT", f"{API}/notes/{SAE}/{index}", {"label": ""})
+    one.close()
+    assert one.wrong == []
+
+
+def looked_through(page: Page) -> None:
+    """No element came out of a text, and no character that hides or moves others stands where it can be seen."""
+    assert page.locator("[data-xss], main :is(iframe, base, link, style, script, object, form[action])").count() == 0
+    assert re.findall("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b\u200e\u200f\u2028-\u202e\u2060-\u2069\ufeff]", "".join(shown(page))) == []
 
 
 def shown(page: Page) -> list[str]:

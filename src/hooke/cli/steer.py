@@ -15,7 +15,6 @@ from hooke.cli.values import TEXT, count, share
 from hooke.errors import BadConfig
 
 if TYPE_CHECKING:
-    from hooke.atlas import Atlas
     from hooke.steer import Steering
 
 _SCHEMA = 1
@@ -51,19 +50,20 @@ def steer(
 ) -> None:
     """Write text with features turned up or down, beside the model's own and random controls; or propose features to turn."""
     from hooke.cli.atlases import find_feature, find_sae, open_atlases, opened_saes
+    from hooke.cli.steer_for import proposed
 
     check_places(html)
     _check_asked(features, prompt, wanted)
     levels = _strength(dose, doses, kl)
     opened = open_atlases(atlas)
     if wanted is not None:
-        features = _proposed(*find_sae(sae, opened), wanted, model, show=prompt is None, as_json=json)
+        features = proposed(*find_sae(sae, opened), wanted, model, show=prompt is None, as_json=json)
     if prompt is None:
         return
     homes = [find_feature(name, opened) for name in features]
     known = [one.feature(name) for one, name in homes]
     with Status() as status:
-        from hooke.steer import Dial, capped_dose, dose_of_kl
+        from hooke.steer import Dial, Drawing, capped_dose, dose_of_kl
         from hooke.steer import steer as run
 
         saes = opened_saes(homes, [sae, *(name.rpartition("/")[0] for name in features)])
@@ -72,25 +72,14 @@ def steer(
         dials = [Dial.of(loaded, saes[o], known[i], homes[i][0].table(o).density) for i, o in enumerate(of)]
         if kl is not None or not levels:
             status("Looking for the dose")
-            levels = (capped_dose(loaded, dials, prompt, seed=seed) if kl is None else dose_of_kl(loaded, dials, prompt, kl, seed=seed),)
+            drawing = Drawing(tokens, temperature, seed)
+            levels = (capped_dose(loaded, dials, prompt, drawing) if kl is None else dose_of_kl(loaded, dials, prompt, kl, drawing),)
         asked = " and ".join(feature.title for feature in known if feature.title) or None
         told = lambda done: status.count(f"Writing: token {done} of {tokens}")  # noqa: E731
         result = run(loaded, dials, prompt, levels, tokens=tokens, temperature=temperature, seed=seed, asked=asked, progress=told)
     titles = {feature.name: feature.title for feature in known}
     titles |= {name: one.feature(name).title for (one, _), name in zip(homes, result.controls, strict=True)}
     _show(result, titles, as_json=json, html=html)
-
-
-def _proposed(atlas: "Atlas", sae: str, wanted: str, model: str | None, *, show: bool, as_json: bool) -> tuple[str, ...]:
-    """The feature to turn for the words `wanted`; or none, when those that were looked at are to be shown."""
-    from hooke.cli.steer_for import proposals
-    from hooke.cli.steer_for import show as shown
-
-    found = proposals(atlas, sae, wanted, model)
-    if not show:
-        return (found.best,)
-    shown(atlas, found, as_json=as_json)
-    return ()
 
 
 def _check_asked(features: tuple[str, ...], prompt: str | None, wanted: str | None) -> None:

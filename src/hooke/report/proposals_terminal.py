@@ -23,7 +23,7 @@ def print_proposals(words: Sequence[str], sae: str, found: Sequence[Proposal], t
     grid.add_row(*(Text(head, style="dim") for head in heads))
     for one in found:
         title = titles.get(one.feature)
-        style = "" if one.rise.low > 0 and one.p <= 0.05 else "dim"
+        style = "" if one.holds else "dim"
         grid.add_row(
             str(one.feature),
             stripped(title)[:_TITLE] if title else "no label",

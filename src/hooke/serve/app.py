@@ -28,7 +28,8 @@ from hooke.serve.library import MAX_ROWS, Library
 from hooke.serve.meaning import has_encoder
 from hooke.serve.microscope import MAX_CHARACTERS, MAX_SAES, MAX_TEXTS, MAX_TOP, check_request
 from hooke.serve.problems import DOCUMENTED, MEDIA_TYPE, Problem, problem, problem_of, unexpected
-from hooke.serve.requests import ActivationsRequest, AnalyzeRequest, Key, LensRequest, SteerRequest, TokenizeRequest
+from hooke.serve.proposed import proposed
+from hooke.serve.requests import ActivationsRequest, AnalyzeRequest, Key, LensRequest, ProposeRequest, SteerRequest, TokenizeRequest
 from hooke.serve.runs import RunDetail, Runs, read_run, read_runs
 from hooke.serve.schema import About, ModelState, Tokenized
 from hooke.serve.session import API, Session
@@ -66,7 +67,11 @@ _ACTIVE = _streaming(
 _LENSED = _streaming(
     "`meta`, `features` for each SAE, `layer` for each layer from the last down, `done`; of two texts `features_differ` and `layers_differ`"
 )
-_STEERED = _streaming("`state`, `meta`, `written` after each token with every arm so far, `done` with what `hooke steer --json` prints")
+_STEERED = _streaming(
+    "`state`, `written` after each token with every arm so far, `tried` for each dose where one is looked for, `meta` before features are"
+    " turned, `done` with what `hooke steer --json` prints"
+)
+_PROPOSED = _streaming("`known`, features whose effect an atlas has; `progress` and `found` where they are measured; `done`")
 
 
 def make_app(session: Session, library: Library, worker: Worker, run_folders: list[Path]) -> Guard:
@@ -197,6 +202,10 @@ def _model_routes(router: APIRouter, library: Library, worker: Worker) -> None:
     async def steer(request: SteerRequest) -> Response:
         check_steer(request)
         return stream(worker.submit(lambda microscope: steered(microscope, library, request)))
+
+    @router.post("/propose", response_class=Response, responses=_PROPOSED, summary="Features that make the model write some words")
+    async def propose(request: ProposeRequest) -> Response:
+        return stream(worker.submit(lambda microscope: proposed(microscope, library, request), long=request.measure))
 
     @router.post("/lens", response_class=Response, responses=_LENSED, summary="One text through every layer")
     async def lens(request: LensRequest) -> Response:

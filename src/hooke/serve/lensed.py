@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hooke.errors import BadConfig
 from hooke.names import one_a_layer
 from hooke.serve.library import Library, title_of
-from hooke.serve.microscope import Microscope
+from hooke.serve.microscope import Microscope, check_characters
 from hooke.serve.requests import LensRequest
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def check_lens(request: LensRequest) -> None:
         raise BadConfig("there is no text to read.")
     if request.beside is not None and not request.beside.strip():
         raise BadConfig("the second text is empty; leave `beside` out to follow one text.")
+    check_characters(request.text, request.beside or "")
     characters = max(len(request.text), len(request.beside or ""))
     if characters > _MOST_CHARACTERS:
         raise BadConfig(f"{characters:,} characters were sent; at most {_MOST_CHARACTERS:,} go through all layers at one go.")

@@ -241,5 +241,16 @@ def check_request(texts: Sequence[str], saes: Sequence[str], top: int) -> None:
             raise BadConfig(f"{count:,} {what} were sent; at most {most:,} are read at one go. `hooke analyze FILE` reads any number.")
     if not texts:
         raise BadConfig("there is no text to read.")
+    check_characters(*texts)
     if not 1 <= top <= MAX_TOP:
         raise BadConfig(f"top {top} cannot be; from 1 to {MAX_TOP} features are shown of each text.")
+
+
+def check_characters(*texts: str) -> None:
+    """Raise `BadConfig` where a text holds what is no character."""
+    for text in texts:
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            told = f"the text {text[:40]!r} holds half of a surrogate pair at place {error.start}, which is no character. Leave it out."
+            raise BadConfig(told) from None

@@ -58,6 +58,18 @@ class SteerRequest:
 
 
 @dataclass
+class ProposeRequest:
+    """Words to find features for that make the model write them."""
+
+    words: str
+    """1 to 20 words, parted by commas or spaces."""
+    sae: str = ""
+    """Whose features; empty: the default SAE's."""
+    measure: bool = True
+    """Whether features are measured now; else only those come whose effect an atlas has."""
+
+
+@dataclass
 class LensRequest:
     """A text to follow through every layer."""
 

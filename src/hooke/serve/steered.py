@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from hooke.errors import BadConfig
 from hooke.serve.library import Library, title_of
-from hooke.serve.microscope import MAX_CHARACTERS, Microscope
+from hooke.serve.microscope import MAX_CHARACTERS, Microscope, check_characters
 from hooke.serve.requests import SteerRequest
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ def check_steer(request: SteerRequest) -> None:
     """Raise `BadConfig` where more is asked for than is done at one go; features and doses are checked where they are used."""
     if not request.prompt.strip():
         raise BadConfig("there is no text to go on from.")
+    check_characters(request.prompt)
     asked = {
         "characters": (len(request.prompt), MAX_CHARACTERS),
         "doses": (len(request.doses), MAX_DOSES),
@@ -36,42 +37,48 @@ def check_steer(request: SteerRequest) -> None:
 
 
 def steered(microscope: Microscope, library: Library, request: SteerRequest) -> Iterator[tuple[str, Any]]:
-    """``meta``, ``state`` with what is being done before anything is written, ``written`` after each token, and ``done`` with it all."""
-    from hooke.steer import Drawing, capped_dose, dose_of_kl, steering
+    """``state`` while nothing is written, ``written`` after each token, ``tried`` for each dose, ``meta``, and ``done`` with it all.
+
+    Where the dose is to be looked for, what the model writes by itself comes first: it is what the dose is looked for along.
+    """
+    from hooke.steer import Drawing, alone, capped_dose, dose_of_kl, steering
 
     features = [library.feature(name, 0, brief=True) for name in request.features]
-    yield "state", {"detail": "loading the whole model"}
+    yield "state", {"step": "ready", "detail": "making the model ready to write"}
     model = microscope.model
     dials = [_dial(microscope, library, feature) for feature in features]
-    doses = request.doses
-    if not doses or request.kl is not None:
-        yield "state", {"detail": "looking for the dose"}
+    doses, kl, prompt = request.doses, request.kl, request.prompt
+    drawing = Drawing(request.tokens, request.temperature, request.seed)
+    if not doses or kl is not None:
+        written = None
+        for ids, text in alone(model, prompt, drawing):
+            written = ids
+            microscope.stop_if_unwanted()
+            yield "written", {"step": "alone", "arms": [{"kind": "clean", "dose": 0.0, "text": text}]}
 
         def tried(dose: float, moved: float) -> None:
-            microscope.tell("state", {"detail": f"looking for the dose: {dose:.2g} moves expectations by {moved:.2g} nats a word"})
+            microscope.tell("tried", {"dose": dose, "moved": moved})
 
-        prompt, kl, seed = request.prompt, request.kl, request.seed
-        chosen = (
-            capped_dose(model, dials, prompt, seed=seed, tried=tried)
+        doses = [
+            capped_dose(model, dials, prompt, drawing, written, tried)
             if kl is None
-            else dose_of_kl(model, dials, prompt, kl, seed=seed, tried=tried)
-        )
-        doses = [chosen]
+            else dose_of_kl(model, dials, prompt, kl, drawing, written, tried)
+        ]
     told = [_told(microscope, *pair) for pair in zip(features, dials, strict=True)]
-    yield "meta", {"model": model.name, "doses": doses, "features": told, "prompt": _positions(model, request.prompt)}
+    yield "meta", {"model": model.name, "doses": doses, "features": told, "prompt": _positions(model, prompt)}
     asked = " and ".join(title for feature in features if (title := title_of(feature))) if request.asked else ""
-    steps = steering(model, dials, request.prompt, doses, Drawing(request.tokens, request.temperature, request.seed), asked or None)
+    steps = steering(model, dials, prompt, doses, drawing, asked or None)
     for count in itertools.count(1):
         microscope.stop_if_unwanted()
         if count > request.tokens and asked:
-            yield "state", {"detail": "asking for it in words"}
+            yield "state", {"step": "asked", "detail": "asking for it in words"}
         try:
             arms = next(steps)
         except StopIteration as end:
             titles = {name: title_of(library.feature(name, 0, brief=True)) for name in end.value.controls}
             yield "done", {**asdict(end.value), "note": end.value.note, "titles": titles}
             return
-        yield "written", {"arms": [{"kind": arm.kind, "dose": arm.dose, "text": arm.text} for arm in arms]}
+        yield "written", {"step": "turned", "arms": [{"kind": arm.kind, "dose": arm.dose, "text": arm.text} for arm in arms]}
 
 
 def _dial(microscope: Microscope, library: Library, feature: "Feature") -> "Dial":

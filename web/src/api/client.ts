@@ -1,6 +1,6 @@
 // Every call the page makes. All go to the server it came from; a problem becomes an error with the server's own sentence.
 import type {
-  About, ActivationsEvent, CompareEvent, CompareRequest, Compared, Context, FeatureHead, FeaturePage, Fresh, LensEvent, Lists, Note, ReadEvent, Relative, RunDetail, RunRow, SaeDetail, SaeRow, Saved,
+  About, ActivationsEvent, CompareEvent, CompareRequest, Compared, Context, FeatureHead, FeaturePage, Fresh, LensEvent, Lists, Note, ProposeEvent, ReadEvent, Relative, RunDetail, RunRow, SaeDetail, SaeRow, Saved,
   SearchPage, SteerEvent, SteerRequest, Stretch, Table, WholeText,
 } from "./types";
 
@@ -102,6 +102,11 @@ export function exportOf(kind: "feature" | "list", id: string, form: "html" | "j
 /** Texts with features turned, as they are written. */
 export function steer(asked: SteerRequest, signal: AbortSignal): AsyncGenerator<SteerEvent> {
   return events<SteerEvent>("/steer", asked, signal);
+}
+
+/** Features that make the model write some words: those that are known at once, and unless `measure` is false, many measured now. */
+export function propose(asked: { words: string; measure?: boolean }, signal: AbortSignal): AsyncGenerator<ProposeEvent> {
+  return events<ProposeEvent>("/propose", asked, signal);
 }
 
 /** One text through every layer, the last first. */

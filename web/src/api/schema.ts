@@ -364,6 +364,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/propose": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Features that make the model write some words */
+        post: operations["propose"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/lens": {
         parameters: {
             query?: never;
@@ -1366,6 +1383,24 @@ export interface components {
             weight: number;
         };
         /**
+         * ProposeRequest
+         * @description Words to find features for that make the model write them.
+         */
+        ProposeRequest: {
+            /** Words */
+            words: string;
+            /**
+             * Sae
+             * @default
+             */
+            sae: string;
+            /**
+             * Measure
+             * @default true
+             */
+            measure: boolean;
+        };
+        /**
          * Rating
          * @description How far the name that a feature is shown under can be relied on, and what that rests on.
          */
@@ -1777,6 +1812,7 @@ export type NearMisses = components['schemas']['NearMisses'];
 export type Neighbours = components['schemas']['Neighbours'];
 export type Note = components['schemas']['Note'];
 export type OutputToken = components['schemas']['OutputToken'];
+export type ProposeRequest = components['schemas']['ProposeRequest'];
 export type Rating = components['schemas']['Rating'];
 export type Relative = components['schemas']['Relative'];
 export type Replication = components['schemas']['Replication'];
@@ -2601,7 +2637,40 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Server-sent events: `state`, `meta`, `written` after each token with every arm so far, `done` with what `hooke steer --json` prints; or `error` with a problem */
+            /** @description Server-sent events: `state`, `written` after each token with every arm so far, `tried` for each dose where one is looked for, `meta` before features are turned, `done` with what `hooke steer --json` prints; or `error` with a problem */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description What was wrong with the request */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    propose: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ProposeRequest"];
+            };
+        };
+        responses: {
+            /** @description Server-sent events: `known`, features whose effect an atlas has; `progress` and `found` where they are measured; `done`; or `error` with a problem */
             200: {
                 headers: {
                     [name: string]: unknown;

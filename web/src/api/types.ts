@@ -160,11 +160,24 @@ export interface Steering {
 /** A place of the prompt, special tokens included, and whether a feature is turned there. */
 export interface Position { token: string; altered: boolean }
 
+/** What is being written: what the model says by itself while the dose is not known, then all of it, then what it says when it is asked. */
+export type Step = "ready" | "alone" | "turned" | "asked";
+
 export type SteerEvent =
-  | { event: "state"; data: { detail: string } }
+  | { event: "state"; data: { step: Step; detail: string } }
+  | { event: "tried"; data: { dose: number; moved: number } }
   | { event: "meta"; data: { model: string; doses: number[]; features: Turned[]; prompt: Position[] } }
-  | { event: "written"; data: { arms: Arm[] } }
+  | { event: "written"; data: { step: Step; arms: Arm[] } }
   | { event: "done"; data: Steering }
+  | ErrorEvent;
+
+/** A feature that makes the model write some words: their chance without it and with it; `holds` where that was measured now, beside random steps. */
+export interface Proposed { name: string; title: string | null; before: number; after: number; holds?: boolean }
+
+export type ProposeEvent =
+  | { event: "known" | "found"; data: { words: string[]; features: Proposed[] } }
+  | { event: "progress"; data: { done: number; of: number } }
+  | { event: "done"; data: unknown }
   | ErrorEvent;
 
 export type ReadEvent =

@@ -71,10 +71,10 @@ export function LayersPage() {
       {!there && <p class="lede">A model reads in steps. Each cell shows what would come next after a word, were that layer the last: watch the answer form. Or hold two texts against each other that differ by a word, and see from which layer on that matters.</p>}
       <form class="lines" onSubmit={(event) => { event.preventDefault(); if (ready()) read(); }}>
         <label class="vh" for="lens">Text to follow</label>
-        <input id="lens" type="text" dir="auto" maxLength={state.MOST} spellcheck={false} placeholder="A headline" value={text.value} onInput={(event) => (text.value = event.currentTarget.value)} />
+        <Line id="lens" placeholder="A headline" value={text.value} onChange={(value) => (text.value = value)} />
         {beside.value !== null && (
           <><label class="vh" for="beside">Second text</label>
-            <input id="beside" type="text" dir="auto" maxLength={state.MOST} spellcheck={false} placeholder="The same with a word changed" value={beside.value} onInput={(event) => (beside.value = event.currentTarget.value)} /></>
+            <Line id="beside" placeholder="The same with a word changed" value={beside.value} onChange={(value) => (beside.value = value)} /></>
         )}
         <button type="submit" class="primary" disabled={!ready()}>Follow</button>
         <button type="button" class="quiet small" onClick={flip}>{beside.value === null ? "hold a second text against it" : "only one text"}</button>
@@ -85,10 +85,10 @@ export function LayersPage() {
       {failed.value && <Failed error={failed.value} again={read} />}
       {there && !two && (
         <>
-          <p class="legend small soft"><span>tint: how near to what the model says in the end, in nats (0 the same, ¼ near, 4 far apart)</span>
-            <span class="scale nats" aria-hidden="true">{["4", "2", "1", "½", "¼"].map((most, i) => <span key={most} class={`s${i + 1}`}>{most}</span>)}</span>
+          <p class="legend small soft"><span>tint: how near to what the model says in the end, from far apart to nearly the same</span>
+            <span class="scale nats" aria-hidden="true">{["4", "2", "1", "½", "¼"].map((most, i) => <span key={most} class={`s${i + 1}`} title={`${most} nats or less`} />)}</span>
             <span><b>bold</b>: the model's own word is first here. Click a word to follow it.</span></p>
-          <p class="small soft">Read downwards: the last row is what the model says. Early layers were never made to be read so, and speak in fragments; what fires in them is shown all the same. “␣” is a space.</p>
+          <p class="small soft">Read downwards: the last row is what the model says. Early layers were never made to be read so, and speak in fragments; what fires in them is shown all the same: the rows “features” name what fires most on each word after that layer. “␣” is a space.</p>
           <OneText tokens={tokens.value} layers={layers.value} saes={saes.value} held={pos} onHold={hold} />
           {pos !== null && <Followed pos={pos} onDrop={() => hold(pos)} />}
           {changes.value.length > 0 && <section class="after"><h2>Features from one SAE to the next</h2><ul class="small">{changes.value.map((line) => <li key={line}>{line}</li>)}</ul></section>}
@@ -96,8 +96,8 @@ export function LayersPage() {
       )}
       {there && two && (
         <>
-          <p class="legend small soft"><span>tint: how far apart what either text would go on with is, in bits; 0 is the same, 1 nothing in common</span>
-            <span class="scale nats" aria-hidden="true">{APART.map((least, i) => <span key={least} class={`s${i + 1}`}>{least}</span>)}</span></p>
+          <p class="legend small soft"><span>tint: how far apart what either text would go on with is, from nearly the same to nothing in common</span>
+            <span class="scale nats" aria-hidden="true">{APART.map((least, i) => <span key={least} class={`s${i + 1}`} title={`${least} bits or more`} />)}</span></p>
           <p class="small soft">Where the two differ, the second text's word stands below. Features: the one that differs most, from the first text to the second, as shares of its strongest.
             {two.leftOut > 0 && ` ${number(two.leftOut)} ${two.leftOut === 1 ? "token stands" : "tokens stand"} for none of the other text and ${two.leftOut === 1 ? "is" : "are"} left out.`}</p>
           <TwoTexts tokens={two.tokens} layers={two.layers} saes={two.saes} held={pos} onHold={hold} />
@@ -111,6 +111,12 @@ export function LayersPage() {
   );
 }
 
+/** A line to write in that grows where it is longer than the page is wide; Enter sends it. */
+function Line({ id, value, placeholder, onChange }: { id: string; value: string; placeholder: string; onChange: (value: string) => void }) {
+  return <textarea id={id} dir="auto" rows={1} maxLength={state.MOST} spellcheck={false} placeholder={placeholder} value={value} onInput={(event) => onChange(event.currentTarget.value.replace(/\n/g, " "))}
+    onKeyDown={(event) => { if (event.key === "Enter") { event.preventDefault(); event.currentTarget.form?.requestSubmit(); } }} />;
+}
+
 /** One token through all layers, as a table. */
 function Followed({ pos, onDrop }: { pos: number; onDrop: () => void }) {
   const features = new Map(state.saes.value.map((one) => [one.layer, one]));
@@ -119,7 +125,7 @@ function Followed({ pos, onDrop }: { pos: number; onDrop: () => void }) {
       <h2>After “<bdi>{spelt(state.tokens.value[pos])}</bdi>” <button type="button" class="quiet small" onClick={onDrop}>let go</button></h2>
       <div class="scroll" tabIndex={0} role="region" aria-label="One token through all layers">
         <table class="small">
-          <thead><tr><th scope="col">layer</th><th scope="col">would say</th><th scope="col">nats to the end</th><th scope="col">its own word is number</th><th scope="col">feature, of its strongest</th></tr></thead>
+          <thead><tr><th scope="col">layer</th><th scope="col">would say</th><th scope="col" title="Kullback–Leibler divergence; 0 the same, ¼ near, 4 far apart">far from the end, nats</th><th scope="col">its own word is number</th><th scope="col">feature, of its strongest</th></tr></thead>
           <tbody>{inOrder(state.layers.value).map((layer) => {
             const own = features.get(layer.layer);
             const top = own?.top[pos];

@@ -158,9 +158,9 @@ function status(): string {
 function Results() {
   const found = reading.texts.value;
   if (!found.length) return <Doors />;
-  const several = found.length > 1;
+  const several = found.length > 1 || (reading.running.value && reading.expected() > 1);
   return (
-    <div class={`results${reading.running.value && !several ? " stale" : ""}`}>
+    <div class={`results${several ? " several" : ""}${reading.running.value && !several ? " stale" : ""}`}>
       <div class="topic-of"><Topics several={several} /></div>
       <div class="texts">
         {reading.parts.value > 1 && several && <p class="small soft">A long text is read in {reading.parts.value} parts, each by itself: the model does not see the parts before it.</p>}
@@ -201,7 +201,7 @@ function Doors() {
   if (reading.text.value) return null;
   return (
     <ul class="doors">
-      <li><a href="/features">Browse {number(about.value!.features)} features</a><span class="soft small">subjects, names, words, grammar; by how well their names fit, by how rare they are</span></li>
+      <li><a href="/features">Browse {number(about.value!.features)} features</a><span class="soft small">{about.value!.model.saes.length > 1 && `of ${about.value!.model.saes.length} layers, each with its own; `}subjects, names, words, grammar; by how well their names fit, by how rare they are</span></li>
       <li><a href="/search">Search them</a><span class="soft small">by name, by the text they fire on, by the words they write</span></li>
       <li><button type="button" onClick={() => void random()}>Open any one</button><span class="soft small">to get a feel for what a feature is: where it fires, and what it makes the model say</span></li>
     </ul>

@@ -11,7 +11,7 @@ import { about } from "../state/session";
 import { clean, layerOf, quoted, step } from "../state/words";
 
 const PLACES = [["", "everywhere"], ["label", "names"], ["context", "text they fire on"], ["output", "words they write"]] as const;
-const FOUND: Record<string, string> = { label: "its rule", context: "text", output: "what it writes", meaning: "meaning" };
+const FOUND: Record<string, string> = { label: "its rule", context: "text it fires on", output: "what it writes", meaning: "what its name means" };
 const BUSY = 429;
 const TRY = ["budget", "football", "weather", "court*", "“interest rates”"];
 
@@ -94,7 +94,7 @@ function Row({ hit }: { hit: FoundHit }) {
       <div class="found-name">
         <span>{picked.value && <><Pick name={hit.name} title={hit.title} /> </>}{hit.written?.star && <span class="starred" role="img" aria-label="starred">★ </span>}<a href={`/f/${hit.name}`}><Label text={hit.title} /></a></span>
         <Trust rating={hit.rating} />
-        <span class="soft small">layer {layerOf(hit.name)} · {(hit.found_in ?? []).map((place) => (place === "label" && hit.by_name ? "name" : FOUND[place] ?? place)).join(", ")}</span>
+        <span class="soft small">layer {layerOf(hit.name)} · found in {(hit.found_in ?? []).map((place) => (place === "label" && hit.by_name ? "its name" : FOUND[place] ?? place)).join(", ")}</span>
       </div>
       {passage && (
         <p class="passage small" dir="auto">

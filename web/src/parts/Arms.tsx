@@ -1,5 +1,6 @@
 // Texts that were written side by side: by the model itself, with features turned, and with controls turned as far.
 import type { Arm, Position, Steering } from "../api/types";
+import { felt } from "../state/steering";
 import { layerOf, number, percent, spelt, step } from "../state/words";
 import { DoseCurve } from "./DoseCurve";
 import { Label, Shown } from "./Text";
@@ -8,6 +9,7 @@ import { Label, Shown } from "./Text";
 const FULL = 2, FAINT = 0.1;
 /** What a text looks like that is no longer one: nats a token, share of pairs of words that repeat. */
 export const ODD = 6;
+const UNUSUAL = 4;
 const REPEATS = 0.3;
 const KINDS = { clean: "The model by itself", steered: "Turned", random: "Control, turned as far", prompted: "Asked for in words instead" } as const;
 
@@ -15,19 +17,19 @@ export function Arms({ prompt, arms, done, positions }: { prompt: string; arms: 
   const dosed = arms.filter((arm) => arm.kind === "steered" && arm.kl);
   return (
     <>
-      <div class={`arms${arms.filter((arm) => arm.kind === "steered").length === 1 ? " four" : ""}`}>{arms.map((arm) => <One key={`${arm.kind} ${arm.dose}`} prompt={prompt} arm={arm} done={done} first={positions.length} verdict={done && verdict(arm, arms)} />)}</div>
+      <div class={`arms${arms.filter((arm) => arm.kind === "steered").length <= 1 ? " four" : ""}`}>{[...arms, ...awaited(arms, done)].map((arm) => <One key={`${arm.kind} ${arm.dose}`} prompt={prompt} arm={arm} done={done} writes={altered(arm) || arms.length < 2} first={positions.length} verdict={done && verdict(arm, arms)} />)}</div>
       {done && (
         <>
           <p class="legend small soft">
-            <span>tint: how far the model's expectations were moved at that word, in nats</span>
-            <span class="scale nats" aria-hidden="true">{[1, 2, 3, 4, 5].map((s) => <span key={s} class={`s${s}`}>{(FULL * s) / 5}</span>)}</span>
+            <span>tint: how far turning changed what was to come at that word, from a little to as far as text holds</span>
+            <span class="scale nats" aria-hidden="true">{[1, 2, 3, 4, 5].map((s) => <span key={s} class={`s${s}`} title={`up to ${(FULL * s) / 5} nats`} />)}</span>
           </p>
           <p class="small soft">The control is {done.controls.map((name, i) => <>{i > 0 && ", "}<a href={`/f/${name}`}><Label text={done.titles[name]} /></a> (layer {layerOf(name)})</>)}: drawn by lot among features that fire as often, its step as long. Whatever the control does too is not the feature's own doing.</p>
           {dosed.length > 1 && (
             <section class="dosed">
-              <h2>How far expectations move, by dose</h2>
+              <h2>How far what comes next changes, by strength</h2>
               <DoseCurve points={dosed.map((arm) => ({ dose: arm.dose, value: mean(arm.kl), chance: mean(control(arms, arm.dose)?.kl) }))}
-                label="Nats a word by which the feature moves expectations, by dose, above what the control does" chance="dose; grey: the control" table={<Compared arms={arms} />} />
+                label="How far the feature changes what comes next, by strength, above what the control does" chance="strength; grey: the control" table={<Compared arms={arms} />} />
             </section>
           )}
           {positions.length > 0 && <Where positions={positions} />}
@@ -36,6 +38,12 @@ export function Arms({ prompt, arms, done, positions }: { prompt: string; arms: 
       )}
     </>
   );
+}
+
+/** Texts that are not begun yet, so that their places are there. */
+function awaited(arms: readonly Arm[], done: Steering | null): Arm[] {
+  const kinds = new Set(arms.map((arm) => arm.kind));
+  return done ? [] : (["steered", "random", "prompted"] as const).filter((kind) => !kinds.has(kind)).map((kind) => ({ kind, dose: 0, text: "" }));
 }
 
 /** Which positions are altered: all that is text, and nothing else. */
@@ -61,26 +69,29 @@ function verdict(arm: Arm, arms: readonly Arm[]): string {
   if (arm.kind !== "steered") return "";
   const other = control(arms, arm.dose);
   if (arm.text === arms.find((one) => one.kind === "clean")?.text) return "no visible effect: it is word for word what the model says by itself";
-  if (mean(arm.kl) < FAINT / 2) return "hardly any effect: expectations were as good as not moved, so that words differ by chance";
+  if (mean(arm.kl) < FAINT / 2) return "hardly any effect: what comes next hardly changed, so that words differ by chance";
   if (arm.own_words != null && other?.own_words != null && arm.own_words <= other.own_words) return "no effect of its own: under the control the same words become as likely";
   return "";
 }
 
-function One({ prompt, arm, done, first, verdict }: { prompt: string; arm: Arm; done: Steering | null; first: number; verdict: string | null }) {
-  const altered = arm.kind === "steered" || arm.kind === "random";
+function altered(arm: Arm): boolean {
+  return arm.kind === "steered" || arm.kind === "random";
+}
+
+function One({ prompt, arm, done, writes, first, verdict }: { prompt: string; arm: Arm; done: Steering | null; writes: boolean; first: number; verdict: string | null }) {
   return (
     <section class={`arm ${arm.kind}`}>
-      <h2>{KINDS[arm.kind]}{altered && <span class="soft">, dose {number(arm.dose)}</span>}{altered && <span class="tag">altered</span>}</h2>
+      <h2>{KINDS[arm.kind]}{altered(arm) && arm.dose !== 0 && <span class="soft">, {number(Number(arm.dose.toPrecision(2)))}×</span>}{altered(arm) && <span class="tag">altered</span>}</h2>
       <p class="passage" dir="auto">
         <span class="soft"><Shown text={prompt} /></span>
         {arm.tokens ? arm.tokens.map((token, i) => <Word key={i} token={token} kl={arm.kl?.[i] ?? 0} />) : <Shown text={arm.text} />}
-        {!done && <span class="caret" aria-hidden="true" />}
+        {!done && !!arm.text && writes && <span class="caret" aria-hidden="true" />}{!done && !arm.text && <span class="soft">…</span>}
       </p>
       {verdict && <p class="small warning">{verdict}</p>}
       {done && <ul class="small soft">{figures(arm).map((line) => <li key={line}>{line}</li>)}{(arm.repetition ?? 0) > REPEATS && <li class="warning">it collapses into repeats: {percent(arm.repetition)} of its pairs of words stood there before</li>}</ul>}
-      {done && altered && !!arm.kl?.length && (
+      {done && altered(arm) && !!arm.kl?.length && (
         <details><summary class="small soft">word by word</summary>
-          <table class="small effect"><thead><tr><th scope="col">word</th><th scope="col">position</th><th scope="col">moved by, nats</th></tr></thead>
+          <table class="small effect"><thead><tr><th scope="col">word</th><th scope="col">position</th><th scope="col">changed by, nats</th></tr></thead>
             <tbody>{arm.tokens!.map((token, i) => <tr key={i}><td><bdi>{spelt(token)}</bdi></td><td>{first + i}</td><td>{arm.kl![i]!.toFixed(2)}</td></tr>)}</tbody></table>
         </details>
       )}
@@ -97,9 +108,10 @@ function Word({ token, kl }: { token: string; kl: number }) {
 /** What it cost, in words. */
 function figures(arm: Arm): string[] {
   const said: string[] = [];
-  if (arm.kl?.length) said.push(arm.kl.some((value) => value > 0) ? `expectations move by ${mean(arm.kl).toFixed(2)} nats a word` : "nothing altered");
+  if (arm.kl?.length) said.push(arm.kl.some((value) => value > 0) ? `what comes next changes ${felt(mean(arm.kl))}` : "nothing altered");
   if (arm.own_words != null && arm.kind !== "clean") said.push(`the feature's own words ${times(arm.own_words)} as likely`);
-  if (arm.loss_clean_model != null) said.push(`how odd the unaltered model finds it: ${arm.loss_clean_model.toFixed(2)} nats a word${arm.loss_clean_model > ODD ? ", hardly language" : ""}`);
+  const odd = arm.loss_clean_model;
+  if (odd != null) said.push(`to the unaltered model this is ${odd > ODD ? "hardly language" : odd > UNUSUAL ? "unusual text" : "ordinary text"}`);
   return said;
 }
 
@@ -113,7 +125,7 @@ function Compared({ arms }: { arms: readonly Arm[] }) {
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label="Table of the texts' figures">
       <table class="small compared">
-        <thead><tr><th scope="col">text</th><th scope="col">dose</th><th scope="col">expectations moved, nats a word</th><th scope="col">own words</th><th scope="col">how odd to the unaltered model, nats a word</th><th scope="col">pairs that repeat</th></tr></thead>
+        <thead><tr><th scope="col">text</th><th scope="col">strength</th><th scope="col">what comes next changed, nats a word</th><th scope="col">own words</th><th scope="col">how odd to the unaltered model, nats a word</th><th scope="col">pairs that repeat</th></tr></thead>
         <tbody>{arms.map((arm) => (
           <tr key={`${arm.kind} ${arm.dose}`}>
             <th scope="row">{KINDS[arm.kind]}</th><td>{arm.dose ? number(arm.dose) : ""}</td><td>{arm.kl?.length ? mean(arm.kl).toFixed(2) : ""}</td>

@@ -10,10 +10,10 @@ import { Example, Legend } from "./Text";
 
 const FIRST = 8;
 
-export function Contexts({ name, head }: { name: string; head: FeatureHead }) {
+/** `show` stands where the texts are veiled, and lifts the veil. */
+export function Contexts({ name, head, show }: { name: string; head: FeatureHead; show: (() => void) | null }) {
   const most = head.feature.max;
-  const [asked, ask] = useState("");
-  if (head.sensitive && asked !== name) return <section><h2>Where it fires</h2><Veil show={() => ask(name)} /></section>;
+  if (show) return <section><h2>Where it fires</h2><Veil show={show} /></section>;
   return (
     <>
       <section>
@@ -23,7 +23,6 @@ export function Contexts({ name, head }: { name: string; head: FeatureHead }) {
       </section>
       <Range name={name} most={most} />
       <Misses name={name} most={most} />
-      <InOtherText name={name} most={most} />
     </>
   );
 }
@@ -58,7 +57,7 @@ function Stretches({ stretches, most }: { stretches: Stretch[]; most: number }) 
     <>
       {stretches.filter((stretch) => stretch.passages.length).map((stretch, i) => (
         <section key={i} class="stretch">
-          <h3>{number(stretch.low)} to {number(stretch.high)}{stretch.share !== null && <span class="soft"> · {percent(stretch.share)} of its firings</span>}</h3>
+          <h3>{percent(stretch.low / most)} to {percent(stretch.high / most)} of its strongest{stretch.share !== null && <span class="soft"> · {percent(stretch.share)} of its firings</span>}</h3>
           <Listed passages={stretch.passages} most={most} few={3} />
         </section>
       ))}
@@ -67,7 +66,7 @@ function Stretches({ stretches, most }: { stretches: Stretch[]; most: number }) 
 }
 
 /** What it does in text that was at hand when the page was opened: the short texts that come with Hooke, read by the model that runs. */
-function InOtherText({ name, most }: { name: string; most: number }) {
+export function InOtherText({ name, most }: { name: string; most: number }) {
   const { state } = about.value!.model;
   if (state !== "ready" || !about.value!.model.saes.includes(name.slice(0, name.lastIndexOf("/")))) return null;
   return <Fresh name={name} most={most} />;

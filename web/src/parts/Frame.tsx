@@ -23,9 +23,6 @@ export function pagesHere(): readonly (readonly [string, string, string])[] {
 
 export function Frame({ children }: { children: ComponentChildren }) {
   const here = path.value.startsWith("/f/") ? "/features" : path.value;
-  const nav = useRef<HTMLElement>(null);
-  // Where the pages' names do not all fit, that of this page is in sight.
-  useEffect(() => nav.current?.querySelector("[aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" }), [here, about.value !== null]);
   return (
     <>
       <a class="skip" href="#main" onClick={(event) => { event.preventDefault(); document.getElementById("main")!.focus(); }}>Skip to the page</a>
@@ -33,7 +30,7 @@ export function Frame({ children }: { children: ComponentChildren }) {
         <a class="brand" href="/" aria-label="Hooke, to the start">
           <svg viewBox="0 0 20 20" aria-hidden="true"><circle cx="10" cy="10" r="7" /><circle class="dot" cx="10" cy="10" r="2.2" /></svg>Hooke
         </a>
-        <nav aria-label="Pages" ref={nav}>
+        <nav aria-label="Pages">
           {pagesHere().map(([key, to, name]) => (
             <a key={key} href={to} aria-current={to === here ? "page" : undefined}>{name}</a>
           ))}
@@ -82,6 +79,18 @@ const KEYS = [
   ["d", "on Layers: a second text to hold against the first"], ["t", "light, dark, as the system"], ["Esc", "stop reading; let go; close"], ["?", "this"],
 ] as const;
 
+const WORDS = [
+  ["token", "what a model reads at a time: a word, or a piece of one"],
+  ["fires", "a feature fires on a token where it finds its pattern there; how strongly is its activation"],
+  ["layer", "one of the steps in which the model turns what it read into what it says next: the first are near the letters, the last near the answer"],
+  ["SAE", "sparse autoencoder: what the features of one layer come from. “resid_post.12” is the place it reads: what layer 12 hands on"],
+  ["explains", "how much of what the model computes there the features that fire make up again (their share of its variance)"],
+  ["nats", "how far the chances of what comes next move: 0.1 a little, 0.5 clearly, 2 as far as text holds"],
+  ["logit lens", "reading a layer, or a feature's direction, as if the model spoke straight from it"],
+  ["overlap, cosine", "how alike two features are: 1 the same, 0 nothing in common"],
+  ["atlas", "the file that says of every feature where it fires and what it does"],
+] as const;
+
 /** What ratings look like, by what the server says of each kind. */
 const TRUST = [["here", "right 8 in 10, unsure"], ["tried", "true of 8 of 12"], ["fits", "usually, sometimes, seldom fits"], ["rule", "its rule"]] as const;
 
@@ -99,6 +108,8 @@ function Help() {
         from. It describes text as this model reads it, not people, and not causes.</p>
       <h2>How far a name holds</h2>
       <dl class="keys">{TRUST.map(([kind, looks]) => <div key={kind}><dt>{looks}</dt><dd>{about.value?.ratings[kind]}</dd></div>)}</dl>
+      <h2>Words of the trade</h2>
+      <dl class="keys">{WORDS.map(([word, what]) => <div key={word}><dt>{word}</dt><dd>{what}</dd></div>)}</dl>
       <h2>Keys</h2>
       <dl class="keys">{KEYS.map(([key, what]) => <div key={key}><dt><kbd>{key}</kbd></dt><dd>{what}</dd></div>)}</dl>
       <label class="check"><input type="checkbox" checked={singleKeys.value} onChange={(event) => (singleKeys.value = event.currentTarget.checked)} /> single keys do this</label>

@@ -1,5 +1,5 @@
 // How strongly a feature fires where it fires: bars by the logarithm, and the same numbers as a table.
-import { number } from "../state/words";
+import { number, percent } from "../state/words";
 
 export function Histogram({ counts, most, marker }: { counts: number[]; most: number; marker: number | null }) {
   const logs = counts.map((n) => Math.log1p(Math.max(0, n)));
@@ -12,9 +12,9 @@ export function Histogram({ counts, most, marker }: { counts: number[]; most: nu
         {marker !== null && marker > 0 && <line x1={Math.min(1, marker / most) * counts.length} x2={Math.min(1, marker / most) * counts.length} y1="0" y2="20" />}
       </svg>
       <figcaption class="small soft">
-        <span>0</span>
-        <span>{marker !== null && marker > 0 ? `your text: ${number(marker)}` : "activation; heights: tokens, by logarithm"}</span>
-        <span>{number(most)}</span>
+        <span>weakly</span>
+        <span>{marker !== null && marker > 0 ? `your text: ${percent(marker / most)} of the strongest` : "heights: how often, by logarithm"}</span>
+        <span>strongly</span>
       </figcaption>
       <details>
         <summary class="small soft">as a table</summary>

@@ -48,7 +48,7 @@ export function Reading({ found, several }: { found: ReadText; several: boolean 
       <Tokens found={found} feature={feature} token={token} held={held.value} onPoint={(next) => (pointed.value = next)} onHold={hold} />
       {found.truncated > 0 && <p class="small soft">The last {number(found.truncated)} tokens were not read: the text is longer than one reading.</p>}
       {!several && feature && <Legend of="its strongest">where <b><Label text={feature.name ?? feature.label} own={feature.own_label} /></b> fires</Legend>}
-      {!several && <p class="small soft">Point at another feature to see its words, at a word to see its features; click to hold either. <button type="button" class="quiet" onClick={() => (helpOpen.value = true)}>What do these ratings mean?</button></p>}
+      {!several && <p class="small soft">Point at another feature to see its words, at a word to see its features; click to hold either. The names likeliest to be right stand first. <button type="button" class="quiet" onClick={() => (helpOpen.value = true)}>What do these ratings mean?</button></p>}
       {held.value && "token" in held.value && (
         <p class="held small" role="status">Held: “{spelt(found.tokens[held.value.token])}”. {at?.length ? "These fire on it, strongest first." : "None of these features fires on it."} <button type="button" class="quiet" onClick={() => (held.value = null)}>let go</button></p>
       )}

@@ -1,7 +1,7 @@
 // Texts with tokens tinted by an activation, and names that come from outside.
 import type { ComponentChildren } from "preact";
 import type { Context } from "../api/types";
-import { clean, NO_LABEL, number, pieces, spelt, step } from "../state/words";
+import { clean, NO_LABEL, number, percent, pieces, spelt, step } from "../state/words";
 
 /** Text from outside, every hidden character shown as a mark. */
 export function Shown({ text }: { text: string }) {
@@ -39,7 +39,7 @@ export function Example({ passage, most, children }: { passage: Context; most: n
         })}
       </p>
       <p class="source soft small">
-        {peak > 0 && <b>{number(peak)}</b>} {children} <bdi>{clean(passage.corpus)}</bdi>
+        {peak > 0 && <span title={number(peak)}>{percent(peak / most)} of its strongest</span>} {children} {passage.corpus && <span>from <bdi>{clean(passage.corpus)}</bdi></span>}
       </p>
     </li>
   );

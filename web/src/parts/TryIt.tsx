@@ -58,7 +58,7 @@ export function TryIt({ name, most, onPeak }: { name: string; most: number; onPe
               return <>{token.slice(0, token.length - bare.length).replace(/\s+/g, " ")}<span key={i} class={`s${step(value, most)}${value > 0 && i === where ? " peak" : ""}`} title={value > 0 ? number(value) : "silent"}><Shown text={bare} /></span></>;
             })}
           </p>
-          <p class="small soft" role="status">{peak > 0 ? `Strongest on “${spelt(found.tokens[where])}”: ${number(peak)}, ${percent(peak / most)} of the strongest ever seen.` : "It stays silent."}</p>
+          <p class="small soft" role="status">{peak > 0 ? `Strongest on “${spelt(found.tokens[where])}”: ${percent(peak / most)} of the strongest ever seen.` : "It stays silent."}</p>
         </>
       )}
     </section>

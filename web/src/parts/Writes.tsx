@@ -3,12 +3,23 @@ import type { DoseEffect, FeatureHead, Moved } from "../api/types";
 import { number, percent, spelt } from "../state/words";
 import { DoseCurve } from "./DoseCurve";
 
-const KINDS: Record<string, string> = {
-  reads: "Reads: its name tells where it fires. It hardly writes: the words it raises gain no more than words do under a random step as long.",
-  writes: "Writes: it puts words of its own in; no name tells where it fires.",
-  both: "Reads and writes: its name tells where it fires, and it puts words of its own in.",
-  unclear: "Unclear: no name tells where it fires, and it hardly writes: the words it raises gain no more than words do under a random step as long.",
-};
+/** What was measured at its own maximum, or as near to that as it was. */
+function fullest(doses: readonly DoseEffect[]): DoseEffect {
+  return doses.reduce((best, one) => (Math.abs(one.dose - 1) < Math.abs(best.dose - 1) ? one : best));
+}
+
+/** In a sentence what it makes the model say, as far as that was measured. */
+export function Does({ head }: { head: FeatureHead }) {
+  const { effect } = head.feature;
+  if (!effect) return <>What it makes the model say was not measured. </>;
+  const surest = fullest(effect.doses).raised.filter((one) => surely(one) > 0 && /\p{L}{4}/u.test(one.text)).sort((a, b) => b.after - b.before - a.after + a.before);
+  // One that differs only by its capitals or the space before it says nothing new.
+  const words = [...new Map(surest.map((one) => [one.text.trim().toLowerCase(), one])).values()].slice(0, 3);
+  const listed = words.map((one, i) => <>{i > 0 && (i === words.length - 1 ? " and " : ", ")}“<bdi>{spelt(one.text)}</bdi>”</>);
+  return head.kind === "writes" || head.kind === "both"
+    ? <>Added to a text, it makes the model write {words.length ? listed : "other words"}. </>
+    : <>Added to a text, it hardly changes what the model writes, no more than chance would{words.length > 0 && <>; {listed} {words.length > 1 ? "become" : "becomes"} a little likelier</>}. </>;
+}
 
 export function Writes({ head }: { head: FeatureHead }) {
   const { promoted = [], suppressed = [], effect } = head.feature;
@@ -18,7 +29,7 @@ export function Writes({ head }: { head: FeatureHead }) {
     <section>
       <h2>What it makes the model say next</h2>
       {effect ? <Measured doses={effect.doses} kind={head.kind} /> : <><p class="small">Nobody measured it (<code>hooke atlas effects</code> does). By its direction alone:</p>{lists}</>}
-      {effect && promoted.length > 0 && <details><summary class="small soft">by the direct way to the output (logit lens)</summary>{lists}</details>}
+      {effect && promoted.length > 0 && <details><summary class="small soft">the words it points at (logit lens)</summary><p class="small soft">What its direction would say if the model wrote straight from it: less to be trusted than what was measured.</p>{lists}</details>}
     </section>
   );
 }
@@ -45,30 +56,33 @@ function surely({ rise, before, after }: Moved): number {
 
 /** The measured effect at the feature's own maximum, and how it grows with the dose. */
 function Measured({ doses, kind }: { doses: DoseEffect[]; kind: string | null }) {
-  const full = doses.reduce((best, one) => (Math.abs(one.dose - 1) < Math.abs(best.dose - 1) ? one : best));
+  const full = fullest(doses);
   const rows = [...full.raised.filter((one) => surely(one) > 0), ...full.lowered.filter((one) => surely(one) < 0)];
+  const writes = kind === "writes" || kind === "both";
   const table = rows.length > 0 && (
     <table class="small effect">
       <thead><tr><th scope="col">next word</th><th scope="col">without</th><th scope="col">with it</th></tr></thead>
       <tbody>{rows.map((one, i) => <tr key={i} class={one.after < one.before ? "soft" : ""}><td><bdi>{spelt(one.text)}</bdi></td><td>{chance(one.before)}</td><td>{chance(one.after)}</td></tr>)}</tbody>
     </table>
   );
-  const said = (
-    <p class="small soft">Measured: added {full.dose === 1 ? "at its strongest" : `at ${number(full.dose)} times its strongest`} to the last word of neutral texts, it moves what comes next by {number(full.kl.mean)} nats
-      [{number(full.kl.low)}, {number(full.kl.high)}]. A random step as long moves it by {number(full.kl_random[0])}, one in twenty by {number(full.kl_random[1])}.</p>
+  const told = (
+    <p class="small soft">It was added {full.dose === 1 ? "at its strongest" : `at ${number(full.dose)} times its strongest`} to the last word of neutral texts. That moves the chances of all next words by {number(full.kl.mean)} nats
+      [{number(full.kl.low)}, {number(full.kl.high)}]; a random step as long moves them by {number(full.kl_random[0])}, one in twenty by {number(full.kl_random[1])} or more. Nats measure how far chances move: 0.1 a little, 0.5 clearly, 2 as far as text holds.</p>
   );
-  // What does no more than a random step has no words worth reading.
-  if (kind === "reads" || kind === "unclear") {
-    return <><p class="small">{KINDS[kind]}</p>{said}<details><summary class="small soft">{table && "the words that moved, and "}by dose</summary>{table}{doses.length > 1 && <Doses doses={doses} />}</details></>;
-  }
-  return <>{kind && <p class="small">{KINDS[kind] ?? kind}</p>}{table}{said}{doses.length > 1 && <Doses doses={doses} />}</>;
+  return (
+    <>
+      <p class="small">{writes ? "It puts words of its own in. Chances of the next word, where they surely moved:" : "It hardly writes: the words it raises gain no more than words do under a random step as long."}</p>
+      {writes && table}
+      <details><summary class="small soft">{writes ? "how that was measured" : "what moved, and how that was measured"}</summary>{!writes && table}{told}{doses.length > 1 && <Doses doses={doses} />}</details>
+    </>
+  );
 }
 
 function Doses({ doses }: { doses: DoseEffect[] }) {
   return (
     <DoseCurve points={doses.map((one) => ({ dose: one.dose, value: one.kl.mean, chance: one.kl_random[1] }))} most={Math.max(...doses.map((one) => one.kl.high))}
-      label="How far it moves what comes next, by dose, above what random steps do" chance="dose; grey: one random step in twenty" table={
-        <table><thead><tr><th scope="col">dose</th><th scope="col">nats</th><th scope="col">random, half</th><th scope="col">one in twenty</th></tr></thead>
+      label="How far it moves what comes next, by dose, above what random steps do" chance="strength; grey: one random step in twenty" table={
+        <table><thead><tr><th scope="col">strength</th><th scope="col">nats</th><th scope="col">random, half</th><th scope="col">one in twenty</th></tr></thead>
           <tbody>{doses.map((one) => <tr key={one.dose}><td>{number(one.dose)}</td><td>{number(one.kl.mean)}</td><td>{number(one.kl_random[0])}</td><td>{number(one.kl_random[1])}</td></tr>)}</tbody></table>
       } />
   );

@@ -14,12 +14,12 @@ export function percent(share: number | null | undefined): string {
   return `${text.replace("-", "−")}${thin}%`;
 }
 
-/** One in how many tokens. */
+/** One in how many tokens, which are words or pieces of words. */
 export function rarity(density: number): string {
   if (density <= 0) return "never";
   const every = 1 / density;
-  if (every < 1.5) return "nearly every token";
-  return `1 in ${number(every < 100 ? Math.round(every) : Number(every.toPrecision(2)))} tokens`;
+  if (every < 1.5) return "nearly every word";
+  return `1 in ${number(every < 100 ? Math.round(every) : Number(every.toPrecision(2)))} words`;
 }
 
 export const NO_LABEL = "no name yet";
