@@ -756,7 +756,7 @@ def test_300_hostile_texts_are_read_and_named_and_stay_text(browser, desk, part)
     one = Watched(browser, desk, viewport={"width": 1000, "height": 4000}, reduced_motion="reduce")
     mine = hostile.ALL[part::5]
     page = one.open("/")
-    lines = [line[:300] for text in mine for line in re.split(r"[\r\n\u2028\u2029]", text) if line.strip()]
+    lines = [line[:140] for text in mine for line in re.split(r"[\r\n\u2028\u2029]", text) if line.strip()]
     page.evaluate(
         """text => { const box = document.getElementById("text");
         Object.getOwnPropertyDescriptor(HTMLTextAreaElement.prototype, "value").set.call(box, JSON.parse(text));
