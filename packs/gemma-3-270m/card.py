@@ -44,7 +44,6 @@ def write_card(
         "held": f"{saes[0].facts.metrics['tokens']:,.0f}",
         "atlas_tokens": f"{atlas.facts['tokens']:,}",
         "background": f"{atlas.saes[saes[0].name].facts['background_texts']:,}",
-        "groups": _groups(saes),
         "digests": _digests(saes),
         "clean": f"{quality['saes'][0]['core']['clean_loss']['value']:.3f}",
         "judged": f"{quality['tokens']:,}",
@@ -141,11 +140,6 @@ def effects_table(saes: list[Sae], atlas: Atlas) -> str:
         kl = f"{np.median([one.kl.mean for one in full]):.3f} (random steps {np.median([one.kl_random[0] for one in full]):.3f})"
         rows.append([f"`{sae.name}`", f"{len(found):,}", *(f"{share:.1%}" for share in shares), kl])
     return markdown(head, rows)
-
-
-def _groups(saes: list[Sae]) -> str:
-    rows = [[f"`{sae.name}`", *(f"{name}: {end - first:,}" for name, (first, end) in sae.facts.groups.items())] for sae in saes]
-    return markdown(["SAE", *(["group"] * (max(map(len, rows)) - 1))], rows)
 
 
 def _mix(tokens: dict[str, int]) -> str:
