@@ -561,7 +561,7 @@ def test_tokens_put_together_are_the_text(desk):
 
 def test_300_hostile_texts_are_read_as_they_are_or_refused_in_a_sentence(desk):
     """Half a surrogate pair is no text and refused before anything is read; all else comes back as it was sent."""
-    texts = [text for text in hostile.ALL if text.strip()]
+    texts = [json.loads(json.dumps(text)) for text in hostile.ALL if text.strip()]  # two halves on the wire are a pair
     whole = [text for text in texts if not re.search("[\ud800-\udfff]", text)]
     events = desk.stream("/analyze", {"texts": [text[:500] for text in whole], "top": 2})
     read = [told["result"]["text"] for name, told in events if name == "text"]
