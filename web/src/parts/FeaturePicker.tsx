@@ -137,7 +137,7 @@ function Hardly({ name, onFind }: { name: string; onFind: (words: string) => voi
   if (!head || !writesLittle(head.kind)) return null;
   const words = telling(head.title).slice(0, 4);
   return (
-    <p class="small hardly"><b><Label text={head.title} own={head.feature.written?.label} /></b> mostly reads: when it was measured, it made no word likelier than chance would. Turned at every word it may still change a text.
+    <p class="small hardly"><b><Label text={head.title} own={head.feature.written?.label} /></b> mostly reads: when it was measured, it changed what comes next no more than chance does. Turned at every word it may still change a text.
       {words.length > 0 && <> <button type="button" class="quiet" onClick={() => onFind(words.join(", "))}>Find what makes the model write “{words.join(", ")}”</button></>}</p>
   );
 }
