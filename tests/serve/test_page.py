@@ -296,7 +296,7 @@ def test_a_long_text_has_a_short_address_and_comes_in_parts(seen):
     page.get_by_label("Text to read").fill(text)
     page.get_by_role("button", name="one text").click()
     expect(page.locator(".texts")).to_contain_text("parts, each by itself")
-    expect(page).to_have_url(re.compile(r"[?&]id=[0-9a-f]{16}"))
+    expect(page).to_have_url(re.compile(r"[?&]id=[0-9a-f]{16}"), timeout=30_000)
     expect(page.locator(".controls .bar")).to_have_count(0)
     kept = page.url.removeprefix(seen._base)
     page.get_by_role("button", name="clear").click()

@@ -8,7 +8,7 @@ import { Label, Shown } from "../parts/Text";
 import { useLoaded } from "../state/load";
 import { go, params, withParams } from "../state/router";
 import { about } from "../state/session";
-import { clean, layerOf, quoted, step } from "../state/words";
+import { clean, layerOf, parted, quoted, step } from "../state/words";
 
 const PLACES = [["", "everywhere"], ["label", "names"], ["context", "text they fire on"], ["output", "words they write"]] as const;
 const FOUND: Record<string, string> = { label: "its rule", context: "text it fires on", output: "what it writes", meaning: "what its name means" };
@@ -99,8 +99,8 @@ function Row({ hit }: { hit: FoundHit }) {
       {passage && (
         <p class="passage small" dir="auto">
           {passage.tokens.map((token, i) => {
-            const bare = token.trimStart();
-            return <>{token.slice(0, token.length - bare.length).replace(/\s+/g, " ")}<span key={i} class={`s${step(passage.values[i] ?? 0, hit.max)}`}><Shown text={bare} /></span></>;
+            const [spaces, bare] = parted(token);
+            return <>{spaces}<span key={i} class={`s${step(passage.values[i] ?? 0, hit.max)}`}><Shown text={bare} /></span></>;
           })}
         </p>
       )}

@@ -1,7 +1,7 @@
 // Texts that were written side by side: by the model itself, with features turned, and with controls turned as far.
 import type { Arm, Position, Steering } from "../api/types";
 import { felt } from "../state/steering";
-import { layerOf, number, percent, spelt, step } from "../state/words";
+import { layerOf, number, parted, percent, spelt, step } from "../state/words";
 import { DoseCurve } from "./DoseCurve";
 import { Label, Shown } from "./Text";
 
@@ -100,9 +100,9 @@ function One({ prompt, arm, done, writes, first, verdict }: { prompt: string; ar
 }
 
 function Word({ token, kl }: { token: string; kl: number }) {
-  const bare = token.trimStart();
+  const [spaces, bare] = parted(token);
   const tint = kl < FAINT ? 0 : step(Math.min(kl, FULL), FULL);
-  return <>{token.slice(0, token.length - bare.length).replace(/[\n\r\t]+/g, " ")}{tint ? <span class={`s${tint}`} title={`${kl.toFixed(2)} nats`}><Shown text={bare} /></span> : <Shown text={bare} />}</>;
+  return <>{spaces}{tint ? <span class={`s${tint}`} title={`${kl.toFixed(2)} nats`}><Shown text={bare} /></span> : <Shown text={bare} />}</>;
 }
 
 /** What it cost, in words. */

@@ -4,7 +4,7 @@ import type { VNode } from "preact";
 import { useMemo, useRef } from "preact/hooks";
 import type { Hit, ReadText } from "../api/types";
 import { maxDensity } from "../state/reading";
-import { clean, layerOf, number, percent, spelt, step } from "../state/words";
+import { clean, layerOf, number, parted, percent, spelt, step } from "../state/words";
 import { Bar, Trust } from "./Bits";
 import { helpOpen } from "./Frame";
 import { Pick, picked } from "./Gather";
@@ -127,7 +127,7 @@ function Tokens({ found, feature, token, held, onPoint, onHold }: {
   return (
     <p class="passage tokens" dir="auto" ref={box} role="group" aria-label="The text, token by token; arrow keys walk, Enter holds" onKeyDown={walk} onMouseLeave={() => onPoint(null)}>
       {found.tokens.map((piece, i) => {
-        const bare = piece.trimStart();
+        const [spaces, bare] = parted(piece);
         const value = feature ? share(feature, i) : 0;
         const strength = feature ? (feature.activations[i] ?? 0) : 0;
         const kind = [`s${step(value, 1)}`, feature?.word_at.includes(i) ? "peak" : "", token === i ? "on" : ""].join(" ");
@@ -137,7 +137,7 @@ function Tokens({ found, feature, token, held, onPoint, onHold }: {
           <span key={i} role="button" tabIndex={i === Math.min(stop.value, found.tokens.length - 1) ? 0 : -1} aria-pressed={pressed} class="token" title={said}
             onMouseEnter={() => onPoint({ token: i })} onFocus={() => { stop.value = i; onPoint({ token: i }); }} onBlur={() => onPoint(null)}
             onClick={() => onHold({ token: i })}>
-            {piece.slice(0, piece.length - bare.length).replace(/[\n\r\t]+/g, " ")}<span class={kind}>{bare ? <Shown text={bare} /> : <span class="soft">{piece.includes("\n") ? "↵" : "·"}</span>}</span>{piece.includes("\n") && <br />}
+            {spaces}<span class={kind}>{bare ? <Shown text={bare} /> : <span class="soft">{piece.includes("\n") ? "↵" : "·"}</span>}</span>{piece.includes("\n") && <br />}
           </span>
         );
       })}

@@ -1,7 +1,7 @@
 // Texts with tokens tinted by an activation, and names that come from outside.
 import type { ComponentChildren } from "preact";
 import type { Context } from "../api/types";
-import { clean, NO_LABEL, number, percent, pieces, spelt, step } from "../state/words";
+import { clean, NO_LABEL, number, parted, percent, pieces, spelt, step } from "../state/words";
 
 /** Text from outside, every hidden character shown as a mark. */
 export function Shown({ text }: { text: string }) {
@@ -27,12 +27,12 @@ export function Example({ passage, most, children }: { passage: Context; most: n
       <p class="passage" dir="auto">
         <span class="vh">{said}</span>
         {passage.tokens.map((token, i) => {
-          const bare = token.trimStart();
+          const [spaces, bare] = parted(token);
           const value = passage.values[i] ?? 0;
           const kind = `${value > 0 ? `s${step(value, most)}` : ""}${i === passage.peak ? " peak" : ""}`.trim();
           return (
             <>
-              {token.slice(0, token.length - bare.length).replace(/[\n\r\t]+/g, " ")}
+              {spaces}
               {kind ? <span class={kind} title={value > 0 ? number(value) : "silent"}><Shown text={bare} /></span> : <Shown text={bare} />}
             </>
           );

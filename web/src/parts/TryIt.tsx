@@ -2,7 +2,7 @@
 import { useEffect, useState } from "preact/hooks";
 import { activations, type Problem } from "../api/client";
 import { about } from "../state/session";
-import { number, percent, spelt, step } from "../state/words";
+import { number, parted, percent, spelt, step } from "../state/words";
 import { Shown } from "./Text";
 
 export function TryIt({ name, most, onPeak }: { name: string; most: number; onPeak: (value: number | null) => void }) {
@@ -53,9 +53,9 @@ export function TryIt({ name, most, onPeak }: { name: string; most: number; onPe
         <>
           <p class="passage" dir="auto">
             {found.tokens.map((token, i) => {
-              const bare = token.trimStart();
+              const [spaces, bare] = parted(token);
               const value = found.values[i]!;
-              return <>{token.slice(0, token.length - bare.length).replace(/\s+/g, " ")}<span key={i} class={`s${step(value, most)}${value > 0 && i === where ? " peak" : ""}`} title={value > 0 ? number(value) : "silent"}><Shown text={bare} /></span></>;
+              return <>{spaces}<span key={i} class={`s${step(value, most)}${value > 0 && i === where ? " peak" : ""}`} title={value > 0 ? number(value) : "silent"}><Shown text={bare} /></span></>;
             })}
           </p>
           <p class="small soft" role="status">{peak > 0 ? `Strongest on “${spelt(found.tokens[where])}”: ${percent(peak / most)} of the strongest ever seen.` : "It stays silent."}</p>

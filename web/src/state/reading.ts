@@ -1,5 +1,5 @@
 // What is being read: the text, the SAEs, and what came back so far. Typing ends the older request.
-import { batch, effect, signal } from "@preact/signals";
+import { batch, computed, effect, signal } from "@preact/signals";
 import { analyze, type Problem } from "../api/client";
 import type { CarriedTopic, ReadSae, ReadText } from "../api/types";
 import { about } from "./session";
@@ -81,9 +81,10 @@ async function read(): Promise<void> {
 }
 
 // Whatever decides what is read begins the reading anew, once it has been still for a moment.
+const model = computed(() => about.value?.model.state);
 effect(() => {
   void [text.value, saes.value, byLine.value];
-  const state = about.value?.model.state;
+  const state = model.value;
   cancel();
   if (state === "ready" || state === "loading") timer = window.setTimeout(() => void read(), PAUSE);
 });

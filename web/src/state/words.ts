@@ -87,6 +87,12 @@ export function clean(text: string | null | undefined): string {
   return pieces((text ?? "").slice(0, 300)).map((piece) => (piece.mark ? "" : piece.text)).join("");
 }
 
+/** The spaces that a token begins with, a line end as one of them, and the rest. A byte order mark, a space to browsers, is of the rest. */
+export function parted(token: string): [string, string] {
+  const spaces = /^[^\S\ufeff]*/.exec(token)![0];
+  return [spaces.replace(/[\n\r\t]+/g, " "), token.slice(spaces.length)];
+}
+
 /** A token on its own, which may be nothing that can be seen: spaces, line ends and hidden characters by their names. */
 export function spelt(token: string | null | undefined): string {
   const shown = pieces((token ?? "").slice(0, 300)).map((piece) => piece.text).join("").trim();
