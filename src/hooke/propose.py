@@ -1,8 +1,9 @@
 """Propose: features to steer with for some words, by what each was measured to do to those words and to nothing else."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 import numpy as np
 import torch
@@ -92,12 +93,12 @@ def known(atlas: Atlas, sae: str, tokens: Sequence[int]) -> dict[int, tuple[floa
     return {i: found[i] for i in sorted(found, key=lambda i: found[i][0] - found[i][1]) if found[i][1] > found[i][0]}
 
 
-def looked_at(model: Model, sae: Sae, atlas: Atlas, words: Sequence[str], tokens: Sequence[int]) -> list[int]:
-    """Features that might raise the words, by their directions, by effects that are known, and by their names: those to measure."""
+def looked_at(model: Model, sae: Sae, atlas: Atlas, words: Sequence[str], tokens: Sequence[int], by_effect: Iterable[int]) -> list[int]:
+    """Features that might raise the words, by their directions, by effects that are `known`, and by their names: those to measure."""
     hits = atlas.search(" ".join(words), filters=Filters(sae=(sae.name,)), where=("label",), limit=_BY_NAME).hits
     by_name = [int(hit.name.rpartition("/")[2]) for hit in hits]
     maximum = atlas.table(sae.name).max
-    return [*candidates(model, sae, maximum, tokens, _BY_DIRECTION), *list(known(atlas, sae.name, tokens))[:_BY_EFFECT], *by_name]
+    return [*candidates(model, sae, maximum, tokens, _BY_DIRECTION), *islice(by_effect, _BY_EFFECT), *by_name]
 
 
 @torch.no_grad()

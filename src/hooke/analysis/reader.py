@@ -32,6 +32,7 @@ from hooke.sae.fits import check_fits, other_model
 from hooke.sae.packs import default_sae
 from hooke.text.corpus import Window
 from hooke.text.intake import Record
+from hooke.text.marks import half_pair
 
 # Long texts are read in windows, each with the beginning-of-sequence token in front; what is beyond the cap is counted, not read.
 _WINDOW = 1024
@@ -216,7 +217,7 @@ class Reader:
     def _harvested(self, texts: Sequence[str], *, alone: bool = False) -> tuple[Iterator[Harvested], Sequence[Sequence[int]]]:
         """The activations of texts, and their tokens."""
         for text in texts:
-            if any("\ud800" <= character <= "\udfff" for character in ("" if text.isascii() else text)):
+            if half_pair(text) is not None:
                 raise BadFile(f"the text {text[:40]!r} is not valid UTF-8: it holds half of a surrogate pair, which is no character.")
         encoded = self.model.tokenizer.encode(texts)
         windows = self._windows(texts, encoded)

@@ -14,7 +14,7 @@ from hooke.atlas.feature import Written
 from hooke.atlas.records import SaeEntry
 from hooke.errors import BadConfig, BadFile, Busy, HookeError, LimitReached, UnknownName, quoted
 from hooke.files import data_dir, write_error
-from hooke.text.marks import stripped
+from hooke.text.marks import half_pair, stripped
 
 MAX_NOTE, MAX_LABEL, MAX_LIST, MAX_SAVED = 20_000, 200, 80, 200_000
 """Characters of a note, of a label, of a list's name, and of a text that an address stands for."""
@@ -298,7 +298,7 @@ def _fields(found: Any, wanted: Mapping[str, type], what: str) -> None:
         if len(found[key]) > _MOST_NAME or any(character < " " for character in found[key]):
             raise BadFile(f"the field {key!r} of a {what}, {quoted(found[key], 40)}, names no SAE; nothing was taken in.")
     for key in (key for key, kind in wanted.items() if kind is str):
-        if any("\ud800" <= character <= "\udfff" for character in ("" if found[key].isascii() else found[key])):
+        if half_pair(found[key]) is not None:
             raise BadFile(f"the field {key!r} of a {what} holds half of a surrogate pair, which is no character; nothing was taken in.")
     if not _is_date(found["changed"]):
         said = "is no date such as 2026-01-31T12:00:00+00:00"

@@ -16,7 +16,6 @@ from hooke.cli.values import BATCH
 from hooke.errors import BadConfig
 
 if TYPE_CHECKING:
-    from hooke.atlas import Atlas
     from hooke.explain.llm.words import Heard
 
 
@@ -44,13 +43,14 @@ def explain(
     json: Json = False,
 ) -> int | None:
     """Name features by letting a language model, or anybody, read where they fire; try names on text that was held out."""
-    from hooke.cli.atlases import open_atlases
+    from hooke.cli.atlases import find_sae, open_atlases, opened_by
     from hooke.cli.stopping import stoppable
 
-    if not sae:
+    if not sae or not all(sae):
         raise BadConfig("no SAE to explain. Name one (see `hooke saes`): hooke explain gemma-3-270m/resid_post.12/4k --batch-out FILE")
     opened = open_atlases(atlas)
-    tasks = [_found(name, opened) for name in sae]
+    found = [find_sae(name, opened) for name in sae]
+    tasks = [(home, name, opened_by(name, sae)) for home, name in found]
     from hooke.text.arguments import texts_from
 
     mode = _mode(score=score, check=check, marks=marks, embed=embed)
@@ -101,15 +101,6 @@ def _check_engine(where: Engine, reading: Reading) -> None:
     if where.engine != "here" and not reading.endpoint:
         raise BadConfig("--engine is for asking at once: its processes put the requests to --endpoint. Give that as well.")
     where.home("cpu", "auto")
-
-
-def _found(name: str, opened: Sequence["Atlas"]) -> "tuple[Atlas, str, str]":
-    """The atlas that knows an SAE, its name there, and what its weights are opened by."""
-    from hooke.cli.atlases import find_feature, opened_by
-
-    atlas, feature = find_feature(f"{name}/0", list(opened))
-    sae = feature.rpartition("/")[0]
-    return atlas, sae, opened_by(sae, [name])
 
 
 def _batch_features(paths: Sequence[Path]) -> list[int] | None:

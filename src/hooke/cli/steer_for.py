@@ -15,7 +15,7 @@ _SCHEMA, _SHOWN = 1, 8
 def proposed(atlas: "Atlas", sae: str, wanted: str, model: str | None, *, show: bool, as_json: bool) -> tuple[str, ...]:
     """The feature to turn for the words `wanted`; or none, when those that were looked at are to be shown."""
     with Status() as status:
-        from hooke.propose import best_of, looked_at, propose, tokens_for, words_of
+        from hooke.propose import best_of, known, looked_at, propose, tokens_for, words_of
         from hooke.sae import Sae
 
         words, own = words_of(wanted), Sae.from_pretrained(sae)
@@ -23,7 +23,8 @@ def proposed(atlas: "Atlas", sae: str, wanted: str, model: str | None, *, show: 
         loaded = model_for([own], model, status)
         tokens = tokens_for(loaded, words)
         told = lambda done, total: status.count(f"Measuring: {done} of {total} steps")  # noqa: E731
-        found = propose(loaded, own, atlas.table(sae).max, tokens, looked_at(loaded, own, atlas, words, tokens), progress=told)
+        chosen = looked_at(loaded, own, atlas, words, tokens, known(atlas, sae, tokens))
+        found = propose(loaded, own, atlas.table(sae).max, tokens, chosen, progress=told)
     if not show:
         return (best_of(found, sae, words),)
     titles = {one.feature: atlas.feature(f"{sae}/{one.feature}").title for one in found[:_SHOWN]}

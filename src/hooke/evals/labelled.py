@@ -15,6 +15,7 @@ from jaxtyping import Bool, Int
 
 from hooke.errors import BadConfig, BadFile, Missing, unknown
 from hooke.text.intake import DEFAULT_FIELD, Blanks, TextSource, csv_separator, numbered_lines, suffix_of
+from hooke.text.marks import half_pair
 
 MIN_EXAMPLES = 20
 """A class needs this many documents, and this many others to be told from."""
@@ -137,7 +138,7 @@ def _text(record: dict[str, Any], field: str | None, where: str) -> str:
     if not isinstance(text, str) or not isinstance(title, str | None):
         raise BadFile(f"{where}: the field {field or 'text'!r} (and 'title') must be text, not {type(text).__name__}.")
     whole = f"{title}\n{text}" if title else text
-    if any("\ud800" <= character <= "\udfff" for character in ("" if whole.isascii() else whole)):
+    if half_pair(whole) is not None:
         raise BadFile(f"{where} holds half of a surrogate pair (\\ud800 to \\udfff), which is no character.")
     return whole
 

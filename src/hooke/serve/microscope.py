@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from hooke.errors import BadConfig, unknown
 from hooke.names import FeatureName, model_name
+from hooke.text.marks import half_pair
 
 if TYPE_CHECKING:
     from hooke.analysis import Reader, TextResult
@@ -249,8 +250,5 @@ def check_request(texts: Sequence[str], saes: Sequence[str], top: int) -> None:
 def check_characters(*texts: str) -> None:
     """Raise `BadConfig` where a text holds what is no character."""
     for text in texts:
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            told = f"the text {text[:40]!r} holds half of a surrogate pair at place {error.start}, which is no character. Leave it out."
-            raise BadConfig(told) from None
+        if (place := half_pair(text)) is not None:
+            raise BadConfig(f"the text {text[:40]!r} holds half of a surrogate pair at place {place}, which is no character. Leave it out.")

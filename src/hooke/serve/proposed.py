@@ -1,6 +1,7 @@
 """Proposed: features to turn for some words, by what each does to them; first those whose effect an atlas has, then many measured now."""
 
 from collections.abc import Iterator
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from hooke.serve.library import Library, title_of
@@ -22,16 +23,17 @@ def proposed(microscope: Microscope, library: Library, request: ProposeRequest) 
     tokens, maximum = tokens_for(model, words), library.table(sae).max
     with library.reading():
         atlas = library.of[sae.name]
-        before = list(known(atlas, sae.name, tokens).items())[:_SHOWN]
+        raised = known(atlas, sae.name, tokens)
 
     def told(index: int) -> dict[str, Any]:
         name = f"{sae.name}/{index}"
         return {"name": name, "title": title_of(library.feature(name, 0, brief=True))}
 
-    yield "known", {"words": words, "features": [told(i) | {"before": low, "after": high} for i, (low, high) in before]}
+    first = islice(raised.items(), _SHOWN)
+    yield "known", {"words": words, "features": [told(i) | {"before": low, "after": high} for i, (low, high) in first]}
     if request.measure:
         with library.reading():
-            chosen = looked_at(model, sae, atlas, words, tokens)
+            chosen = looked_at(model, sae, atlas, words, tokens, raised)
         measured = propose(
             model, sae, maximum, tokens, chosen, progress=lambda done, total: microscope.tell("progress", {"done": done, "of": total})
         )

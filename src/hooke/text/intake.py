@@ -13,6 +13,7 @@ from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from hooke.errors import BadConfig, BadFile, LimitReached, Missing, unknown
+from hooke.text.marks import half_pair
 from hooke.text.unpack import DAMAGE, ByteStream, unpacked
 
 Form = Literal["auto", "lines", "jsonl", "csv"]
@@ -279,12 +280,10 @@ def _checked(value: object, where: str) -> str:
     """`value` if it is a text that can be encoded."""
     if not isinstance(value, str):
         raise BadFile(f"{where} is {_kind(value)}, not text. A text is a JSON string, or an object with one in the field that is read.")
-    try:
-        value.encode()
-    except UnicodeEncodeError as error:
+    if half_pair(value) is not None:
         raise BadFile(
             f"{where} holds half of a surrogate pair (\\ud800 to \\udfff), which is no character. Write the pair, or leave it out."
-        ) from error
+        )
     return value
 
 

@@ -72,3 +72,16 @@ def marked(text: str) -> str:
 def stripped(text: str) -> str:
     """`text` on one line without any hidden character: for names and labels, which have no use for them."""
     return " ".join("".join(" " if piece in "\t\n\r" else piece if name is None else "" for piece, name in runs(text)).split())
+
+
+def half_pair(text: str) -> int | None:
+    """Where `text` first has half of a surrogate pair, which is no character and cannot be written as UTF-8; None where it has none.
+
+    >>> half_pair("ab\\ud800"), half_pair("ab")
+    (2, None)
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        return error.start
+    return None
