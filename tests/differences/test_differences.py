@@ -1,5 +1,6 @@
 """Whole comparisons on the planted model: what was planted is found, what was not is not, and beside it stands what else it may be."""
 
+import io
 import json
 from dataclasses import replace
 
@@ -7,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from piles import pile
+from rich.console import Console
 
 from hooke import tiny
 from hooke.analysis import Options, Reader
@@ -17,7 +19,8 @@ from hooke.differences.reading import read_pile
 from hooke.differences.rows import csv_text
 from hooke.errors import BadConfig
 from hooke.report.differences import page
-from hooke.report.differences_wording import foremost, summary
+from hooke.report.differences_terminal import print_differences
+from hooke.report.differences_wording import NOT_SURE, foremost, summary
 from hooke.text.intake import Record
 
 SPORT, WEATHER = (list(tiny.concepts).index(name) for name in ("sport", "weather"))
@@ -141,6 +144,30 @@ def test_random_halves_of_one_pile_differ_in_nothing(reader):
     assert found.findings == []
     assert "can be told from chance" in page(found)
     assert "does not show that there is no difference" in page(found)
+    assert f"takes about {-(-found.needed[0].texts // 10) * 10} texts in each" in page(found)
+    assert 0 < len(found.nearest) <= 8
+    assert min(one.q for one in found.nearest) >= found.level
+    assert {(one.beyond_words, one.replicated, *one.holds) for one in found.nearest} == {(None, None)}
+    assert [one.like for one in found.nearest] == [None] * len(found.nearest)
+    assert NOT_SURE in page(found)
+    assert page(found).count('class="row weak"') == len(found.nearest)
+    out = io.StringIO()
+    print_differences(found, Console(file=out, width=200))
+    assert out.getvalue().index(NOT_SURE) < out.getvalue().index(found.nearest[0].name)
+
+
+def test_what_comes_nearest_is_shown_only_where_nothing_is_found(found):
+    assert found.findings
+    assert found.nearest == []
+    assert NOT_SURE not in page(found)
+
+
+def test_the_nearest_is_what_was_planted_in_a_sample_too_small_to_show_it(reader):
+    own = [pile("sport", 14, 0.5, 1), pile("sport", 14, 0.15, 3)]
+    found = compare(reader, group(in_files(own, ["back page", "front page"], "desk"), "desk"))
+    assert found.findings == []
+    best = next(one for one in found.nearest if one.kind == "feature")
+    assert ("sport" in best.name, best.effect > 0.2) == (True, True)
 
 
 def test_a_source_that_explains_everything_takes_the_finding_away(reader):

@@ -112,6 +112,14 @@ def test_smallest_detectable_has_the_power_it_says():
     assert ours.smallest_detectable(2, 2, 5000, 0.1) == pytest.approx(0.9)
 
 
+def test_texts_needed_are_just_enough():
+    for low, high, tests in ((0.05, 0.2, 4000), (0.05, 0.5, 4000), (0.3, 0.4, 10)):
+        n = ours.texts_needed(low, high, tests)
+        assert ours.smallest_detectable(n, n, tests, low) <= high - low < ours.smallest_detectable(n - 1, n - 1, tests, low)
+        power = NormalIndPower().power(proportion_effectsize(high, low), n, 0.05 / tests)
+        assert 0.8 <= power < 0.83
+
+
 def test_stratified_difference_is_cochran_mantel_haenszels():
     rng = np.random.default_rng(8)
     n_a, n_b = rng.integers(10, 60, 4), rng.integers(10, 60, 4)

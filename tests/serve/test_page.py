@@ -612,6 +612,20 @@ def test_two_piles_are_compared_and_the_address_brings_the_result_back(browser, 
     assert one.wrong == []
 
 
+def test_piles_alike_show_what_comes_nearest_and_how_many_texts_would_tell(seen):
+    page = seen.open("/compare")
+    for n, seed in ((1, 1), (2, 5)):
+        page.get_by_label(f"Texts of pile {n}").fill("\n".join(pile("sport", 16, 0.4, seed)))
+    expect(page.get_by_role("form").get_by_role("status")).to_have_text("32 texts: few, so that only large differences will show")
+    page.get_by_role("button", name="Compare").click()
+    told = page.locator(".differences")
+    expect(told).to_contain_text("texts in each", timeout=60_000)
+    expect(told.locator(".nearest")).to_contain_text("None of these counts as a difference")
+    rows = told.locator(".nearest details.finding")
+    assert rows.count() > 0
+    assert rows.count() == told.locator(".nearest .finding .forest.weak").count()
+
+
 def test_two_features_side_by_side(seen):
     page = seen.open(f"/f/{SAE}/0?with={SAE}/1")
     expect(page.locator(".side .title")).to_have_text(["the word “finance”", "the word “sport”"])

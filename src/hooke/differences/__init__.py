@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from threadpoolctl import threadpool_limits
 
 from hooke.differences.grouping import Grouped, group, piles
-from hooke.differences.result import Confounder, Differences, Excerpt, Finding, Replication
+from hooke.differences.result import Confounder, Differences, Excerpt, Finding, Needed, Replication
 from hooke.errors import BadConfig
 from hooke.text.intake import Record
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from hooke.model import Model
     from hooke.sae import Sae
 
-__all__ = ["Confounder", "Differences", "Excerpt", "Finding", "Replication", "compare", "diff", "group", "piles"]
+__all__ = ["Confounder", "Differences", "Excerpt", "Finding", "Needed", "Replication", "compare", "diff", "group", "piles"]
 
 GROUP = "group"
 """The field that says which group a text is of where groups were given as such."""

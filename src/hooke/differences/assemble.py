@@ -20,17 +20,21 @@ from hooke.differences.excerpts import excerpts, strongest
 from hooke.differences.grouping import Comparison, Grouped
 from hooke.differences.items import Items, items_of
 from hooke.differences.reading import Pile
-from hooke.differences.result import Confounder, Differences, Finding
-from hooke.differences.statistics import LEVEL, area, separation, smallest_detectable
-from hooke.differences.testing import Listed, compare_items, halves, interval, listed, replicate, units
+from hooke.differences.result import Confounder, Differences, Finding, Needed
+from hooke.differences.statistics import LEVEL, area, separation, smallest_detectable, texts_needed
+from hooke.differences.testing import Listed, Tested, compare_items, halves, interval, listed, replicate, units
 from hooke.differences.words import count_words, word_odds, word_scores
 from hooke.text.figures import count
 from hooke.text.tokens import Tokenizer
 
 _RARE_SHARE = 0.05
+_LARGER = (0.2, 0.5)
+"""Shares beside the rare one of which it is said how many texts would show them."""
 _ALIKE = 0.5
 _SHOWN = 40
 """Findings of each kind and comparison that bring excerpts."""
+_NEAREST, _TRIED = 8, 60
+"""What comes nearest to a difference where there is none, and of how many those in much the same texts are left out."""
 _TEXTS = 20
 _AT_ONCE = 512
 """Findings that are held against confounders together; of all at once the tables would be large."""
@@ -46,6 +50,7 @@ def assemble(
     progress: Callable[[str], None] = lambda _: None,
 ) -> Differences:
     """Test every item, then say of each finding what is known of it; see `hooke.differences.diff`."""
+    most = pile.value.shape[1] * len(grouped.comparisons)
     progress("Testing features, topics and words")
     # The largest on the way, and so before the tables.
     beyond = BeyondWords(grouped.texts, np.logical_or(grouped.comparisons[0].in_a, grouped.comparisons[0].in_b), seed)
@@ -61,9 +66,12 @@ def assemble(
     checked = checks(items, pile, grouped, source)
     told = _Told(items, pile, grouped, reader.labelled_saes, counts, checked, beyond)
     findings = [
-        replace(finding, replicated=held.get((c, column))) for c, own in enumerate(judged) for column, finding in told.findings(c, own)
+        replace(finding, replicated=held.get((c, column)))
+        for c, own in enumerate(judged)
+        for column, finding in told.findings(c, own, np.flatnonzero(own.listed))
     ]
     findings = told.marked(sorted(findings, key=lambda one: (-_clear(one), one.q, one.kind, one.feature)), reader.model.tokenizer)
+    near = [] if findings else _nearest(told, tested, judged, reader.model.tokenizer)
     confounders = [_confounder(check, grouped, findings) for check in checked]
     del items, checked, beyond, told  # most of the memory, and what follows needs its own
     progress("Telling the groups apart in other ways")
@@ -88,6 +96,8 @@ def assemble(
             seed,
         ),
         level=LEVEL,
+        needed=[Needed(_RARE_SHARE, high, texts_needed(_RARE_SHARE, high, most)) for high in _LARGER],
+        nearest=near,
     )
 
 
@@ -113,6 +123,20 @@ def _clear(finding: Finding) -> float:
     return finding.low if finding.effect > 0 else -finding.high
 
 
+def _nearest(told: "_Told", tested: Sequence[Tested], judged: Sequence[Listed], tokenizer: Tokenizer) -> list[Finding]:
+    """What chance lets lean least often, the larger difference first where that is equal."""
+    p, size = (np.concatenate(own) for own in ([one.p for one in tested], [np.abs(one.effect) for one in tested]))
+    order = [int(i) for i in np.lexsort((-size, p)) if p[i] < 1][:_TRIED]
+    ends = np.cumsum([len(one.p) for one in tested])
+    found: dict[int, Finding] = {}
+    for c, own in enumerate(judged):
+        start = int(ends[c] - len(tested[c].p))
+        columns = np.array(sorted(i - start for i in order if start <= i < ends[c]), np.int64)
+        # No finding: what it would say besides words, or with something held fixed, is not asked.
+        found |= {start + column: replace(one, holds={}, beyond_words=None) for column, one in told.findings(c, own, columns)}
+    return [one for one in told.marked([found[i] for i in order], tokenizer) if one.like is None][:_NEAREST]
+
+
 class _Told:
     """What can be said of each finding."""
 
@@ -130,10 +154,9 @@ class _Told:
         self._counts, self._checked, self._beyond = counts.tocsc(), checked, beyond
         self._columns: dict[tuple[str, str, str], tuple[Comparison, int]] = {}
 
-    def findings(self, number: int, judged: Listed) -> list[tuple[int, Finding]]:
-        """The findings of one comparison, with their columns."""
+    def findings(self, number: int, judged: Listed, columns: np.ndarray) -> list[tuple[int, Finding]]:
+        """Some columns of one comparison as findings."""
         comparison, items = self._grouped.comparisons[number], self._items
-        columns = np.flatnonzero(judged.listed)
         if not len(columns):
             return []
         effect = interval(items.present, self._grouped, comparison, columns)

@@ -106,6 +106,18 @@ class Replication:
     """Those with the same sign and q below the level on the other half."""
 
 
+@dataclass(frozen=True)
+class Needed:
+    """How many texts would show a difference of some size."""
+
+    low: float
+    """Share of the one group's texts that have a thing."""
+    high: float
+    """Share of the other's."""
+    texts: int
+    """Texts that either group must have, none of them belonging together, for four samples in five to show it."""
+
+
 @dataclass(frozen=True, repr=False)
 class Differences:
     """Everything one comparison found."""
@@ -137,6 +149,10 @@ class Differences:
     """With what it was made: model, SAEs, digests, seed, versions."""
     level: float = 0.05
     """Share of false findings that was allowed."""
+    needed: list[Needed] = field(default_factory=list)
+    """Larger samples, and what they would show."""
+    nearest: list[Finding] = field(default_factory=list)
+    """Where nothing is found, what comes nearest to it; chance alone lets some lean so far. Held against nothing else."""
 
     def __repr__(self) -> str:
         names = " · ".join(f"{group['name']} {group['texts']}" for group in self.groups)

@@ -3,6 +3,7 @@
 Everything is written for columns at once: a column is a thing that a text has or has not, a feature, a topic, a word.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -194,9 +195,24 @@ def smallest_detectable(n_a: int, n_b: int, tests: int, share: float = 0.05, pow
 
     By the arcsine transform (Cohen 1988) at the level of the strictest of the tests, ``0.05 / tests``. 1 less `share` at most.
     """
-    z = float(stats.norm.isf(LEVEL / 2 / max(tests, 1)) + stats.norm.isf(1 - power))
-    angle = 2 * np.arcsin(np.sqrt(share)) + z * np.sqrt(1 / n_a + 1 / n_b)
+    angle = _angle(share) + _z(tests, power) * np.sqrt(1 / n_a + 1 / n_b)
     return float(np.sin(min(angle, np.pi) / 2) ** 2 - share)
+
+
+def texts_needed(low: float, high: float, tests: int, power: float = 0.8) -> int:
+    """How many texts either group must have for a test of `tests` to find, with probability `power`, that `low` of the one and `high` of
+    the other have something; as `smallest_detectable`, the other way round."""
+    return math.ceil(2 * (_z(tests, power) / (_angle(high) - _angle(low))) ** 2)
+
+
+def _angle(share: float) -> float:
+    """The arcsine transform of a share: its variance is 1 over the number of texts, whatever the share."""
+    return 2 * math.asin(math.sqrt(share))
+
+
+def _z(tests: int, power: float) -> float:
+    """How many standard errors a difference must measure to be found by the strictest of the tests with probability `power`."""
+    return float(stats.norm.isf(LEVEL / 2 / max(tests, 1)) + stats.norm.isf(1 - power))
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,14 @@ def page(result: Differences) -> str:
         f"{' · '.join(names)[:80]} · differences · Hooke",
         files("hooke.report").joinpath("differences.css").read_text("utf-8"),
         tag("header", masthead(_heading(names), None), _summary(result)),
-        tag("main", [_side(result, *side) for side in wording.sides(result)], _confounders(result), _baselines(result), _limits(result)),
+        tag(
+            "main",
+            _nearest(result) if result.nearest else None,
+            [_side(result, *side) for side in wording.sides(result)],
+            _confounders(result),
+            _baselines(result),
+            _limits(result),
+        ),
     )
 
 
@@ -50,6 +57,16 @@ def _summary(result: Differences) -> Markup:
         [tag("p", note, class_="soft") for note in (*result.notes, *([wording.MARKS] if result.findings else []))],
         class_="summary",
     )
+
+
+def _nearest(result: Differences) -> Markup:
+    """What is shown where nothing is found: every mark is hollow."""
+    lists: list[Markup] = []
+    for name, _, own in wording.sides(result, nearest=True):
+        if own:
+            lists.append(tag("h3", "Leaning to ", tag("bdi", stripped(name))))
+            lists.append(tag("div", _axis(), [_row(one, result) for one in own], class_="rows"))
+    return tag("section", tag("h2", wording.NEAREST), tag("p", wording.NOT_SURE), lists)
 
 
 def _side(result: Differences, name: str, other: str, findings: list[Finding]) -> Markup:
@@ -94,7 +111,7 @@ def _row(finding: Finding, result: Differences) -> Markup:
             tag("span", wording.effect(finding), class_="effect"),
         ),
         tag("div", _facts(finding, shares), _texts(finding), class_="opened"),
-        class_="row" + (" weak" if wording.doubtful(finding) else ""),
+        class_="row" + (" weak" if wording.doubtful(finding) or result.nearest else ""),
     )
 
 
@@ -159,9 +176,9 @@ def _confounders(result: Differences) -> Markup:
 
 
 def _baselines(result: Differences) -> Markup:
-    said = "How well each way tells the groups' texts apart, learnt on one half and tried on the other; 0.5 is chance."
+    said = f"How well each way tells the groups' texts apart, learnt on one half and tried on the other. {wording.TOLD_APART}"
     rows = [(name, wording.auc(row)) for name, row in result.baselines.items()]
-    return _table("Other ways of reading", ("read by", "AUC"), rows, said)
+    return _table("Other ways of reading", ("read by", "pairs told apart"), rows, said)
 
 
 def _table(heading: str, head: Sequence[str], rows: Iterable[Sequence[Child]], said: str | None = None) -> Markup:

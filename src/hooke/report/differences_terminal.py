@@ -27,9 +27,13 @@ def print_differences(result: Differences, console: Console, most: int = _MOST) 
         console.print(_text(sentence))
     for note in result.notes:
         console.print(_text(note, "dim"))
-    for name, other, findings in wording.sides(result):
+    if result.nearest:
         console.print()
-        console.print(Text(f"More often in {marked(name)} than in {marked(other)}", style="bold"))
+        console.print(Text(wording.NEAREST, style="bold"))
+        console.print(Text(wording.NOT_SURE))
+    for name, other, findings in wording.sides(result, nearest=not result.findings):
+        console.print()
+        console.print(Text(f"More often in {marked(name)} than in {marked(other)}", style="bold" if result.findings else ""))
         if not findings:
             console.print(Text("  nothing"))
         for heading, kind, group in wording.SECTIONS:
@@ -76,7 +80,8 @@ def _confounders(result: Differences) -> Table:
 
 
 def _baselines(result: Differences) -> Table:
-    table = Table("Telling the groups apart on unseen texts", "AUC", box=None, padding=(0, 2, 0, 0))
+    table = Table("Telling the groups apart on unseen texts", "pairs", box=None, padding=(0, 2, 0, 0), caption=wording.TOLD_APART)
+    table.caption_justify, table.caption_style = "left", "dim"
     for name, row in result.baselines.items():
         table.add_row(name, wording.auc(row))
     return table

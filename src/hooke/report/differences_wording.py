@@ -24,11 +24,18 @@ MARKS = (
 """What the marks on the page mean."""
 
 
-def sides(result: Differences) -> Iterator[tuple[str, str, list[Finding]]]:
-    """What is compared, each way round: a group, what it is held against, and what its texts have more often, as differences above 0."""
-    order = [group["name"] for group in result.groups]
-    for a, b in sorted({(finding.a, finding.b) for finding in result.findings}, key=lambda pair: order.index(pair[0])):
-        own = [finding for finding in result.findings if (finding.a, finding.b) == (a, b)]
+NEAREST = "What comes nearest to a difference"
+"""Heading of what is shown where nothing is found."""
+NOT_SURE = "None of these counts as a difference: of so many things tried, some lean as far by chance alone."
+"""What must stand beside it."""
+
+
+def sides(result: Differences, *, nearest: bool = False) -> Iterator[tuple[str, str, list[Finding]]]:
+    """What is compared, each way round: a group, what it is held against, and what its texts have more often, as differences above 0;
+    of the findings, or of what comes `nearest` to them."""
+    order, findings = [group["name"] for group in result.groups], result.nearest if nearest else result.findings
+    for a, b in sorted({(finding.a, finding.b) for finding in findings}, key=lambda pair: order.index(pair[0])):
+        own = [finding for finding in findings if (finding.a, finding.b) == (a, b)]
         yield a, b, [finding for finding in own if finding.effect > 0]
         yield b, a, [_turned(finding) for finding in own if finding.effect <= 0]
 
@@ -104,7 +111,7 @@ def summary(result: Differences) -> list[str]:
     n = len(result.findings)
     if not n:
         nothing = f"None of {count(result.tested, 'test')} stands out. That does not show that there is no difference."
-        return [nothing, *_unlisted(result)]
+        return [nothing, *_needed(result), *_unlisted(result)]
     said = [
         f"{count(n, 'difference')} of {figure(result.tested)} tested stand{'s' if n == 1 else ''} out (q below {result.level:g}: about"
         f" {share(result.level)} of them, at most, are expected to be chance), each with a chance of three in four or better to be"
@@ -125,6 +132,22 @@ def summary(result: Differences) -> list[str]:
     elif told:
         said.append("No feature or topic says clearly more than plain words: with what they tell taken off, little is left of any.")
     return said
+
+
+def _needed(result: Differences) -> list[str]:
+    """How many texts would have shown what, if that is known."""
+    if not result.needed:
+        return []
+    first, *others = result.needed
+    takes = f"a thing that {share(first.low)} of one group's texts have and {share(first.high)} of the other's takes about"
+    more = "".join(f"; one that {share(one.high)} of the other's have, about {figure(_rounded(one.texts))}" for one in others)
+    return [f"To be found four times in five, {takes} {figure(_rounded(first.texts))} texts in each{more}."]
+
+
+def _rounded(texts: int) -> int:
+    """To two digits, upwards."""
+    unit = 10 ** max(0, len(str(texts)) - 2)
+    return -(-texts // unit) * unit
 
 
 def _doubtful(result: Differences) -> list[str]:
@@ -203,6 +226,14 @@ def kept(confounder: Confounder) -> str:
     return f"{figure(confounder.kept)} of {figure(confounder.of)} stay"
 
 
+TOLD_APART = "Of 100 pairs of texts, one of each group, so many are told apart rightly; tossing a coin gets 50."
+"""What the figures of `auc` are."""
+
+
 def auc(row: dict[str, float]) -> str:
-    """An AUC with its interval, if it has one."""
-    return f"{row['auc']:.2f}" + (f" [{row['low']:.2f}, {row['high']:.2f}]" if "low" in row else "")
+    """Of 100 pairs, one text of each group, how many a way of reading tells apart: its AUC, with its interval if it has one.
+
+    >>> auc({"auc": 0.5}), auc({"auc": 0.614, "low": 0.4, "high": 0.8})
+    ('50 of 100', '61 of 100 [40, 80]')
+    """
+    return f"{100 * row['auc']:.0f} of 100" + (f" [{100 * row['low']:.0f}, {100 * row['high']:.0f}]" if "low" in row else "")

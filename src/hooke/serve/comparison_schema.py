@@ -115,6 +115,8 @@ class Compared:
     """What was found on the whole, in sentences."""
     sides: list[Side]
     """What is compared, each way round."""
+    nearest: list[Side]
+    """Where nothing is found, what comes nearest to it, each way round."""
     command: str
     """The same in a terminal."""
     schema_version: int

@@ -35,11 +35,16 @@ class Comparisons:
 
     def keep(self, result: Differences, grouped: Grouped, request: CompareRequest) -> Compared:
         """The result in the words of every command, kept under a name that the same request gives again."""
-        sides = [
-            Side(name, other, [own for own in findings if own.like is None], len(findings))
-            for name, other, findings in wording.sides(result)
-        ]
-        found = Compared(_name(request), wording.able(result), wording.summary(result), sides, command(request), SCHEMA_VERSION, result)
+        sides, nearest = (
+            [
+                Side(name, other, [own for own in findings if own.like is None], len(findings))
+                for name, other, findings in wording.sides(result, nearest=near)
+            ]
+            for near in (False, True)
+        )
+        found = Compared(
+            _name(request), wording.able(result), wording.summary(result), sides, nearest, command(request), SCHEMA_VERSION, result
+        )
         self._kept[found.id] = found, grouped
         while len(self._kept) > KEPT:
             self._kept.popitem(last=False)

@@ -710,6 +710,8 @@ export interface components {
             summary: string[];
             /** Sides */
             sides: components["schemas"]["Side"][];
+            /** Nearest */
+            nearest: components["schemas"]["Side"][];
             /** Command */
             command: string;
             /** Schema Version */
@@ -814,6 +816,10 @@ export interface components {
              * @default 0.05
              */
             level: number;
+            /** Needed */
+            needed?: components["schemas"]["Needed"][];
+            /** Nearest */
+            nearest?: components["schemas"]["Finding"][];
         };
         /**
          * DoseEffect
@@ -1350,6 +1356,18 @@ export interface components {
             passages: components["schemas"]["Context"][];
         };
         /**
+         * Needed
+         * @description How many texts would show a difference of some size.
+         */
+        Needed: {
+            /** Low */
+            low: number;
+            /** High */
+            high: number;
+            /** Texts */
+            texts: number;
+        };
+        /**
          * Neighbours
          * @description Related features.
          */
@@ -1809,6 +1827,7 @@ export type Name = components['schemas']['Name'];
 export type NamedBy = components['schemas']['NamedBy'];
 export type NamedTexts = components['schemas']['NamedTexts'];
 export type NearMisses = components['schemas']['NearMisses'];
+export type Needed = components['schemas']['Needed'];
 export type Neighbours = components['schemas']['Neighbours'];
 export type Note = components['schemas']['Note'];
 export type OutputToken = components['schemas']['OutputToken'];

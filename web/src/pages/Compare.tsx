@@ -11,6 +11,8 @@ import { about } from "../state/session";
 import { clean, number, seconds } from "../state/words";
 
 const FEWEST = 10;
+/** Fewer texts than this show only what nearly all of one pile have and few of the other. */
+const MANY = 50;
 const MOST_PILES = 12;
 
 export function ComparePage() {
@@ -57,7 +59,7 @@ function Form() {
       <div class="controls small">
         {about.value!.model.saes.length > 0 && <Layers chosen={comparing.saes} />}
         <button type="submit" class="primary" disabled={!!wanting || comparing.running.value}>Compare</button>
-        <span class="soft" role="status">{wanting ?? `${number(texts)} texts`}</span>
+        <span class="soft" role="status">{wanting ?? `${number(texts)} texts${used.some(([, n]) => n < MANY) ? ": few, so that only large differences will show" : ""}`}</span>
       </div>
     </form>
   );

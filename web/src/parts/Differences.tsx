@@ -11,6 +11,7 @@ const WAYS: Record<string, string> = {
   "words (log-odds)": "plain words", "activations (probe)": "the model's activations", "features (probe)": "all features", "sentence encoder (probe)": "a sentence encoder",
 };
 const way = (name: string): string => WAYS[name] ?? name;
+const hundredths = (share: number): string => (100 * share).toFixed(0);
 /** Rows of each side that are shown unasked. */
 const BEST = 5;
 const LISTS = [
@@ -30,6 +31,7 @@ export function Differences({ found }: { found: Compared }) {
       <p>{result.findings.length
         ? `Of ${number(result.tested)} things tried ${number(result.findings.length)} differ by more than chance lets expect. About one in twenty of those, at most, may still be chance.`
         : found.summary[0]}</p>
+      {!result.findings.length && found.summary.slice(1).map((sentence) => <p key={sentence}>{sentence}</p>)}
       <div class="bar-row small">
         <div class="actions">
           {pairs.length > 1 && <Choice name="Which group" value={String(which.value)} options={pairs.map((side, i) => [String(i), clean(side.name)] as const)} onChange={(value) => (which.value = Number(value))} />}
@@ -38,12 +40,13 @@ export function Differences({ found }: { found: Compared }) {
         <div class="actions"><a href={exported(found.id, "html")} download="differences.html">keep as a page</a><a href={exported(found.id, "csv")} download="differences.csv">as CSV</a></div>
       </div>
       <div class="sides">{sides.map((side) => <Best key={side.name} side={side} found={found} />)}</div>
+      {found.nearest.length > 0 && <Nearest found={found} />}
       <div class="folds">
         {result.findings.length > 0 && <Everything sides={sides} found={found} />}
         <details>
           <summary>How sure is this?</summary>
           <p class="able">{found.able}</p>
-          {(result.findings.length ? found.summary : found.summary.slice(1)).map((sentence) => <p key={sentence}>{sentence}</p>)}
+          {result.findings.length > 0 && found.summary.map((sentence) => <p key={sentence}>{sentence}</p>)}
           {result.findings.length > 0 && <p><Key weak /> A hollow mark: the difference goes away with something else held fixed, or it was found in one half of the texts and did not hold in the other.</p>}
           {result.notes.map((note) => <p key={note} class="soft small">{note}</p>)}
         </details>
@@ -78,6 +81,19 @@ function Best({ side, found }: { side: Side; found: Compared }) {
     <section>
       <h2 class="more-in">More often in <bdi>{clean(side.name)}</bdi></h2>
       {own.length ? <List title="strongest first" own={own} found={found} few={BEST} /> : <p class="soft">No feature or topic stands out.</p>}
+    </section>
+  );
+}
+
+/** Where nothing was found, what comes nearest to it, every mark hollow. */
+function Nearest({ found }: { found: Compared }) {
+  return (
+    <section class="nearest">
+      <h2>What comes nearest to a difference</h2>
+      <p class="small"><Key weak /> None of these counts as a difference: of so many things tried, some lean as far by chance alone.</p>
+      <div class="sides">{found.nearest.filter((side) => side.findings.length).map((side) => (
+        <div key={side.name + side.other}><h3 class="more-in">Leaning to <bdi>{clean(side.name)}</bdi></h3><List title="least by chance first" own={side.findings} found={found} unsure /></div>
+      ))}</div>
     </section>
   );
 }
@@ -132,10 +148,10 @@ function Baselines({ found }: { found: Compared }) {
   const place = (value: number) => `${100 * Math.max(0, Math.min(1, value))}%`;
   return (
     <details>
-      <summary>Would plain words do? <span class="soft small">{Object.entries(found.result.baselines).map(([name, row]) => `${way(name)} ${row.auc!.toFixed(2)}`).join(" · ")}</span></summary>
-      <p class="small soft">How well each tells the texts apart, learnt on one half, tried on the other. 0.5 is chance, 1 is always right.</p>
-      <table class="aucs"><thead class="vh"><tr><th scope="col">read by</th><th scope="col">AUC</th></tr></thead><tbody>{Object.entries(found.result.baselines).map(([name, row]) => (
-        <tr key={name}><th scope="row">{way(name)}</th><td><span class="nowrap">{row.auc!.toFixed(2)}{row.low !== undefined && <span class="soft small"> {row.low.toFixed(2)} to {row.high!.toFixed(2)}</span>}</span>
+      <summary>Would plain words do? <span class="soft small">of 100 pairs told apart: {Object.entries(found.result.baselines).map(([name, row]) => `${way(name)} ${hundredths(row.auc!)}`).join(" · ")}; a coin 50</span></summary>
+      <p class="small soft">How well each tells the texts apart, learnt on one half, tried on the other: of 100 pairs of texts, one of each group, so many are told apart rightly (the AUC, times 100). Tossing a coin gets 50.</p>
+      <table class="aucs"><thead class="vh"><tr><th scope="col">read by</th><th scope="col">pairs of 100</th></tr></thead><tbody>{Object.entries(found.result.baselines).map(([name, row]) => (
+        <tr key={name}><th scope="row">{way(name)}</th><td><span class="nowrap">{hundredths(row.auc!)} of 100{row.low !== undefined && <span class="soft small"> {hundredths(row.low)} to {hundredths(row.high!)}</span>}</span>
           <span class="forest" aria-hidden="true"><span class="zero" style={{ left: "50%" }} />{row.low !== undefined && <span class="span" style={{ left: place(row.low), width: `calc(${place(row.high!)} - ${place(row.low)})` }} />}<span class="dot" style={{ left: place(row.auc!) }} /></span></td></tr>
       ))}</tbody></table>
     </details>

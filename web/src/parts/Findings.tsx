@@ -11,12 +11,12 @@ import { Shown } from "./Text";
 const FEW = 8;
 
 /** Findings, a row each; the first `few` of them until all are asked for. */
-export function List({ title, own, found, slim = false, few = FEW }: { title: string; own: Finding[]; found: Compared; slim?: boolean; few?: number }) {
+export function List({ title, own, found, slim = false, unsure = false, few = FEW }: { title: string; own: Finding[]; found: Compared; slim?: boolean; unsure?: boolean; few?: number }) {
   const all = useSignal(false);
   return (
     <div class={`forest-list${slim ? " slim" : ""}`}>
       <div class="forest-row head small soft" aria-hidden="true"><h3>{title}</h3>{!slim && <span>of texts<br />here · there</span>}<span class="ticks"><span>0</span><span>+50</span><span>+100</span></span><span>points</span></div>
-      {own.slice(0, all.value ? own.length : few).map((one) => <Row key={one.kind + one.feature} one={one} found={found} slim={slim} />)}
+      {own.slice(0, all.value ? own.length : few).map((one) => <Row key={one.kind + one.feature} one={one} found={found} slim={slim} weak={unsure || isWeak(one)} />)}
       {own.length > few && <button type="button" class="quiet small" aria-expanded={all.value} onClick={() => (all.value = !all.value)}>{all.value ? "show fewer" : `show all ${own.length}`}</button>}
     </div>
   );
@@ -36,14 +36,14 @@ function shares(one: Finding, found: Compared): [string, number][] {
   });
 }
 
-function Row({ one, found, slim }: { one: Finding; found: Compared; slim: boolean }) {
+function Row({ one, found, slim, weak }: { one: Finding; found: Compared; slim: boolean; weak: boolean }) {
   const [first, second] = shares(one, found);
   return (
     <details class="finding">
       <summary class="forest-row">
         <span class="name"><bdi>{clean(one.name)}</bdi>{one.beyond_words && <b class="beyond" title="says more than plain words do">{"\u00a0"}+</b>}</span>
         {!slim && <span class="small soft nowrap"><span class="vh">Share of texts: </span>{percent(first![1])} · {percent(second![1])}</span>}
-        <Forest one={one} />
+        <Forest one={one} weak={weak} />
         <span class="small nowrap">{points(one.effect)}{!slim && <span class="interval soft"> {interval(one)}</span>}</span>
       </summary>
       <Opened one={one} found={found} />
@@ -54,9 +54,9 @@ function Row({ one, found, slim }: { one: Finding; found: Compared; slim: boolea
 const LEAST = -0.1;
 const x = (value: number): number => (100 * (Math.max(LEAST, Math.min(1, value)) - LEAST)) / (1 - LEAST);
 
-function Forest({ one }: { one: Finding }) {
+function Forest({ one, weak }: { one: Finding; weak: boolean }) {
   return (
-    <span class={`forest${isWeak(one) ? " weak" : ""}`} role="img" aria-label={`difference ${points(one.effect)} ${interval(one)} points`}>
+    <span class={`forest${weak ? " weak" : ""}`} role="img" aria-label={`difference ${points(one.effect)} ${interval(one)} points`}>
       <span class="zero" style={{ left: `${x(0)}%` }} />
       <span class="span" style={{ left: `${x(one.low)}%`, width: `${x(one.high) - x(one.low)}%` }} />
       <span class="dot" style={{ left: `${x(one.effect)}%` }} />
