@@ -1,6 +1,7 @@
 """Numbers and steps as they are shown."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -80,6 +81,27 @@ def test_what_only_says_the_word_again_and_letters_are_left_out_where_there_is_m
         ("wins", ["the word 'win'"]),
         ("votes", ["words beginning with 'vo'"]),
     ]
+
+
+def test_grammar_and_what_fires_on_its_words_are_left_out_where_there_is_more() -> None:
+    tokens = ["The", " banks", " lend", "."]
+    of_grammar, on_grammar, sign = of_word("nouns of the plural", 1, "grammar"), of_word("'the' before firms", 0), of_word("ends", 3)
+    cut = wording.Words(tokens)
+    assert wording.by_word([of_grammar, on_grammar, sign, of_word("loans", 2)], cut) == [("lend", ["loans"])]
+    assert wording.by_word([of_grammar, on_grammar, sign], cut) == [
+        ("The", ["'the' before firms"]),
+        ("banks", ["nouns of the plural"]),
+        (".", ["ends"]),
+    ]
+
+
+def test_what_a_text_is_about_is_pale_on_words_of_grammar_and_keeps_its_tint_elsewhere() -> None:
+    words = wording.Words([" divorce", " after", " years", " of", " marriage"])
+    hit = replace(fired(0.9, {0: 3.0, 1: 6.0, 3: 9.0, 4: 5.0}), group="about")
+    assert wording.tints(hit, words) == {0: 2, 1: 1, 3: 1, 4: 3}
+    assert wording.tints(replace(hit, group="words"), words) == wording.steps(hit)
+    nothing_else = replace(hit, activations={1: 6.0, 3: 9.0})
+    assert wording.tints(nothing_else, words) == wording.steps(nothing_else)
 
 
 def test_a_name_that_is_not_to_be_relied_on_says_so() -> None:

@@ -15,7 +15,7 @@ from hooke.analysis.wording import (
     percent,
     rated,
     site,
-    steps,
+    tints,
 )
 from hooke.analysis.wording import topic as topic_of
 from hooke.text.marks import stripped
@@ -70,7 +70,7 @@ def _text(text: TextResult, opened: bool, analysis: Analysis) -> Markup:
     said = " · ".join(filter(None, [topic_of(text) if analysis.topical else "", explained(text.explained, analysis.saes)]))
     cut = Words(text.tokens)
     rows = [_row(hit, cut) for hit in about(text)]
-    words = " · ".join(f"“{word}” {', '.join(names)}" for word, names in by_word(text.words, cut))
+    words = " · ".join(f"“{word}” {'; '.join(names)}" for word, names in by_word(text.words, cut))
     return tag(
         "details",
         tag(
@@ -89,11 +89,11 @@ def _text(text: TextResult, opened: bool, analysis: Analysis) -> Markup:
 
 
 def _tokens(text: TextResult) -> Markup:
-    tints = steps(about(text)[0]) if about(text) else {}
+    drawn = tints(about(text)[0], Words(text.tokens)) if about(text) else {}
     parts: list[Markup | str] = []
     for pos, token in enumerate(text.tokens):
         bare = token.lstrip(" ")
-        tint = f"background:{_TINTS[tints[pos]]}" if pos in tints else None
+        tint = f"background:{_TINTS[drawn[pos]]}" if pos in drawn else None
         parts += [token[: len(token) - len(bare)], tag("span", bare, style=tint) if tint else bare]
     return join(parts) if parts else join(text.text)
 

@@ -7,9 +7,11 @@ import numpy as np
 
 from hooke.analysis.reader import Reader
 from hooke.analysis.result import Analysis, TextResult, TopicResult
-from hooke.analysis.topics import MOST_FEATURES
 from hooke.atlas import NO_MEANING, TOO_RARE
 from hooke.atlas.naming import HALF, truth
+
+_CARRIERS = 5
+"""Features named for a topic of several texts."""
 
 
 def conclude(reader: Reader, texts: Sequence[TextResult]) -> Analysis:
@@ -49,7 +51,7 @@ def _carriers(reader: Reader, topic: str, texts: Sequence[TextResult]) -> list[d
             likely = float(np.mean(shown.get(name) or [np.nan]))
             row: dict[str, object] = {**known, "texts": count}
             out.setdefault((sae, title), row if np.isnan(likely) else row | {"likely": likely})
-    return list(out.values())[:MOST_FEATURES]
+    return list(out.values())[:_CARRIERS]
 
 
 def _limits(reader: Reader, texts: Sequence[TextResult]) -> list[str]:

@@ -11,8 +11,8 @@ from hooke.atlas import relative_to
 
 # A text is given a topic when it is likelier than not to be in some topic and this likely to be in that one.
 _ASSIGN, _MENTION = 0.4, 0.05
-MOST_FEATURES = 5
-"""Features named for a topic."""
+MOST_FEATURES = 20
+"""Features named for a topic of one text."""
 
 
 def topic_evidence(labelled: LabelledSae, fired: Sequence[Firings]) -> list[np.ndarray] | None:

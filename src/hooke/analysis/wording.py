@@ -113,6 +113,25 @@ class Words:
         number = self._telling(hit)
         return [hit.pos] if number is None else self.pieces(number)
 
+    def says(self, number: int) -> bool:
+        """Whether a word has some content: no word of grammar, no sign.
+
+        >>> words = Words(["The", " lenders", " of", " money", "!"])
+        >>> [words.whole(number) for number in range(5) if words.says(number)]
+        ['lenders', 'money']
+        """
+        whole = self.whole(number)
+        return len(whole) > 2 and any(map(str.isalnum, whole)) and whole.lower() not in grammatical()
+
+    def faint(self, hit: Hit) -> set[int]:
+        """The tokens on which a feature is drawn at its palest: of what a text is about, those without content.
+
+        What a text is about stays on once it is said, and is often strongest on words of grammar, which tell a reader nothing.
+        """
+        if hit.group != "about" or self._telling(hit) is None:
+            return set()
+        return {pos for pos in hit.activations if 0 <= pos < len(self.at) and not self.says(self.at[pos])}
+
     def _telling(self, hit: Hit) -> int | None:
         """The number of the word at which a feature rises most above all words of content before; None where it fires on no such word."""
         strongest: dict[int, float] = {}
@@ -121,8 +140,7 @@ class Words:
                 strongest[self.at[pos]] = activation
         best, rise, before = None, 0.0, 0.0
         for number, activation in sorted(strongest.items()):
-            whole = self.whole(number)
-            if len(whole) > 2 and any(map(str.isalnum, whole)) and whole.lower() not in grammatical():
+            if self.says(number):
                 if best is None or activation - before > rise:
                     best, rise = number, activation - before
                 before = max(before, activation)
@@ -145,17 +163,21 @@ def behind_words(hits: Sequence[Hit], words: Words) -> list[tuple[Hit, str]]:
     """The features of a text's words that are shown behind the word each is strongest on, with what each is called there.
 
     A feature named after one word is *like 'water'* where it fires on “rain”. What tells features of one name apart is left out, and,
-    where there are others, names of letters and signs, those that only say the word again, and those that seldom fit.
+    where there are others, names of grammar and what fires on its words; names of letters and signs, those that only say the word again,
+    and those that seldom fit.
     """
     telling: list[tuple[Hit, str]] = []
+    grammar: list[tuple[Hit, str]] = []
     others: list[tuple[Hit, str]] = []
     for hit in hits:
         name = named(hit).partition(" → ")[0]
         word = _ONE_WORD.fullmatch(name)
         again = word is not None and hit.pos < len(words.at) and words.lower[words.at[hit.pos]].startswith(stem(word[1].lower()))
         said = f"like '{word[1]}'" if word and not again else name
-        (others if again or hit.kind in ("form", "unclear") or rated(hit).poor else telling).append((hit, said))
-    return telling or others
+        bare = hit.kind == "grammar" or (hit.pos < len(words.at) and not words.says(words.at[hit.pos]))
+        left_out = again or hit.kind in ("form", "unclear") or rated(hit).poor
+        (others if left_out else grammar if bare else telling).append((hit, said))
+    return telling or grammar or others
 
 
 def carriers(topic: TopicResult) -> list[tuple[Hit, int]]:
@@ -255,6 +277,11 @@ def strongest(hit: Hit, tokens: Sequence[str]) -> list[tuple[str, float]]:
 def past_maximum(hit: Hit) -> bool:
     """Whether a feature fired more strongly here than ever in the atlas' corpus."""
     return math.isfinite(hit.relative) and hit.relative > 1
+
+
+def tints(hit: Hit, words: Words) -> dict[int, int]:
+    """The `steps` that a text is tinted in: on words of grammar the palest, of what the text is about (see `Words.faint`)."""
+    return steps(hit) | dict.fromkeys(words.faint(hit), 1)
 
 
 def steps(hit: Hit) -> dict[int, int]:

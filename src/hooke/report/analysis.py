@@ -17,7 +17,7 @@ from hooke.analysis.wording import (
     past_maximum,
     short_topic,
     site,
-    steps,
+    tints,
 )
 from hooke.atlas import NO_MEANING
 from hooke.atlas.sensitive import NOTE
@@ -146,7 +146,10 @@ def _reading(analysis: Analysis) -> Markup:
         "Explained is the share of the model's activity on a text that the features account for. Where it is low that is said: much of"
         " what the model made of such a text is not shown.",
     )
-    tint = f"Tint and bar are how strongly a feature fires, as a share of {most}."
+    tint = (
+        f"Tint and bar are how strongly a feature fires, as a share of {most}. On words of grammar (“of”, “the”) the tint of what a text is"
+        " about is kept pale: that stays on once it is said, and is often strongest there."
+    )
     return tag(
         "section",
         tag("h2", "How to read this"),
@@ -180,7 +183,7 @@ def _topics(analysis: Analysis) -> Markup:
         tag(
             "div",
             tag("h3", tag("bdi", stripped(topic.topic)), " ", tag("span", count(len(topic.texts), "text"))),
-            tag("ul", [_carrier(hit, texts) for hit, texts in wording.carriers(topic)]),
+            tag("ul", [_carrier(hit, texts, len(topic.texts)) for hit, texts in wording.carriers(topic)]),
             class_="topic",
             id=f"topic-{k}",
         )
@@ -189,10 +192,14 @@ def _topics(analysis: Analysis) -> Markup:
     return tag("section", tag("h2", "The topics, and the features that speak for them"), tag("div", entries, class_="all"), class_="topics")
 
 
-def _carrier(hit: Hit, texts: int) -> Markup:
-    """One feature that carried a topic: its name, how far to rely on it, and in how many texts."""
+def _carrier(hit: Hit, texts: int, of: int) -> Markup:
+    """One feature that carried a topic: its name, how far to rely on it, and in how many of the topic's texts."""
     return tag(
-        "li", _name(hit), " ", tag("span", f"{wording.rated(hit).word} · in {count(texts, 'text')}", class_="soft"), title=hit.feature
+        "li",
+        _name(hit),
+        " ",
+        tag("span", f"{wording.rated(hit).word} · in {texts} of {count(of, 'text')}", class_="soft"),
+        title=hit.feature,
     )
 
 
@@ -281,7 +288,7 @@ def _layers(i: int, rows: Sequence[tuple[int, Hit]], words: wording.Words, layer
 def _words(i: int, rows: Sequence[tuple[int, Hit]], words: wording.Words, known: Known) -> Markup:
     """The features of a text's words: one line, behind the words they fire on, and each of them behind that."""
     said = [
-        join(tag("bdi", "“", _visible(word), "”", class_="of"), " ", tag("bdi", ", ".join(names)))
+        join(tag("bdi", "“", _visible(word), "”", class_="of"), " ", tag("bdi", "; ".join(names)))
         for word, names in wording.by_word([hit for _, hit in rows], words)
     ]
     line = join(tag("b", "words"), " ", [join(one, " · " if n + 1 < len(said) else "") for n, one in enumerate(said)])
@@ -305,7 +312,7 @@ def _tokens(text: TextResult, words: wording.Words) -> Markup:
     """The text as its tokens; each carries, for every feature, the step of its tint as a class."""
     classes: list[list[str]] = [["t"] for _ in text.tokens]
     for f, hit in enumerate(_rows(text)):
-        for pos, step in steps(hit).items():
+        for pos, step in tints(hit, words).items():
             if 0 <= pos < len(classes):
                 classes[pos].append(f"f{f}s{step}")
         if 0 <= hit.pos < len(classes):

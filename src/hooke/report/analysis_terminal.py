@@ -91,11 +91,11 @@ def _text(console: Console, place: int, text: TextResult, analysis: Analysis) ->
 
 
 def _headline(text: TextResult) -> Text:
-    """The text, underlined where its first feature fires."""
+    """The text, underlined where its first feature fires; on words of grammar not, if that is what the text is about."""
     shown = Text(style="bold", overflow="fold")
-    fired = steps(about(text)[0]) if about(text) else {}
+    fired = {pos for hit in about(text)[:1] for pos in steps(hit).keys() - wording.Words(text.tokens).faint(hit)}
     tokens = text.tokens if "".join(text.tokens) == text.text else [text.text]
-    fired = fired if len(tokens) == len(text.tokens) else {}
+    fired = fired if len(tokens) == len(text.tokens) else set()
     left = MAX_CHARACTERS
     for pos, token in enumerate(tokens):
         piece = marked(token[:left])
@@ -155,7 +155,7 @@ def _words(hits: Sequence[Hit], words: wording.Words) -> Text:
     """The features of a text's words, behind the words they fire on."""
     said = Text("words: ", style="dim italic", overflow="fold")
     for at, (word, names) in enumerate(wording.by_word(hits, words)):
-        said.append(f"{' · ' if at else ''}“{marked(word)}” ", style="not dim not italic").append(", ".join(names), style="not italic")
+        said.append(f"{' · ' if at else ''}“{marked(word)}” ", style="not dim not italic").append("; ".join(names), style="not italic")
     return said
 
 

@@ -221,8 +221,9 @@ def _model_routes(router: APIRouter, library: Library, worker: Worker) -> None:
 def named(events: Any, library: Library) -> Any:
     """The events of an analysis, each feature with your own name where you gave one, and what the page says of it.
 
-    That is how far its name can be relied on (``rating``), how often it fires (``density``), and the tokens of the word that it says
-    most of (``word_at``); of a feature of words also what it is called behind its word (``behind``), null where that says nothing more.
+    That is how far its name can be relied on (``rating``), how often it fires (``density``), the tokens of the word that it says
+    most of (``word_at``), and those on which its tint is kept pale (``faint``); of a feature of words also what it is called behind its
+    word (``behind``), null where that says nothing more.
     """
     from hooke.analysis.wording import Words, behind_words, rated
 
@@ -237,7 +238,7 @@ def named(events: Any, library: Library) -> Any:
                     own, density = beside(hit.sae, hit.index)
                     row |= {"own_label": own, "rating": rated(replace(hit, own_label=own))}
                     at = words.pieces(words.at[hit.pos]) if hit.group == "words" else words.tokens_of(hit)
-                    row |= {"density": density, "word_at": list(at)}
+                    row |= {"density": density, "word_at": list(at), "faint": sorted(words.faint(hit))}
                     row |= {"behind": behind.get(hit.feature)} if group == "words" else {}
             yield name, value | {"result": told}
         else:

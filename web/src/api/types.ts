@@ -51,6 +51,8 @@ export interface Hit {
   density: number | null;
   /** The tokens of the word at which it rises most. */
   word_at: number[];
+  /** The tokens on which its tint is kept pale: words of grammar, of what a text is about. */
+  faint: number[];
   /** What it is called behind the word it fires on, of a feature of words; null where that says no more than the word. */
   behind?: string | null;
   activation: number;

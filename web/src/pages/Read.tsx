@@ -217,11 +217,11 @@ function Topics({ several }: { several: boolean }) {
   const one = reading.texts.value[0]!;
   const rows: [string, string, number][] = several && reading.parts.value > 1 ? byPart() : several
     ? reading.topics.value.map((topic) => [topic.topic, `${topic.texts.length} text${topic.texts.length === 1 ? "" : "s"}`, topic.texts.length / reading.texts.value.length])
-    : one.topics.slice(0, 4).map((topic) => [topic.topic, one.topics.length > 1 ? percent(topic.score) : "", topic.score]);
+    : one.topics.slice(0, 4).map((topic) => [topic.topic, percent(topic.score), topic.score]);
   return (
     <section>
       <h2>{several ? `Topics of ${reading.parts.value > 1 ? "the parts" : "these texts"}` : "Topic"}</h2>
-      {rows.length === 0 && <p class="soft">No topic stands out.</p>}
+      {rows.length === 0 ? <p class="soft">No topic stands out.</p> : !several && <p class="soft small">A guess from what the features say of the news' subjects; one or two words can mislead it.</p>}
       <ul class="topics">
         {rows.map(([name, said, share]) => (
           <li key={name}><span>{name}</span><span class="soft">{said}</span><span class="bar" aria-hidden="true"><span style={{ width: `${100 * share}%` }} /></span></li>

@@ -44,7 +44,7 @@ export function Reading({ found, several }: { found: ReadText; several: boolean 
   const point = (hit: Hit) => (on: boolean) => (pointed.value = on ? { feature: hit.feature } : null);
   return (
     <article class={`reading${several ? " card" : ""}${whole ? " whole" : ""}`} onKeyDown={(event) => event.key === "Escape" && (held.value = null)}>
-      {several && found.topic && <p class="small soft topic">{found.topic}</p>}
+      {several && found.topic && <p class="small soft topic">{found.topic} {percent(found.topics.find((one) => one.topic === found.topic)?.score)}</p>}
       <Tokens found={found} feature={feature} token={token} held={held.value} onPoint={(next) => (pointed.value = next)} onHold={hold} />
       {found.truncated > 0 && <p class="small soft">The last {number(found.truncated)} tokens were not read: the text is longer than one reading.</p>}
       {!several && feature && <Legend of="its strongest">where <b><Label text={feature.name ?? feature.label} own={feature.own_label} /></b> fires</Legend>}
@@ -130,7 +130,7 @@ function Tokens({ found, feature, token, held, onPoint, onHold }: {
         const [spaces, bare] = parted(piece);
         const value = feature ? share(feature, i) : 0;
         const strength = feature ? (feature.activations[i] ?? 0) : 0;
-        const kind = [`s${step(value, 1)}`, feature?.word_at.includes(i) ? "peak" : "", token === i ? "on" : ""].join(" ");
+        const kind = [`s${feature?.faint.includes(i) ? Math.min(1, step(value, 1)) : step(value, 1)}`, feature?.word_at.includes(i) ? "peak" : "", token === i ? "on" : ""].join(" ");
         const pressed = !!held && "token" in held && held.token === i;
         const said = `${number(strength)}, ${percent(value)} of its strongest`;
         return (

@@ -49,7 +49,7 @@ export function Example({ passage, most, children }: { passage: Context; most: n
 export function Legend({ of, children }: { of: string; children?: ComponentChildren }) {
   return (
     <p class="legend small soft">
-      <span>tint: {children}{children && ", as a "}share of {of}{children && "; underlined: the word at which it rises most"}</span>
+      <span>tint: {children}{children && ", as a "}share of {of}{children && "; pale on words of grammar; underlined: the word at which it rises most"}</span>
       <span class="scale" aria-hidden="true">
         {[1, 2, 3, 4, 5].map((s) => <span key={s} class={`s${s}`}>{20 * s}</span>)}
       </span>
