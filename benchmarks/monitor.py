@@ -1,10 +1,11 @@
 """What a monitor costs beside the model's own pass, and whether one can be made that knows false statements from true ones.
 
-    python benchmarks/monitor.py cost FILE.jsonl.zst [--text title] [--n 500] [--turns 3]
+    python benchmarks/monitor.py cost FILE.jsonl.zst [--text title] [--n 500] [--turns 3] [--at-once 32]
     python benchmarks/monitor.py truth
 
-`cost` makes a monitor that tells long texts from short ones, reads N texts with it and takes the processor time of the model's pass within
-and of all else but splitting texts into tokens, in turns, on one thread. `truth` makes a monitor from true and false statements on some
+`cost` makes a monitor that tells long texts from short ones, reads N texts with it as `hooke monitor run` does, and takes the processor
+time of the model's pass within and of all else but splitting texts into tokens, in turns, on one thread; apart from these what is done
+once before the first text, the digest of the SAE's weights. `truth` makes a monitor from true and false statements on some
 topics (`examples/truth`), and tries it on statements on the same topics that had no part in it, and on other topics; beside features and
 probe stand TF-IDF with a logistic regression on words and word pairs, and how much each statement surprises the model.
 """
@@ -21,6 +22,7 @@ import numpy as np
 import torch
 import zstandard
 
+import hooke.monitors
 from hooke.analysis import Options, Reader
 from hooke.differences.grouping import group
 from hooke.differences.statistics import auc
@@ -39,20 +41,23 @@ def cost(options: argparse.Namespace) -> None:
                 texts.append(text)
             if len(texts) == options.n:
                 break
-    reader = Reader.load("gemma-3-270m", [], Options())
+    reader = Reader.load("gemma-3-270m", [], Options(chunk=options.at_once))
     middle = median(len(text) for text in texts)
     grouped = group([Record.of(text, {"kind": "long" if len(text) > middle else "short"}) for text in dict.fromkeys(texts)], "kind")
     monitor = make_monitor(reader, grouped, "long")
-    spent = {"pass": 0.0, "tokens": 0.0}
+    spent = dict.fromkeys(("pass", "tokens", "once"), 0.0)
     measured(reader.model, "capture", spent, "pass")
     measured(reader.model.tokenizer, "encode", spent, "tokens")
+    measured(hooke.monitors, "digest", spent, "once")
     rows = []
     for _ in range(options.turns):
-        spent.update({"pass": 0.0, "tokens": 0.0})
+        spent.update(dict.fromkeys(spent, 0.0))
         start = time.process_time()
-        list(watch(reader, monitor, texts, Drift(monitor)))
+        for _ in watch(reader, monitor, texts, Drift(monitor)):
+            pass
         rows.append((spent["pass"], time.process_time() - start - sum(spent.values())))
-    print(f"{len(texts)} texts: " + "; ".join(f"pass {one:.2f} s, all else {other:.2f} s ({other / one:.1%})" for one, other in rows))
+    print(f"{len(texts)} texts, {options.at_once} at once; once before them {spent['once']:.3f} s")
+    print("; ".join(f"pass {one:.2f} s, all else {other:.3f} s ({other / one:.1%})" for one, other in rows))
 
 
 def measured(owner: object, name: str, spent: dict[str, float], what: str) -> None:
@@ -123,6 +128,7 @@ def main() -> None:
     parser.add_argument("--text", default="text")
     parser.add_argument("--n", type=int, default=500)
     parser.add_argument("--turns", type=int, default=3)
+    parser.add_argument("--at-once", type=int, default=32)
     options = parser.parse_args()
     if options.what == "truth":
         truth()

@@ -22,10 +22,20 @@ def not_sinks(acts: Iterable[Float[Tensor, "batch pos d_site"]], counted: Bool[T
     >>> not_sinks([torch.tensor([[[900.0], [2.0], [3.0]]])], torch.tensor([[True, True, True]])).tolist()
     [[False, True, True]]
     """
+    return usual_norms([norms(value) for value in acts], counted)
+
+
+def norms(acts: Float[Tensor, "*batch d_site"]) -> Float[Tensor, "*batch"]:
+    """The length of each position's activations."""
+    return torch.linalg.vector_norm(acts, dim=-1, dtype=torch.float32)
+
+
+def usual_norms(found: Iterable[Float[Tensor, "batch pos"]], counted: Bool[Tensor, "batch pos"]) -> Bool[Tensor, "batch pos"]:
+    """`not_sinks`, of the `norms` at each site."""
     good = counted.clone()
-    for value in acts:
-        norm = torch.linalg.vector_norm(value, dim=-1, dtype=torch.float32).to(counted.device)
-        good &= ~(norm > _SINK_NORM * norm.masked_fill(~counted, torch.nan).nanmedian(1, keepdim=True).values)  # NaN is no sink
+    for norm in found:
+        own = norm.to(counted.device)
+        good &= ~(own > _SINK_NORM * own.masked_fill(~counted, torch.nan).nanmedian(1, keepdim=True).values)  # NaN is no sink
     return good
 
 

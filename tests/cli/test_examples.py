@@ -4,6 +4,7 @@ import io
 import shlex
 
 import pytest
+from commands import Command
 from cyclopts import CycloptsError
 from rich.console import Console
 
@@ -61,6 +62,21 @@ def test_a_text_may_begin_with_a_hyphen(command: str, text: str) -> None:
     words = [text if word == "TEXT" else word for word in command.split()]
     given = app.parse_args(words, exit_on_error=False, print_error=False)[1].arguments.values()
     assert any(text == value or (isinstance(value, tuple) and text in value) for value in given)
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("monitor make f.jsonl --fild x", "Unknown option: --fild. Did you mean --field?"),
+        ("monitor make f.jsonl --bi=x --kind d", "Unknown option: --bi. Did you mean --by?"),
+        ("monitor make f.jsonl --by x --kind d", "--out requires an argument"),
+        ("monitor make f.jsonl --by", "--by requires an argument"),
+    ],
+)
+def test_a_mistyped_option_is_named_before_what_is_missing(words: str, said: str, command: Command) -> None:
+    code, out, err = command(*words.split())
+    assert (code, out) == (2, "")
+    assert said in " ".join(err.split())
 
 
 def test_an_option_is_no_text() -> None:

@@ -83,7 +83,7 @@ def test_the_seed_decides_and_documents_stop_at_the_end(tmp_path: Path) -> None:
     done = list(sample(ending, SampleConfig(100, 12, 8), tmp_path / "short.jsonl"))[-1]
     assert 1 <= done.tokens / done.documents < 4
     ending.hf.config.eos_token_id = list(range(len(MODEL.tokenizer)))
-    with pytest.raises(HookeError, match="ended all 8 documents of a batch at once"):
+    with pytest.raises(HookeError, match="ended 8 documents in a row at once"):
         list(sample(ending, SampleConfig(100, 12, 8), tmp_path / "none.jsonl"))
 
 
@@ -116,6 +116,26 @@ def test_what_does_not_fit_together_is_refused(tmp_path: Path) -> None:
     (tmp_path / "x.jsonl.part.json").write_bytes(b"[")
     with pytest.raises(BadFile, match="is damaged"):
         next(sample(MODEL, config, out))
+
+
+def test_no_more_documents_are_begun_than_could_be_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows, generate = [], type(MODEL).generate
+
+    def counted(self, prompts, *args, **options):
+        rows.append(len(prompts))
+        return generate(self, prompts, *args, **options)
+
+    monkeypatch.setattr(type(MODEL), "generate", counted)
+    (_, done) = sample(MODEL, SampleConfig(tokens=1, length=12), tmp_path / "one.jsonl")
+    assert (rows, done.documents, len(records(tmp_path / "one.jsonl"))) == ([1], 1, 1)
+    rows.clear()
+    done = list(sample(MODEL, SampleConfig(tokens=100, length=12, batch=8), tmp_path / "x.jsonl"))[-1]
+    assert rows[0] == 8
+    assert done.documents <= done.begun == sum(rows) <= done.documents + 4
+    assert 100 <= done.tokens < 112
+    numbers = [int(record["id"].split("-")[1]) for record in records(tmp_path / "x.jsonl")]
+    assert numbers == sorted(set(numbers))
+    assert max(numbers) < done.begun
 
 
 def test_packed_output_is_one_file_of_its_kind(tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import torch
 
 from hooke import tiny
 from hooke.errors import BadFile, HookeError
-from hooke.harvest import Harvested, harvest, pad
+from hooke.harvest import Harvested, harvest, pad, read
 from hooke.names import Site
 from hooke.text.corpus import Window
 
@@ -64,6 +64,10 @@ def test_sinks_are_dropped_and_counted(model):
     with model.edit(SITES[0], spike):
         (part,) = harvest(model, windows, SITES[:1])
         (whole,) = harvest(model, windows, SITES[:1], drop_sinks=False)
+        both = read(model, windows, SITES, True, judged=SITES[:1])
+        other = read(model, windows, SITES, True, judged=SITES[1:])
+    assert both.pos.tolist() == part.pos.tolist()
+    assert sink in other.pos.tolist()
     assert (part.special, part.sinks, part.left_out) == (1, 1, 2)
     assert part.pos.tolist() == [pos for pos in calm.pos.tolist() if pos != sink]
     assert sink in whole.pos.tolist()

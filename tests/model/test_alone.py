@@ -8,7 +8,7 @@ from transformers import Gemma3ForCausalLM, Gemma3TextConfig
 
 from hooke.harvest import harvest
 from hooke.model import Model
-from hooke.model.alone import ROWS, alone, linear, packed
+from hooke.model.alone import ROWS, alone, in_blocks, linear, packed
 from hooke.model.faster import hasten
 from hooke.model.trunk import load_trunk, read_config
 from hooke.names import Site
@@ -69,6 +69,16 @@ def read(model, texts, order, *, batch: int, threads: int, by_itself: bool = Tru
         return out
     finally:
         torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("columns", [1, 8, 33])
+def test_rows_in_blocks_are_the_same_whatever_rows_stand_beside_them(columns):
+    generator = torch.Generator().manual_seed(1)
+    rows, weight = torch.randn(2 * ROWS + 77, 640, generator=generator), torch.randn(640, columns, generator=generator)
+    wanted = in_blocks(lambda some: some @ weight, rows)
+    torch.testing.assert_close(wanted, (rows.double() @ weight.double()).float(), atol=1e-3, rtol=1e-4)
+    for start, stop in ((0, 1), (700, 701), (3, 40), (100, 1000), (ROWS, len(rows))):
+        assert torch.equal(in_blocks(lambda some: some @ weight, rows[start:stop]), wanted[start:stop])
 
 
 def test_the_same_bits_whatever_is_read_with_it(model, texts):

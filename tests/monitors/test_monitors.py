@@ -69,11 +69,13 @@ def test_what_a_monitor_measures_is_what_a_whole_reading_finds(sae):
 
 def test_a_text_scores_the_same_whatever_it_is_read_with(made, reader):
     texts = [*pile("sport", 12, 0.5, 5), "goal", "the old goal in the new league " * 40]
-    scores = []
+    scores, measured = [], []
     for chunk in (1, 5, 32):
         own = Reader(tiny.model(), [tiny.sae()], replace(reader.options, chunk=chunk), atlas=None)
         scores.append([one.score for one in watch(own, made, texts, Drift(made))])
+        measured.append(np.stack([np.concatenate([one.values, one.acts]) for one in own.measure(texts, [SPORT, 3])]))
     assert scores[0] == scores[1] == scores[2]
+    np.testing.assert_allclose(measured[0], measured[2], atol=1e-5)
 
 
 def test_unlike_texts_are_drift(reader, made):

@@ -22,9 +22,11 @@ from hooke.analysis.topics import weigh_topics
 from hooke.atlas import NO_MEANING, Feature
 from hooke.atlas.notes import Notes
 from hooke.errors import BadConfig, BadFile, unknown
-from hooke.harvest import Harvested, grouped, harvest
+from hooke.harvest import Harvested, batches, grouped
+from hooke.harvest import read as read_batch
 from hooke.metrics import concat_sites, not_sinks
 from hooke.model import Model
+from hooke.model.alone import in_blocks
 from hooke.names import Site
 from hooke.sae import Sae
 from hooke.sae.facts import sites_of
@@ -188,13 +190,14 @@ class Reader:
             tokens, values = np.zeros(len(chunk), np.int64), np.zeros((len(chunk), len(features)))
             acts = np.zeros((len(chunk), sae.d_in), np.float32)
             for some in grouped(self._harvested([str(text) for text in chunk], alone=True)[0], _ENCODED, lambda one: len(one.ids)):
-                read, _, sink, counts, window = self._joined(some)
+                read, _, sink, counts, _ = self._joined(some)
                 here = concat_sites(read, sae.facts.input_sites)
-                found = _summed(sae.activations(here, chosen) * ~sink[:, None], window, len(counts)) / counts.clamp_min(1)[:, None]
-                owner = [one.doc for part in some for one in part.windows]
-                np.add.at(tokens, owner, counts.numpy())
-                np.add.at(acts, owner, _summed(here, window, len(counts)).numpy())
-                np.maximum.at(values, owner, found.numpy())
+                found = _summed(in_blocks(lambda rows: sae.activations(rows, chosen), here) * ~sink[:, None], counts).numpy()
+                windows = (window for one in some for window in one.windows)
+                for window, own, value, act in zip(windows, counts.tolist(), found, _summed(here, counts).numpy(), strict=True):
+                    tokens[window.doc] += own
+                    acts[window.doc] += act
+                    np.maximum(values[window.doc], value / max(1, own), out=values[window.doc])
             for n, own in enumerate(tokens.tolist()):
                 yield MeasuredText(own, values[n], acts[n] / max(1, own))
 
@@ -205,34 +208,31 @@ class Reader:
         return [one for at in some for one in self._results(texts[at : at + _RANKED], passages[at : at + _RANKED])]
 
     def _passages(self, texts: Sequence[str], *, alone: bool = False) -> "list[tuple[list[_Part], int]]":
-        """For each text what was found in its windows, and how many tokens were too many."""
+        """For each text what was found in its windows, and how many tokens were too many; `alone`, no more than `glance` gives."""
         parts: list[dict[int, _Part]] = [{} for _ in texts]
         read, encoded = self._harvested(texts, alone=alone)
         for some in grouped(read, _ENCODED, lambda one: len(one.ids)):
-            for window, part in self._look(some):
+            for window, part in self._look(some, around=not alone):
                 parts[window.doc][window.start] = part
         lost = [max(0, len(ids) - len(self._head) - MAX_TOKENS) for ids in encoded]
         return [([own[start] for start in sorted(own)], more) for own, more in zip(parts, lost, strict=True)]
 
     def _harvested(self, texts: Sequence[str], *, alone: bool = False) -> tuple[Iterator[Harvested], Sequence[Sequence[int]]]:
-        """The activations of texts, and their tokens."""
+        """The activations of texts, and their tokens; `alone`, of each by itself, and only at the sites that the SAEs read and rebuild."""
         for text in texts:
             if half_pair(text) is not None:
                 raise BadFile(f"the text {text[:40]!r} is not valid UTF-8: it holds half of a surrogate pair, which is no character.")
         encoded = self.model.tokenizer.encode(texts)
         windows = self._windows(texts, encoded)
-        options = {"batch_tokens": self.options.batch_tokens, "drop_sinks": False, "alone": alone}
-        return harvest(self.model, windows, self._sites, **options), encoded
+        own = sites_of(labelled.sae.facts for labelled in self.labelled_saes)
+        sites = own if alone else dict.fromkeys([*own, *(site for labelled in self.labelled_saes for site in labelled.sites_around)])
+        parts = batches(windows, self.options.batch_tokens, alone)
+        return (read_batch(self.model, part, list(sites), False, alone, own) for part in parts), encoded
 
     def _merged(self, parts: "Sequence[_Part]") -> list[Firings]:
         """What each SAE found in a text."""
         lengths = [len(part.ids) for part in parts]
         return [Firings.join([part.fired[k] for part in parts], lengths) for k in range(len(self.labelled_saes))]
-
-    @property
-    def _sites(self) -> list[Site]:
-        own = sites_of(labelled.sae.facts for labelled in self.labelled_saes)
-        return list(dict.fromkeys([*own, *(site for labelled in self.labelled_saes for site in labelled.sites_around)]))
 
     @property
     def _head(self) -> list[int]:
@@ -247,8 +247,8 @@ class Reader:
                 yield Window(text[:40], number, head + body[at : min(at + step, MAX_TOKENS)], start=at)
 
     @torch.inference_mode()
-    def _look(self, read: Sequence[Harvested]) -> "list[tuple[Window, _Part]]":
-        """What was found in each window."""
+    def _look(self, read: Sequence[Harvested], *, around: bool) -> "list[tuple[Window, _Part]]":
+        """What was found in each window; `around`, with what tells how likely names are right."""
         acts, ids, sink, counts, text = self._joined(read)
         by_sae = [
             labelled.look(
@@ -258,7 +258,7 @@ class Reader:
                 self.options.pool,
                 concat_sites(acts, labelled.sae.facts.output_sites),
                 sink,
-                concat_sites(acts, labelled.sites_around) if labelled.sites_around else None,
+                concat_sites(acts, labelled.sites_around) if around and labelled.sites_around else None,
             )
             for labelled in self.labelled_saes
         ]
@@ -273,7 +273,7 @@ class Reader:
 
     def _joined(self, read: Sequence[Harvested]) -> tuple[dict[Site, Tensor], Tensor, Tensor, Tensor, Int[Tensor, " token"]]:
         """Of several batches the activations, the tokens, which are sinks, how many each window has, and the window of each."""
-        acts = {site: torch.cat([one.acts[site] for one in read]).float() for site in self._sites}
+        acts = {site: torch.cat([one.acts[site] for one in read]).float() for site in read[0].acts}
         ids, sink = torch.cat([one.ids for one in read]), torch.cat([one.sink for one in read])
         counts = torch.cat([one.window.bincount(minlength=len(one.windows)) for one in read])
         return acts, ids, sink, counts, torch.repeat_interleave(torch.arange(len(counts)), counts)
@@ -384,6 +384,6 @@ class MeasuredText:
     """Mean over its tokens of what the first SAE reads."""
 
 
-def _summed(values: Float[Tensor, "token n"], window: Int[Tensor, " token"], windows: int) -> Float[Tensor, "window n"]:
-    """Sums over the tokens of each window."""
-    return torch.zeros(windows, values.shape[1]).index_add_(0, window, values)
+def _summed(values: Float[Tensor, "token n"], counts: Int[Tensor, " window"]) -> Float[Tensor, "window n"]:
+    """Sums over the tokens of each window, which has so many of them."""
+    return torch.nn.functional.embedding_bag(torch.arange(len(values)), values, counts.cumsum(0) - counts, mode="sum")

@@ -6,12 +6,25 @@ import os
 import sys
 from typing import NoReturn
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, CycloptsPanel, Group, MissingArgumentError, Parameter, Token, UnknownOptionError
 
 from hooke.cli.examples import epilogue
 from hooke.cli.memory import advice, guard, ran_out
 from hooke.cli.settings import settings
 from hooke.errors import BadFile, HookeError
+
+
+def _put(error: CycloptsError) -> object:
+    """What is said of a mistake. A mistyped option is named before what is missing, because it may be that."""
+    if isinstance(error, MissingArgumentError) and error.app is not None:
+        known = error.app.assemble_argument_collection()
+        names = {name for argument in known for name in argument.names}
+        given = [word.partition("=")[0] for word in error.unused_tokens or () if word.startswith("--")]
+        if wrong := next((word for word in given if word not in {"--", *names}), None):
+            token = Token(keyword=wrong, source="cli")
+            return CycloptsPanel(UnknownOptionError(token=token, argument_collection=known, app=error.app, verbose=False))
+    return CycloptsPanel(error)
+
 
 app = App(
     name="hooke",
@@ -19,6 +32,7 @@ app = App(
     version_flags=["--version"],
     default_parameter=Parameter(negative=""),  # no --no-json; a switch that is on has its opposite spelt out
     suppress_keyboard_interrupt=False,
+    error_formatter=_put,
 )
 # By path, so that a command's module is imported only when it is asked for; the summary is its docstring's first line (a test compares).
 _COMMANDS = {

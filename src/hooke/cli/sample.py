@@ -20,7 +20,7 @@ def sample(
     length: Annotated[int, BATCH, Parameter(help="Most tokens of a document, its prompt not counted.")] = 128,
     temperature: Annotated[float, share(0, 100), Parameter(help="1 is the model's own distribution, 0 takes the likeliest token.")] = 1.0,
     seed: Annotated[Seed, Parameter(help="Decides what is drawn.")] = 0,
-    batch: Annotated[int, BATCH, Parameter(help="Documents sampled together; another number gives other documents.")] = 128,
+    batch: Annotated[int, BATCH, Parameter(help="Most documents sampled together; another number gives other documents.")] = 128,
     prompt: Annotated[tuple[str, ...], TEXT, Parameter(help="Text to go on from; may be repeated. None: from nothing.")] = (),
     prompts: Annotated[Path | None, Parameter(help="A file of texts to go on from, each in turn.")] = None,
     device: Device = "cpu",

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hooke.errors import BadFile, HookeError
-from hooke.metrics import not_sinks
+from hooke.metrics import norms, usual_norms
 from hooke.model import Model, length_batches, pad
 from hooke.model.alone import packed
 from hooke.model.architectures import spoilt_weight
@@ -78,18 +78,24 @@ def harvest(
         yield read(model, chosen, sites, drop_sinks, alone)
 
 
-def read(model: Model, chosen: list[Window], sites: Sequence[Site], drop_sinks: bool, alone: bool = False) -> Harvested:
-    """What `harvest` gives for one batch."""
+def read(
+    model: Model,
+    chosen: list[Window],
+    sites: Sequence[Site],
+    drop_sinks: bool,
+    alone: bool = False,
+    judged: Sequence[Site] | None = None,
+) -> Harvested:
+    """What `harvest` gives for one batch. With `judged` only what is a sink at these sites is one."""
     # A function of its own, so that no suspended generator keeps the model's tensors alive beside the rows that were taken from them.
     ids, wanted = model.padded([window.ids for window in chosen])
     acts = model.capture(ids, sites, **({"lengths": [len(window.ids) for window in chosen]} if alone else {}))
-    for site, value in acts.items():
-        norm = torch.linalg.vector_norm(value, dim=-1, dtype=torch.float32).cpu()
-        of_wanted = norm[wanted]
-        if not bool(of_wanted.isfinite().all()):  # or larger than a float32 squared can be, which means the same
+    length = {site: norms(value).cpu() for site, value in acts.items()}
+    for site, norm in length.items():
+        if not bool(norm[wanted].isfinite().all()):  # or larger than a float32 squared can be, which means the same
             window = chosen[int((wanted & ~norm.isfinite()).nonzero()[0, 0])]
             raise not_finite(model, site, f"document {window.doc} of {window.corpus!r}")
-    calm = not_sinks(acts.values(), wanted)
+    calm = usual_norms([length[site] for site in judged or acts], wanted)
     good = calm if drop_sinks else wanted
     window, pos = good.nonzero(as_tuple=True)
     rows = window * ids.shape[1] + pos

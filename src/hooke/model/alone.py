@@ -69,14 +69,23 @@ def linear(x: Float[Tensor, "*batch d_in"], weight: Float[Tensor, "d_out d_in"])
 
     def part(at: int) -> None:
         with torch.inference_mode(out.is_inference()):
-            rows = flat[at : at + ROWS]
-            filled = functional.pad(rows, (0, 0, 0, ROWS - len(rows))) if len(rows) < ROWS else rows
-            out[at : at + ROWS] = functional.linear(filled, weight)[: len(rows)]
+            out[at : at + ROWS] = _filled(lambda rows: functional.linear(rows, weight), flat[at : at + ROWS])
 
     starts = range(0, len(flat), ROWS)
     for _ in map(part, starts) if threads() == 1 else _pool(threads()).map(part, starts):
         pass
     return out.view(*x.shape[:-1], -1)
+
+
+def in_blocks(
+    of: Callable[[Float[Tensor, "token d_in"]], Float[Tensor, "token d_out"]], rows: Float[Tensor, "token d_in"]
+) -> Float[Tensor, "token d_out"]:
+    """``of(rows)`` of what gives each row something by itself: the same to the bit whatever rows stand beside it."""
+    return torch.cat([_filled(of, block) for block in rows.split(ROWS)])
+
+
+def _filled(of: Callable[[Tensor], Tensor], rows: Float[Tensor, "token d_in"]) -> Float[Tensor, "token d_out"]:
+    return of(functional.pad(rows, (0, 0, 0, ROWS - len(rows))) if len(rows) < ROWS else rows)[: len(rows)]
 
 
 def each(

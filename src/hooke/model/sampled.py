@@ -23,7 +23,7 @@ from hooke.model import Model
 from hooke.model.sampling import ends_of
 
 _MOST_TOGETHER = 1 << 16  # documents of a batch
-_TOGETHER = ("batches", "documents", "tokens", "bytes")
+_TOGETHER = ("batches", "begun", "documents", "tokens", "bytes")
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,8 @@ class SampleConfig:
     length: int = 128
     """Most tokens sampled for a document, what it was prompted with not counted."""
     batch: int = 128
-    """Documents sampled together. Part of what is drawn: another number gives other documents."""
+    """Most documents sampled together; fewer where those are likely to reach `tokens`. Part of what is drawn: another number gives other
+    documents."""
     temperature: float = 1.0
     """1 is the model's own distribution; below it is bolder, 0 takes the likeliest token."""
     seed: int = 0
@@ -71,6 +72,8 @@ class Sampled:
 
     batches: int = 0
     """Whole batches."""
+    begun: int = 0
+    """Documents begun in them."""
     documents: int = 0
     """Documents in them; those that ended before they began are left out."""
     tokens: int = 0
@@ -98,15 +101,19 @@ def sample(model: Model, config: SampleConfig, out: Path, progress: Callable[[in
             _alone(file.fileno(), out)
             file.truncate(done.bytes)
             yield done
+            in_vain = 0
             while done.tokens < config.tokens:
-                documents, counts = _batch(model, config, done, progress)
-                if not documents:
-                    raise HookeError(f"{model.name} ended all {config.batch} documents of a batch at once. Give another prompt or seed.")
+                rows = _wanted(config, done)
+                documents, counts = _batch(model, config, done, rows, progress)
+                in_vain = 0 if documents else in_vain + rows
+                if in_vain >= config.batch:
+                    raise HookeError(f"{model.name} ended {in_vain} documents in a row at once. Give another prompt or seed.")
                 data = _packed("".join(json.dumps(own, ensure_ascii=False) + "\n" for own in documents).encode(), out.suffix)
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-                done = Sampled(done.batches + 1, done.documents + len(counts), done.tokens + sum(counts), done.bytes + len(data))
+                begun, kept, tokens = done.begun + rows, done.documents + len(counts), done.tokens + sum(counts)
+                done = Sampled(done.batches + 1, begun, kept, tokens, done.bytes + len(data))
                 with atomic_write(note) as noted:
                     noted.write(json.dumps({"settings": settings, **asdict(done)}).encode())
                 yield done
@@ -146,18 +153,26 @@ def _alone(handle: int, out: Path) -> None:
     raise Busy(f"another process is writing {out}. Wait for it, or write to another file.")
 
 
-def _batch(model: Model, config: SampleConfig, done: Sampled, progress: Callable[[int], None]) -> tuple[list[dict[str, str]], list[int]]:
-    """The documents of the next batch and how many tokens each has, up to the one that reaches what is wanted."""
-    starts, first = config.starts(model), done.batches * config.batch
-    rows = [starts[(first + i) % len(starts)] for i in range(config.batch)]
+def _wanted(config: SampleConfig, done: Sampled) -> int:
+    """Documents of the next batch: as many as reach what is wanted, if they are as long as those before; the first, if none ends early."""
+    tokens, begun = (done.tokens, done.begun) if done.tokens else (config.length, 1)
+    return min(config.batch, -(-(config.tokens - done.tokens) * begun // tokens))
+
+
+def _batch(
+    model: Model, config: SampleConfig, done: Sampled, count: int, progress: Callable[[int], None]
+) -> tuple[list[dict[str, str]], list[int]]:
+    """The next `count` documents and how many tokens each has, up to the one that reaches what is wanted."""
+    starts, first = config.starts(model), done.begun
+    rows = [starts[(first + i) % len(starts)] for i in range(count)]
     seed = random.Random(f"{config.seed}/{done.batches}").getrandbits(63)  # noqa: S311 (no secret)
     width = max(map(len, rows))
     told = 0
 
-    def tell(count: int) -> None:
+    def tell(each: int) -> None:
         nonlocal told
-        progress(config.batch * (count - told))
-        told = count
+        progress(count * (each - told))
+        told = each
 
     drawn = model.generate(_ragged(rows, width), config.length, temperature=config.temperature, seed=seed, progress=tell).tolist()
     ends, left = ends_of(model.hf), config.tokens - done.tokens

@@ -1,13 +1,14 @@
 """Monitors: a few features, and a probe beside them, that raise an alarm on texts of one kind at a rate of false alarms that was set."""
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 
 from hooke.analysis.reader import MAX_TOKENS, MeasuredText, Reader
 from hooke.card import card, identified, of_groups
@@ -53,7 +54,15 @@ class Scorer:
 
     def score(self, values: Float[np.ndarray, "text n"]) -> Float[np.ndarray, " text"]:
         """How far each text is of the kind, for its values of the columns."""
-        return values @ np.array(self.weights) + self.offset
+        return values @ self._weights + self.offset
+
+    def pushes(self, values: Float[np.ndarray, " n"]) -> Float[np.ndarray, " n"]:
+        """What each column adds to a text's score."""
+        return values * self._weights
+
+    @cached_property
+    def _weights(self) -> Float[np.ndarray, " n"]:
+        return np.array(self.weights)
 
 
 @dataclass(frozen=True)
@@ -238,20 +247,22 @@ def watch(reader: Reader, monitor: Monitor, texts: Iterable[str], drift: Drift) 
     """What a monitor says of each text, in order, one at a time; memory does not grow with them."""
     monitor.check(reader)
     columns = sorted({column for scorer in monitor.scorers for column in scorer.columns})
+    places = [np.searchsorted(columns, scorer.columns) for scorer in monitor.scorers]
     for measured in reader.measure(texts, columns):
-        raised = _raised(monitor, measured, dict(zip(columns, measured.values.tolist(), strict=True)))
+        raised = _raised(monitor, measured, places)
         drift.add(measured.tokens, raised)
         yield raised
 
 
-def _raised(monitor: Monitor, measured: MeasuredText, means: Mapping[int, float]) -> Raised:
+def _raised(monitor: Monitor, measured: MeasuredText, places: Sequence[Int[np.ndarray, " n"]]) -> Raised:
+    """`places`: for each scorer where its columns stand in what was measured."""
     alarm, score, because = {}, {}, []
-    for scorer in monitor.scorers:
-        values = np.array([means[column] for column in scorer.columns]) if scorer.columns else measured.acts.astype(float)
+    for scorer, at in zip(monitor.scorers, places, strict=True):
+        values = measured.values[at] if scorer.columns else measured.acts.astype(float)
         own = float(scorer.score(values[None])[0] - scorer.threshold)
         alarm[scorer.name], score[scorer.name] = own > 0, round(own, 4)
         if scorer.columns:
-            pushes = values * np.array(scorer.weights)
+            pushes = scorer.pushes(values)
             because = [scorer.columns[i] for i in np.argsort(-pushes, kind="stable")[:3] if pushes[i] > 0]
     return Raised(alarm, score, because)
 
