@@ -22,6 +22,7 @@ from hooke.analysis.marking import (
     read_marks,
     sites_before,
     to_judge,
+    tries,
     write_marks,
 )
 from hooke.errors import BadFile
@@ -95,6 +96,13 @@ def test_what_is_learnt_tells_names_that_are_right_from_those_that_are_not(reade
     found = known(entry)
     assert found is not None
     assert found.name_of == {index: name(index) for index in found.feature.tolist()}
+
+
+def test_what_is_said_of_names_counts_as_tries_of_them():
+    said = [{1: "good", 2: "wrong"}, {1: "useless", 2: "useless"}, {1: "useless", 3: "good"}, {1: "useless", 2: "wrong"}, {2: "useless"}]
+    assert tries(said) == {1: (4, 4, False), 2: (2, 4, None), 3: (1, 1, None)}
+    assert tries([*said, {1: "good"}, {1: "good"}, {1: "wrong"}])[1] == (6, 7, True)
+    assert tries([]) == {}
 
 
 def test_marks_that_say_nothing_are_not_better_than_their_share(reader):

@@ -311,8 +311,13 @@ def test_batches_go_out_and_come_in(hooke, made, tmp_path):
     assert (code, "feature 4 of" in err or "feature 4 was not asked about" in err, "1 named" in out) == (0, True, True)
     assert hooke("--batch-out", "rest.jsonl")[0] == 0
     assert len(Path("rest.jsonl").read_text().splitlines()) == 1
+    long = answers[1] | {"answer": GOOD | {"name": "a name of far more words than six"}}
+    Path("in.jsonl").write_text("\n".join(map(json.dumps, [answers[0], long])))
+    code, out, err = hooke("--batch-in", "in.jsonl")
+    assert (code, "1 requests open" in out) == (0, True)
+    assert f"not valid, {rows[1]['custom_id']}: the name has to have 2 to 6 words" in err
     Path("in.jsonl").write_text("\n".join(map(json.dumps, answers)))
-    assert hooke("--batch-in", "in.jsonl")[0] == 0
+    assert "not valid" not in hooke("--batch-in", "in.jsonl")[2]
     assert (names(made)[ROCKETS], names(made)[PRICES]) == ("name number 0", "name number 1")
     other = json.dumps(answers[0] | {"custom_id": "0-0123456789ab"})
     Path("in.jsonl").write_text(other)
@@ -440,7 +445,19 @@ def test_marks_go_by_files_part_by_part_and_a_new_name_is_asked_about_alone(own,
     assert own("--batch-out", "more.jsonl", "--json")[0] == 0
     asked = [json.loads(line)["body"]["messages"][1]["content"] for line in Path("more.jsonl").read_text().splitlines()]
     assert asked
-    assert {line.split(" ", 1)[1] for text in asked for line in text.split("\n") if line[0].isdigit()} == {"money"}
+    judged = [line.split(" ", 1)[1] for text in asked for line in text.split("\n") if line[0].isdigit()]
+    assert set(judged) == {"money"}
+    rows = [json.loads(line) for line in Path("more.jsonl").read_text().splitlines()]
+    answers = []
+    for row in rows:
+        numbers = re.findall(r"^(\d+) ", row["body"]["messages"][1]["content"], re.MULTILINE)
+        said = "\n".join(f"{number} {'gwu'[int(number) % 3]}" for number in numbers)
+        answers.append({"custom_id": row["custom_id"], "answer": said})
+    Path("in.jsonl").write_text("\n".join(map(json.dumps, answers)))
+    assert own("--batch-in", "in.jsonl")[0] == 0
+    name = atlas.names("mine/resid_post.0/64")[0]
+    right = sum(not line.endswith(" w") for one in answers for line in one["answer"].split("\n"))
+    assert (name.tried, name.right) == (len(judged), right)  # what was judged beside the texts counts as tries of the name
 
 
 def test_marks_that_are_no_answer_are_asked_for_again_and_an_instruction_in_a_text_is_only_text(own):

@@ -2,6 +2,7 @@
 
 import json
 import random
+from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -33,7 +34,8 @@ FEWEST = 200
 """Of fewer marks nothing is learnt."""
 _FOLDS = 5
 _FIRST = 3
-_GOOD, *_ = _SAID = tuple(SAID.values())
+_FEWEST_TRUE = 3
+_GOOD, _USELESS, _ = _SAID = tuple(SAID.values())
 _MOST_LINE, _MOST_BYTES = 1 << 20, 1 << 30
 
 
@@ -119,6 +121,20 @@ def to_judge(reader: Reader, texts: Sequence[str], features: Container[int], kno
         drawn = random.Random(digest(text)).sample(named, min(EACH, len(named)))  # noqa: S311 (no secret)
         out.append(Beside(text, tuple(pair for pair in drawn if pair[0] not in known.get(digest(text), {}))))
     return out
+
+
+def tries(marked: Iterable[Mapping[int, str]]) -> dict[int, tuple[int, int, bool | None]]:
+    """Of each feature of what was said text by text: of how many texts its name is true, good or useless, of how many it was judged
+    beside, and whether it is telling: good of most that it is true of; None where those are fewer than `_FEWEST_TRUE`."""
+    counts = dict[int, Counter[str]]()
+    for said in marked:
+        for index, value in said.items():
+            counts.setdefault(index, Counter())[value] += 1
+    found = {}
+    for index, own in counts.items():
+        right = own[_GOOD] + own[_USELESS]
+        found[index] = right, own.total(), 2 * own[_GOOD] >= right if right >= _FEWEST_TRUE else None
+    return found
 
 
 class TooFew(BadConfig):

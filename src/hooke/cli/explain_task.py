@@ -183,7 +183,7 @@ class Task:
     def mark(self, features: Sequence[int]) -> dict[str, Any]:
         """Have the names of `features` judged beside the texts of `--on`, and learn from all marks how likely each is right of a text."""
         from hooke.analysis.likelihood import carried
-        from hooke.analysis.marking import TooFew, digest, keep_marks, kept_marks, learn, to_judge
+        from hooke.analysis.marking import TooFew, digest, keep_marks, kept_marks, learn, to_judge, tries
         from hooke.explain.llm.marks import sheets
 
         texts, reader, path = list(dict.fromkeys(self.how.on)), self._reader(), self.names.beside(".marks.jsonl")
@@ -204,8 +204,9 @@ class Task:
         summary = self._summary(features, asked) | {"texts": len(texts), "marks": sum(map(len, marked.values())), "learnt": None}
         if self.how.reading.batch_out is not None:
             return summary
+        self.names.judged(tries(marked.values()))
         try:
-            learnt = learn(reader, marked)
+            learnt = learn(self._reader(), marked)  # names as they are tried now
         except TooFew as error:
             talk(str(error))
             return summary
@@ -257,6 +258,9 @@ class Task:
             for line in wrong:
                 talk(f"left out, {line}")
             self.names.take(fitting)
+        if how.batch_in:
+            for name, complaint in asked.invalid().items():
+                talk(f"not valid, {name}: {complaint}.")
         waiting = asked.open()
         if how.batch_out is not None:
             write_batch(how.batch_out, waiting)

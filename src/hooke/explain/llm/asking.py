@@ -39,6 +39,11 @@ class Asked(Generic[T]):
         """Those to be asked, still or again."""
         return [request for request in self.requests.values() if self.said(request) is None and not self.given_up(request)]
 
+    def invalid(self) -> dict[str, str]:
+        """What is wrong with the last answer to each request that was answered, but never validly, by its id."""
+        read = {name: self._read(request) for name, request in self.requests.items()}
+        return {name: complaint for name, (said, complaint) in read.items() if said is None and complaint}
+
     def ask(
         self, endpoint: Endpoint, budget: Budget, *, parallel: int, halt: threading.Event, progress: Callable[[int, int], None]
     ) -> None:
