@@ -1,6 +1,6 @@
 """Headlines per second of `hooke.analysis.Reader`, and the share of its processor time that the model's own forward pass takes.
 
-    python benchmarks/analyze.py [TITLES.txt] [--n 1000] [--repeat 3] [--sae gemma-3-270m/resid_post.12/4k] \\
+    python benchmarks/analyze.py [TITLES.txt] [--n 1000] [--repeat 3] [--sae gemma-3-270m/resid_post.12/8k] \\
         [--peer PYTHON SCRIPT MODEL_DIR LAYER D_IN D_SAE]
 
 Reads `n` lines of TITLES.txt (without it: examples/headlines.txt, over and over). One JSON line per run. With --peer, another tool's

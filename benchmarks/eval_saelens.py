@@ -1,6 +1,6 @@
 """Our core figures beside SAELens' own evaluation: the same model, SAE, texts and positions, each in an environment of its own.
 
-    python benchmarks/eval_saelens.py ours --sae gemma-3-270m/resid_post.12/4k --corpus FILE --out runs/saelens
+    python benchmarks/eval_saelens.py ours --sae gemma-3-270m/resid_post.12/8k --corpus FILE --out runs/saelens
     PEER/python benchmarks/eval_saelens.py theirs --out runs/saelens          (an environment with sae-lens)
     python benchmarks/eval_saelens.py compare --out runs/saelens
 
@@ -120,7 +120,7 @@ def compare(options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("ours", "theirs", "compare"))
-    parser.add_argument("--sae", default="gemma-3-270m/resid_post.12/4k")
+    parser.add_argument("--sae", default="gemma-3-270m/resid_post.12/8k")
     parser.add_argument("--model", default="gemma-3-270m")
     parser.add_argument("--corpus", action="append", default=[])
     parser.add_argument("--windows", type=int, default=16)

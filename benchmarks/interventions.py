@@ -28,7 +28,7 @@ AWKWARD = (
 )
 BATCHES = 5
 """Each awkward text is read this often, each time after another number of words."""
-FEATURE, OTHER = 2703, 1444
+FEATURE, OTHER = 6213, 1444
 
 
 def loaded(options: argparse.Namespace):
@@ -148,7 +148,7 @@ def theirs(options: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("equal", "uniform", "ours", "theirs"))
-    parser.add_argument("--sae", default="gemma-3-270m/resid_post.12/4k")
+    parser.add_argument("--sae", default="gemma-3-270m/resid_post.12/8k")
     parser.add_argument("--model", default="gemma-3-270m")
     parser.add_argument("--tokens", type=int, default=16, help="of a continuation")
     parser.add_argument("--draws", type=int, default=1000)

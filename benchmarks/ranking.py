@@ -2,14 +2,12 @@
 
     python benchmarks/ranking.py [--first 3]
 
-`judged_headlines.jsonl` has 200 headlines in the style of news agencies; for each the features of gemma-3-270m/resid_post.12/4k that
-one of the formulas tried put first, judged by one reader by their label and what they promote: *good* (a plain meaning that the
-headline is about), *useless* (true, and says nothing of what it is about), *wrong*. The judgements are of the names that features had
-then: 180 have others since, and features that are put first only now were never judged, so the shares are of what was. The formula of
-words was chosen on the half "choose"; the half "report" was only measured. Of a hundred judgements made again, shuffled, 89 came out
-the same (kappa 0.79), and 94 as to good
-or not; six that were useless or good at first were called wrong the second time. Prints a table: share good and wrong,
-headlines without anything good, and how much was never judged.
+`judged_headlines.jsonl` has 200 headlines in the style of news agencies; for each the features of gemma-3-270m/resid_post.12/8k that one
+of the formulas puts first, judged by one reader, a language model, by their name beside the headline: *good* (a plain meaning that the
+headline is about), *useless* (true, and says nothing of what it is about), *wrong*. The formulas were chosen on the half "choose" with
+the SAE that was the default before, of 4,096 features, whose features the file had then (of a hundred judgements made again, shuffled, 89
+came out the same, kappa 0.79); on this one's nothing was chosen. Prints a table: share good and wrong, headlines without anything good,
+and how much was never judged.
 """
 
 import argparse
@@ -26,7 +24,7 @@ from hooke.analysis.labelled_sae import LabelledSae
 from hooke.analysis.ranking import about_standing, diverse
 
 JUDGED = Path(__file__).with_name("judged_headlines.jsonl")
-SAE = "gemma-3-270m/resid_post.12/4k"
+SAE = "gemma-3-270m/resid_post.12/8k"
 
 
 def reading(texts: list[str], pool: Literal["max", "mean"]) -> tuple[LabelledSae, list[tuple[Firings, int]]]:

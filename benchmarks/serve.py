@@ -31,7 +31,7 @@ from atlas_read import Made, write
 from hooke.topics import load_topics
 
 API = "/api/v1"
-FOUR = [f"gemma-3-270m/resid_post.{layer}/4k" for layer in (5, 9, 12, 15)]
+FOUR = [f"gemma-3-270m/resid_post.{variant}" for variant in ("5/4k", "9/4k", "12/8k", "15/4k")]
 WORDS = ("bank", "football", "the court", "rain", "budget deficit", '"as well as"', "astron*", "of")
 _TICK = os.sysconf("SC_CLK_TCK")
 

@@ -16,8 +16,8 @@ COMMANDS = {
     "analyze": ["hooke", "analyze", "Rates held at 4.5% as inflation eases"],
     "analyze, unknown --sae": ["hooke", "analyze", "Rates held", "--sae", "gemma-3-270m/resid_post.12/nothing"],
     "saes": ["hooke", "saes"],
-    "inspect": ["hooke", "inspect", "gemma-3-270m/resid_post.12/4k"],
-    "feature": ["hooke", "feature", "gemma-3-270m/resid_post.12/4k/17"],
+    "inspect": ["hooke", "inspect", "gemma-3-270m/resid_post.12/8k"],
+    "feature": ["hooke", "feature", "gemma-3-270m/resid_post.12/8k/54"],
     "search": ["hooke", "search", "bank"],
 }
 

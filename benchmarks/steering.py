@@ -321,7 +321,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("what", choices=("selected", "concepts"))
     parser.add_argument("texts", nargs="+", type=Path)
-    parser.add_argument("--sae", default="gemma-3-270m/resid_post.12/4k")
+    parser.add_argument("--sae", default="gemma-3-270m/resid_post.12/8k")
     parser.add_argument("--model", default="gemma-3-270m")
     parser.add_argument("--atlas", type=Path, help="with effects; by default the pack's")
     parser.add_argument("--screened", type=int, default=60, help="features that come first, and as many of any")

@@ -71,7 +71,7 @@ def _row(one: Finding) -> dict[str, Any]:
     return {
         "kind": one.kind,
         "name": stripped(one.name),
-        "feature": one.feature.rpartition("resid_post.")[2].replace("/4k/", "/") if one.kind == "feature" else None,
+        "feature": one.feature.rpartition("resid_post.")[2].replace("/8k/", "/") if one.kind == "feature" else None,
         "shares": [round(value, 3) for value in one.groups.values()],
         "effect": [round(value, 4) for value in (one.effect, one.low, one.high)],
         "q": wording.q(one.q),
@@ -112,7 +112,7 @@ def block(facts: dict[str, Any], name: str) -> Iterator[str]:
     words = [(side, [one for one in side["findings"] if one["kind"] == "word"]) for side in facts["sides"]]
     said = [f"- more in {_cell(side['name'])}: " + "; ".join(map(_word, own)) for side, own in words if own]
     yield "**Plain words alone find**" + (":\n\n" + "\n".join(said) if said else " nothing.")
-    yield _table(["telling the groups apart on unseen texts", "AUC [95 %]"], facts["baselines"].items())
+    yield _table(["telling the groups apart on unseen texts", "pairs told apart (100 AUC) [95 %]"], facts["baselines"].items())
     yield _table(["what else differs", "in the groups", "with that held fixed"], [[row[0], *row[2:]] for row in facts["confounders"]])
     yield _made(facts)
 

@@ -266,7 +266,7 @@ class TestReal:
 
     @pytest.fixture(scope="class")
     def twelve(self) -> Sae:
-        return Sae.from_pretrained("gemma-3-270m/resid_post.12/4k")
+        return Sae.from_pretrained("gemma-3-270m/resid_post.12/8k")
 
     def test_the_pack_passes(self, yardstick: Neutral) -> None:
         from hooke.sae.packs import installed_saes

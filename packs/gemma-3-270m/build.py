@@ -97,7 +97,7 @@ ELSEWHERE = ("bbc-news-dev", "science-abstracts", "guides-textbook", "movie-revi
 CONTEXT = 128
 FRESH_TOKENS = 20 << 20
 # A forward pass costs far more than a step: every activation is learnt from more than once, in a new order each time.
-REUSE = 4
+REUSE = 3
 BATCH = 1024
 POOL = 1 << 17
 HELD_OUT_TOKENS = 100_000

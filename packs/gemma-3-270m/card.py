@@ -28,7 +28,6 @@ def write_card(
     """Write the card of the pack in `package`, every figure from its files, its atlas, `quality`, what `hooke eval --json` printed of the
     mix, and `elsewhere`, what it printed of each source that was never in the mix."""
     atlas, saes = Atlas(atlas_file), [Sae.load(package / f"{site}.safetensors") for site in sites]
-    made = saes[0].facts.training
     text = (Path(__file__).parent / "card-template.md").read_text("utf-8")
     figures = {
         "saes": _quality(saes, quality),
@@ -37,20 +36,18 @@ def write_card(
         "sparsity": _sparsity(saes, atlas),
         "labels": _labels(saes, atlas),
         "effects": effects_table(saes, atlas),
-        "mix": _mix(made["tokens"]),
-        "left_out": f"{made['left_out']:,}",
-        "batch": f"{made['batch']:,}",
-        "steps": f"{made['steps']:,}",
+        "made": _made(saes),
+        "mix": _mix(saes),
         "held": f"{saes[0].facts.metrics['tokens']:,.0f}",
         "atlas_tokens": f"{atlas.facts['tokens']:,}",
         "background": f"{atlas.saes[saes[0].name].facts['background_texts']:,}",
         "digests": _digests(saes),
         "clean": f"{quality['saes'][0]['core']['clean_loss']['value']:.3f}",
         "judged": f"{quality['tokens']:,}",
-        "fresh": f"{sum(made['tokens'].values()):,}",
+        "context": str(saes[0].facts.context),
     }
     with atomic_write(file) as out:
-        out.write(text.format(**figures, **{name: made[name] for name in ("epochs", "context")}).encode())
+        out.write(text.format(**figures).encode())
 
 
 def _digests(saes: list[Sae]) -> str:
@@ -142,10 +139,30 @@ def effects_table(saes: list[Sae], atlas: Atlas) -> str:
     return markdown(head, rows)
 
 
-def _mix(tokens: dict[str, int]) -> str:
-    total = sum(tokens.values())
-    ranked = sorted(tokens.items(), key=lambda item: -item[1])
-    return markdown(["corpus", "tokens", "share"], [[name, f"{n:,}", f"{n / total:.1%}"] for name, n in ranked])
+def _made(saes: list[Sae]) -> str:
+    """How much each SAE learnt from."""
+    head = ["SAE", "tokens read", "learnt from each", "left out", "steps", "tokens a step"]
+    rows = []
+    for sae in saes:
+        made = sae.facts.training
+        counts = [f"{n:,}" for n in (sum(made["tokens"].values()), made["left_out"], made["steps"], made["batch"])]
+        rows.append([f"`{sae.name}`", counts[0], f"{made['epochs']} times", *counts[1:]])
+    return markdown(head, rows)
+
+
+def _mix(saes: list[Sae]) -> str:
+    """What the SAEs read, a column for those that read the same."""
+    same: dict[tuple[tuple[str, int], ...], list[Sae]] = {}
+    for sae in saes:
+        same.setdefault(tuple(sorted(sae.facts.training["tokens"].items())), []).append(sae)
+    read = [dict(tokens) for tokens in same]
+    corpora = sorted({name for tokens in read for name in tokens}, key=lambda name: -max(tokens.get(name, 0) for tokens in read))
+    head = ["corpus", *("layer " + ", ".join(str(sae.site.layer) for sae in those) for those in same.values())]
+
+    def part(tokens: dict[str, int], name: str) -> str:
+        return f"{tokens[name]:,}, {tokens[name] / sum(tokens.values()):.1%}" if name in tokens else ""
+
+    return markdown(head, [[name, *(part(tokens, name) for tokens in read)] for name in corpora])
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:

@@ -1,4 +1,5 @@
-"""How likely the names of this pack's features are right of a text: learnt from marks, tried on texts left out, put beside the weights.
+"""How likely the names of this pack's features are right of a text: learnt from marks, tried on texts left out, put beside the weights;
+and of how many of those texts each name is true, put beside the name.
 
     python packs/gemma-3-270m/likelihood.py --corpora ../shared/corpora
 
@@ -10,6 +11,7 @@ import argparse
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,13 +19,15 @@ from rich.console import Console
 
 from hooke.analysis import Options, Reader
 from hooke.analysis.likelihood import SUFFIX
-from hooke.analysis.marking import Marked, digest, kept_marks, learn, read_marks
+from hooke.analysis.marking import Marked, digest, kept_marks, learn, read_marks, tries
+from hooke.atlas.naming import judged, read_names, write_names
 from hooke.report.names_terminal import print_learnt
 from hooke.text.unpack import unpacked
 
 HERE = Path(__file__).parent
 MARKS = HERE / "marks.jsonl.zst"
-SAE = "gemma-3-270m/resid_post.12/4k"
+SAE = "gemma-3-270m/resid_post.12/8k"
+NAMES = HERE / "src" / "hooke_gemma_3_270m" / "resid_post.12.names.jsonl.zst"
 BESIDE = HERE / "src" / "hooke_gemma_3_270m" / f"resid_post.12{SUFFIX}"
 
 
@@ -54,12 +58,18 @@ def main() -> None:
     parser.add_argument("--corpora", type=Path, required=True)
     texts = found_again(parser.parse_args().corpora, read_marks(MARKS)[1])
     reader = Reader.load("gemma-3-270m", [SAE], Options())
-    marked = {texts[key]: said for key, said in kept_marks(MARKS, reader).items() if key in texts}
-    learnt = learn(reader, marked)
-    print(f"{learnt.texts:,} texts, {learnt.marks:,} marks of {len(learnt.likelihood.names)} names")
-    print_learnt(learnt, Console())
     entry = reader.labelled_saes[0].entry
     assert entry is not None
+    marked = {texts[key]: said for key, said in kept_marks(MARKS, reader).items() if key in texts}
+    names = read_names(NAMES, entry)
+    assert names is not None
+    for index, (right, tried, telling) in tries(marked.values()).items():
+        if index in names and names[index].name:
+            names[index] = replace(names[index], right=right, tried=tried, telling=telling)
+    write_names(NAMES, entry, names, judged(entry))
+    learnt = learn(Reader.load("gemma-3-270m", [SAE], Options()), marked)  # names as they are tried now
+    print(f"{learnt.texts:,} texts, {learnt.marks:,} marks of {len(learnt.likelihood.names)} names")
+    print_learnt(learnt, Console())
     learnt.likelihood.save(BESIDE, entry)
     print(f"{BESIDE.name}: {BESIDE.stat().st_size:,} bytes")
 

@@ -73,8 +73,8 @@ def _split_site(text: str) -> tuple[str, str]:
 class SaeName:
     """Address of an SAE: ``collection/site/variant``.
 
-    >>> str(SaeName.parse("gemma-3-270m/resid_post.12/4k"))
-    'gemma-3-270m/resid_post.12/4k'
+    >>> str(SaeName.parse("gemma-3-270m/resid_post.12/8k"))
+    'gemma-3-270m/resid_post.12/8k'
     """
 
     collection: str
@@ -90,7 +90,7 @@ class SaeName:
             return text
         parts = text.split("/")
         if len(parts) != 3 or not all(_PART.fullmatch(part) for part in parts):
-            example = "gemma-3-270m/resid_post.12/4k"
+            example = "gemma-3-270m/resid_post.12/8k"
             raise BadConfig(f"cannot read {text!r} as an SAE's name. It is written collection/site/variant, for example {example}.")
         return cls(parts[0], Site.parse(parts[1]), parts[2])
 
@@ -155,8 +155,8 @@ def one_a_layer(names: Iterable[str]) -> list[str]:
 class FeatureName:
     """Address of one feature: ``sae/index``.
 
-    >>> FeatureName.parse("gemma-3-270m/resid_post.12/4k/17").index
-    17
+    >>> FeatureName.parse("gemma-3-270m/resid_post.12/8k/54").index
+    54
     """
 
     sae: SaeName
@@ -170,7 +170,7 @@ class FeatureName:
             return text
         head, _, index = text.rpartition("/")
         if not re.fullmatch(r"\d{1,9}", index):
-            example = "gemma-3-270m/resid_post.12/4k/17"
+            example = "gemma-3-270m/resid_post.12/8k/54"
             raise BadConfig(f"cannot read {text!r} as a feature's name. It is written sae/index, for example {example}.")
         return cls(SaeName.parse(head), int(index))
 

@@ -202,7 +202,7 @@ def test_a_model_without_saes_has_no_features(folder, monkeypatch):
 
 def test_a_model_that_no_pack_is_for_is_said_to_have_no_such_features(folder, monkeypatch):
     monkeypatch.undo()
-    plan = AuditPlan.parse(table(targets=[{"loss": True}, {"feature": "12/2703"}], models=[str(folder / "model")]), folder)
+    plan = AuditPlan.parse(table(targets=[{"loss": True}, {"feature": "12/6213"}], models=[str(folder / "model")]), folder)
     with pytest.raises(HookeError) as caught:
         run_audit(plan)
     assert "12" in str(caught.value)

@@ -9,7 +9,7 @@ from pathlib import Path
 from hooke.errors import UnknownName
 
 HEAVY = ["torch", "transformers", "numba", "scipy"]
-PACK, TYPO = "gemma-3-270m/resid_post.12/4k", "gemma-3-270m/resid_post.12/9k"
+PACK, TYPO = "gemma-3-270m/resid_post.12/8k", "gemma-3-270m/resid_post.12/9k"
 LIGHT = [
     ["saes"],
     ["saes", "--model", "gemma-2-2b", "--json"],

@@ -100,7 +100,7 @@ def test_names_lead_to_the_published_folders(ref: str, repo: str, path: str) -> 
         "llama_scope_r1_distill/l0r",
         "gemma-2-2b/20-gemmascope-res-16k__l0-x",
         "gemma-2-2b/20-nothing-16k",
-        "gemma-3-270m/resid_post.12/4k",
+        "gemma-3-270m/resid_post.12/8k",
         "some/where",
         "",
     ],

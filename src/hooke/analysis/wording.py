@@ -255,8 +255,8 @@ def named(hit: Hit) -> str:
 def address(feature: str) -> tuple[str, str, str, str]:
     """A feature's address in four parts, of which the second and the last are enough where one SAE a layer is shown.
 
-    >>> address("gemma-3-270m/resid_post.12/4k/2703")
-    ('gemma-3-270m/resid_post.', '12', '/4k', '/2703')
+    >>> address("gemma-3-270m/resid_post.12/8k/6213")
+    ('gemma-3-270m/resid_post.', '12', '/8k', '/6213')
     """
     found = re.fullmatch(r"(.*\.)([0-9]+)(/[^/]*)(/[0-9]+)", stripped(feature))
     return (found[1], found[2], found[3], found[4]) if found else ("", stripped(feature), "", "")

@@ -17,7 +17,7 @@ MAX_CASES = 20_000
 """Texts of an audit."""
 _SLOT = re.compile(r"\{(\w+)\}")
 _KINDS = ("loss", "next", "feature", "topic")
-_SUCH = {"next": "' she'", "feature": "'12/2703'", "topic": "'sport'"}
+_SUCH = {"next": "' she'", "feature": "'12/6213'", "topic": "'sport'"}
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,7 @@ _FEATURE = re.compile(r"[\w.\-]+(/[\w.\-]+){0,2}/\d+")
 
 
 def ablate(
-    *arguments: Annotated[str, TEXTS, Parameter(help="Features such as 12/2703, then texts, files of texts, or - for standard input.")],
+    *arguments: Annotated[str, TEXTS, Parameter(help="Features such as 12/6213, then texts, files of texts, or - for standard input.")],
     pairs: Annotated[bool, Parameter(help="Also without every two of up to ten features: whether they stand in for each other.")] = False,
     seed: Annotated[Seed, Parameter(help="Decides the random directions of the control.")] = 0,
     model: OwnModel = None,
@@ -38,7 +38,7 @@ def ablate(
     names, given = features_first(arguments)
     check_places(html)
     if not names:
-        raise BadConfig("no feature to silence. Give one, for example 12/17, then a text or a file; `hooke search WORDS` finds some.")
+        raise BadConfig("no feature to silence. Give one, for example 12/54, then a text or a file; `hooke search WORDS` finds some.")
     texts = list(texts_from(given))
     if len(texts) > _MOST_TEXTS:
         raise BadConfig(f"{len(texts):,} texts; at most {_MOST_TEXTS:,} are read at a time.")

@@ -47,7 +47,7 @@ def knowing(names: Iterable[str], atlases: list["Atlas"]) -> list["Atlas"]:
 
 
 def find_feature(name: str, atlases: list["Atlas"]) -> tuple["Atlas", str]:
-    """The atlas that knows the feature and its whole name; ``12/17`` is feature 17 of the only SAE at layer 12, ``12/4k/17`` of its 4k.
+    """The atlas that knows the feature and its whole name; ``12/54`` is feature 54 of the only SAE at layer 12, ``12/8k/54`` of its 8k.
 
     A short name means an SAE of a pack wherever one fits; an SAE's file, the SAE in it.
     """

@@ -117,7 +117,7 @@ def _check(
     sae: tuple[str, ...], corpus: tuple[str, ...], suites: tuple[str, ...], labels: str | None, html: Path | None, saebench: Path | None
 ) -> None:
     if not sae:
-        raise BadConfig("no SAE to judge. Name some (see `hooke saes`): hooke eval gemma-3-270m/resid_post.12/4k --corpus FILE")
+        raise BadConfig("no SAE to judge. Name some (see `hooke saes`): hooke eval gemma-3-270m/resid_post.12/8k --corpus FILE")
     if not corpus:
         raise BadConfig("no text to judge on. Give --corpus FILE, JSON Lines with a 'text' (.zst too); several are mixed, FILE=WEIGHT.")
     needs = [name for name in suites if name in _LABELLED]

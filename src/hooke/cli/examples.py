@@ -2,15 +2,15 @@
 
 EXAMPLES = {
     "ablate": """
-hooke ablate 12/2703 "Striker scores twice in cup final"
-hooke ablate 12/17 12/99 headlines.txt --html without.html""",
+hooke ablate 12/2789 "Striker scores twice in cup final"
+hooke ablate 12/54 12/99 headlines.txt --html without.html""",
     "analyze": """
 hooke analyze "Rates held at 4.5% as inflation eases"
 hooke analyze headlines.csv --column headline --csv features.csv
 cat headlines.txt | hooke analyze - --jsonl
 hooke analyze headlines.txt --sae 5 --sae 15 --top 4 --html report.html""",
     "atlas build": """
-hooke atlas build gemma-3-270m/resid_post.12/4k --corpus news.jsonl.zst
+hooke atlas build gemma-3-270m/resid_post.12/8k --corpus news.jsonl.zst
 hooke atlas build sae.safetensors --corpus texts/ --tokens 500k --out my.sqlite""",
     "atlas check": """
 hooke atlas check
@@ -34,7 +34,7 @@ hooke diff headlines.jsonl --by outlet --html differences.html
 hooke diff left.txt right.txt
 hooke diff articles.csv --column body --trend date --family author""",
     "eval": """
-hooke eval 12/4k --corpus news.jsonl.zst --tokens 100k
+hooke eval 12/8k --corpus news.jsonl.zst --tokens 100k
 hooke eval run/saes/a.safetensors 12 --corpus news.jsonl --html report.html""",
     "explain": """
 hooke explain 12 --features 0-99 --endpoint http://localhost:8000/v1 --model-name NAME
@@ -42,9 +42,9 @@ hooke explain 12 --sample 200 --batch-out requests.jsonl
 hooke explain 12 --check
 hooke explain mine.safetensors --marks --on titles.txt --batch-out sheets.jsonl""",
     "feature": """
-hooke feature 12/17
-hooke feature gemma-3-270m/resid_post.12/4k/17 --html feature.html
-hooke feature 12/17 --star --note 'fires in headlines on rates'""",
+hooke feature 12/54
+hooke feature gemma-3-270m/resid_post.12/8k/54 --html feature.html
+hooke feature 12/99 --star --note 'fires in headlines on rates'""",
     "finetune": """
 hooke finetune 12 --corpus news.jsonl.zst --tokens 2M --out tuned.safetensors""",
     "harvest": """
@@ -65,7 +65,7 @@ hooke monitor run clickbait.json - --field title < stream.jsonl""",
 hooke notes
 hooke notes --export notes.json""",
     "open": """
-hooke open 12/17""",
+hooke open 12/54""",
     "plan": """
 hooke plan --site resid_post.12 --tokens 20M --d-sae 4k --d-sae 16k
 hooke plan --model google/gemma-2-2b --site resid_post.12 --tokens 1B --tflops 400 --devices 8""",
@@ -85,9 +85,9 @@ hooke search --starred""",
     "serve": """
 hooke serve""",
     "steer": """
-hooke steer 12/2332 --prompt "Yesterday in the city" --dose 0.5 --dose 1
+hooke steer 12/6604 --prompt "Yesterday in the city" --dose 0.5 --dose 1
 hooke steer --for "goal, match, striker"
-hooke steer 12/17 12/99 --prompt "The match" --kl 0.5 --html steered.html""",
+hooke steer 12/54 12/99 --prompt "The match" --kl 0.5 --html steered.html""",
     "topics": """
 hooke topics headlines.txt --topics 20
 hooke topics headlines.csv --column headline --json""",

@@ -47,7 +47,7 @@ def explain(
     from hooke.cli.stopping import stoppable
 
     if not sae or not all(sae):
-        raise BadConfig("no SAE to explain. Name one (see `hooke saes`): hooke explain gemma-3-270m/resid_post.12/4k --batch-out FILE")
+        raise BadConfig("no SAE to explain. Name one (see `hooke saes`): hooke explain gemma-3-270m/resid_post.12/8k --batch-out FILE")
     opened = open_atlases(atlas)
     found = [find_sae(name, opened) for name in sae]
     tasks = [(home, name, opened_by(name, sae)) for home, name in found]

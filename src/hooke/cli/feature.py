@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def feature(
-    name: Annotated[str, Parameter(help="The feature, as gemma-3-270m/resid_post.12/4k/17, or 12/17 where one SAE is at layer 12.")],
+    name: Annotated[str, Parameter(help="The feature, as gemma-3-270m/resid_post.12/8k/54, or 12/54 where one SAE is at layer 12.")],
     *,
     atlas: AtlasFile = None,
     everything: Annotated[bool, Parameter(name="--all", help="Show all examples, not the foremost.")] = False,

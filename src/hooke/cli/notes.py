@@ -55,7 +55,7 @@ def _show(rows: list[dict[str, object]]) -> None:
 
     console = console_for()
     if not rows:
-        console.print("Nothing is written yet. For example: hooke feature 12/17 --star --note 'fires in headlines'")
+        console.print("Nothing is written yet. For example: hooke feature 12/99 --star --note 'fires in headlines on rates'")
         return
     table = table_of("", "feature", "your label", "note")
     for row in rows:

@@ -9,7 +9,7 @@ from hooke.cli.options import AtlasFile
 
 
 def open(  # noqa: A001
-    name: Annotated[str, Parameter(help="The feature, as for `hooke feature`: 12/2703, or its whole name.")],
+    name: Annotated[str, Parameter(help="The feature, as for `hooke feature`: 12/6213, or its whole name.")],
     *,
     atlas: AtlasFile = None,
     show: Annotated[

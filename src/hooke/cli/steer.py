@@ -23,7 +23,7 @@ _MOST_DOSE, _MOST_DOSES = 16, 21
 
 
 def steer(
-    *features: Annotated[str, Parameter(help="Features to turn, such as 12/2703; several are turned together.")],
+    *features: Annotated[str, Parameter(help="Features to turn, such as 12/6213; several are turned together.")],
     prompt: Annotated[str | None, TEXT, Parameter(help="The text to go on from.")] = None,
     wanted: Annotated[
         str | None, Parameter(name="--for", help='Words to be written about, as "goal, match": propose features by what each does to them.')
@@ -84,7 +84,7 @@ def steer(
 
 def _check_asked(features: tuple[str, ...], prompt: str | None, wanted: str | None) -> None:
     if not features and wanted is None:
-        raise BadConfig("no feature to turn. Give one, for example 12/17; `hooke steer --for WORDS` proposes some by what they do.")
+        raise BadConfig("no feature to turn. Give one, for example 12/54; `hooke steer --for WORDS` proposes some by what they do.")
     if features and wanted is not None:
         raise BadConfig("features are given and --for would propose others; give one of the two.")
     if not (prompt or "").strip() and (features or prompt is not None):

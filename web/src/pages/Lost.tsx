@@ -20,7 +20,7 @@ export function LostPage({ why }: { why?: string }) {
       <p>{why ?? "No page of Hooke is called that."} A feature is at <code>/f/SAE/INDEX</code>, for example <code>{example()}</code>.</p>
       <form role="search" onSubmit={(event) => { event.preventDefault(); go(`/search?q=${encodeURIComponent(words)}`); }}>
         <label class="small soft" for="meant">Find what you meant: words, or a feature's layer and number</label>
-        <input id="meant" type="search" dir="auto" autocomplete="off" spellcheck={false} value={words} placeholder="12/2703, or weather" onInput={(event) => set(event.currentTarget.value)} />
+        <input id="meant" type="search" dir="auto" autocomplete="off" spellcheck={false} value={words} placeholder="12/6213, or weather" onInput={(event) => set(event.currentTarget.value)} />
       </form>
       {!!found?.length && <ul class="related">{found.slice(0, 6).map((one) => <li key={one.name}><a href={`/f/${one.name}`}><Label text={one.title ?? one.name} /></a><span class="soft small">layer {layerOf(one.name)}</span></li>)}</ul>}
       <h2>What there is</h2>
@@ -40,5 +40,5 @@ function meant(address: string): string {
 
 function example(): string {
   const sae = about.value!.model.default[0] ?? about.value!.model.saes[0];
-  return sae ? `/f/${sae}/17` : "/f/gemma-3-270m/resid_post.12/4k/17";
+  return sae ? `/f/${sae}/17` : "/f/gemma-3-270m/resid_post.12/8k/54";
 }

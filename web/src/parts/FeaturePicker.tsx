@@ -45,7 +45,7 @@ export function FeaturePicker({ names, most, onChange }: { names: readonly strin
       {names.length > 0 && <ul class="chips">{names.map((name) => <Chosen key={name} name={name} onDrop={() => onChange(names.filter((own) => own !== name))} />)}</ul>}
       {names.length < most && (
         <div class="over">
-          <input id="feature" type="search" autocomplete="off" spellcheck={false} maxLength={200} aria-label="Feature, by name or number" placeholder={names.length ? "another one with it" : "what to write about, a feature's name, or 12/2703"}
+          <input id="feature" type="search" autocomplete="off" spellcheck={false} maxLength={200} aria-label="Feature, by name or number" placeholder={names.length ? "another one with it" : "what to write about, a feature's name, or 12/6213"}
             value={text} onInput={(event) => set(event.currentTarget.value)} onKeyDown={(event) => { if (event.key === "Enter" && offered[0]) { add(offered[0].name); event.preventDefault(); } }} />
           {found && text && (
             <div class="offered">

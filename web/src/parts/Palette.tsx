@@ -71,7 +71,7 @@ export function Palette() {
       {paletteOpen.value && (
         <>
           <input type="text" role="combobox" aria-expanded="true" aria-controls="palette" aria-activedescendant={`p${at}`} aria-label="Page, feature or words" autocomplete="off"
-            spellcheck={false} maxLength={200} placeholder="a page, a name, 12/2703" value={text} onInput={(event) => set(event.currentTarget.value)} onKeyDown={keys} />
+            spellcheck={false} maxLength={200} placeholder="a page, a name, 12/6213" value={text} onInput={(event) => set(event.currentTarget.value)} onKeyDown={keys} />
           <ul id="palette" role="listbox" aria-label="Where to">
             {entries.map((entry, i) => (
               <li key={i} id={`p${i}`} role="option" aria-selected={i === at} ref={(row) => { if (i === at) row?.scrollIntoView({ block: "nearest" }); }}

@@ -1,4 +1,4 @@
-// Features by what is typed for them: an address such as 12/2703, or words of a name.
+// Features by what is typed for them: an address such as 12/6213, or words of a name.
 import { api } from "../api/client";
 import { clean } from "./words";
 
