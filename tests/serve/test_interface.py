@@ -7,6 +7,7 @@ import json
 import os
 import re
 import socket
+import threading
 import time
 from collections import Counter
 
@@ -327,6 +328,30 @@ def test_features_and_lists_as_files(desk):
     for index in (0, 1):
         desk.ask("PUT", f"{API}/notes/{SAE}/{index}", {"label": ""})
         desk.ask("DELETE", f"{API}/lists/some/{SAE}/{index}", {})
+
+
+def test_what_writes_is_loaded_once_and_short_work_is_done_meanwhile(monkeypatch):
+    class Half:
+        loaded, blocks = False, ()
+
+        @property
+        def hf(self):
+            self.loaded = True
+
+    gate, told = threading.Event(), []
+    monkeypatch.setattr("hooke.serve.microscope.import_module", lambda _: gate.wait(5))
+    microscope = Microscope(Half(), [], [])
+    with microscope.stopping(lambda: False, lambda *event: (told.append(event), gate.set())):
+        events = list(microscope.whole())
+        assert list(microscope.whole()) == []
+    assert [name for name, _ in told + events] == ["loading"] * len(told + events)
+    shares = [value["share"] for _, value in told + events]
+    assert shares == sorted(shares)
+    assert (len(told) > 0, len(events), shares[-1] < 1) == (True, 1, True)
+
+
+def test_what_writes_can_be_had_ready_before_it_is_asked_for(desk):
+    assert [name for name, _ in desk.stream("/prepare", {})] == ["done"]  # the planted model has all of it
 
 
 def test_a_feature_turned_up_writes_its_own_words_beside_controls(desk):

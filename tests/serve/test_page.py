@@ -7,6 +7,7 @@ import json
 import os
 import re
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ import served
 from piles import pile
 
 from hooke import tiny
+from hooke.serve.microscope import Microscope
 from hooke.serve.session import API
 
 pytest.importorskip("playwright", reason="the page's tests need playwright: make test installs it")
@@ -667,6 +669,46 @@ def test_a_feature_is_turned_by_keyboard_beside_a_control(seen):
     assert sum(word.strip().lower() in tiny.concepts["sport"] for word in words) > len(words) / 2
     assert f"f={SAE.replace('/', '%2F')}%2F1" in page.url
     assert "dose=4" in page.url
+
+
+def test_what_is_loaded_the_first_time_is_said_in_a_bar(seen, monkeypatch):
+    gate = threading.Event()
+
+    def slowly(microscope):
+        while not gate.wait(0.05):
+            microscope.tell("loading", {"share": 0.4})
+        yield from ()
+
+    monkeypatch.setattr(Microscope, "whole", slowly)
+    try:
+        page = seen.page
+        page.goto(f"{seen._base}/steer?f={SAE}/1&p=the+mayor&dose=1&tokens=2")
+        expect(page.locator(".steer form .actions > [role=status]")).to_contain_text("loading what writes, the first time only: 40\u202f%")
+        expect(page.locator(".steer form .bar > span")).to_have_attribute("style", "width: 40%;")
+    finally:
+        gate.set()
+    expect(page.locator(".steer .note")).to_be_visible(timeout=30_000)
+
+
+def test_words_that_rise_from_next_to_nothing_are_said_with_how_far(seen, desk):
+    head = desk.get(f"/features/{SAE}/1")
+
+    def answer(route):
+        said = {"before": 1.6e-5, "after": 9.4e-3, "rise": {"mean": 8.3, "low": 7.3, "high": 9.3}}
+        dose = {"dose": 1, "kl": {"mean": 0.5, "low": 0.4, "high": 0.7}, "kl_random": [1, 1.4], "lowered": [], "held": []}
+        head["feature"]["effect"] = {"doses": [dose | {"raised": [{"token": 1, "text": " Earth"} | said]}]}
+        route.fulfill(json=head | {"kind": "reads"})
+
+    page = seen.page
+    page.route(re.compile(rf"/features/{SAE}/1$"), answer)
+    try:
+        page.goto(f"{seen._base}/f/{SAE}/1")
+        expect(page.locator(".lede")).to_contain_text(
+            "makes “Earth” likelier (“Earth” 590 times, to 0.94\u202f%); in all it changes no more than"
+        )
+        expect(page.locator("table.effect")).to_contain_text("Earth")
+    finally:
+        page.unroute_all()
 
 
 def test_the_plain_text_stands_while_the_dose_is_looked_for_and_nothing_moves(seen):

@@ -94,9 +94,14 @@ class Model:
         return Head(self.hf)
 
     @property
+    def loaded(self) -> bool:
+        """Whether its `hf` is here."""
+        return "hf" in vars(self)
+
+    @property
     def _running(self) -> torch.nn.Module:
         """What computes activations: the trunk, unless the whole model is here, whose modules others may hold hooks on."""
-        return self.hf if "hf" in vars(self) else self._trunk
+        return self.hf if self.loaded else self._trunk
 
     @property
     def blocks(self) -> torch.nn.ModuleList:
@@ -208,7 +213,7 @@ class Model:
         located = {site: self.architecture.locate(self._running, site) for site in wanted}
         highest = max(wanted, key=self.architecture.order)
         ids, real = read_tokens(tokens, self.tokenizer)
-        here = None if lengths is None or "hf" in vars(self) else torch.arange(ids.shape[1]) < torch.tensor(lengths)[:, None]
+        here = None if lengths is None or self.loaded else torch.arange(ids.shape[1]) < torch.tensor(lengths)[:, None]
         read = ids if here is None else ids[here][None]
         with torch.inference_mode(), alone([] if here is None or lengths is None else lengths):
             base = self.architecture.base(self._running)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from importlib.resources import files
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +66,17 @@ _ACTIVE = _streaming(
     "`meta`, `activations` for each text or part of one and each SAE, as compressed sparse rows, a row for each token; `done`"
 )
 _LENSED = _streaming(
-    "`meta`, `features` for each SAE, `layer` for each layer from the last down, `done`; of two texts `features_differ` and `layers_differ`"
+    "`loading` the first time, `meta`, `features` for each SAE, `layer` for each layer from the last down, `done`; of two texts"
+    " `features_differ` and `layers_differ`"
 )
 _STEERED = _streaming(
-    "`state`, `written` after each token with every arm so far, `tried` for each dose where one is looked for, `meta` before features are"
-    " turned, `done` with what `hooke steer --json` prints"
+    "`loading` the first time, `state`, `written` after each token with every arm so far, `tried` for each dose where one is"
+    " looked for, `meta` before features are turned, `done` with what `hooke steer --json` prints"
 )
-_PROPOSED = _streaming("`known`, features whose effect an atlas has; `progress` and `found` where they are measured; `done`")
+_PREPARED = _streaming("`loading` with the share that is done, `done`")
+_PROPOSED = _streaming(
+    "`known`, features whose effect an atlas has; where they are measured `loading` the first time, `progress` and `found`; `done`"
+)
 
 
 def make_app(session: Session, library: Library, worker: Worker, run_folders: list[Path]) -> Guard:
@@ -202,6 +207,10 @@ def _model_routes(router: APIRouter, library: Library, worker: Worker) -> None:
     async def steer(request: SteerRequest) -> Response:
         check_steer(request)
         return stream(worker.submit(lambda microscope: steered(microscope, library, request)))
+
+    @router.post("/prepare", response_class=Response, responses=_PREPARED, summary="What writes, loaded before it is asked for")
+    async def prepare() -> Response:
+        return stream(worker.submit(lambda microscope: chain(microscope.whole(), [("done", {})]), long=True))
 
     @router.post("/propose", response_class=Response, responses=_PROPOSED, summary="Features that make the model write some words")
     async def propose(request: ProposeRequest) -> Response:

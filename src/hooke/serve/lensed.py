@@ -30,7 +30,8 @@ def check_lens(request: LensRequest) -> None:
 
 
 def lensed(microscope: Microscope, library: Library, request: LensRequest) -> Iterator[tuple[str, Any]]:
-    """``meta`` with the tokens, ``features`` for each SAE, ``layer`` for each layer, and ``done`` with what all have in common.
+    """``loading`` the first time, ``meta`` with the tokens, ``features`` for each SAE, ``layer`` for each layer, and ``done``
+    with what all have in common.
 
     Of two texts ``features_differ`` and ``layers_differ`` come in their place.
     """
@@ -38,6 +39,7 @@ def lensed(microscope: Microscope, library: Library, request: LensRequest) -> It
     from hooke.report.lens import LIMITS, changes
 
     names = one_a_layer(name for name in microscope.saes if name in library.of) if request.features else []
+    yield from microscope.whole()
     known = in_order([_sae(microscope, library, name) for name in names])
     if request.beside is not None:
         yield from _differing(microscope, library, request, known)

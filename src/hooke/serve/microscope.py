@@ -1,9 +1,12 @@
 """Microscope: a model with its SAEs, reading texts for the page; every pass can be stopped between two layers."""
 
 import itertools
+import sys
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from hooke.errors import BadConfig, unknown
@@ -24,6 +27,10 @@ MAX_TEXTS, MAX_CHARACTERS, MAX_TOP, MAX_SAES = 2000, 200_000, 100, 16
 _READERS = 8
 PART = 2000
 """Characters from which on a text is read in parts, each by itself, so that the first shows while the rest is read."""
+
+
+_WRITING, _MODULES, _OFTEN = "hooke.model.loading", 1850, 0.2
+"""What loads what writes, about how many modules come with it, and after how many seconds each it is looked how many are there."""
 
 
 class Cancelled(Exception):
@@ -92,6 +99,21 @@ class Microscope:
         """Hand on an event of work that is not done, and do what is short meanwhile; raises `Cancelled` where nobody wants it any more."""
         self.stop_if_unwanted()
         self._meanwhile(event, value)
+
+    def whole(self) -> Iterator[tuple[str, Any]]:
+        """Load what predicts and writes, which reading has no need of: ``loading`` with the ``share`` done, nothing once it is there.
+
+        Most of it is a library being imported; what is short is done meanwhile.
+        """
+        if self.model.loaded:
+            return
+        before, importing = len(sys.modules), threading.Thread(target=import_module, args=(_WRITING,), daemon=True)
+        importing.start()
+        while importing.is_alive():
+            self.tell("loading", {"share": round(min(0.9, (len(sys.modules) - before) / _MODULES), 2)})
+            importing.join(_OFTEN)
+        yield "loading", {"share": 0.95}
+        _ = self.model.hf
 
     def tokenize(self, texts: Sequence[str]) -> list[list[str]]:
         """The tokens of each text; special ones are left out."""

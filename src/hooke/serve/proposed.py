@@ -15,7 +15,8 @@ _SHOWN = 8
 
 
 def proposed(microscope: Microscope, library: Library, request: ProposeRequest) -> Iterator[tuple[str, Any]]:
-    """``known`` with features whose measured effect is in an atlas; if it is to be measured, ``progress`` and ``found``; ``done``."""
+    """``known`` with features whose measured effect is in an atlas; if it is to be measured, ``loading`` the first time,
+    ``progress`` and ``found``; ``done``."""
     from hooke.propose import known, looked_at, propose, tokens_for, words_of
 
     words = words_of(request.words)
@@ -32,6 +33,7 @@ def proposed(microscope: Microscope, library: Library, request: ProposeRequest) 
     first = islice(raised.items(), _SHOWN)
     yield "known", {"words": words, "features": [told(i) | {"before": low, "after": high} for i, (low, high) in first]}
     if request.measure:
+        yield from microscope.whole()
         with library.reading():
             chosen = looked_at(model, sae, atlas, words, tokens, raised)
         measured = propose(

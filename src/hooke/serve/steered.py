@@ -37,13 +37,15 @@ def check_steer(request: SteerRequest) -> None:
 
 
 def steered(microscope: Microscope, library: Library, request: SteerRequest) -> Iterator[tuple[str, Any]]:
-    """``state`` while nothing is written, ``written`` after each token, ``tried`` for each dose, ``meta``, and ``done`` with it all.
+    """``loading`` the first time, ``state`` while nothing is written, ``written`` after each token, ``tried`` for each dose,
+    ``meta``, and ``done`` with it all.
 
     Where the dose is to be looked for, what the model writes by itself comes first: it is what the dose is looked for along.
     """
     from hooke.steer import Drawing, alone, capped_dose, dose_of_kl, steering
 
     features = [library.feature(name, 0, brief=True) for name in request.features]
+    yield from microscope.whole()
     yield "state", {"step": "ready", "detail": "making the model ready to write"}
     model = microscope.model
     dials = [_dial(microscope, library, feature) for feature in features]

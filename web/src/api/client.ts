@@ -99,6 +99,13 @@ export function exportOf(kind: "feature" | "list", id: string, form: "html" | "j
   return `${BASE}/export/${kind}/${id.split("/").map(encodeURIComponent).join("/")}?as=${form}`;
 }
 
+/** Has what writes loaded, before it is asked for; whoever asks then is told what goes wrong. */
+export async function prepare(): Promise<void> {
+  try {
+    for await (const _ of events("/prepare", {}, new AbortController().signal)) { /* nothing is shown of it */ }
+  } catch { /* said where something is asked for */ }
+}
+
 /** Texts with features turned, as they are written. */
 export function steer(asked: SteerRequest, signal: AbortSignal): AsyncGenerator<SteerEvent> {
   return events<SteerEvent>("/steer", asked, signal);

@@ -364,6 +364,23 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/api/v1/prepare": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** What writes, loaded before it is asked for */
+        post: operations["prepare"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/api/v1/propose": {
         parameters: {
             query?: never;
@@ -2656,7 +2673,36 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Server-sent events: `state`, `written` after each token with every arm so far, `tried` for each dose where one is looked for, `meta` before features are turned, `done` with what `hooke steer --json` prints; or `error` with a problem */
+            /** @description Server-sent events: `loading` the first time, `state`, `written` after each token with every arm so far, `tried` for each dose where one is looked for, `meta` before features are turned, `done` with what `hooke steer --json` prints; or `error` with a problem */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "text/event-stream": string;
+                };
+            };
+            /** @description What was wrong with the request */
+            "4XX": {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    prepare: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Server-sent events: `loading` with the share that is done, `done`; or `error` with a problem */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2689,7 +2735,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Server-sent events: `known`, features whose effect an atlas has; `progress` and `found` where they are measured; `done`; or `error` with a problem */
+            /** @description Server-sent events: `known`, features whose effect an atlas has; where they are measured `loading` the first time, `progress` and `found`; `done`; or `error` with a problem */
             200: {
                 headers: {
                     [name: string]: unknown;
@@ -2722,7 +2768,7 @@ export interface operations {
             };
         };
         responses: {
-            /** @description Server-sent events: `meta`, `features` for each SAE, `layer` for each layer from the last down, `done`; of two texts `features_differ` and `layers_differ`; or `error` with a problem */
+            /** @description Server-sent events: `loading` the first time, `meta`, `features` for each SAE, `layer` for each layer from the last down, `done`; of two texts `features_differ` and `layers_differ`; or `error` with a problem */
             200: {
                 headers: {
                     [name: string]: unknown;

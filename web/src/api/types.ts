@@ -91,6 +91,9 @@ export interface CarriedTopic {
 
 type ErrorEvent = { event: "error"; data: { title: string; status: number; detail: string } };
 
+/** What predicts and writes is being loaded, which reading has no need of: once, and so much of it is done. */
+type LoadingEvent = { event: "loading"; data: { share: number } };
+
 /** One layer: for each token of the text what would come next, were it the last. */
 export interface LayerReading {
   layer: number;
@@ -124,6 +127,7 @@ export type LensEvent =
   | { event: "layers_differ"; data: LayerDiffering }
   | { event: "layer"; data: LayerReading }
   | { event: "done"; data: { changes: string[]; limits: string } }
+  | LoadingEvent
   | ErrorEvent;
 
 /** A text that was written, as far as it is; what it cost comes at the end. */
@@ -171,6 +175,7 @@ export type SteerEvent =
   | { event: "meta"; data: { model: string; doses: number[]; features: Turned[]; prompt: Position[] } }
   | { event: "written"; data: { step: Step; arms: Arm[] } }
   | { event: "done"; data: Steering }
+  | LoadingEvent
   | ErrorEvent;
 
 /** A feature that makes the model write some words: their chance without it and with it; `holds` where that was measured now, beside random steps. */
@@ -180,6 +185,7 @@ export type ProposeEvent =
   | { event: "known" | "found"; data: { words: string[]; features: Proposed[] } }
   | { event: "progress"; data: { done: number; of: number } }
   | { event: "done"; data: unknown }
+  | LoadingEvent
   | ErrorEvent;
 
 export type ReadEvent =

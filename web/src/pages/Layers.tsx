@@ -1,11 +1,12 @@
 // Layers: one text through every layer of the model, or two that differ by a word. A cell is a token at a layer.
 import { useSignal } from "@preact/signals";
 import { useLayoutEffect } from "preact/hooks";
+import { prepare } from "../api/client";
 import { Elsewhere, Empty, Failed } from "../parts/Bits";
 import { APART, Changed, inOrder, OneText, TwoTexts } from "../parts/Movie";
 import { Label } from "../parts/Text";
 import { go, params, withParams } from "../state/router";
-import { about, singleKeys, waiting } from "../state/session";
+import { about, singleKeys } from "../state/session";
 import * as state from "../state/layers";
 import { number, percent, quoted, spelt } from "../state/words";
 
@@ -33,6 +34,7 @@ function flip(): void {
 
 function useAddress(): void {
   useLayoutEffect(() => {
+    if (about.value!.model.state !== "none") void prepare();
     const given = params.value.get("t");
     if (given === null) return state.shown.value ? go(withParams({ t: state.text.value, b: state.beside.value }), true) : undefined;
     state.text.value = given.slice(0, state.MOST);
@@ -80,7 +82,7 @@ export function LayersPage() {
         <button type="button" class="quiet small" onClick={flip}>{beside.value === null ? "hold a second text against it" : "only one text"}</button>
       </form>
       {!text.value && <p class="chips">{EXAMPLES.map(([line, other]) => <button key={line} type="button" class="chip" onClick={() => { text.value = line; beside.value = other; read(); }}>{line}{other && <> <span class="soft">against</span> {other}</>}</button>)}</p>}
-      <p class="small soft" role="status">{running.value ? (last !== undefined ? `layer ${last} of ${state.count.value}, from the last down…` : `${waiting()}…`) : ""}
+      <p class="small soft" role="status">{running.value ? (last !== undefined ? `layer ${last} of ${state.count.value}, from the last down…` : `${state.doing.value}…`) : ""}
         {running.value && <> <button type="button" class="quiet" onClick={state.cancel}>stop</button></>}</p>
       {failed.value && <Failed error={failed.value} again={read} />}
       {there && !two && (

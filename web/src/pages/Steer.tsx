@@ -1,5 +1,6 @@
 // Steer: features turned up or down while the model writes, beside what it writes by itself and under a control.
 import { useLayoutEffect } from "preact/hooks";
+import { prepare } from "../api/client";
 import { Arms, ODD } from "../parts/Arms";
 import { Bar, Choice, Copy, Elsewhere, Empty, Failed } from "../parts/Bits";
 import { FeaturePicker, writesLittle } from "../parts/FeaturePicker";
@@ -16,6 +17,7 @@ const HOW = [["0", "likeliest"], ["0.7", "usual"], ["1", "free"]] as const;
 /** What the address says comes in; and if it says enough that was not written yet, it is written. */
 function useAddress(): void {
   useLayoutEffect(() => {
+    if (about.value!.model.state !== "none") void prepare();
     const given = params.value;
     if (!given.has("f")) return steering.done.value ? keepAddress() : undefined;
     steering.features.value = given.getAll("f").slice(0, steering.MOST.features);

@@ -4,9 +4,10 @@ import { api, propose, type Problem } from "../api/client";
 import type { Proposed } from "../api/types";
 import { findFeatures, type Found } from "../state/find";
 import { useLoaded } from "../state/load";
-import { about, waiting } from "../state/session";
+import { about, loading, waiting } from "../state/session";
 import { clean, layerOf, number, percent } from "../state/words";
 import { Label } from "./Text";
+import { Does } from "./Writes";
 
 /** What to look for, for those who know no feature by name, and words that say it. */
 const TRY = [["space", "space, Earth, solar, planet"], ["football", "football"], ["courts", "court, trial, case, judge"], ["elections", "election, vote, party"], ["music", "music, band, song"], ["money", "money"]] as const;
@@ -98,6 +99,7 @@ async function measure(words: string, offer: (next: Writers | null) => void): Pr
   try {
     for await (const told of propose({ words }, mine.signal)) {
       if (told.event === "known") { rows = told.data.features; say("trying features…"); }
+      else if (told.event === "loading") say(`${loading(told.data.share)}…`);
       else if (told.event === "progress") say(`trying features: ${percent(told.data.done / told.data.of)} done…`);
       else if (told.event === "found") { rows = told.data.features.filter((row) => row.holds); say(""); }
       else if (told.event === "error") say(told.data.detail);
@@ -131,13 +133,13 @@ function telling(title: string | null): string[] {
   return (title ?? "").toLowerCase().split(/[^\p{L}]+/u).filter((word) => word.length > 3 && !/^(?:about|after|before|begin|beginning|ending|names?|nouns?|other|place|text|that|their|things?|verbs?|with|words?)$/.test(word));
 }
 
-/** Says of a feature that hardly writes that it does not, and looks for others. */
+/** Says of a feature that mostly reads what it does, and looks for others. */
 function Hardly({ name, onFind }: { name: string; onFind: (words: string) => void }) {
   const { value: head } = useLoaded(name, (signal) => api.feature(name, signal));
   if (!head || !writesLittle(head.kind)) return null;
   const words = telling(head.title).slice(0, 4);
   return (
-    <p class="small hardly"><b><Label text={head.title} own={head.feature.written?.label} /></b> mostly reads: when it was measured, it changed what comes next no more than chance does. Turned at every word it may still change a text.
+    <p class="small hardly"><b><Label text={head.title} own={head.feature.written?.label} /></b> mostly reads. <Does head={head} />Turned at every word it may still change a text.
       {words.length > 0 && <> <button type="button" class="quiet" onClick={() => onFind(words.join(", "))}>Find what makes the model write “{words.join(", ")}”</button></>}</p>
   );
 }

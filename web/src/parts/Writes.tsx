@@ -8,17 +8,24 @@ function fullest(doses: readonly DoseEffect[]): DoseEffect {
   return doses.reduce((best, one) => (Math.abs(one.dose - 1) < Math.abs(best.dose - 1) ? one : best));
 }
 
+/** The words that surely become likelier under a feature, what gains most first. */
+function ownWords(doses: readonly DoseEffect[]): Moved[] {
+  const surest = fullest(doses).raised.filter((one) => surely(one) > 0 && /\p{L}{4}/u.test(one.text)).sort((a, b) => b.after - b.before - a.after + a.before);
+  // One that differs only by its capitals or the space before it says nothing new.
+  return [...new Map(surest.map((one) => [one.text.trim().toLowerCase(), one])).values()];
+}
+
 /** In a sentence what it makes the model say, as far as that was measured. */
 export function Does({ head }: { head: FeatureHead }) {
   const { effect } = head.feature;
   if (!effect) return <>What it makes the model say was not measured. </>;
-  const surest = fullest(effect.doses).raised.filter((one) => surely(one) > 0 && /\p{L}{4}/u.test(one.text)).sort((a, b) => b.after - b.before - a.after + a.before);
-  // One that differs only by its capitals or the space before it says nothing new.
-  const words = [...new Map(surest.map((one) => [one.text.trim().toLowerCase(), one])).values()].slice(0, 3);
+  const words = ownWords(effect.doses).slice(0, 3), [first] = words;
   const listed = words.map((one, i) => <>{i > 0 && (i === words.length - 1 ? " and " : ", ")}“<bdi>{spelt(one.text)}</bdi>”</>);
   return head.kind === "writes" || head.kind === "both"
     ? <>Added to a text, it makes the model write {words.length ? listed : "other words"}. </>
-    : <>Added to a text, it hardly changes what the model writes, no more than chance would{words.length > 0 && <>; {listed} {words.length > 1 ? "become" : "becomes"} a little likelier</>}. </>;
+    : first
+      ? <>Added to a text, it makes {listed} likelier{first.before > 0 && <> (“<bdi>{spelt(first.text)}</bdi>” {times(first.after / first.before)}, to {chance(first.after)})</>}; in all it changes no more than a random push as strong. </>
+      : <>Added to a text, it changes what the model writes no more than chance would. </>;
 }
 
 export function Writes({ head }: { head: FeatureHead }) {
@@ -44,6 +51,11 @@ function Tokens({ title, of }: { title: string; of: { text: string; weight: numb
   );
 }
 
+/** How many times as likely, to two digits. */
+function times(factor: number): string {
+  return `${number(Number(factor.toPrecision(2)))} times`;
+}
+
 /** A probability; what is next to nothing as such. */
 function chance(share: number): string {
   return share < 1e-5 ? "< 0.001 %" : percent(share);
@@ -58,7 +70,7 @@ function surely({ rise, before, after }: Moved): number {
 function Measured({ doses, kind }: { doses: DoseEffect[]; kind: string | null }) {
   const full = fullest(doses);
   const rows = [...full.raised.filter((one) => surely(one) > 0), ...full.lowered.filter((one) => surely(one) < 0)];
-  const writes = kind === "writes" || kind === "both";
+  const writes = kind === "writes" || kind === "both", own = ownWords(doses).length > 0;
   const table = rows.length > 0 && (
     <table class="small effect">
       <thead><tr><th scope="col">next word</th><th scope="col">without</th><th scope="col">with it</th></tr></thead>
@@ -71,9 +83,9 @@ function Measured({ doses, kind }: { doses: DoseEffect[]; kind: string | null })
   );
   return (
     <>
-      <p class="small">{writes ? "It puts words of its own in. Chances of the next word, where they surely moved:" : "It hardly writes: the words it raises gain no more than words do under a random step as long."}</p>
-      {writes && table}
-      <details><summary class="small soft">{writes ? "how that was measured" : "what moved, and how that was measured"}</summary>{!writes && table}{told}{doses.length > 1 && <Doses doses={doses} />}</details>
+      <p class="small">{writes ? "It puts words of its own in. Chances of the next word, where they surely moved:" : own ? "Its own words become likelier, but from next to nothing: in all they gain no more than words do under a random push as strong." : "The words it raises gain no more than words do under a random push as strong."}</p>
+      {(writes || own) && table}
+      <details><summary class="small soft">{writes || own ? "how that was measured" : "what moved, and how that was measured"}</summary>{!writes && !own && table}{told}{doses.length > 1 && <Doses doses={doses} />}</details>
     </>
   );
 }

@@ -1,6 +1,7 @@
 // What goes through the layers: the text, and what came back so far.
 import { batch, signal } from "@preact/signals";
 import { lens, type Problem } from "../api/client";
+import { loading, waiting } from "./session";
 import type { LayerDiffering, LayerReading, SaeDiffering, SaeReading } from "../api/types";
 
 export const MOST = 1000;
@@ -19,6 +20,8 @@ export const saes = signal<SaeReading[]>([]);
 export const changes = signal<string[]>([]);
 export const limits = signal("");
 export const running = signal(false);
+/** What is done before the first layer comes. */
+export const doing = signal("");
 export const failed = signal<string | null>(null);
 
 let stop = new AbortController();
@@ -44,11 +47,12 @@ export async function read(): Promise<void> {
   cancel();
   stop = new AbortController();
   const mine = stop;
-  batch(() => { tokens.value = []; differing.value = null; layers.value = []; saes.value = []; changes.value = []; failed.value = null; running.value = true; shown.value = asked(); });
+  batch(() => { tokens.value = []; differing.value = null; layers.value = []; saes.value = []; changes.value = []; failed.value = null; running.value = true; doing.value = waiting(); shown.value = asked(); });
   try {
     for await (const told of lens({ text: text.value, beside: beside.value }, mine.signal)) {
       if (mine.signal.aborted) return;
-      if (told.event === "meta") batch(() => {
+      if (told.event === "loading") doing.value = loading(told.data.share);
+      else if (told.event === "meta") batch(() => {
         count.value = told.data.layers;
         if (told.data.left_out === undefined) tokens.value = told.data.tokens as string[];
         else differing.value = { tokens: told.data.tokens as [string, string][], leftOut: told.data.left_out, layers: [], saes: [] };

@@ -2,6 +2,7 @@
 import { effect, signal } from "@preact/signals";
 import { api, Problem } from "../api/client";
 import type { About } from "../api/types";
+import { percent } from "./words";
 
 export const about = signal<About | null>(null);
 /** Why nothing can be shown, in a sentence; null while all is well. */
@@ -35,6 +36,11 @@ async function learn(): Promise<void> {
 }
 
 /** What a page waits for that asked the model and has heard nothing yet. */
+/** What is said while that is loaded which writes and predicts, so much of it done. */
+export function loading(share: number): string {
+  return `loading what writes, the first time only: ${percent(share)}`;
+}
+
 export function waiting(): string {
   const model = about.value!.model;
   return model.state === "loading" ? `the model warms up: ${model.detail}` : "waiting for the model; it does one thing at a time";

@@ -2,7 +2,7 @@
 import { batch, signal } from "@preact/signals";
 import { steer, type Problem } from "../api/client";
 import type { Arm, Position, Steering, Step, Turned } from "../api/types";
-import { waiting } from "./session";
+import { loading, waiting } from "./session";
 import { quoted } from "./words";
 
 export const MOST = { features: 8, doses: 6, prompt: 500 } as const;
@@ -92,7 +92,8 @@ export async function write(): Promise<void> {
     for await (const told of steer(asked, mine.signal)) {
       if (mine.signal.aborted) return;
       batch(() => {
-        if (told.event === "state") { doing.value = told.data.detail; progress.value = { step: told.data.step, count: 0, left: null }; }
+        if (told.event === "loading") { doing.value = loading(told.data.share); progress.value = { step: "ready", count: told.data.share, left: null }; }
+        else if (told.event === "state") { doing.value = told.data.detail; progress.value = { step: told.data.step, count: 0, left: null }; }
         else if (told.event === "tried") go("dose", (count) => `finding out how far to turn it: attempt ${count}, what comes next changes ${felt(told.data.moved)}`);
         else if (told.event === "meta") { turned.value = told.data.features; taken.value = told.data; }
         else if (told.event === "written") {
@@ -111,9 +112,10 @@ export async function write(): Promise<void> {
   if (!mine.signal.aborted) doing.value = "";
 }
 
-/** Which share of the work is done: writing alone, looking for the dose, writing all of it, asking in words. */
+/** Which share of the work is done: of loading, the first time, and then of writing alone, looking for the dose, writing all of it, asking in words. */
 export function share(): number {
   const { step, count } = progress.value;
+  if (step === "ready") return count;
   const looked = kl.value !== null || !doses.value.length;
   const parts: [Step | "dose", number, number][] = [["alone", looked ? 0.2 : 0, tokens.value], ["dose", looked ? 0.2 : 0, ATTEMPTS], ["turned", looked ? 0.5 : 0.9, tokens.value], ["asked", 0.1, 1]];
   let before = 0;
