@@ -11,7 +11,6 @@ import argparse
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from rich.console import Console
 
 from hooke.analysis import Options, Reader
 from hooke.analysis.likelihood import SUFFIX
-from hooke.analysis.marking import Marked, digest, kept_marks, learn, read_marks, tries
+from hooke.analysis.marking import Marked, digest, kept_marks, learn, read_marks, with_tries
 from hooke.atlas.naming import judged, read_names, write_names
 from hooke.report.names_terminal import print_learnt
 from hooke.text.unpack import unpacked
@@ -63,11 +62,8 @@ def main() -> None:
     marked = {texts[key]: said for key, said in kept_marks(MARKS, reader).items() if key in texts}
     names = read_names(NAMES, entry)
     assert names is not None
-    for index, (right, tried, telling) in tries(marked.values()).items():
-        if index in names and names[index].name:
-            names[index] = replace(names[index], right=right, tried=tried, telling=telling)
-    write_names(NAMES, entry, names, judged(entry))
-    learnt = learn(Reader.load("gemma-3-270m", [SAE], Options()), marked)  # names as they are tried now
+    write_names(NAMES, entry, names | with_tries(names, marked.values()), judged(entry))
+    learnt = learn(Reader.load(reader.model, [SAE], Options()), marked)  # names as they are tried now
     print(f"{learnt.texts:,} texts, {learnt.marks:,} marks of {len(learnt.likelihood.names)} names")
     print_learnt(learnt, Console())
     learnt.likelihood.save(BESIDE, entry)

@@ -4,7 +4,7 @@ import json
 import random
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from hooke.analysis.labelled_sae import LabelledSae
 from hooke.analysis.likelihood import Likelihood, Marks, fit
 from hooke.analysis.reader import Reader
 from hooke.analysis.standings import CANDIDATES, first
-from hooke.atlas import NO_MEANING, TOO_RARE
+from hooke.atlas import NO_MEANING, TOO_RARE, Name
 from hooke.atlas.wording import LIKELY
 from hooke.errors import BadConfig, BadFile
 from hooke.explain.llm.marks import SAID, Beside
@@ -135,6 +135,15 @@ def tries(marked: Iterable[Mapping[int, str]]) -> dict[int, tuple[int, int, bool
         right = own[_GOOD] + own[_USELESS]
         found[index] = right, own.total(), 2 * own[_GOOD] >= right if right >= _FEWEST_TRUE else None
     return found
+
+
+def with_tries(names: Mapping[int, Name], marked: Iterable[Mapping[int, str]]) -> dict[int, Name]:
+    """Of `names` those that were judged text by text, with the `tries` that makes; not those that were tried on more before."""
+    return {
+        index: replace(names[index], right=right, tried=tried, telling=telling)
+        for index, (right, tried, telling) in tries(marked).items()
+        if index in names and names[index].name and tried >= names[index].tried
+    }
 
 
 class TooFew(BadConfig):

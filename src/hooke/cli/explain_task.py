@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from hooke.explain.llm.endpoint import Budget
     from hooke.explain.llm.use import Shown
     from hooke.explain.llm.words import Heard
+    from hooke.model import Model
 
 _BESIDE = 8
 """A feature counts as read beside a text where it is among so many first of either list."""
@@ -183,7 +184,7 @@ class Task:
     def mark(self, features: Sequence[int]) -> dict[str, Any]:
         """Have the names of `features` judged beside the texts of `--on`, and learn from all marks how likely each is right of a text."""
         from hooke.analysis.likelihood import carried
-        from hooke.analysis.marking import TooFew, digest, keep_marks, kept_marks, learn, to_judge, tries
+        from hooke.analysis.marking import TooFew, digest, keep_marks, kept_marks, learn, to_judge, with_tries
         from hooke.explain.llm.marks import sheets
 
         texts, reader, path = list(dict.fromkeys(self.how.on)), self._reader(), self.names.beside(".marks.jsonl")
@@ -204,9 +205,9 @@ class Task:
         summary = self._summary(features, asked) | {"texts": len(texts), "marks": sum(map(len, marked.values())), "learnt": None}
         if self.how.reading.batch_out is not None:
             return summary
-        self.names.judged(tries(marked.values()))
+        self.names.judged(with_tries(self.names.all, marked.values()))
         try:
-            learnt = learn(self._reader(), marked)  # names as they are tried now
+            learnt = learn(self._reader(model=reader.model), marked)  # names as they are tried now
         except TooFew as error:
             talk(str(error))
             return summary
@@ -228,7 +229,7 @@ class Task:
         with ProgressBar().begin(len(self.how.on), "texts") as bar:
             return fired_words(self._reader(), self.how.on, {i: CLEARLY * float(largest[i]) for i in features if largest[i] > 0}, bar.move)
 
-    def _reader(self, top: int = 1) -> "Reader":
+    def _reader(self, top: int = 1, model: "Model | None" = None) -> "Reader":
         from hooke.analysis import Options, Reader
 
         return Reader.load(str(self.atlas.facts.get("model")), [self.weights], Options(top=top), progress=talk, atlas=self.atlas.path)

@@ -101,15 +101,9 @@ class Names:
         self._keep(found)
         return found
 
-    def judged(self, tries: Mapping[int, tuple[int, int, bool | None]]) -> None:
-        """Keep what marks say of names beside texts, as `hooke.analysis.marking.tries` has it, but of names that were tried on more."""
-        self._keep(
-            {
-                i: replace(self.all[i], right=right, tried=tried, telling=telling)
-                for i, (right, tried, telling) in tries.items()
-                if i in self.all and tried >= self.all[i].tried and self.all[i].name
-            }
-        )
+    def judged(self, names: Mapping[int, Name]) -> None:
+        """Keep names with what marks say of them, as `hooke.analysis.marking.with_tries` has them."""
+        self._keep(names)
 
     def embedded(self, scores: Mapping[int, float]) -> None:
         """Keep how near names are to their texts."""
