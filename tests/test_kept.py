@@ -94,6 +94,27 @@ class TestS3:
                 kept.put([f"{name}-{number}"])
         assert sorted(Kept("s3://lab/turns", tmp_path).names) == [f"{name}-{number}" for name in "ab" for number in range(3)]
 
+    def test_a_write_whose_answer_was_lost_is_done_though_another_follows_at_once(self, faults, tmp_path):
+        mine, others = place_at("s3://lab/lost"), place_at("s3://lab/lost")
+        swapped, read = mine._swapped, mine.read
+
+        def unheard(*asked):
+            swapped(*asked)
+            raise FileExistsError  # what the same request gets when it is sent again
+
+        def followed(name):
+            found = read(name)
+            others.replace(MANIFEST, found, b"theirs")
+            return found
+
+        mine._swapped, mine.read = unheard, followed
+        mine.replace(MANIFEST, None, b"mine")
+        assert others.read(MANIFEST) == b"theirs"
+        mine._swapped, mine.read = swapped, read
+        with pytest.raises(Busy, match="another process has written"):
+            mine.replace(MANIFEST, b"mine", b"mine again")
+        assert others.read(MANIFEST) == b"theirs"
+
     def test_several_processes_keep_their_parts_side_by_side(self, faults, tmp_path):
         """Each on a machine of its own, all at once: nothing that one has put is lost by what another puts."""
         faults.errors, faults.unheard = 0.05, 0.05

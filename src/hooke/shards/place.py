@@ -184,9 +184,9 @@ class _Address(Place):
                 raise Busy(
                     f"another process has written {self.url}/{name} meanwhile. Wait for it to end, or choose another folder."
                 ) from None
-            done = None
+            return  # written by a try whose answer was lost; others may have written since, whom the next replacing meets
         if self._conditional:
-            self._marks[name] = done["ETag"] if done else self._mark(name, content)
+            self._marks[name] = done["ETag"]
 
     def _swapped(self, path: str, content: bytes, condition: Mapping[str, Any]) -> Any:
         try:
