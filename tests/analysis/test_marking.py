@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 import planted
@@ -22,12 +23,17 @@ from hooke.analysis.marking import (
     read_marks,
     sites_before,
     to_judge,
+    to_judge_behind,
     tries,
+    with_tries,
     write_marks,
 )
+from hooke.atlas import Name
+from hooke.atlas.naming import own_names, write_names
 from hooke.errors import BadFile
 from hooke.explain.llm.answer import Invalid
-from hooke.explain.llm.marks import Beside, parse_marks, sheets
+from hooke.explain.llm.marks import SYSTEM_BEHIND, Beside, parse_marks, sheets
+from hooke.explain.llm.use import TRIED
 from hooke.names import Site
 
 CONCEPTS = list(tiny.concepts)
@@ -82,6 +88,41 @@ def test_names_that_stand_out_are_put_beside_a_text_and_those_that_were_judged_a
     assert to_judge(reader, some, range(tiny.D_SAE), {})[0] == first  # the same lot each time
 
 
+@pytest.fixture
+def words(path, reader) -> Reader:
+    """The reader, where somebody named the concepts' features after words, but for the last, which its rule names."""
+    entry = reader.labelled_saes[0].entry
+    assert entry is not None
+    write_names(own_names(entry), entry, {index: Name(f"{concept} words", "word") for index, concept in enumerate(CONCEPTS[:-1])})
+    return Reader(tiny.model(), [tiny.sae()], Options(), atlas=path)
+
+
+def test_names_are_put_behind_the_words_that_they_stand_behind(words):
+    some = ["The bank and the storm", "a new day", "the court and the guitar"]
+    first, court = to_judge_behind(words, some, range(tiny.D_SAE), {})
+    assert first == Beside(some[0], ((0, "«bank»: finance words"), (2, "«storm»: weather words")), "The «bank» and the «storm»")
+    assert court.names == ((1, "«court»: sport words"), (5, "«court»: justice words"))  # music has no name by a reader
+    assert court.shown == "the «court» and the guitar"
+    (only,) = to_judge_behind(words, some[:1], [2], {})
+    assert (only.names, only.shown) == (((2, "«storm»: weather words"),), "The bank and the «storm»")
+
+
+def test_a_name_is_tried_in_so_many_texts_and_what_is_known_changes_no_other_sheet(words):
+    drawn = [f"the {word} and the {tiny.concepts['weather'][n % 8]}" for n, word in enumerate(tiny.concepts["finance"] * 3)]
+    some = list(dict.fromkeys(drawn + [f"{text} again" for text in drawn]))
+    asked = to_judge_behind(words, some, range(tiny.D_SAE), {})
+    assert [one.text for one in asked] == some[:TRIED]
+    known = {digest(some[0]): {0: "odd"}, digest(some[11]): {0: "false", 2: "sensible"}}
+    again = to_judge_behind(words, some, range(tiny.D_SAE), known)
+    assert again[0].names == asked[0].names[1:]
+    assert again[1:11] == asked[1:11]
+    assert [one.names for one in again[11:]] == [()]
+    before, after = sheets(asked, "m", "d", SYSTEM_BEHIND), sheets(again, "m", "d", SYSTEM_BEHIND)
+    assert [sheet.request.feature for sheet in before] == [0, 1]
+    assert (len(after), after[0] == before[0]) == (2, False)
+    assert to_judge_behind(words, some, range(tiny.D_SAE), {digest(some[0]): {0: "odd"}})[10:] == asked[10:]
+
+
 def test_what_is_learnt_tells_names_that_are_right_from_those_that_are_not(reader):
     marked = judged(reader, texts(260))
     learnt = learn(reader, marked)
@@ -100,9 +141,25 @@ def test_what_is_learnt_tells_names_that_are_right_from_those_that_are_not(reade
 
 def test_what_is_said_of_names_counts_as_tries_of_them():
     said = [{1: "good", 2: "wrong"}, {1: "useless", 2: "useless"}, {1: "useless", 3: "good"}, {1: "useless", 2: "wrong"}, {2: "useless"}]
-    assert tries(said) == {1: (4, 4, False), 2: (2, 4, None), 3: (1, 1, None)}
-    assert tries([*said, {1: "good"}, {1: "good"}, {1: "wrong"}])[1] == (6, 7, True)
+    assert tries(said) == {1: (4, 4, False, 4), 2: (2, 4, None, 4), 3: (1, 1, None, 1)}
+    assert tries([*said, {1: "good"}, {1: "good"}, {1: "wrong"}])[1] == (6, 7, True, 7)
     assert tries([]) == {}
+
+
+def test_names_behind_words_are_tried_there_once_they_were_judged_there_often_enough():
+    said = [{1: "good"}] * 3 + [{1: "sensible"}, {1: "odd"}, {1: "false"}]
+    assert tries(said) == {1: (4, 6, True, 6)}
+    assert tries([*said, {1: "sensible"}, {1: "odd"}]) == {1: (2, 5, True, 8)}
+    names = {1: Name("bank", "word", right=6, tried=7, telling=False), 2: Name("rain", "word", right=1, tried=9)}
+    behind = [{1: "sensible", 2: "odd"}, *[{1: "odd"}] * 6]
+    assert with_tries(names, behind) == {1: replace(names[1], right=1, tried=7)}  # whether it is telling marks behind words do not say
+    assert with_tries(names, behind[1:]) == {}  # it was tried on more
+
+
+def test_a_likelihood_is_not_learnt_from_what_stands_behind_words(reader):
+    said = {text: dict.fromkeys(own, "sensible") for text, own in judged(reader, texts(100)).items()}
+    with pytest.raises(TooFew, match="0, 0 of them good"):
+        learn(reader, said)
 
 
 def test_marks_that_say_nothing_are_not_better_than_their_share(reader):
@@ -150,7 +207,7 @@ def test_a_file_that_holds_no_marks_is_refused(tmp_path, lines):
 
 
 def test_marks_keep_where_a_text_is_from(tmp_path):
-    rows = [Marked("0123", {3: "good", 1: "wrong"}, "news"), Marked("4567", {1: "useless"})]
+    rows = [Marked("0123", {3: "good", 1: "wrong"}, "news"), Marked("4567", {1: "useless"}), Marked("89ab", {1: "odd", 3: "sensible"})]
     write_marks(tmp_path / "m", {3: "a", 1: "b"}, rows)
     assert read_marks(tmp_path / "m") == ({1: "b", 3: "a"}, rows)
 
@@ -182,6 +239,15 @@ def test_a_sheet_has_a_numbered_line_a_name_and_takes_a_letter_for_each():
     ):
         with pytest.raises(Invalid):
             parse_marks(one.request, "\n".join(bad))
+
+
+def test_sheets_of_names_behind_words_take_other_letters():
+    (sheet,) = sheets([Beside("a b", ((1, "«a»: x"), (2, "«b»: y")), "«a» «b»")], "m", "d", SYSTEM_BEHIND)
+    assert sheet.request.text == "TEXT «a» «b»\n1 «a»: x\n2 «b»: y"
+    assert sheet.rows == [("a b", 1), ("a b", 2)]
+    assert parse_marks(sheet.request, "1 s\n2 false") == ["sensible", "false"]
+    with pytest.raises(Invalid, match="one of the letters s, o, f"):
+        parse_marks(sheet.request, "1 g\n2 s")
 
 
 def test_texts_are_read_at_the_site_and_before_it():

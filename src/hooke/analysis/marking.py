@@ -1,13 +1,14 @@
-"""Marking: which names to have judged beside which texts, a file of what was said, and a likelihood learnt from it."""
+"""Marking: names to have judged beside texts or behind words, a file of what was said, and a likelihood learnt from it."""
 
 import json
+import math
 import random
 from collections import Counter
 from collections.abc import Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,10 +17,13 @@ from hooke.analysis.labelled_sae import LabelledSae
 from hooke.analysis.likelihood import Likelihood, Marks, fit
 from hooke.analysis.reader import Reader
 from hooke.analysis.standings import CANDIDATES, first
+from hooke.analysis.wording import Words, behind_words
 from hooke.atlas import NO_MEANING, TOO_RARE, Name
+from hooke.atlas.naming import TRIES
 from hooke.atlas.wording import LIKELY
 from hooke.errors import BadConfig, BadFile
-from hooke.explain.llm.marks import SAID, Beside
+from hooke.explain.llm.marks import SAID, SAID_BEHIND, Beside
+from hooke.explain.llm.use import TRIED
 from hooke.files import atomic_write, parse_json
 from hooke.harvest import harvest
 from hooke.metrics import concat_sites
@@ -36,6 +40,8 @@ _FOLDS = 5
 _FIRST = 3
 _FEWEST_TRUE = 3
 _GOOD, _USELESS, _ = _SAID = tuple(SAID.values())
+_SENSIBLE = SAID_BEHIND["s"]
+_ALL = (*_SAID, *SAID_BEHIND.values())
 _MOST_LINE, _MOST_BYTES = 1 << 20, 1 << 30
 
 
@@ -46,12 +52,12 @@ def digest(text: str) -> str:
 
 @dataclass(frozen=True)
 class Marked:
-    """What was said of names beside one text."""
+    """What was said of names beside one text, and behind words of it."""
 
     text: str
     """`digest` of the text."""
     said: Mapping[int, str] = field(default_factory=dict)
-    """By feature, of the values of `SAID`."""
+    """By feature, of the values of `SAID` and `SAID_BEHIND`."""
     source: str = ""
     """Where the text is from, if that is known."""
 
@@ -67,7 +73,7 @@ def read_marks(path: Path) -> tuple[dict[int, str], list[Marked]]:
             rows, left = list[Marked](), _MOST_BYTES
             while line := stream.readline(_MOST_LINE):
                 number, left, row = number + 1, left - len(line), parse_json(line)
-                said = {index: value for value in _SAID for index in row.get(value, ())}
+                said = {index: value for value in _ALL for index in row.get(value, ())}
                 if left < 0 or not said.keys() <= names.keys() or not isinstance(row["text"], str):
                     raise ValueError("it is too large, or speaks of names that its first line does not have")
                 rows.append(Marked(row["text"], said, str(row.get("source", ""))))
@@ -80,7 +86,7 @@ def write_marks(path: Path, names: Mapping[int, str], rows: Iterable[Marked]) ->
     """Write marks at `path`, whole or not at all; `read_marks` gives them back."""
 
     def line(row: Marked) -> dict[str, Any]:
-        by_said = {value: sorted(index for index, own in row.said.items() if own == value) for value in _SAID}
+        by_said = {value: sorted(index for index, own in row.said.items() if own == value) for value in _ALL}
         return {"source": row.source, "text": row.text, **by_said}
 
     said = [{"names": {str(index): names[index] for index in sorted(names)}}]
@@ -123,26 +129,72 @@ def to_judge(reader: Reader, texts: Sequence[str], features: Container[int], kno
     return out
 
 
-def tries(marked: Iterable[Mapping[int, str]]) -> dict[int, tuple[int, int, bool | None]]:
-    """Of each feature of what was said text by text: of how many texts its name is true, good or useless, of how many it was judged
-    beside, and whether it is telling: good of most that it is true of; None where those are fewer than `_FEWEST_TRUE`."""
+def to_judge_behind(reader: Reader, texts: Sequence[str], features: Container[int], known: Mapping[str, Mapping[int, str]]) -> list[Beside]:
+    """For texts the names by a reader that stand, or might, behind words of theirs; less those that are `known` by a text's `digest`.
+
+    Each name is asked about in the first `TRIED` texts that it stands in, one that stands in many in as many as the root of their
+    number. What is known changes nothing else, so that sheets stay as they are while answers come in.
+    """
+    found, often = list[tuple[str, Words, list[tuple[int, int, str]]]](), Counter[int]()
+    for text, result in zip(texts, reader.read(texts), strict=True):
+        words = Words(result.tokens)
+        own = [
+            (words.at[hit.pos], hit.index, name)
+            for hit, name in behind_words(result.words, words, to_try=True)
+            if hit.index in features and hit.named_by == "reader" and hit.own_label is None and hit.pos < len(words.at)
+        ]
+        often.update(index for _, index, _ in own)
+        found.append((text, words, sorted(own)))
+    left, out = {index: max(TRIED, math.isqrt(n)) for index, n in often.items()}, list[Beside]()
+    for text, words, own in found:
+        lot = [entry for entry in own if left[entry[1]] > 0]
+        for _, index, _ in lot:
+            left[index] -= 1
+        asked = [entry for entry in lot if entry[1] not in known.get(digest(text), {})]
+        if lot:
+            names = tuple((index, f"«{words.whole(number)}»: {name}") for number, index, name in asked)
+            out.append(Beside(text, names, words.set_off({number for number, _, _ in asked})))
+    return out
+
+
+def tries(marked: Iterable[Mapping[int, str]]) -> dict[int, "Tried"]:
+    """What comes of what was said text by text, by feature."""
     counts = dict[int, Counter[str]]()
     for said in marked:
         for index, value in said.items():
             counts.setdefault(index, Counter())[value] += 1
-    found = {}
-    for index, own in counts.items():
-        right = own[_GOOD] + own[_USELESS]
-        found[index] = right, own.total(), 2 * own[_GOOD] >= right if right >= _FEWEST_TRUE else None
-    return found
+    return {index: Tried.of(own) for index, own in counts.items()}
+
+
+class Tried(NamedTuple):
+    """How a name came off."""
+
+    right: int
+    """Of so many texts it is true: sensible behind a word of them, or good or useless beside them."""
+    tried: int
+    """Of so many that it was judged on: behind words, once there are `TRIES` of these (that is where it is read then), else all."""
+    telling: bool | None
+    """Whether it is good of most texts that it is true of, beside them; None where those are fewer than `_FEWEST_TRUE`."""
+    judged: int
+    """On so many it was judged in all."""
+
+    @classmethod
+    def of(cls, counts: Counter[str]) -> "Tried":
+        """From how often which of the values of `SAID` and `SAID_BEHIND` was said."""
+        beside, behind = counts[_GOOD] + counts[_USELESS], sum(counts[value] for value in SAID_BEHIND.values())
+        telling = 2 * counts[_GOOD] >= beside if beside >= _FEWEST_TRUE else None
+        if behind >= TRIES:
+            return cls(counts[_SENSIBLE], behind, telling, counts.total())
+        return cls(beside + counts[_SENSIBLE], counts.total(), telling, counts.total())
 
 
 def with_tries(names: Mapping[int, Name], marked: Iterable[Mapping[int, str]]) -> dict[int, Name]:
-    """Of `names` those that were judged text by text, with the `tries` that makes; not those that were tried on more before."""
+    """Of `names` those that were judged text by text, with the `tries` that makes; not those that were tried on more before. Whether a
+    name is telling stays as it was where marks do not say."""
     return {
-        index: replace(names[index], right=right, tried=tried, telling=telling)
-        for index, (right, tried, telling) in tries(marked).items()
-        if index in names and names[index].name and tried >= names[index].tried
+        index: replace(names[index], right=own.right, tried=own.tried, telling=names[index].telling if own.telling is None else own.telling)
+        for index, own in tries(marked).items()
+        if index in names and names[index].name and own.judged >= names[index].tried
     }
 
 
@@ -184,9 +236,11 @@ class FirstNames:
 def learn(reader: Reader, marked: Mapping[str, Mapping[int, str]]) -> Learnt:
     """A likelihood of the reader's first SAE from what was said of its names, as `kept_marks` has them, by text and feature.
 
-    Marks of features that are silent in the text count for nothing. Raises `TooFew` where what is left is too little.
+    Marks behind words, and of features that are silent in the text, count for nothing. Raises `TooFew` where what is left is too little.
     """
     labelled = reader.labelled_saes[0]
+    beside = {text: {index: value for index, value in said.items() if value in _SAID} for text, said in marked.items()}
+    marked = {text: said for text, said in beside.items() if said}
     rows = _Rows.of(labelled, reader, marked)
     good = int(rows.right.sum())
     if len(rows.right) < FEWEST or min(good, len(rows.right) - good) < FEWEST // 10:

@@ -3,7 +3,7 @@
 import math
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import fields as fields_of
 from dataclasses import replace
 from typing import Any
@@ -97,6 +97,15 @@ class Words:
         """Where a word's tokens stand."""
         return range(bisect_left(self.at, number), bisect_right(self.at, number))
 
+    def set_off(self, numbers: Container[int]) -> str:
+        """The text with some of its words in «».
+
+        >>> Words(["The", " lend", "ers", "."]).set_off({1})
+        'The «lenders».'
+        """
+        whole = ((number, "".join(self.tokens[pos] for pos in self.pieces(number))) for number in range(len(self.lower)))
+        return "".join(re.sub(r"\S.*\S|\S", r"«\g<0>»", word, count=1) if number in numbers else word for number, word in whole)
+
     def of(self, hit: Hit) -> str:
         """The word of the text at which a feature rises most, of those with some content; else the token it peaks on.
 
@@ -159,12 +168,12 @@ def by_word(hits: Sequence[Hit], words: Words) -> list[tuple[str, list[str]]]:
     return [(words.whole(number) or "␣", found[number]) for number in sorted(found)]
 
 
-def behind_words(hits: Sequence[Hit], words: Words) -> list[tuple[Hit, str]]:
+def behind_words(hits: Sequence[Hit], words: Words, *, to_try: bool = False) -> list[tuple[Hit, str]]:
     """The features of a text's words that are shown behind the word each is strongest on, with what each is called there.
 
     A feature named after one word is *like 'water'* where it fires on “rain”. What tells features of one name apart is left out, and,
     where there are others, names of grammar and what fires on its words; names of letters and signs, those that only say the word again,
-    and those that seldom fit.
+    and those that seldom fit. `to_try` gives those whose names can be tried there: the same whatever came of tries before.
     """
     telling: list[tuple[Hit, str]] = []
     grammar: list[tuple[Hit, str]] = []
@@ -175,9 +184,9 @@ def behind_words(hits: Sequence[Hit], words: Words) -> list[tuple[Hit, str]]:
         again = word is not None and hit.pos < len(words.at) and words.lower[words.at[hit.pos]].startswith(stem(word[1].lower()))
         said = f"like '{word[1]}'" if word and not again else name
         bare = hit.kind == "grammar" or (hit.pos < len(words.at) and not words.says(words.at[hit.pos]))
-        left_out = again or hit.kind in ("form", "unclear") or rated(hit).poor
+        left_out = again or hit.kind in ("form", "unclear") or (rated(hit).poor and not to_try)
         (others if left_out else grammar if bare else telling).append((hit, said))
-    return telling or grammar or others
+    return telling or grammar or ([] if to_try else others)
 
 
 def carriers(topic: TopicResult) -> list[tuple[Hit, int]]:

@@ -40,7 +40,8 @@ hooke eval run/saes/a.safetensors 12 --corpus news.jsonl --html report.html""",
 hooke explain 12 --features 0-99 --endpoint http://localhost:8000/v1 --model-name NAME
 hooke explain 12 --sample 200 --batch-out requests.jsonl
 hooke explain 12 --check
-hooke explain mine.safetensors --marks --on titles.txt --batch-out sheets.jsonl""",
+hooke explain mine.safetensors --marks --on titles.txt --batch-out sheets.jsonl
+hooke explain 12 --marks --words --on headlines.txt --batch-out sheets.jsonl""",
     "feature": """
 hooke feature 12/54
 hooke feature gemma-3-270m/resid_post.12/8k/54 --html feature.html

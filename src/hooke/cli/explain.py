@@ -31,6 +31,7 @@ def explain(
         Parameter(help="List names that quote a word which their feature hardly fires on; a reader names these anew."),
     ] = False,
     marks: Annotated[bool, Parameter(help="Have names judged beside the texts of --on; learn how likely each is right of a text.")] = False,
+    words: Annotated[bool, Parameter(help="With --marks: behind the words that names are shown behind, not beside whole texts.")] = False,
     embed: Annotated[bool, Parameter(help="Ask nobody: score the names there are by a sentence encoder, hooke[semantic].")] = False,
     on: Annotated[
         str | None,
@@ -54,7 +55,7 @@ def explain(
     from hooke.text.arguments import texts_from
 
     mode = _mode(score=score, check=check, marks=marks, embed=embed)
-    _check(mode, against, reading, on=on is not None)
+    _check(mode, against, reading, on=on is not None, words=words)
     _check_engine(where, reading)
     if len(sae) > 1 and (out or reading.later):
         raise BadConfig("--out and batch files are of one SAE each; name one SAE.")
@@ -66,7 +67,7 @@ def explain(
             by_answers = features is None and sample is None and mode != "marks"
             chosen = one.chosen(features, sample, seed, _batch_features(reading.batch_in) if by_answers else None)
             tried = one.use if on is not None else partial(one.score, against=against, seed=seed)
-            does = {"name": one.name, "score": tried, "check": one.check, "marks": one.mark, "embed": one.embed}
+            does = {"name": one.name, "score": tried, "check": one.check, "marks": partial(one.mark, words=words), "embed": one.embed}
             _tell(does[mode](chosen), as_json=json)
     return stop.exit_code if stop else None
 
@@ -79,7 +80,7 @@ def _mode(**asked: bool) -> str:
     return found[0] if found else "name"
 
 
-def _check(mode: str, against: str, reading: Reading, *, on: bool) -> None:
+def _check(mode: str, against: str, reading: Reading, *, on: bool, words: bool) -> None:
     """Refuse what cannot go together."""
     from hooke.explain.llm.detection import WORDINGS
 
@@ -87,6 +88,8 @@ def _check(mode: str, against: str, reading: Reading, *, on: bool) -> None:
         raise BadConfig(f"--against {against} is none of {', '.join(WORDINGS)}.")
     if mode == "embed" and (reading.endpoint or reading.later):
         raise BadConfig("--embed asks nobody; leave out --endpoint and batch files.")
+    if words and mode != "marks":
+        raise BadConfig("--words says what --marks has judged; give both.")
     if mode == "marks" and not on:
         raise BadConfig("--marks puts names beside short texts: give a file of such with --on FILE (titles, first sentences).")
     if on and (mode == "embed" or against != "name"):
@@ -144,8 +147,10 @@ def _parts(summary: dict[str, Any]) -> Iterator[str]:
         found = f"{summary['scored']:,} names tried, true of {summary['right']:,} of {summary['tried']:,} texts beside them"
         yield f"{found}, {summary['telling']:,} of them telling"
     if "marks" in summary:
-        yield f"{summary['marks']:,} marks of names beside {summary['texts']:,} texts"
-        if summary["learnt"]:
+        where = "beside" if "learnt" in summary else "behind words of"
+        yield f"{summary['marks']:,} marks of names {where} {summary['texts']:,} texts"
+        yield from (f"{count:,} {value}" for value, count in summary["said"].items())
+        if summary.get("learnt"):
             yield f"how likely names are right is kept in {summary['likelihood']}" if summary["likelihood"] else _NO_BETTER
     if "open" in summary:
         yield f"{summary['open']:,} requests open"

@@ -2,7 +2,7 @@
 
 import threading
 from collections import Counter
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -181,20 +181,21 @@ class Task:
             return {"sae": self.sae, "features": len(features), "names": str(self.names.path)} | said
         return self.name(sorted(belied), {index: complaint(own) for index, own in belied.items()}) | said
 
-    def mark(self, features: Sequence[int]) -> dict[str, Any]:
-        """Have the names of `features` judged beside the texts of `--on`, and learn from all marks how likely each is right of a text."""
-        from hooke.analysis.likelihood import carried
-        from hooke.analysis.marking import TooFew, digest, keep_marks, kept_marks, learn, to_judge, with_tries
-        from hooke.explain.llm.marks import sheets
+    def mark(self, features: Sequence[int], *, words: bool) -> dict[str, Any]:
+        """Have the names of `features` judged beside the texts of `--on`, and learn from all marks how likely each is right of a text; or
+        `words`, behind the words of those texts. What was said counts as tries of the names."""
+        from hooke.analysis.marking import digest, keep_marks, kept_marks, to_judge, to_judge_behind, with_tries
+        from hooke.explain.llm.marks import SAID, SAID_BEHIND, SYSTEM, SYSTEM_BEHIND, sheets
 
-        texts, reader, path = list(dict.fromkeys(self.how.on)), self._reader(), self.names.beside(".marks.jsonl")
+        asks, system, letters = (to_judge_behind, SYSTEM_BEHIND, SAID_BEHIND) if words else (to_judge, SYSTEM, SAID)
+        texts, reader = list(dict.fromkeys(self.how.on)), self._reader(_BESIDE if words else 1)
+        path, how = self.names.beside(".marks.jsonl"), self.how.reading
         said = kept_marks(path, reader)
-        beside = to_judge(reader, texts, set(features), said)
-        made = sheets(beside, self.how.reading.model_name, self.names.entry.digest)
+        made = sheets(asks(reader, texts, set(features), said), how.model_name, self.names.entry.digest, system)
         with self.names.ledger.opened():
             asked = self.names.marks(made)
             try:
-                if not said or self.how.reading.later or self.how.reading.endpoint:  # else what is there is learnt from
+                if how.later or how.endpoint or not _counts(said.values(), letters):  # else what is there is counted and learnt from
                     self._answer(asked, "sheet")
             finally:
                 for sheet in made:
@@ -202,21 +203,30 @@ class Task:
                         said.setdefault(digest(text), {})[index] = value
                 keep_marks(path, reader, said)
         marked = {text: own for text in texts if (own := said.get(digest(text)))}
-        summary = self._summary(features, asked) | {"texts": len(texts), "marks": sum(map(len, marked.values())), "learnt": None}
-        if self.how.reading.batch_out is not None:
+        counts = _counts(marked.values(), letters)
+        summary = self._summary(features, asked) | {"texts": len(texts), "marks": sum(counts.values()), "said": counts}
+        if how.batch_out is None and not (how.batch_in and asked.open()):  # else the sheets that are open would be others
+            self.names.judged(with_tries(self.names.all, marked.values()))
+        if words:
             return summary
-        self.names.judged(with_tries(self.names.all, marked.values()))
+        return summary | {"learnt": None} | ({} if how.batch_out else self._learnt(reader, marked))
+
+    def _learnt(self, reader: "Reader", marked: Mapping[str, Mapping[int, str]]) -> dict[str, Any]:
+        """How likely names are right, learnt from what was said of them, and where it is kept; nothing where too little was said."""
+        from hooke.analysis.likelihood import carried
+        from hooke.analysis.marking import TooFew, learn
+
         try:
             learnt = learn(self._reader(model=reader.model), marked)  # names as they are tried now
         except TooFew as error:
             talk(str(error))
-            return summary
+            return {}
         kept = self.names.beside(".likelihood")
         if learnt.better:
             learnt.likelihood.save(kept, self.names.entry)
             if carried(self.names.entry) is not None:
                 talk(f"A pack brings a likelihood of these names, too; this one stands in its place until you remove {kept}.")
-        return summary | {"learnt": learnt, "likelihood": str(kept) if learnt.better else None}
+        return {"learnt": learnt, "likelihood": str(kept) if learnt.better else None}
 
     def _counted(self, features: Collection[int]) -> "dict[int, Counter[str]]":
         """On which words of the texts of `--on` features are clearly active."""
@@ -342,3 +352,9 @@ class Task:
 
 def _tokens(requests: Sequence[Any]) -> str:
     return f"about {sum(request.tokens for request in requests):,} tokens to read and {len(requests) * _ANSWER:,} to write"
+
+
+def _counts(marked: Iterable[Mapping[int, str]], letters: Mapping[str, str]) -> dict[str, int]:
+    """How often each of the values of `letters` was said; empty where none was."""
+    counts = Counter(value for own in marked for value in own.values())
+    return {value: counts[value] for value in letters.values()} if any(counts[value] for value in letters.values()) else {}
