@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hooke import tiny
 from hooke.analysis import Options, Reader
-from hooke.errors import ShapeMismatch
+from hooke.errors import BadFile, ShapeMismatch
 from hooke.model import Model
 from hooke.names import Site
 from hooke.sae import Sae
@@ -250,6 +250,18 @@ def test_an_sae_that_learnt_little_is_read_with_a_warning_that_gives_both_figure
         assert "another" not in said
         assert "not on" not in said
         assert len(list(reader.read(["the bank and the old choir"]))) == 1
+
+
+@pytest.mark.parametrize("spoilt", [torch.nan, torch.inf])
+def test_a_models_spoilt_weight_is_no_fault_of_an_sae(spoilt):
+    """Of a token that only fills up, so that nothing but activations show it."""
+    model = tiny.model()
+    with torch.no_grad():
+        model.hf.get_input_embeddings().weight[0, 0] = spoilt
+    with pytest.raises(
+        BadFile, match=r"at resid_post\.0 are not finite in ordinary text\. The weight 'model\.embed_tokens\.weight' of tiny holds"
+    ):
+        doubts(model, [tiny.sae()])
 
 
 @pytest.mark.real

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from hooke.errors import ShapeMismatch
+from hooke.harvest import not_finite
 from hooke.metrics import concat_sites, not_sinks
 from hooke.model import Model
 from hooke.names import Site
@@ -242,9 +243,12 @@ class Neutral:
         return torch.repeat_interleave(torch.arange(self.texts), self._keep.sum(1))
 
     def acts(self, sites: Sequence[Site]) -> dict[Site, Float[Tensor, "token d_site"]]:
-        """Activations at `sites`, special tokens left out."""
-        found = self._model.capture(self._ids, sites)
-        return {site: found[site][self._keep].float() for site in sites}
+        """Activations at `sites`, special tokens left out. Raises where they are not finite: that is no fault of an SAE."""
+        captured = self._model.capture(self._ids, sites)
+        acts = {site: captured[site][self._keep].float() for site in sites}
+        if spoilt := next((site for site in sites if not acts[site].isfinite().all()), None):
+            raise not_finite(self._model, spoilt, "ordinary text")
+        return acts
 
     def alternatives(self, sae: Sae) -> list[Site]:
         """Where else the weights of `sae` might belong: the same place in other layers, other places in its layer."""

@@ -1,8 +1,11 @@
 """Texts in, the planted concepts out: on the right token, in the order the texts came, however the work is cut up."""
 
+import inspect
 import re
 from dataclasses import replace
+from pathlib import Path
 
+import pandas
 import planted
 import pytest
 import torch
@@ -221,6 +224,11 @@ def test_options_that_cannot_be(wrong):
         Options(**wrong)
 
 
+def test_options_that_are_no_numbers():
+    with pytest.raises(BadConfig, match="top is 'many'; it must be from 1 to 100,000"):
+        inspect.unwrap(Options.__init__)(object.__new__(Options), top="many")
+
+
 def test_sae_files_that_are_not_there_are_named_before_the_model_is_read(tmp_path):
     with pytest.raises(Missing, match=r"nothing\.safetensors"):
         Reader.load("no such model", [str(tmp_path / "nothing.safetensors")], Options())
@@ -255,6 +263,12 @@ def test_a_lone_string_is_one_text(planted_default):
 def test_what_is_no_text_is_named_by_its_index_before_the_model_is_loaded(texts, said):
     with pytest.raises(BadConfig, match=said):
         hooke.analyze(texts, model="no such model", saes="no such sae")
+
+
+@pytest.mark.parametrize("texts", [None, 7, float("nan"), b"rain", Path("rain.txt"), {"rain": 1}, pandas.DataFrame({"text": ["rain"]})])
+def test_what_are_no_texts_is_said_before_the_model_is_loaded(texts):
+    with pytest.raises(BadConfig, match=rf"texts is (?s:.)*\({type(texts).__name__}\), not texts. Give a text, a list"):
+        inspect.unwrap(hooke.analyze)(texts, model="no such model", saes="no such sae")
 
 
 def test_one_sae_may_stand_alone(model, known):

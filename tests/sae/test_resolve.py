@@ -83,6 +83,12 @@ def test_an_installed_sae_answers_to_its_site_and_layer(packs: Path) -> None:
     assert resolve(NAME).source == "pack"
 
 
+@pytest.mark.parametrize("which", [NAME, NAME.split("/")[1], NAME.split("/")[1].rpartition(".")[2]])
+def test_one_feature_is_no_sae(packs: Path, which: str) -> None:
+    with pytest.raises(UnknownName, match=f"'{which}/17' is one feature of an SAE. Give the SAE alone: {which}$"):
+        resolve(f"{which}/17")
+
+
 def test_an_empty_name_is_no_folder(packs: Path) -> None:
     with pytest.raises(BadConfig, match="the name of an SAE is empty"):
         resolve(" ")
@@ -98,7 +104,6 @@ def test_a_path_that_is_not_there(packs: Path, ref: str) -> None:
     ("ref", "said"),
     [
         ("tiny/resid_post.0/46", f"Did you mean '{NAME}'"),
-        ("tiny/resid_post.0/64/17", f"Did you mean '{NAME}'"),
         ("sae", "Tried: files, 1 installed SAEs, the catalogue"),
         ("gemma-scope-2b-pt-res/layer_20/width_61k/canonical", "gemma-scope-2b-pt-res/layer_20/width_16k/average_l0_71"),
         ("gemma-scope-9b-pt-att/layer_20/width_16k/canonical", "gemma-scope-9b-pt-att/layer_20/width_16k/average_l0_*"),

@@ -1,11 +1,13 @@
 """An SAE's arithmetic equals its formula written out, and its file gives back what was put in or says what is wrong with it."""
 
 import dataclasses
+import inspect
 import json
 import re
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -157,6 +159,8 @@ def test_what_does_not_fit_is_said_with_both_sizes() -> None:
     sae = random_sae()
     with pytest.raises(ShapeMismatch, match=r"tiny/resid_post\.1/40 reads activations of width 6 at resid_post\.1; these have width 7"):
         sae.encode(torch.zeros(2, 7))
+    with pytest.raises(BadConfig, match=r"tiny/resid_post\.1/40 reads a torch tensor of activations, not ndarray"):
+        inspect.unwrap(Sae.encode)(sae, np.zeros((2, 6), np.float32))
     with pytest.raises(ShapeMismatch, match="has 40 features; these codes have 41"):
         sae.decode(Codes.from_dense(torch.zeros(1, 41)))
 

@@ -1,6 +1,6 @@
 """Analyze: which features a model used on each text, and which broader topics they make up."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -40,8 +40,12 @@ def analyze(
     return conclude(reader, list(reader.read(given)))
 
 
-def _texts(texts: Iterable[Any]) -> list[str]:
+def _texts(texts: Any) -> list[str]:
     """All `texts`, each of which is one."""
+    # What goes over its names where one means its values.
+    if not isinstance(texts, Iterable) or isinstance(texts, bytes | Mapping) or hasattr(texts, "columns"):
+        kind = type(texts).__name__
+        raise BadConfig(f"texts is {texts!r:.60} ({kind}), not texts. Give a text, a list of texts, or one column of a data frame.")
     given = list(texts)
     for index, text in enumerate(given):
         if not isinstance(text, str):

@@ -65,8 +65,9 @@ class Options:
         if self.pool not in ("max", "mean", "sum"):
             raise unknown("pooling", self.pool, ("max", "mean", "sum"))
         for name, low, high in (("top", 1, 100_000), ("batch_tokens", 1, 1 << 22), ("chunk", 1, 1 << 20), ("min_label_score", 0, 1)):
-            if not low <= getattr(self, name) <= high:  # false for NaN, too
-                raise BadConfig(f"{name} is {getattr(self, name)}; it must be from {low} to {high:,}.")
+            value = getattr(self, name)
+            if not (isinstance(value, int | float) and low <= value <= high):  # false for NaN, too
+                raise BadConfig(f"{name} is {value!r:.60}; it must be from {low} to {high:,}.")
 
 
 class Reader:

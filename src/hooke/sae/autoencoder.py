@@ -104,6 +104,8 @@ class Sae:
         One row for each token of any leading shape, the last position of the first sequence before the first of the second; `Codes.dense`
         and `decode` give the leading shape back.
         """
+        if not isinstance(acts, Tensor):
+            raise BadConfig(f"{self.name} reads a torch tensor of activations, not {type(acts).__name__}; torch.as_tensor makes one.")
         if acts.shape[-1] != self.d_in:
             raise ShapeMismatch(f"{self.name} reads activations of width {self.d_in} at {self.site}; these have width {acts.shape[-1]}.")
         if acts.ndim != 2:

@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from hooke import stores
-from hooke.errors import BadConfig, Missing, unknown
+from hooke.errors import BadConfig, Missing, UnknownName, unknown
 from hooke.names import meant_by
 from hooke.sae import catalogue
 from hooke.sae.fetch import PICKLES, WEIGHTS, Progress, Resolved, from_bucket, from_hub
@@ -56,6 +56,9 @@ def _resolve(ref: str, member: str, revision: str | None, refresh: bool, progres
         if len(own) > 1:
             raise BadConfig(f"{ref!r} may be one of {', '.join(own)}. Give more of the name.")
         return Resolved(installed[own[0]], "pack")
+    sae, _, index = ref.rpartition("/")
+    if index.isdecimal() and meant_by(sae, installed):
+        raise UnknownName(f"{ref!r} is one feature of an SAE. Give the SAE alone: {sae}")
     if ref.startswith((".", "/", "~")) or "\\" in ref:
         raise Missing(f"there is no file or folder {ref!r}.")
     if known := catalogue.find(ref):
