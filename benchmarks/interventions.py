@@ -91,9 +91,8 @@ def uniform(options: argparse.Namespace) -> None:
     meter = Meter.neutral(model, sae, EffectSettings(contexts=options.contexts))
     draw = torch.Generator().manual_seed(options.seed)
     steps = random_directions(sae, options.draws + options.controls, draw) * options.norm
-    kl, began = [], time.process_time()
-    for some in steps.split(meter.at_once):
-        kl += [found.kl.mean() for found in meter.measure(some)]
+    began = time.process_time()
+    kl = [found.kl.mean() for found in meter.measure(steps)]
     controls, draws = np.array(kl[: options.controls]), np.array(kl[options.controls :])
     p = np.array([share_above(value, controls) for value in draws])
     result = {key: getattr(options, key) for key in ("draws", "controls", "contexts", "norm", "seed")}

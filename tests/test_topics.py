@@ -2,7 +2,7 @@
 
 import torch
 
-from hooke.topics import NONE, fit, load_topics, topic_rules, topic_vectors
+from hooke.topics import NONE, fit, further_headlines, load_topics, topic_rules, topic_vectors
 
 TOPICS, PER_TOPIC, FEATURES, BACKGROUND = 5, 12, 40, 600
 
@@ -53,8 +53,11 @@ def test_the_list_of_topics():
     for field in ("name", "short", "code"):
         assert len({getattr(topic, field) for topic in topics}) == len(topics)
     assert NONE not in {topic.name for topic in topics}
-    lines = [line for topic in topics for line in topic.examples] + list(none)
-    assert len(set(lines)) == len(lines), "one line cannot teach two topics"
+    further = further_headlines(10_000)
+    assert {number for _, number in further} == set(range(len(topics) + 1))
+    assert [number for _, number in further_headlines(1)] == list(range(len(topics) + 1))
+    lines = [line for topic in topics for line in topic.examples] + list(none) + [line for line, _ in further]
+    assert len({line.lower() for line in lines}) == len(lines), "one line cannot teach two topics"
     assert all(len(topic.examples) >= 10 for topic in topics)
     assert len(none) >= 10
     assert all(line == line.strip() and line for line in lines)

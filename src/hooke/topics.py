@@ -39,6 +39,16 @@ def load_topics() -> tuple[tuple[Topic, ...], tuple[str, ...]]:
     return topics, tuple(data["none"]["examples"])
 
 
+def further_headlines(most: int) -> list[tuple[str, int]]:
+    """More headlines for the regression alone, at most `most` of each topic: the number of the topic stands beside each, of none last.
+
+    They are of many newsrooms and not chosen to be typical, so no rule and no background is made from them.
+    """
+    topics, _ = load_topics()
+    data = tomllib.loads((resources.files("hooke") / "headlines.toml").read_text("utf-8"))
+    return [(text, number) for number, short in enumerate([*(topic.short for topic in topics), NONE]) for text in data[short][:most]]
+
+
 def topic_vectors(relative: Float[Tensor, "text d_sae"]) -> Float[Tensor, "text d_sae"]:
     """What the regression reads: the root of each feature's relative strength, each text scaled to length 1.
 

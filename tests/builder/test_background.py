@@ -70,17 +70,35 @@ def test_where_all_text_is_news_that_is_what_neutral_texts_come_from():
     assert heads(text, [], 0).max() == -1
 
 
-def evidence() -> tuple[TopicEvidence, int]:
-    """Feature 0 fires on all headlines of one topic, 1 on every other headline, 2 on neutral texts, 3 never."""
+def evidence(further: int = 0) -> tuple[TopicEvidence, int]:
+    """Feature 0 fires on all typical headlines of one topic, 1 on every other one, 2 on neutral texts, 3 on `further` ones of another topic."""
     topics, none = load_topics()
-    topic = torch.tensor([i for i, one in enumerate(topics) for _ in one.examples] + [len(topics)] * len(none))
+    typical = torch.tensor([i for i, one in enumerate(topics) for _ in one.examples])
+    topic = torch.cat([typical, torch.tensor([len(topics)] * len(none) + [4] * further)])
     dense = torch.zeros(len(topic), 4)
-    dense[topic == 2, 0], dense[::2, 1] = 3.0, 1.0
+    dense[topic == 2, 0], dense[: len(topic) - further : 2, 1], dense[len(topic) - further :, 3] = 3.0, 1.0, 1.0
     neutral = torch.zeros(200, 4)
     neutral[:, 2] = 0.5
-    headlines = Headlines([], topic, [*(one.name for one in topics), NONE])
+    headlines = Headlines([], topic, [*(one.name for one in topics), NONE], len(typical))
     driven = [Driven(Codes.from_dense(one), torch.zeros(2), 0.9) for one in (dense, neutral)]
-    return TopicEvidence.weigh(headlines, *driven, np.array([3.0, 1.0, 1.0, 0.0], np.float32)), int((topic == 2).sum())
+    return TopicEvidence.weigh(headlines, *driven, np.array([3.0, 1.0, 1.0, float(further > 0)], np.float32)), int((topic == 2).sum())
+
+
+def test_headlines_that_are_not_typical_teach_topics_and_nothing_else():
+    without, _ = evidence()
+    found, _ = evidence(further=40)
+    assert found.weights[3].argmax() == 4
+    assert without.weights[3].tolist() == [0] * (len(load_topics()[0]) + 1)
+    assert (found.background == without.background).all(), "a feature is no less specific for them"
+    assert found.rules == without.rules
+    assert found.texts == without.texts
+
+
+def test_all_headlines_are_read_typical_ones_first():
+    topics, none = load_topics()
+    read, typical = Headlines.encoded(tiny.model().tokenizer, 2), sum(len(topic.examples) for topic in topics)
+    assert (len(read.windows), read.typical) == (typical + len(none) + 2 * (len(topics) + 1), typical)
+    assert read.topic[typical:].tolist() == [len(topics)] * len(none) + [i for i in range(len(topics) + 1) for _ in range(2)]
 
 
 def test_topics_are_weighed_and_name_what_follows_them():

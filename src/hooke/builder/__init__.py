@@ -51,6 +51,8 @@ _EXAMPLES_TO_NAME, _MISSES, _MISSES_TO_TRY = 40, 2, 8
 _UNKNOWN_L0 = 100
 # Of the neutral texts one in so many is read on its own, for the figures that codes do not give.
 _READ_ANEW = 10
+# Of the headlines that only the regression of topics learns from, as many of each topic as one in so many of the neutral texts.
+_HEADLINES = 10
 
 
 @dataclass(frozen=True)
@@ -224,7 +226,7 @@ class _Build:
     def write(self, path: Path, facts: dict[str, Any], corpora: Sequence[Corpus]) -> None:
         """The atlas, whole."""
         settings, model, text = self.settings, self.model, self.text
-        headlines = Headlines.encoded(model.tokenizer)
+        headlines = Headlines.encoded(model.tokenizer, settings.background // _HEADLINES)
         neutral = [corpus for corpus in corpora if corpus.name not in settings.background_without]
         self.report("Reading short texts", 0, 1)
         head = heads(text, settings.background_without, settings.background - max(1, settings.background // _READ_ANEW))

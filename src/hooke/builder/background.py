@@ -24,7 +24,7 @@ from hooke.sae import Sae
 from hooke.sae.facts import sites_of
 from hooke.text.corpus import Corpus, Window, windows
 from hooke.text.tokens import Tokenizer
-from hooke.topics import NONE, TopicRule, fit, load_topics, topic_rules, topic_vectors
+from hooke.topics import NONE, TopicRule, fit, further_headlines, load_topics, topic_rules, topic_vectors
 
 _SEED = 3
 _SHORTEST, _LONGEST = 8, 24
@@ -58,15 +58,19 @@ class Headlines:
     """The number of each one's topic; the last number means none."""
     names: list[str]
     """The topics' names, "none" last."""
+    typical: int
+    """How many stand first that are typical of a topic."""
 
     @classmethod
-    def encoded(cls, tokenizer: Tokenizer) -> "Headlines":
-        """All there are."""
+    def encoded(cls, tokenizer: Tokenizer, further: int) -> "Headlines":
+        """Those that are typical, those that are of none, and of others at most `further` of each topic."""
         topics, none = load_topics()
-        texts = [(text, i) for i, topic in enumerate(topics) for text in topic.examples] + [(text, len(topics)) for text in none]
+        texts = [(text, i) for i, topic in enumerate(topics) for text in topic.examples]
+        typical = len(texts)
+        texts += [(text, len(topics)) for text in none] + further_headlines(further)
         ids = tokenizer.encode([text for text, _ in texts])
         own = [Window("topics", i, row) for i, row in enumerate(ids)]
-        return cls(own, torch.tensor([label for _, label in texts]), [*(topic.name for topic in topics), NONE])
+        return cls(own, torch.tensor([label for _, label in texts]), [*(topic.name for topic in topics), NONE], typical)
 
 
 def neutral_texts(corpora: Sequence[Corpus], tokenizer: Tokenizer, count: int, context: int) -> list[Window]:
@@ -132,14 +136,14 @@ class TopicEvidence:
     def weigh(cls, headlines: Headlines, on_headlines: Driven, neutral: Driven, maximum: np.ndarray) -> "TopicEvidence":
         """Topics are fitted on the headlines written for them and the neutral texts.
 
-        The background is both, the headlines (of all subjects) repeated so that they weigh as much: a feature that any headline would fire
-        is not specific to one.
+        The background is the neutral texts and the typical headlines (of all subjects), these repeated so that they weigh as much: a feature
+        that any headline would fire is not specific to one.
         """
         classes, n = len(headlines.names), len(neutral.texts)
         labels = torch.cat([headlines.topic, torch.full((n,), classes - 1)])
         both = relative(Codes.cat([on_headlines.texts, neutral.texts]), maximum)
         weights = fit(_vectors(both), labels, classes).numpy()
-        own = int((headlines.topic < classes - 1).sum())  # those of no topic stand last
+        own = headlines.typical
         subjects = on_headlines.texts.rows(0, own)
         counts = background_counts(neutral.texts, maximum) + np.round(background_counts(subjects, maximum) * (n / own))
         share, rules = relative(subjects, maximum), list[TopicRule]()
