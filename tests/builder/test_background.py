@@ -71,7 +71,7 @@ def test_where_all_text_is_news_that_is_what_neutral_texts_come_from():
 
 
 def evidence(further: int = 0) -> tuple[TopicEvidence, int]:
-    """Feature 0 fires on all typical headlines of one topic, 1 on every other one, 2 on neutral texts, 3 on `further` ones of another topic."""
+    """Feature 0 fires on all typical headlines of a topic, 1 on every other, 2 on neutral texts, 3 on `further` ones of another topic."""
     topics, none = load_topics()
     typical = torch.tensor([i for i, one in enumerate(topics) for _ in one.examples])
     topic = torch.cat([typical, torch.tensor([len(topics)] * len(none) + [4] * further)])

@@ -65,6 +65,7 @@ def test_temporal_saes_are_fed_pairs_and_controls_are_named():
     ]
     assert (found.pairs, plan().pairs, plan({**SAE, "about": 0.5}, pairs=16).pairs) == (1, 0, 16)
     assert found.settings()["pairs"] == 1
+    assert plan({**SAE, "about": 0.5, "contrast": 0.0}).pairs == 0
 
 
 @pytest.mark.parametrize(

@@ -238,8 +238,17 @@ def test_what_persists_is_found_by_the_group_about_and_by_the_contrast_alone(wei
 
 
 def test_a_temporal_sae_needs_a_stream_of_pairs():
-    with pytest.raises(BadConfig, match=f"{NAME} is temporal .about. and learns from pairs of tokens, which this stream does not give"):
+    with pytest.raises(BadConfig, match=f"{NAME} is temporal .about. and learns from pairs of tokens, which this stream lacks"):
         run({NAME: replace(SHORT, about=0.25)}, SHORT.steps)
+
+
+def test_groups_without_contrast_need_no_pairs_and_are_nested_dictionaries():
+    half = SHORT.d_sae // 2
+    saes = run({NAME: replace(SHORT, about=float(half), contrast=0.0)}, SHORT.steps)
+    nested = run({NAME: replace(SHORT, prefixes=(half,))}, SHORT.steps)
+    assert saes[NAME].facts.groups["about"] == [0, half]
+    for name in ("W_enc", "W_dec", "b_enc", "b_dec"):
+        assert torch.equal(getattr(saes[NAME], name), getattr(nested[NAME], name))
 
 
 @pytest.mark.parametrize("frozen", ["decoder", "encoder", "soft-decoder", None])

@@ -74,7 +74,8 @@ class AtlasSettings:
     nearest: int = 10
     """Tokens promoted and suppressed, neighbours, and features that fire together."""
     background: int = 4000
-    """Neutral texts that every feature is measured on."""
+    """Neutral texts that every feature is measured on; topics are learnt from as many headlines of each as a tenth of these, besides the
+    typical ones."""
     background_without: tuple[str, ...] = ()
     """Names of corpora that the neutral texts do not come from."""
     subjects: bool = False

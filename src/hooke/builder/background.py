@@ -136,8 +136,8 @@ class TopicEvidence:
     def weigh(cls, headlines: Headlines, on_headlines: Driven, neutral: Driven, maximum: np.ndarray) -> "TopicEvidence":
         """Topics are fitted on the headlines written for them and the neutral texts.
 
-        The background is the neutral texts and the typical headlines (of all subjects), these repeated so that they weigh as much: a feature
-        that any headline would fire is not specific to one.
+        The background is the neutral texts and the typical headlines (of all subjects), these repeated so that they weigh as much: a
+        feature that any headline would fire is not specific to one.
         """
         classes, n = len(headlines.names), len(neutral.texts)
         labels = torch.cat([headlines.topic, torch.full((n,), classes - 1)])

@@ -134,6 +134,11 @@ class TrainConfig:
             raise BadConfig(f"about is for batchtopk and topk SAEs and transcoders of one site, not for a {what}.")
 
     @property
+    def contrasted(self) -> bool:
+        """Whether it learns from pairs of tokens."""
+        return bool(self.about and self.contrast)
+
+    @property
     def about_size(self) -> int:
         """Features of the group ``about``: 0 where there are no groups."""
         return round(self.about * self.d_sae) if self.about < 1 else int(self.about)

@@ -152,8 +152,10 @@ class _State:
                 break
         if not first:
             raise HookeError("the stream gave no activations.")
-        if not source.pairs and (name := next((name for name, config in configs.items() if config.about), None)):
-            raise BadConfig(f"{name} is temporal (about) and learns from pairs of tokens, which this stream does not give: set its pairs.")
+        if not source.pairs and (name := next((name for name, config in configs.items() if config.contrasted), None)):
+            raise BadConfig(
+                f"{name} is temporal (about) and learns from pairs of tokens, which this stream lacks: set its pairs, or contrast=0."
+            )
         for batch in first:
             _finite(batch)
         sample = {site: torch.cat([one.acts[site] for one in first]) for site in first[0].acts}

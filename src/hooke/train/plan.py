@@ -96,8 +96,10 @@ class Plan:
                 f"pairs={self.pairs}: a window of context={self.context} has {self.context - 1} tokens after the beginning-of-sequence "
                 f"token, " + (f"at most {self.context - 2} apart." if self.context > 2 else "and one token makes no pair.")
             )
-        if not self.pairs and (name := next((name for name, config in self.saes.items() if config.about), None)):
-            raise BadConfig(f"{name} is temporal (about) and learns from pairs of tokens: say how far apart they may be, as pairs=1.")
+        if not self.pairs and (name := next((name for name, config in self.saes.items() if config.contrasted), None)):
+            raise BadConfig(
+                f"{name} is temporal (about) and learns from pairs of tokens: say how far apart they may be, as pairs=1, or contrast=0."
+            )
 
     @property
     def steps(self) -> int:
@@ -179,7 +181,7 @@ class Plan:
                 if name in saes:
                     raise BadConfig(f"two SAEs would be called {name}. Give one of their tables a name of its own (name = ...).")
                 saes[name] = config
-        if any(config.about for config in saes.values()):
+        if any(config.contrasted for config in saes.values()):
             own.setdefault("pairs", 1)
         return cls(saes=saes, **own)
 

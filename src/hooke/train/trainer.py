@@ -55,7 +55,7 @@ class SaeTrainer(SaeState):
         if self.config.skip:
             target -= x @ self.W_skip
         entries, error, passes, active = RULES[self.config.architecture](self, pre, target)
-        if self.config.about:
+        if self.config.contrasted:
             passes[0] = self._contrasted(passes[0], n)
         scale = 1 / (n * self.half)
         for one in passes:
@@ -165,7 +165,7 @@ class SaeTrainer(SaeState):
             "loss": tally["sse"] / tokens / (2 * self.half),
             "lr": self.config.lr_at(min(self.steps, self.config.steps - 1)),
         }
-        if self.config.about:
+        if self.config.contrasted:
             row["contrast"] = tally["contrast"] / tokens
         self._tally = dict.fromkeys(tally, 0.0)
         self._fired.zero_()
