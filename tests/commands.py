@@ -47,7 +47,8 @@ def ended(pid: int) -> int:
 
 def forked(script: str, *arguments: str, folder: Path, environment: Mapping[str, str] | None = None) -> Any:
     """What `script`, which forks commands, prints as JSON when run by a fresh Python in `folder`."""
-    one_thread = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parent)}
+    path = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]).rstrip(os.pathsep)
+    one_thread = {"OMP_NUM_THREADS": "1", "NUMBA_NUM_THREADS": "1", "PYTHONPATH": path}
     done = subprocess.run(
         [sys.executable, "-c", script, *arguments],
         cwd=folder,

@@ -79,6 +79,12 @@ def test_an_sae_spread_over_devices_takes_a_part_of_each(size):
         Machines(1, 4, nproc=5)
 
 
+def test_a_model_spread_over_devices_takes_a_part_of_each(size):
+    one, four = (outlook(size, Workload([HIGH], 10_000), Machines(1, 4, nproc=count), Rates(1.0)) for count in (1, 4))
+    assert four.memory == pytest.approx(one.memory / 4, abs=1)
+    assert four.hours == one.hours
+
+
 def test_what_does_not_fit_is_told(size):
     job = Workload([LOW], 10_000, (64,))
     assert (

@@ -40,13 +40,13 @@ class Machines:
     price: float | int = 0.0
     """Money for a machine and hour."""
     nproc: int = 1
-    """Devices that share the features of one SAE in training."""
+    """Devices that share the features of one SAE in training, or the layers of one model in a harvest."""
 
     def __post_init__(self) -> None:
         if min(self.machines, self.devices) < 1 or min(self.network, self.memory or 1) <= 0 or self.price < 0:
             raise BadConfig(f"machines, devices, memory and network must be positive, and a price at least 0; given: {self}.")
         if not 1 <= self.nproc <= self.all_devices:
-            raise BadConfig(f"one SAE cannot be spread over {self.nproc} devices; there are {self.all_devices}.")
+            raise BadConfig(f"an SAE or a model cannot be spread over {self.nproc} devices; there are {self.all_devices}.")
 
     @property
     def all_devices(self) -> int:
@@ -125,7 +125,7 @@ def outlook(model: ModelSize, job: Workload, machines: Machines, rates: Rates) -
     if machines.memory is not None and done.memory > machines.memory * 1e9:
         problems.append(
             f"a device needs {done.memory / 1e9:,.0f} GB and has {machines.memory:,.0f}: "
-            + ("an SAE can be spread over several devices (--nproc)" if job.widths else "a model is held by one device")
+            + f"{'an SAE' if job.widths else 'a model that is read'} can be spread over several devices (--nproc)"
         )
     money = done.total_hours * machines.machines * machines.price
     return Outlook(done.hours, done.total_hours, done.bottleneck, money, done.disk, done.memory, done.network, tuple(problems))
@@ -138,7 +138,7 @@ def _harvest(model: ModelSize, job: Workload, machines: Machines, rates: Rates) 
         "writing through one machine": size * 8 / (machines.network * 1e9) / 3600,
     }
     total = max(hours.values())
-    memory = round(MARGIN * model.bytes_up_to(job.sites))
+    memory = round(MARGIN * model.bytes_up_to(job.sites) / machines.nproc)
     return Outlook(hours, total, max(hours, key=lambda part: hours[part]), 0.0, size, memory, size * 8e-9 / (3600 * total))
 
 

@@ -13,8 +13,8 @@ from hooke.cli.options import BatchTokens, Context, Corpora, CorpusField, Dtype,
 from hooke.cli.output import Status, print_line, print_text
 from hooke.cli.progress import ProgressBar
 from hooke.cli.stopping import stoppable
-from hooke.cli.values import FEW, TOKENS
-from hooke.errors import BadConfig
+from hooke.cli.values import FEW, TOKENS, WORKERS
+from hooke.errors import BadConfig, HookeError
 from hooke.text.figures import byte_size, duration
 
 if TYPE_CHECKING:
@@ -40,7 +40,8 @@ def harvest(
     shard_tokens: Annotated[int, TOKENS, Parameter(help="Tokens in a shard; one shard is held in memory.")] = 1 << 16,
     batch_tokens: BatchTokens = 4096,
     dtype: Dtype = "auto",
-    device: Annotated[str, Parameter(help="Where to compute, cpu or cuda; auto: the model spread over all devices.")] = "cpu",
+    device: Annotated[str, Parameter(help="Where to compute, cpu or cuda; auto: the model's layers spread over all devices.")] = "cpu",
+    nproc: Annotated[int, WORKERS, Parameter(help="Processes, each with a part of every layer of the model (tensor parallelism).")] = 1,
     where: Engine = HERE,
     json: Json = False,
 ) -> None:
@@ -48,39 +49,68 @@ def harvest(
     from hooke.text.corpus import parse_corpora
 
     corpora = parse_corpora(corpus, field=field)
-    with Status() as status:
-        home, there = _home(where, device, dtype), _there(out)
-        from hooke.harvest.saving import HarvestConfig, facts_of, save
-        from hooke.model import Model
-        from hooke.names import Site
+    with contextlib.ExitStack() as stack:
+        with Status() as status:
+            from hooke.cli.processes import joined, started
+            from hooke.harvest.saving import HarvestConfig, facts_of, save
+            from hooke.model import Model
+            from hooke.names import Site
 
-        config = HarvestConfig(tokens, context, pack, seed, epochs, held_out, shard_tokens=shard_tokens, batch_tokens=batch_tokens)
-        sites = list(dict.fromkeys(map(Site.parse, site)))
-        loaded = Model.load(model, **home, progress=status)
-        facts = facts_of(loaded, corpora, sites, config)
-        if there is None or not there.complete:
-            rate = None
-            if where.engine == "here":
-                status("Measuring how fast this machine reads")
-                rate = reading_rate(loaded, sites, config)
-            _announce(status, out, facts, there, rate)
-    began, before = time.perf_counter(), there.tokens if there else 0
-    bar = ProgressBar().begin(tokens, "tokens")
-    with where.joined(device) as cluster:
-        _write(bar, out, save(loaded, corpora, sites, out, config, bar.move, cluster=cluster))
+            home, there = _home(where, device, dtype, started(nproc)), _there(out)
+            config = HarvestConfig(tokens, context, pack, seed, epochs, held_out, shard_tokens=shard_tokens, batch_tokens=batch_tokens)
+            sites = list(dict.fromkeys(map(Site.parse, site)))
+            if stack.enter_context(joined(nproc, device)).rank:
+                _follow(model, home)
+                return
+            loaded = Model.load(model, **home, progress=status)
+            stack.enter_context(_led(loaded))
+            facts = facts_of(loaded, corpora, sites, config)
+            if there is None or not there.complete:
+                rate = None
+                if where.engine == "here":
+                    status("Measuring how fast this machine reads")
+                    rate = reading_rate(loaded, sites, config)
+                _announce(status, out, facts, there, rate)
+        began, before = time.perf_counter(), there.tokens if there else 0
+        bar = ProgressBar().begin(tokens, "tokens")
+        with where.joined(device) as cluster:
+            _write(bar, out, save(loaded, corpora, sites, out, config, bar.move, cluster=cluster))
     _summarize(out, before, time.perf_counter() - began, as_json=json)
 
 
-def _home(where: Engine, device: str, dtype: str) -> dict[str, Any]:
-    """Where the model is; on no single device where it is to be spread over them."""
-    if device != "auto":
+def _home(where: Engine, device: str, dtype: str, processes: int) -> dict[str, Any]:
+    """Where the model is; on no single device where it is to be spread."""
+    if device != "auto" and processes == 1:
         return where.home(device, dtype)
     if where.engine != "here":
-        raise BadConfig(
-            f"--device auto spreads one model over devices here, and --engine {where.engine} gives each worker one: leave out one."
-        )
+        asked = "--device auto" if processes == 1 else f"--nproc {processes}"
+        raise BadConfig(f"{asked} spreads one model over devices here, and --engine {where.engine} gives each worker one: leave out one.")
+    if device == "auto" and processes > 1:
+        raise BadConfig("--device auto lays whole layers on each device, --nproc gives each process a part of every layer: leave out one.")
     where.home("cpu", dtype)
     return {"dtype": dtype, "spread": True}
+
+
+def _follow(model: str, home: dict[str, Any]) -> None:
+    """Read what the first process reads."""
+    from hooke.model.spread import SpreadModel
+
+    try:
+        loaded = SpreadModel.load(model, **home)
+    except HookeError as error:  # the first has said it
+        raise SystemExit(1) from error
+    assert isinstance(loaded, SpreadModel)
+    loaded.follow()
+
+
+def _led(model: "Model") -> contextlib.AbstractContextManager[None]:
+    """While it is entered, other processes that have a part of the model follow."""
+    if not model.spread:
+        return contextlib.nullcontext()
+    from hooke.model.spread import SpreadModel
+
+    assert isinstance(model, SpreadModel)
+    return model.led()
 
 
 def _there(out: str) -> "Shards | None":

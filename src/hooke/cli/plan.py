@@ -34,7 +34,7 @@ def plan(
     memory: Annotated[float | None, _RATE, Parameter(help="GB of memory of a device; what does not fit is told.")] = None,
     network: Annotated[float, _RATE, Parameter(help="Gbit/s of a machine's link.")] = 10.0,
     price: Annotated[float, share(0, 1e9), Parameter(help="Money for a machine and hour.")] = 0.0,
-    nproc: Annotated[int, count(1, 1024), Parameter(help="Devices that share one SAE's features, as in `hooke train`.")] = 1,
+    nproc: Annotated[int, count(1, 1024), Parameter(help="Devices that share one SAE in training, or one model in a harvest.")] = 1,
     tflops: Annotated[
         float | None, _RATE, Parameter(help="10^12 operations a second that a device keeps up, in place of measuring.")
     ] = None,

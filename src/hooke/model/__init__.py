@@ -134,8 +134,9 @@ class Model:
         It computes in `dtype`; ``auto`` is bfloat16 where that is fast, and float32 on a processor without instructions for it.
         `progress` hears one sentence before anything that takes long.
 
-        With `spread` its layers are laid out by `transformers` over all devices of this machine, GPUs first, for a model that none of them
-        has room for: `capture` works, and gives what it would elsewhere; what changes a pass or asks for predictions raises `BadConfig`.
+        With `spread` it is laid out by `transformers` over all devices of this machine, GPUs first, for a model that none of them has room
+        for (a `SpreadModel`): `capture` works, and gives what it would elsewhere; what changes a pass or asks for predictions raises
+        `BadConfig`. Where processes have joined (torch's process group), each of them has a part of every layer; else layers are whole.
         """
         ref = str(ref)
         if dtype not in ("auto", *_DTYPES):
@@ -148,13 +149,9 @@ class Model:
             raise unknown("model", ref, CARRIED, "A model is a name from this list, a folder, or org/name on a model hub.")
         number = _DTYPES.get(dtype, fast_dtype(place))
         if spread:
-            from hooke.model.loading import load
+            from hooke.model.spread import SpreadModel
 
-            hf, tokenizer = load(folder, number, ref, spread=True)
-            model = cls.__new__(cls)
-            model._settle(hf.config, tokenizer, model_name(ref))
-            verify(hf.eval().requires_grad_(False), model.architecture)
-            model.hf, model.spread = hf, True
+            model = SpreadModel.opened(folder, number, ref)
         elif isinstance(folder, Path) and (config := read_config(folder)) is not None:
             model = cls._of_trunk(folder, config, ref, number, place)
         else:
@@ -210,19 +207,19 @@ class Model:
         wanted = [Site.parse(site) for site in ([sites] if isinstance(sites, str | Site) else sites)]
         if not wanted:
             raise BadConfig(f"no site to capture at. A site is written kind.layer, for example {self.sites()[-1]}.")
-        located = {site: self.architecture.locate(self._running, site) for site in wanted}
-        highest = max(wanted, key=self.architecture.order)
         ids, real = read_tokens(tokens, self.tokenizer)
         here = None if lengths is None or self.loaded else torch.arange(ids.shape[1]) < torch.tensor(lengths)[:, None]
         read = ids if here is None else ids[here][None]
         with torch.inference_mode(), alone([] if here is None or lengths is None else lengths):
-            base = self.architecture.base(self._running)
-            found = run_until(base, located, highest, input_ids=read.to(self.device), use_cache=False)
+            found = self._pass(read, wanted)
             if here is not None:
                 found = {site: laid_out(acts[0], here) for site, acts in found.items()}
-            if self.spread:
-                found = {site: acts.to(self.device) for site, acts in found.items()}
         return Activations(found, ids, real & ~self.is_special(ids))
+
+    def _pass(self, ids: Int[Tensor, "batch pos"], sites: Sequence[Site]) -> dict[Site, Float[Tensor, "batch pos d_site"]]:
+        located = {site: self.architecture.locate(self._running, site) for site in sites}
+        base, highest = self.architecture.base(self._running), max(sites, key=self.architecture.order)
+        return run_until(base, located, highest, input_ids=ids.to(self.device), use_cache=False)
 
     @contextlib.contextmanager
     def edit(self, site: Site | str, fn: Callable[[Tensor], Tensor], *, special: bool = True) -> Iterator[None]:
@@ -324,6 +321,7 @@ class Model:
 
     @property
     def _base(self) -> torch.nn.Module:
+        self._check_whole("asked what it predicts")
         return self.architecture.base(self.hf)
 
     @torch.inference_mode()
@@ -365,6 +363,7 @@ class Model:
 
         With `follow` a row goes on with what was drawn for the row of that number. `look` hears each step's logits and tokens.
         """
+        self._check_whole("asked what it predicts")
         if not 0 <= temperature < math.inf or tokens < 0:
             raise BadConfig(
                 f"cannot sample {tokens} tokens at temperature {temperature}; neither may be negative, and both must be finite."

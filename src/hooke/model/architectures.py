@@ -175,8 +175,9 @@ def verify(model: "PreTrainedModel", architecture: Architecture) -> None:
     try:
         with torch.no_grad():
             acts = run_until(base, located, max(sites, key=architecture.order), input_ids=tokens, use_cache=False)
+            parts = getattr(model, "tp_size", None) or 1  # of a model that is cut over processes each has some of the heads
             for site in sites:
-                _check_width(site, acts[site], architecture.width(config, site), tokens)
+                _check_width(site, acts[site], architecture.width(config, site) // (parts if site.kind == "attn_z" else 1), tokens)
             for layer in sorted(checked):
                 _check_block(architecture, architecture.parallel(config), layer, acts, located)
     except ShapeMismatch as error:
@@ -188,8 +189,9 @@ def verify(model: "PreTrainedModel", architecture: Architecture) -> None:
 
 
 def spoilt_weight(model: "PreTrainedModel") -> str | None:
-    """The name of the first weight that holds NaN or infinity; None where all is well."""
-    bounds = ((name, weight.aminmax()) for name, weight in model.named_parameters() if weight.numel())
+    """The name of the first weight that holds NaN or infinity, of what is in memory here; None where all is well."""
+    here = ((name, getattr(weight, "to_local", lambda own=weight: own)()) for name, weight in model.named_parameters())
+    bounds = ((name, weight.aminmax()) for name, weight in here if weight.numel() and not weight.is_meta)
     return next((name for name, (low, high) in bounds if not (low.isfinite() and high.isfinite())), None)
 
 

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 from transformers.utils.peft_utils import find_adapter_config_file
 
-from hooke.errors import BadFile, HookeError, LimitReached, Missing, ran_out_of_memory
+from hooke.errors import BadConfig, BadFile, HookeError, LimitReached, Missing, ran_out_of_memory
 from hooke.model.fetched import checked_downloads, not_found
 from hooke.model.trunk import marks_of
 from hooke.text.tokens import Tokenizer
@@ -23,7 +24,7 @@ _TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.tx
 
 
 def load(folder: str | Path, dtype: torch.dtype, ref: str, *, spread: bool = False) -> tuple[PreTrainedModel, Tokenizer]:
-    """The model `ref` and its tokenizer, from a folder or a hub; its layers `spread` over devices if asked for."""
+    """The model `ref` and its tokenizer, from a folder or a hub; `spread` over devices or processes if asked for."""
     with checked_downloads(folder):
         hf = load_hf(folder, dtype, ref, spread=spread)
         return hf, _load_tokenizer(folder, hf)
@@ -31,7 +32,7 @@ def load(folder: str | Path, dtype: torch.dtype, ref: str, *, spread: bool = Fal
 
 def load_hf(folder: str | Path, dtype: torch.dtype, ref: str, *, spread: bool = False) -> PreTrainedModel:
     """The model `ref` alone; `BadFile`, `Missing` or `LimitReached` where it cannot be loaded."""
-    if spread and importlib.util.find_spec("accelerate") is None:
+    if spread and processes() == 1 and importlib.util.find_spec("accelerate") is None:
         raise Missing(f"spreading the model {ref!r} over devices needs accelerate: pip install accelerate.")
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
@@ -47,8 +48,10 @@ def load_hf(folder: str | Path, dtype: torch.dtype, ref: str, *, spread: bool = 
             output_loading_info=True,
             ignore_mismatched_sizes=True,  # told below, with the shapes
             trust_remote_code=False,
-            **(_LAYOUT if spread else {}),
+            **((_LAYOUT if processes() == 1 else _cut(config, ref)) if spread else {}),
         )
+    except HookeError:
+        raise
     except Exception as error:  # the library raises whatever it meets
         if isinstance(error, OSError) and not Path(folder).is_dir():
             raise not_found(ref, error) from error
@@ -64,6 +67,33 @@ def load_hf(folder: str | Path, dtype: torch.dtype, ref: str, *, spread: bool = 
     if getattr(hf.config, "quantization_config", None) and not getattr(hf, "hf_quantizer", None):
         raise BadFile(f"the model {ref!r} is quantised in a way that transformers does not know. Use the model it was made from.")
     return hf
+
+
+def processes() -> int:
+    """How many processes this one has joined with, itself among them."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def _cut(config: Any, ref: str) -> dict[str, Any]:
+    """How the model `ref` is cut: of every layer, heads and rows of the MLP are shared out to the processes (tensor parallelism)."""
+    size, text = processes(), config.get_text_config()
+    if torch.cuda.is_available() and dist.get_backend() == "gloo":
+        raise BadConfig("parts of a model lie on GPUs where a machine has any: give --device cuda.")
+    if not getattr(text, "base_model_tp_plan", None):
+        raise BadConfig(f"transformers knows no way to cut a {config.model_type} model into parts. Spread whole layers: --device auto.")
+    heads = [text.num_attention_heads, getattr(text, "num_key_value_heads", text.num_attention_heads)]
+    if any(count % size for count in heads):
+        fits = ", ".join(str(few) for few in range(2, min(heads) + 1) if not any(count % few for count in heads))
+        raise BadConfig(
+            f"{ref} has {heads[0]} heads of attention and {heads[1]} of keys and values, which {size} processes cannot share out evenly"
+            f"{f'; so many can: {fits}' if fits else ''}. Or spread whole layers: --device auto."
+        )
+    try:
+        from transformers.distributed.configuration_utils import DistributedConfig
+
+        return {"distributed_config": DistributedConfig(tp_size=size, tp_plan="auto")}
+    except (ImportError, TypeError) as error:
+        raise Missing("cutting a model over processes needs a newer transformers, as 5.23: pip install -U transformers.") from error
 
 
 def _cannot_load(what: str, error: Exception) -> HookeError:
