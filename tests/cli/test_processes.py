@@ -31,7 +31,7 @@ def told(monkeypatch) -> list:
 def test_each_process_has_a_gpu_of_its_own_and_they_talk_by_nccl(told):
     with joined(1, "cuda") as own:
         assert own == Joined(3, 4, 2)
-    assert told == [("usable", "cuda"), ("GPU", 1), ("nccl", "env://", 3), "left"]
+    assert told == [("usable", "cuda:1"), ("GPU", 1), ("nccl", "env://", 3), "left"]
 
 
 def test_processors_talk_by_gloo(told):

@@ -101,9 +101,9 @@ def read_by_several(rank: int, size: int, folder: Path, name: str) -> None:
         return
     held = sum(getattr(weight, "to_local", lambda own=weight: own)().numel() for weight in model.blocks.parameters())
     if rank:
-        model.follow()
+        model.spread.follow()
         return
-    with model.led():
+    with model.spread.led():
         found = model.capture(TEXTS, model.sites())
         with pytest.raises(UnknownName):
             model.capture(TEXTS, "resid_post.9")

@@ -175,6 +175,13 @@ def test_weights_that_do_not_fit_each_other_are_refused_by_name_of_the_file(name
     assert str(caught.value) == said
 
 
+def test_a_device_that_is_none_is_said() -> None:
+    with pytest.raises(BadConfig, match="only `hooke harvest` reads with a model that is spread"):
+        tiny.sae().to("auto")
+    with pytest.raises(BadConfig, match="cannot compute on 'gpu'"):
+        tiny.sae().to("gpu")
+
+
 def test_its_faces() -> None:
     sae = random_sae(d_out=7)
     assert (sae.name, sae.site, sae.d_in, sae.d_sae) == ("tiny/resid_post.1/40", Site(1, "resid_post"), 6, 40)

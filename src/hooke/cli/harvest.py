@@ -63,7 +63,8 @@ def harvest(
                 _follow(model, home)
                 return
             loaded = Model.load(model, **home, progress=status)
-            stack.enter_context(_led(loaded))
+            if loaded.spread is not None:
+                stack.enter_context(loaded.spread.led())
             facts = facts_of(loaded, corpora, sites, config)
             if there is None or not there.complete:
                 rate = None
@@ -93,24 +94,14 @@ def _home(where: Engine, device: str, dtype: str, processes: int) -> dict[str, A
 
 def _follow(model: str, home: dict[str, Any]) -> None:
     """Read what the first process reads."""
-    from hooke.model.spread import SpreadModel
+    from hooke.model import Model
 
     try:
-        loaded = SpreadModel.load(model, **home)
+        loaded = Model.load(model, **home)
     except HookeError as error:  # the first has said it
         raise SystemExit(1) from error
-    assert isinstance(loaded, SpreadModel)
-    loaded.follow()
-
-
-def _led(model: "Model") -> contextlib.AbstractContextManager[None]:
-    """While it is entered, other processes that have a part of the model follow."""
-    if not model.spread:
-        return contextlib.nullcontext()
-    from hooke.model.spread import SpreadModel
-
-    assert isinstance(model, SpreadModel)
-    return model.led()
+    if loaded.spread is not None:
+        loaded.spread.follow()
 
 
 def _there(out: str) -> "Shards | None":

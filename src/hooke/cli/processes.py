@@ -84,19 +84,26 @@ def started(count: int) -> int:
 
 
 def _check(own: Joined, device: str) -> None:
-    usable_device(device)
-    if device.startswith("cuda"):
-        if device != "cuda":
-            raise BadConfig(f"{device!r} is one GPU, and each of {own.size} processes takes its own: give --device cuda.")
-        if own.here > (found := torch.cuda.device_count()):
-            raise BadConfig(f"{own.here} processes on this machine take a GPU each, and it has {found}: give --nproc {found}, or less.")
+    if not device.startswith("cuda") or not (found := torch.cuda.device_count()):
+        usable_device(device)
+        return
+    if device != "cuda":
+        raise BadConfig(f"{device!r} is one GPU, and each of {own.size} processes takes its own: give --device cuda.")
+    if own.here > found:
+        raise BadConfig(f"{own.here} processes on this machine take a GPU each, and it has {found}: give --nproc {found}, or less.")
+    usable_device(f"cuda:{_local(own)}")
+
+
+def _local(own: Joined) -> int:
+    """Its number on this machine."""
+    return int(os.environ.get("LOCAL_RANK", own.rank))
 
 
 @contextlib.contextmanager
 def _met(meeting: str | None, own: Joined, device: str) -> Iterator[None]:
     """Joined with the others, who meet by the file `meeting` (None: as torchrun says)."""
     if cuda := device == "cuda":
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", own.rank)))
+        torch.cuda.set_device(_local(own))
     where = f"file://{meeting}" if meeting else "env://"
     dist.init_process_group("nccl" if cuda else "gloo", init_method=where, timeout=_PATIENCE, rank=own.rank, world_size=own.size)
     try:

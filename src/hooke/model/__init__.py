@@ -31,6 +31,8 @@ from hooke.text.tokens import Tokenizer
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from hooke.model.spread import Spread
+
 __all__ = ["Activations", "Model", "length_batches", "pad"]
 
 _DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32, "float16": torch.float16}
@@ -41,8 +43,8 @@ class Model:
 
     ref: str | None = None
     """What it was loaded by; None for one that was made of its parts."""
-    spread: bool = False
-    """Whether its layers lie on several devices, so that it can be read and nothing else."""
+    spread: "Spread | None" = None
+    """How it lies on several devices, where it can be read and nothing else; None for a model that is whole."""
     _trunk: torch.nn.Module
     _loads: tuple[Path, torch.dtype]
 
@@ -134,9 +136,8 @@ class Model:
         It computes in `dtype`; ``auto`` is bfloat16 where that is fast, and float32 on a processor without instructions for it.
         `progress` hears one sentence before anything that takes long.
 
-        With `spread` it is laid out by `transformers` over all devices of this machine, GPUs first, for a model that none of them has room
-        for (a `SpreadModel`): `capture` works, and gives what it would elsewhere; what changes a pass or asks for predictions raises
-        `BadConfig`. Where processes have joined (torch's process group), each of them has a part of every layer; else layers are whole.
+        With `spread` it lies over all devices of this machine, GPUs first, or, of processes that have joined, a part of every layer in each
+        (`Spread`): `capture` gives what it would elsewhere; what changes a pass or asks for predictions raises `BadConfig`.
         """
         ref = str(ref)
         if dtype not in ("auto", *_DTYPES):
@@ -149,9 +150,13 @@ class Model:
             raise unknown("model", ref, CARRIED, "A model is a name from this list, a folder, or org/name on a model hub.")
         number = _DTYPES.get(dtype, fast_dtype(place))
         if spread:
-            from hooke.model.spread import SpreadModel
+            from hooke.model.spread import Spread, load_spread
 
-            model = SpreadModel.opened(folder, number, ref)
+            hf, tokenizer = load_spread(folder, number, ref)
+            model = cls.__new__(cls)
+            model._settle(hf.config, tokenizer, model_name(ref))
+            verify(hf.eval().requires_grad_(False), model.architecture)
+            model.hf, model.spread = hf, Spread(model._pass)
         elif isinstance(folder, Path) and (config := read_config(folder)) is not None:
             model = cls._of_trunk(folder, config, ref, number, place)
         else:
@@ -211,7 +216,7 @@ class Model:
         here = None if lengths is None or self.loaded else torch.arange(ids.shape[1]) < torch.tensor(lengths)[:, None]
         read = ids if here is None else ids[here][None]
         with torch.inference_mode(), alone([] if here is None or lengths is None else lengths):
-            found = self._pass(read, wanted)
+            found = self._pass(read, wanted) if self.spread is None else self.spread.ask(read, wanted)
             if here is not None:
                 found = {site: laid_out(acts[0], here) for site, acts in found.items()}
         return Activations(found, ids, real & ~self.is_special(ids))
@@ -219,7 +224,8 @@ class Model:
     def _pass(self, ids: Int[Tensor, "batch pos"], sites: Sequence[Site]) -> dict[Site, Float[Tensor, "batch pos d_site"]]:
         located = {site: self.architecture.locate(self._running, site) for site in sites}
         base, highest = self.architecture.base(self._running), max(sites, key=self.architecture.order)
-        return run_until(base, located, highest, input_ids=ids.to(self.device), use_cache=False)
+        found = run_until(base, located, highest, input_ids=ids.to(self.device), use_cache=False)
+        return {site: acts.to(self.device) for site, acts in found.items()}
 
     @contextlib.contextmanager
     def edit(self, site: Site | str, fn: Callable[[Tensor], Tensor], *, special: bool = True) -> Iterator[None]:

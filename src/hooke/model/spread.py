@@ -9,39 +9,37 @@ import torch
 import torch.distributed as dist
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformers import PreTrainedModel
 
 from hooke.engine import sendable
 from hooke.errors import HookeError
-from hooke.model import Model
-from hooke.model.architectures import verify
-from hooke.model.loading import load, processes
-from hooke.names import Site, model_name
+from hooke.model import loading
+from hooke.model.loading import processes
+from hooke.names import Site
+from hooke.text.tokens import Tokenizer
 
-__all__ = ["SpreadModel"]
+__all__ = ["Spread", "load_spread"]
 
 T = TypeVar("T")
+Pass = Callable[[Int[Tensor, "batch pos"], Sequence[Site]], dict[Site, Float[Tensor, "batch pos d_site"]]]
+"""What computes activations at sites."""
 
 
-class SpreadModel(Model):
-    """A model that is spread.
+def load_spread(folder: str | Path, dtype: torch.dtype, ref: str) -> tuple[PreTrainedModel, Tokenizer]:
+    """The model `ref`, laid out by the `transformers` library, and its tokenizer: in every process, or all raise what went wrong in one."""
+    return _by_all(lambda: loading.load(folder, dtype, ref, spread=True))
 
-    Of several processes, which have joined before, all load it. The first leads: it is asked (`capture`), within `led`, and has the answer;
-    the others `follow`.
+
+class Spread:
+    """How a model is read that is spread.
+
+    Of several processes the first leads: it asks, within `led`, and has the answer; the others `follow`.
     """
 
-    spread = True
-    _calm = True
-    """Whether no pass is under way."""
-
-    @classmethod
-    def opened(cls, folder: str | Path, dtype: torch.dtype, ref: str) -> "SpreadModel":
-        """The model `ref`, laid out by the `transformers` library."""
-        hf, tokenizer = _by_all(lambda: load(folder, dtype, ref, spread=True))
-        model = cls.__new__(cls)
-        model._settle(hf.config, tokenizer, model_name(ref))
-        verify(hf.eval().requires_grad_(False), model.architecture)
-        model.hf = hf
-        return model
+    def __init__(self, own: Pass) -> None:
+        """`own` computes what is here; all have to call it at a time."""
+        self._own = own
+        self._calm = True
 
     @contextlib.contextmanager
     def led(self) -> Iterator[None]:
@@ -50,38 +48,42 @@ class SpreadModel(Model):
             yield
         finally:
             if self._calm:  # else they wait in the middle of a pass, and end when this process does
-                self._told(None)
+                _told(None)
+
+    def ask(self, ids: Int[Tensor, "batch pos"], sites: Sequence[Site]) -> dict[Site, Float[Tensor, "batch pos d_site"]]:
+        """Activations at `sites`, computed by all."""
+        _told((ids, sites))
+        self._calm = False
+        try:
+            found = self._whole(ids, sites)
+        except HookeError:  # all come to it, and none is in the middle of something
+            self._calm = True
+            raise
+        self._calm = True
+        return found
 
     def follow(self) -> None:
         """Compute what the first process is asked for, until it is done."""
-        while (asked := self._told(None)) is not None:
-            with torch.inference_mode():
-                self._found(*asked)
+        while (asked := _told(None)) is not None:
+            with torch.inference_mode(), contextlib.suppress(HookeError):
+                self._whole(*asked)
 
-    def _pass(self, ids: Int[Tensor, "batch pos"], sites: Sequence[Site]) -> dict[Site, Float[Tensor, "batch pos d_site"]]:
-        for site in sites:
-            self.width(site)  # one that is not there is said here, and not by every process
-        self._told((ids, sites))
-        self._calm = False
-        found = self._found(ids, sites)
-        self._calm = True
-        return {site: acts.to(self.device) for site, acts in found.items()}
-
-    def _found(self, ids: Int[Tensor, "batch pos"], sites: Sequence[Site]) -> dict[Site, Float[Tensor, "batch pos d_site"]]:
-        found = super()._pass(ids, sites)
+    def _whole(self, ids: Int[Tensor, "batch pos"], sites: Sequence[Site]) -> dict[Site, Float[Tensor, "batch pos d_site"]]:
+        found = self._own(ids, sites)
         if processes() > 1:  # heads are shared out, so that what they give lies side by side in the order of the processes
             found |= {site: _joined(acts) for site, acts in found.items() if site.kind == "attn_z"}
         return found
 
-    def _told(self, value: Any) -> Any:
-        """What the first process says; the others wait for it."""
-        told = [value]
-        if processes() > 1:
-            dist.broadcast_object_list(told, src=0)
-        return told[0]
+
+def _told(value: Any) -> Any:
+    """What the first process says; the others wait for it."""
+    told = [value]
+    if processes() > 1:
+        dist.broadcast_object_list(told, src=0)
+    return told[0]
 
 
-def _joined(acts: Float[Tensor, "batch pos d_part"]) -> Float[Tensor, "batch pos d_site"]:
+def _joined(acts: Float[Tensor, "batch pos _"]) -> Float[Tensor, "batch pos d_site"]:
     parts = [torch.empty_like(acts, memory_format=torch.contiguous_format) for _ in range(processes())]
     dist.all_gather(parts, acts.contiguous())
     return torch.cat(parts, -1)

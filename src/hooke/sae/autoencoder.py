@@ -11,7 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from hooke.codes import Codes
-from hooke.devices import multiplies_bfloat16
+from hooke.devices import multiplies_bfloat16, usable_device
 from hooke.errors import BadConfig, ShapeMismatch
 from hooke.names import Site
 from hooke.sae.edits import Amount, Edit, Features, edit
@@ -95,8 +95,9 @@ class Sae:
         return self.W_enc.shape[1]
 
     def to(self, device: str | torch.device) -> "Sae":
-        """The same on another device."""
-        return replace(self, **{name: tensor.to(device) for name, tensor in weights_of(self).items()})
+        """The same on another device; raises `BadConfig` where there is none such."""
+        place = usable_device(str(device))
+        return replace(self, **{name: tensor.to(place) for name, tensor in weights_of(self).items()})
 
     def encode(self, acts: Float[Tensor, "*batch d_in"]) -> Codes:
         """Sparse codes of `acts`, computed in float32 (a threshold crossed by rounding is a feature invented).
