@@ -49,6 +49,7 @@ class Spread:
         finally:
             if self._calm:  # else they wait in the middle of a pass, and end when this process does
                 _told(None)
+                _parted()
 
     def ask(self, ids: Int[Tensor, "batch pos"], sites: Sequence[Site]) -> dict[Site, Float[Tensor, "batch pos d_site"]]:
         """Activations at `sites`, computed by all."""
@@ -67,6 +68,7 @@ class Spread:
         while (asked := _told(None)) is not None:
             with torch.inference_mode(), contextlib.suppress(HookeError):
                 self._whole(*asked)
+        _parted()
 
     def _whole(self, ids: Int[Tensor, "batch pos"], sites: Sequence[Site]) -> dict[Site, Float[Tensor, "batch pos d_site"]]:
         found = self._own(ids, sites)
@@ -81,6 +83,12 @@ def _told(value: Any) -> Any:
     if processes() > 1:
         dist.broadcast_object_list(told, src=0)
     return told[0]
+
+
+def _parted() -> None:
+    """Wait until all have heard that it is over: none is to go while it is still being listened to."""
+    if processes() > 1:
+        dist.barrier()
 
 
 def _joined(acts: Float[Tensor, "batch pos _"]) -> Float[Tensor, "batch pos d_site"]:
