@@ -130,6 +130,11 @@ def test_other_settings_are_refused_by_name(tmp_path):
     other = SETTINGS | {"batch": 64, "saes": SETTINGS["saes"] | {"toy/resid_post.0/a": {"d_sae": 32}}}
     with pytest.raises(BadConfig, match=r"batch was 32 and is now 64; saes\.toy/resid_post\.0/a\.d_sae was 24 and is now 32"):
         RunFolder(tmp_path, other)
+    other = SETTINGS | {"saes": {"toy/resid_post.0/new": {"d_sae": 32}}}
+    with pytest.raises(
+        BadConfig, match=r": saes\.toy/resid_post\.0/a was part of it, .*saes\.toy/resid_post\.0/new was not part of it\. Give"
+    ):
+        RunFolder(tmp_path, other)
 
 
 def test_a_second_trainer_is_told_to_wait(tmp_path):

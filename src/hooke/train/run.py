@@ -189,4 +189,6 @@ def _difference(key: str, before: Any, now: Any) -> str:
     if isinstance(before, dict) and isinstance(now, dict):
         inner = [name for name in {*before, *now} if before.get(name) != now.get(name)]
         return ", ".join(_difference(f"{key}.{name}", before.get(name), now.get(name)) for name in sorted(inner))
+    if isinstance(before, dict) or isinstance(now, dict):  # an SAE of many settings
+        return f"{key} was not part of it" if before is None else f"{key} was part of it"
     return f"{key} was {before!r} and is now {now!r}"
