@@ -342,7 +342,7 @@ def test_by_keyboard_alone(seen):
     page.keyboard.press("[")
     expect(page).to_have_url(f"{seen._base}/f/{SAE}/{index}")
     page.keyboard.press("?")
-    expect(page.get_by_role("dialog")).to_be_visible()
+    expect(page.get_by_role("heading", name="Keys", exact=True)).to_be_focused()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
     page.keyboard.press("g")
@@ -555,6 +555,28 @@ def test_where_no_name_has_the_word_the_text_itself_can_be_read(seen):
     expect(page).to_have_url(f"{seen._base}/?t=zebra")
 
 
+def test_what_is_named_so_stands_before_what_only_has_the_word_in_a_text(seen, desk):
+    hits = desk.get("/search?q=sport&limit=60")["hits"]
+    named = [hit["title"] for hit in hits if "label" in hit["found_in"]]
+    page = seen.open("/search?q=sport")
+    expect(page.get_by_role("list", name="Named so").get_by_role("listitem")).to_have_count(len(named))
+    expect(page.get_by_role("list", name="Words found elsewhere").get_by_role("listitem")).to_have_count(len(hits) - len(named))
+    expect(page.get_by_role("heading", name="Not named so")).to_have_count(1 if named and len(named) < len(hits) else 0)
+
+
+def test_the_ratings_are_explained_where_they_are_asked_about_and_back_undoes_a_filter(seen):
+    page = seen.open("/features")
+    page.get_by_role("button", name="What do these ratings mean?").click()
+    expect(page.get_by_role("heading", name="How far a name holds")).to_be_focused()
+    expect(page.get_by_role("heading", name="How far a name holds")).to_be_in_viewport()
+    page.keyboard.press("Escape")
+    page.get_by_label("Its name").select_option("usually fits")
+    expect(page).to_have_url(f"{seen._base}/features?rating=usually+fits")
+    page.go_back()
+    expect(page).to_have_url(f"{seen._base}/features")
+    expect(page.get_by_label("Its name")).to_have_value("")
+
+
 def test_the_palette_goes_anywhere_by_keyboard(seen):
     page = seen.open("/lists")
     page.keyboard.press("Control+k")
@@ -691,10 +713,10 @@ def test_what_is_loaded_the_first_time_is_said_in_a_bar(seen, monkeypatch):
 
 
 def test_words_that_rise_from_next_to_nothing_are_said_with_how_far(seen, desk):
-    head = desk.get(f"/features/{SAE}/1")
+    head, chances = desk.get(f"/features/{SAE}/1"), {"before": 1.6e-5, "after": 9.4e-3}
 
     def answer(route):
-        said = {"before": 1.6e-5, "after": 9.4e-3, "rise": {"mean": 8.3, "low": 7.3, "high": 9.3}}
+        said = chances | {"rise": {"mean": 8.3, "low": 7.3, "high": 9.3}}
         dose = {"dose": 1, "kl": {"mean": 0.5, "low": 0.4, "high": 0.7}, "kl_random": [1, 1.4], "lowered": [], "held": []}
         head["feature"]["effect"] = {"doses": [dose | {"raised": [{"token": 1, "text": " Earth"} | said]}]}
         route.fulfill(json=head | {"kind": "reads"})
@@ -704,9 +726,13 @@ def test_words_that_rise_from_next_to_nothing_are_said_with_how_far(seen, desk):
     try:
         page.goto(f"{seen._base}/f/{SAE}/1")
         expect(page.locator(".lede")).to_contain_text(
-            "makes “Earth” likelier (“Earth” 590 times, to 0.94\u202f%); in all it changes no more than"
+            "makes “Earth” likelier (“Earth” 590 times, to 0.94\u202f%). A random push as strong raises other words as far"
         )
         expect(page.locator("table.effect")).to_contain_text("Earth")
+        chances |= {"before": 3.8e-4, "after": 8.4e-4}  # twice next to nothing is nothing that anybody would meet
+        page.goto(f"{seen._base}/features")
+        page.goto(f"{seen._base}/f/{SAE}/1")
+        expect(page.locator(".lede")).to_contain_text("no more than chance would")
     finally:
         page.unroute_all()
 

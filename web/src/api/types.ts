@@ -45,6 +45,11 @@ export interface Hit {
   label_score: number | null;
   label_method: string | null;
   label_evidence: number;
+  /** How likely its name is right of this text; null where nobody knows. */
+  likely: number | null;
+  /** Of so many texts a reader found the name true, and of so many tried. */
+  name_right: number;
+  name_tried: number;
   /** How far the name can be relied on. */
   rating: Rating;
   /** Share of tokens it fires on; null where no atlas knows it. */

@@ -6,7 +6,7 @@ import { Side } from "../parts/Side";
 import { Elsewhere, Empty, Failed, Trust } from "../parts/Bits";
 import { Contexts, InOtherText } from "../parts/Contexts";
 import { Figures } from "../parts/Figures";
-import { helpOpen } from "../parts/Frame";
+import { helpAt } from "../parts/Frame";
 import { Histogram } from "../parts/Histogram";
 import { Label } from "../parts/Text";
 import { TryIt } from "../parts/TryIt";
@@ -95,7 +95,7 @@ function Head({ head, changed }: { head: FeatureHead; changed: () => void }) {
           {head.names.map((one) => <tr key={one.by}><th scope="row">{clean(one.by)}</th><td><bdi>{clean(one.name)}</bdi></td><td><Trust rating={one.rating} /></td></tr>)}
         </tbody>
       </table>
-      <p class="small soft">How far each name holds, on text it was not made from; beside one text it can be likelier than that, or less likely. <button type="button" class="quiet" onClick={() => (helpOpen.value = true)}>What do the words mean?</button></p>
+      <p class="small soft">How far each name holds, on text it was not made from, whatever the text. Of one text Hooke also weighs what else fires there: a name true of one text in four can be right 9 times in 10 where the rest of the text speaks for it. <button type="button" class="quiet" onClick={() => (helpAt.value = "ratings")}>What do the words mean?</button></p>
     </header>
   );
 }

@@ -3,7 +3,7 @@ import { useEffect, useState } from "preact/hooks";
 import { api, exportOf } from "../api/client";
 import type { FeatureRow } from "../api/types";
 import { Choice, Empty, Failed, Trust } from "../parts/Bits";
-import { helpOpen } from "../parts/Frame";
+import { helpAt } from "../parts/Frame";
 import { Gather, Pick, picked } from "../parts/Gather";
 import { Label } from "../parts/Text";
 import { VirtualList } from "../parts/VirtualList";
@@ -33,15 +33,15 @@ export function FeaturesPage() {
   };
   const id = JSON.stringify(wanted);
   useEffect(() => fail(null), [id]);
-  const set = (changes: Record<string, string | readonly string[] | null>) => go(withParams(changes), true);
+  const set = (changes: Record<string, string | readonly string[] | null>, typed = false) => go(withParams(changes), typed);
   return (
     <div class="features">
       <div class="bar-row">
         <h1>{title(at.get("which"))}</h1>
-        <p class="soft small" role="status">{total === null ? "" : `${number(total)} feature${total === 1 ? "" : "s"}`}{sort === "named" && ", the best named first"}. <button type="button" class="quiet" onClick={() => (helpOpen.value = true)}>What do these ratings mean?</button></p>
+        <p class="soft small" role="status">{total === null ? "" : `${number(total)} feature${total === 1 ? "" : "s"}`}{sort === "named" && ", the best named first"}. <button type="button" class="quiet" onClick={() => (helpAt.value = "ratings")}>What do these ratings mean?</button></p>
       </div>
       <form class="filters" onSubmit={(event) => event.preventDefault()} aria-label="Filters">
-        <label><span>Words in the name</span><input type="search" value={at.get("q") ?? ""} onInput={(event) => set({ q: event.currentTarget.value })} /></label>
+        <label><span>Words in the name</span><input type="search" value={at.get("q") ?? ""} onInput={(event) => set({ q: event.currentTarget.value }, true)} /></label>
         <label><span>Layer</span><select value={at.get("sae") ?? ""} onChange={(event) => set({ sae: event.currentTarget.value || null })}>
           <option value="">all</option>{saes?.map((row) => <option key={row.name} value={row.name}>{row.layer} · {row.name.split("/").slice(1).join(" ")}</option>)}</select></label>
         <label><span>Its name</span><select value={at.get("rating") ?? ""} onChange={(event) => set({ rating: event.currentTarget.value || null })}>

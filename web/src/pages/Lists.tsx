@@ -36,7 +36,7 @@ export function ListsPage() {
       <ul class="lists-of">{rows.map(([name, which, count]) => (
         <li key={which}>{count ? <a href={`/features?which=${encodeURIComponent(which)}`}><bdi>{clean(name)}</bdi></a> : <bdi class="soft">{clean(name)}</bdi>}<span class="soft">{number(count)}</span></li>
       ))}</ul>
-      {value && !value.starred && !value.noted && !value.lists.length && <Empty>Nothing yet. On <a href="/features">a feature's</a> page ☆ stars it, and “Yours” at its end names it and puts it into a list.</Empty>}
+      {value && !value.starred && !value.noted && !value.lists.length && <Empty>Nothing yet. On <a href="/features">a feature's</a> page ☆ stars it, and “Yours” there names it and puts it into a list.</Empty>}
       <p class="actions">
         <button type="button" onClick={() => void save()}>save to a file</button>
         <label class="button">load a file<input type="file" accept="application/json,.json" class="vh" onChange={(event) => void load(event.currentTarget.files?.[0])} /></label>

@@ -37,7 +37,7 @@ export function SearchPage() {
       <div class="bar-row">
         <Choice name="Where the words stand" value={among} onChange={(place) => go(withParams({ in: place }), true)}
           options={places.map(([key, text]) => [key, key && key !== "meaning" && value && !among ? `${text} ${counts[key] ?? 0}` : text] as const)} />
-        <p class="soft small" role="status">{value && !waiting ? `${value.hits.length}${value.hits.length === 60 ? " or more" : ""} features` : ""}</p>
+        <p class="soft small" role="status">{value && !waiting ? `${value.hits.length}${value.hits.length === 60 ? " or more" : ""} feature${value.hits.length === 1 ? "" : "s"}` : ""}</p>
       </div>
       {waiting && <p class="soft" role="status">{waiting}</p>}
       {error && <Failed error={error} />}
@@ -50,7 +50,7 @@ export function SearchPage() {
       {value?.loosened && value.hits.length > 0 && <p class="soft">No feature has all of these words. These have some of them.</p>}
       {value && value.hits.length === 0 && <Nothing words={words} />}
       {value && value.hits.length > 0 && <div class="small"><Gather /></div>}
-      <ul class="hits">{value?.hits.map((hit) => <Row key={hit.name} hit={hit} />)}</ul>
+      {value && <Hits hits={value.hits} />}
       {value && value.hits.length > 0 && <Elsewhere command={`hooke search ${quoted(words)}${among === "meaning" ? " --meaning" : among ? ` --in ${among}` : ""} --json`} json={() => value} />}
     </div>
   );
@@ -85,6 +85,19 @@ async function patiently(ask: () => Promise<Found>, signal: AbortSignal, show: (
       await new Promise((done) => setTimeout(done, 1500));
     }
   }
+}
+
+/** What is named so, and then, under a heading, what has the words elsewhere only. */
+function Hits({ hits }: { hits: FoundHit[] }) {
+  const named = hits.filter((hit) => ["label", "meaning"].some((place) => hit.found_in?.includes(place)));
+  const others = hits.filter((hit) => !named.includes(hit));
+  return (
+    <>
+      <ul class="hits" aria-label="Named so">{named.map((hit) => <Row key={hit.name} hit={hit} />)}</ul>
+      {named.length > 0 && others.length > 0 && <h2 class="elsewhere-found">Not named so: the words stand only in a text that they fire on, or in what they write</h2>}
+      <ul class="hits" aria-label="Words found elsewhere">{others.map((hit) => <Row key={hit.name} hit={hit} />)}</ul>
+    </>
+  );
 }
 
 function Row({ hit }: { hit: FoundHit }) {

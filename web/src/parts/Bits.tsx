@@ -11,6 +11,7 @@ export function Trust({ rating, brief }: { rating: Rating; brief?: boolean }) {
   const rules = about.value!.ratings;
   const said = /right \d/.test(`${word} ${figure}`) ? rules.here : figure.startsWith("true") ? rules.tried : `${of_rule ? `${rules.rule}; ` : ""}${rules.fits}`;
   const dots = <span class="dots" style={{ "--q": `${Math.round(share * 100)}%` }} aria-hidden="true" />;
+  if (brief && of_rule) return null; // the rule says something else than the name
   if (brief) return <span class="trust small" title={`${word} ${figure}. ${said}`}>{dots}<span class="vh">{word} {figure}</span></span>;
   return (
     <span class="trust small" title={said}>

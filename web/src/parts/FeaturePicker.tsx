@@ -10,7 +10,7 @@ import { Label } from "./Text";
 import { Does } from "./Writes";
 
 /** What to look for, for those who know no feature by name, and words that say it. */
-const TRY = [["space", "space, Earth, solar, planet"], ["football", "football"], ["courts", "court, trial, case, judge"], ["elections", "election, vote, party"], ["music", "music, band, song"], ["money", "money"]] as const;
+const TRY = [["space", "space, Earth, solar, planet"], ["football", "football"], ["courts", "court, trial, judge"], ["elections", "election, vote, party"], ["music", "music, band, song"], ["money", "money"]] as const;
 
 export function FeaturePicker({ names, most, onChange }: { names: readonly string[]; most: number; onChange: (names: string[]) => void }) {
   const [text, set] = useState("");
@@ -40,7 +40,7 @@ export function FeaturePicker({ names, most, onChange }: { names: readonly strin
     add(best[0]!.name);
   };
   const offered = found?.filter((row) => !names.includes(row.name)) ?? [];
-  const others = writers?.rows.filter((row) => !names.includes(row.name)) ?? [];
+  const others = writers?.rows ?? [];
   return (
     <div class="picker" onKeyDown={(event) => { if (event.key === "Escape") set(""); }}>
       {names.length > 0 && <ul class="chips">{names.map((name) => <Chosen key={name} name={name} onDrop={() => onChange(names.filter((own) => own !== name))} />)}</ul>}
@@ -63,8 +63,8 @@ export function FeaturePicker({ names, most, onChange }: { names: readonly strin
       {!names.length && !writers && <p class="chips" role="group" aria-label="Examples">{TRY.map((one) => <button key={one[0]} type="button" class="chip" onClick={() => void take(one)}>{one[0]}</button>)}</p>}
       {writers && (
         <div class="writers small">
-          <p class="soft" role="status">{writers.doing || (writers.rows.length ? `Measured to make the model write ${clean(writers.words)}, the strongest first:` : `Nothing that was tried makes the model write ${clean(writers.words)} more than chance does.`)}</p>
-          <p class="chips">{others.slice(0, SHOWN).map((row) => <button key={row.name} type="button" class="chip" onClick={() => add(row.name)} title={`chance of these words: ${percent(row.before)} without it, ${percent(row.after)} with it`}><Label text={row.title} /> <span class="soft">{times(row.after / row.before)}</span></button>)}
+          <p class="soft" role="status">{writers.doing || (writers.rows.length ? `Measured to make the model write ${clean(writers.words)}, those that give it most first:` : `Nothing that was tried makes the model write ${clean(writers.words)} more than chance does.`)}</p>
+          <p class="chips">{others.slice(0, SHOWN).map((row) => <button key={row.name} type="button" class="chip" disabled={names.includes(row.name)} onClick={() => add(row.name)} title={`${times(row.after / row.before)} as likely: ${percent(row.before)} without it, ${percent(row.after)} with it`}><Label text={row.title} /> <span class="soft">· to {percent(row.after)}</span></button>)}
             <button type="button" class="quiet" onClick={() => { stop.abort(); offer(null); }}>{writers.doing ? "stop" : "close"}</button></p>
         </div>
       )}
@@ -83,9 +83,14 @@ async function known(words: string): Promise<Proposed[]> {
   stop.abort();
   stop = new AbortController();
   try {
-    for await (const told of propose({ words, measure: false }, stop.signal)) if (told.event === "known") return told.data.features;
+    for await (const told of propose({ words, measure: false }, stop.signal)) if (told.event === "known") return mostFirst(told.data.features);
   } catch { /* Another model may have other words: they are looked for in names. */ }
   return [];
+}
+
+/** Those that give the words most first, as the numbers beside them say. */
+function mostFirst(rows: Proposed[]): Proposed[] {
+  return [...rows].sort((a, b) => b.after - b.before - (a.after - a.before));
 }
 
 /** Measures features for some words, showing those that are known at once. */
@@ -98,10 +103,10 @@ async function measure(words: string, offer: (next: Writers | null) => void): Pr
   say(`${waiting()}…`);
   try {
     for await (const told of propose({ words }, mine.signal)) {
-      if (told.event === "known") { rows = told.data.features; say("trying features…"); }
+      if (told.event === "known") { rows = mostFirst(told.data.features); say("trying features…"); }
       else if (told.event === "loading") say(`${loading(told.data.share)}…`);
       else if (told.event === "progress") say(`trying features: ${percent(told.data.done / told.data.of)} done…`);
-      else if (told.event === "found") { rows = told.data.features.filter((row) => row.holds); say(""); }
+      else if (told.event === "found") { rows = mostFirst(told.data.features.filter((row) => row.holds)); say(""); }
       else if (told.event === "error") say(told.data.detail);
     }
   } catch (error) {

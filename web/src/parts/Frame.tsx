@@ -6,7 +6,8 @@ import { about, singleKeys, theme, trouble } from "../state/session";
 import { path } from "../state/router";
 import { Palette, paletteOpen } from "./Palette";
 
-export const helpOpen = signal(false);
+/** Which part of the help is open, by its heading; empty while it is closed. */
+export const helpAt = signal<"" | "feature" | "ratings" | "keys">("");
 
 // Pages of later versions have their place here; the server says which there are.
 const NAV = [
@@ -40,7 +41,7 @@ export function Frame({ children }: { children: ComponentChildren }) {
           <button type="button" class="quiet go" aria-label="Go to a page or feature" title="Ctrl K" onClick={() => (paletteOpen.value = true)}>⌕</button>
           <button type="button" class="quiet" onClick={() => (theme.value = { auto: "light", light: "dark" }[theme.value] ?? "auto")}
             aria-label={`Colours: ${theme.value}. Change`}>{{ light: "☀", dark: "☾" }[theme.value] ?? "◐"}</button>
-          <button type="button" class="quiet" aria-label="Keys and help" onClick={() => (helpOpen.value = true)}>?</button>
+          <button type="button" class="quiet" aria-label="Keys and help" onClick={() => (helpAt.value = "feature")}>?</button>
         </div>
       </header>
       <main id="main" tabIndex={-1}>
@@ -97,23 +98,24 @@ const TRUST = [["here", "right 8 in 10, unsure"], ["tried", "true of 8 of 12"], 
 function Help() {
   const dialog = useRef<HTMLDialogElement>(null);
   useEffect(() => {
-    if (helpOpen.value) dialog.current?.showModal();
-    else dialog.current?.close();
-  }, [helpOpen.value]);
+    if (!helpAt.value) return dialog.current?.close();
+    dialog.current?.showModal();
+    document.getElementById(`help-${helpAt.value}`)?.focus(); // or the first control would have it, far below
+  }, [helpAt.value]);
   return (
-    <dialog ref={dialog} aria-labelledby="help-title" onClose={() => (helpOpen.value = false)}>
-      <h2 id="help-title">What a feature is</h2>
+    <dialog ref={dialog} aria-labelledby="help-feature" onClose={() => (helpAt.value = "")}>
+      <h2 id="help-feature" tabIndex={-1}>What a feature is</h2>
       <p>While a language model reads, each token becomes a few hundred numbers. A sparse autoencoder (SAE) takes them apart into <em>features</em>: patterns of
         which only a few fire at a time. A feature's name here is a guess, by a reader or by a rule, and how well it was seen to fit stands beside it: on text that it was not made
         from. It describes text as this model reads it, not people, and not causes.</p>
-      <h2>How far a name holds</h2>
+      <h2 id="help-ratings" tabIndex={-1}>How far a name holds</h2>
       <dl class="keys">{TRUST.map(([kind, looks]) => <div key={kind}><dt>{looks}</dt><dd>{about.value?.ratings[kind]}</dd></div>)}</dl>
       <h2>Words of the trade</h2>
       <dl class="keys">{WORDS.map(([word, what]) => <div key={word}><dt>{word}</dt><dd>{what}</dd></div>)}</dl>
-      <h2>Keys</h2>
+      <h2 id="help-keys" tabIndex={-1}>Keys</h2>
       <dl class="keys">{KEYS.map(([key, what]) => <div key={key}><dt><kbd>{key}</kbd></dt><dd>{what}</dd></div>)}</dl>
       <label class="check"><input type="checkbox" checked={singleKeys.value} onChange={(event) => (singleKeys.value = event.currentTarget.checked)} /> single keys do this</label>
-      <button type="button" onClick={() => (helpOpen.value = false)}>Close</button>
+      <button type="button" onClick={() => (helpAt.value = "")}>Close</button>
     </dialog>
   );
 }

@@ -6,7 +6,7 @@ import { random } from "../state/keys";
 import { go } from "../state/router";
 import { about, theme } from "../state/session";
 import { layerOf } from "../state/words";
-import { helpOpen, pagesHere } from "./Frame";
+import { helpAt, pagesHere } from "./Frame";
 
 export const paletteOpen = signal(false);
 
@@ -19,7 +19,7 @@ function fixed(): Entry[] {
     ...pagesHere().map(([, path, text]): Entry => ({ text, said: "page", act: to(path) })),
     { text: "Any feature", said: "drawn by lot", act: () => void random() },
     { text: "Light, dark, as the system", said: "colours", act: () => (theme.value = { auto: "light", light: "dark" }[theme.value] ?? "auto") },
-    { text: "Keys and help", said: "?", act: () => (helpOpen.value = true) },
+    { text: "Keys and help", said: "?", act: () => (helpAt.value = "keys") },
   ];
 }
 

@@ -6,7 +6,7 @@ import type { Hit, ReadText } from "../api/types";
 import { maxDensity } from "../state/reading";
 import { clean, layerOf, number, parted, percent, spelt, step } from "../state/words";
 import { Bar, Trust } from "./Bits";
-import { helpOpen } from "./Frame";
+import { helpAt } from "./Frame";
 import { Pick, picked } from "./Gather";
 import { Label, Legend, Shown } from "./Text";
 
@@ -48,7 +48,7 @@ export function Reading({ found, several }: { found: ReadText; several: boolean 
       <Tokens found={found} feature={feature} token={token} held={held.value} onPoint={(next) => (pointed.value = next)} onHold={hold} />
       {found.truncated > 0 && <p class="small soft">The last {number(found.truncated)} tokens were not read: the text is longer than one reading.</p>}
       {!several && feature && <Legend of="its strongest">where <b><Label text={feature.name ?? feature.label} own={feature.own_label} /></b> fires</Legend>}
-      {!several && <p class="small soft">Point at another feature to see its words, at a word to see its features; click to hold either. The names likeliest to be right stand first. <button type="button" class="quiet" onClick={() => (helpOpen.value = true)}>What do these ratings mean?</button></p>}
+      {!several && <p class="small soft">Point at another feature to see its words, at a word to see its features; click to hold either. The names likeliest to be right stand first. <button type="button" class="quiet" onClick={() => (helpAt.value = "ratings")}>What do these ratings mean?</button></p>}
       {held.value && "token" in held.value && (
         <p class="held small" role="status">Held: “{spelt(found.tokens[held.value.token])}”. {at?.length ? "These fire on it, strongest first." : "None of these features fires on it."} <button type="button" class="quiet" onClick={() => (held.value = null)}>let go</button></p>
       )}
@@ -155,6 +155,7 @@ function Row({ hit, tokens, tints, lit, dim, held, several, onPoint, onHold }: {
       <div class="name">
         <a href={`/f/${hit.feature}`}><Label text={hit.name ?? hit.label} own={hit.own_label} /></a>
         <Trust rating={hit.rating} />
+        {hit.likely !== null && hit.name_tried > 0 && <span class="soft small">here; of texts it fires on, true of {hit.name_right} of {hit.name_tried}</span>}
         {several && <span class="soft small">layer {layerOf(hit.sae)}</span>}
       </div>
       <span class="strength" title={`${percent(hit.relative)} of its strongest`}><Bar share={hit.relative} label={`${percent(hit.relative)} of the strongest ever seen`} /><span class="small soft">{percent(hit.relative)}</span></span>

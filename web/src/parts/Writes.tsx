@@ -23,8 +23,8 @@ export function Does({ head }: { head: FeatureHead }) {
   const listed = words.map((one, i) => <>{i > 0 && (i === words.length - 1 ? " and " : ", ")}“<bdi>{spelt(one.text)}</bdi>”</>);
   return head.kind === "writes" || head.kind === "both"
     ? <>Added to a text, it makes the model write {words.length ? listed : "other words"}. </>
-    : first
-      ? <>Added to a text, it makes {listed} likelier{first.before > 0 && <> (“<bdi>{spelt(first.text)}</bdi>” {times(first.after / first.before)}, to {chance(first.after)})</>}; in all it changes no more than a random push as strong. </>
+    : first && clearly(first)
+      ? <>Added to a text, it makes {listed} likelier{first.before > 0 && <> (“<bdi>{spelt(first.text)}</bdi>” {times(first.after / first.before)}, to {chance(first.after)})</>}. A random push as strong raises other words as far: what is its own is which words. </>
       : <>Added to a text, it changes what the model writes no more than chance would. </>;
 }
 
@@ -66,6 +66,11 @@ function surely({ rise, before, after }: Moved): number {
   return rise.low > 0 && after > before ? 1 : rise.high < 0 && after < before ? -1 : 0;
 }
 
+/** Whether a word is so much likelier that a reader of what is written might meet it. */
+function clearly({ before, after }: Moved): boolean {
+  return after >= 0.001 && after >= 5 * before;
+}
+
 /** The measured effect at the feature's own maximum, and how it grows with the dose. */
 function Measured({ doses, kind }: { doses: DoseEffect[]; kind: string | null }) {
   const full = fullest(doses);
@@ -83,7 +88,7 @@ function Measured({ doses, kind }: { doses: DoseEffect[]; kind: string | null })
   );
   return (
     <>
-      <p class="small">{writes ? "It puts words of its own in. Chances of the next word, where they surely moved:" : own ? "Its own words become likelier, but from next to nothing: in all they gain no more than words do under a random push as strong." : "The words it raises gain no more than words do under a random push as strong."}</p>
+      <p class="small">{writes ? "It puts words of its own in. Chances of the next word, where they surely moved:" : own ? "Its own words become likelier, but no more than other words do under a random push as strong: what is its own is which words rise, not how far." : "The words it raises gain no more than words do under a random push as strong."}</p>
       {(writes || own) && table}
       <details><summary class="small soft">{writes || own ? "how that was measured" : "what moved, and how that was measured"}</summary>{!writes && !own && table}{told}{doses.length > 1 && <Doses doses={doses} />}</details>
     </>

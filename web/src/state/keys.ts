@@ -1,6 +1,6 @@
 // Keys that work on every page. They leave text fields alone, and single letters can be turned off.
 import { api } from "../api/client";
-import { helpOpen } from "../parts/Frame";
+import { helpAt } from "../parts/Frame";
 import { paletteOpen } from "../parts/Palette";
 import { go, path } from "./router";
 import { about, singleKeys, theme } from "./session";
@@ -38,7 +38,7 @@ addEventListener("keydown", (event) => {
   if (second && PAGES[event.key]) go(PAGES[event.key]!);
   else if (event.key === "g") prefix = Date.now();
   else if (event.key === "/") go("/search");
-  else if (event.key === "?") helpOpen.value = true;
+  else if (event.key === "?") helpAt.value = "keys";
   else if (event.key === "t") theme.value = { auto: "light", light: "dark" }[theme.value] ?? "auto";
   else if (event.key === ".") void random();
   else if ((event.key === "[" || event.key === "]") && featureHere()) {
