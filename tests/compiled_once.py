@@ -22,14 +22,14 @@ def install(folder: Path) -> None:
         if self._cache.cache_path is None:  # one that is not kept
             return compile_(self, signature)
         name = f"{self.py_func.__module__}.{self.py_func.__qualname__}.lock"
-        with global_compiler_lock, _held(folder / name):  # in this order always, so that no two wait for each other
+        with global_compiler_lock, held(folder / name):  # in this order always, so that no two wait for each other
             return compile_(self, signature)
 
     Dispatcher.compile = compile_once
 
 
 @contextlib.contextmanager
-def _held(path: Path) -> Iterator[None]:
+def held(path: Path) -> Iterator[None]:
     """Let no other process hold `path`; the kernel lets go of it however this one ends."""
     if path in _mine:
         yield

@@ -1,5 +1,6 @@
 """What holds for every test: no network, the hub offline, a known environment, a home of its own, cores shared among workers."""
 
+import contextlib
 import importlib.util
 import itertools
 import os
@@ -39,6 +40,9 @@ if TYPE_CHECKING:
 
 if "PYTEST_XDIST_WORKER" not in os.environ:  # a worker lives with the process that started it
     own_home.make()
+_COLD = Path(os.environ["HOOKE_HOME"], "cold")
+if "PYTEST_XDIST_WORKER" not in os.environ and not list(Path(importlib.util.cache_from_source(__file__)).parent.glob("test_*.pyc")):
+    _COLD.touch()
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     compiled_once.install(Path(os.environ["HOOKE_HOME"]))
@@ -48,6 +52,20 @@ hypothesis.settings.register_profile("hooke", deadline=None)
 hypothesis.settings.load_profile("hooke")
 # Where a test's settings stand; hypothesis' own plugin for pytest sets them there, too.
 _SETTINGS = "_hypothesis_internal_use_settings"
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """On a fresh clone one worker compiles Hooke and its tests, for as long as each would; the others wait, and find them compiled."""
+    with contextlib.ExitStack() as alone:
+        if "PYTEST_XDIST_WORKER" in os.environ and _COLD.exists():
+            alone.enter_context(compiled_once.held(_COLD.with_suffix(".lock")))
+            if not _COLD.exists():
+                alone.close()
+        collected = yield
+        if "PYTEST_XDIST_WORKER" in os.environ:
+            _COLD.unlink(missing_ok=True)
+    return collected
 
 
 @pytest.fixture(autouse=True)
