@@ -214,14 +214,15 @@ def _words(items) -> list[str]:
 
 def stacked(one: Pile, other: Pile) -> Pile:
     """Both, one after the other."""
+    both = {name: np.concatenate([getattr(one, name), getattr(other, name)]) for name in ("peak", "inside", "strongest", "count")}
     return Pile(
-        sparse.vstack([one.value, other.value], format="csr"),
-        np.concatenate([one.peak, other.peak]),
-        np.concatenate([one.inside, other.inside]),
-        [*one.topic, *other.topic],
-        np.concatenate([one.tokens, other.tokens]),
-        np.concatenate([one.acts, other.acts]),
-        one.offsets,
+        **both,
+        value=sparse.vstack([one.value, other.value], format="csr"),
+        place=[np.concatenate(pair) for pair in zip(one.place, other.place, strict=True)],
+        topic=[*one.topic, *other.topic],
+        tokens=np.concatenate([one.tokens, other.tokens]),
+        acts=np.concatenate([one.acts, other.acts]),
+        offsets=one.offsets,
     )
 
 

@@ -54,7 +54,10 @@ def test_what_a_group_is_about_comes_before_how_it_is_worded_and_each_name_once(
     (one, *_) = (finding for finding in found.findings if finding.kind == "feature" and finding.effect > 0)
     named = {"words": ["loud", "loud", "late"], "about": ["rain", "sun", "rain", "wind", "snow"]}
     rows = [replace(one, name=name, group=group, like=None) for group, names in named.items() for name in names]
-    said = [(lead, [what.partition(" (")[0] for what in some]) for _, lead, some in foremost(replace(found, findings=rows))]
+    said = [
+        (lead, [what.partition(" (")[0] for what in some])
+        for lead, some in ((one.lead, one.said) for one in foremost(replace(found, findings=rows)))
+    ]
     assert said == [("is more often about", ["rain", "sun", "wind"]), ("is worded with more of", ["loud", "late"])]
 
 

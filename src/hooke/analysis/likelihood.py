@@ -83,6 +83,12 @@ class Likelihood:
         """Where texts lie, by their mean activations at `sites`."""
         return _unit((_units((acts - self.mean) / self.scale, len(self.sites)) - self.centre) @ self.directions)
 
+    def place_alone(self, acts: Float[np.ndarray, " d"]) -> Float[np.ndarray, " direction"]:
+        """`place` of one text, the same to the bit on any number of threads."""
+        unit = _units(((acts - self.mean) / self.scale)[None], len(self.sites))[0] - self.centre
+        found = np.einsum("d,dk->k", unit, self.directions, optimize=False)
+        return found / max(float(np.linalg.norm(found)), 1e-12)
+
     def of(
         self,
         feature: Int[np.ndarray, " row"],
@@ -91,11 +97,21 @@ class Likelihood:
         acts: Float[np.ndarray, "text d"],
     ) -> Float[np.ndarray, " row"]:
         """How likely the name of each `feature` is right of its `text`, by its `evidence`; of names nobody judged, by that alone."""
+        return self.at(feature, seen, text, self.place(acts))
+
+    def at(
+        self,
+        feature: Int[np.ndarray, " row"],
+        seen: Float[np.ndarray, "row 4"],
+        text: Int[np.ndarray, " row"],
+        place: Float[np.ndarray, "text direction"],
+    ) -> Float[np.ndarray, " row"]:
+        """`of`, where the texts lie already known."""
         at = np.minimum(np.searchsorted(self.feature, feature), max(0, self.feature.size - 1))
         judged = self.judges(feature)
         logit = seen @ self.weights[:-1] + self.weights[-1]
         logit[judged] += self.offset[at[judged]] + (seen[judged] * self.slope[at[judged]]).sum(1)
-        logit[judged] += np.einsum("rk,rk->r", self.place(acts)[text[judged]], self.lean[at[judged]])
+        logit[judged] += np.einsum("rk,rk->r", place[text[judged]], self.lean[at[judged]])
         return 1 / (1 + np.exp(-logit))
 
     def judges(self, feature: Int[np.ndarray, " row"]) -> Bool[np.ndarray, " row"]:

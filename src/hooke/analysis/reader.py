@@ -167,14 +167,15 @@ class Reader:
             for text, result in zip(chunk, self._read_chunk([str(text) for text in chunk]), strict=True):
                 yield replace(result, fields=text.fields) if isinstance(text, Record) else result
 
-    def glance(self, texts: Iterable[str]) -> "Iterator[Glance]":
-        """For each text, in order, everything that was found in it, unranked: for statistics over many texts.
+    def glance(self, texts: Iterable[str], *, around: bool = False) -> "Iterator[Glance]":
+        """For each text, in order, everything that was found in it, unranked: for statistics over many texts; `around`, also what tells
+        how likely names are right of it.
 
         What is said of a text is the same to the bit, whatever it is read with and on any number of threads (`hooke.model.alone`).
         """
         self._clear()
         for chunk in grouped(texts, self.options.chunk):
-            for parts, _ in self._passages([str(text) for text in chunk], alone=True):
+            for parts, _ in self._passages([str(text) for text in chunk], alone=True, around=around):
                 ids = [token for part in parts for token in part.ids.tolist()]
                 merged = self._merged(parts) if parts else []
                 topic = weigh_topics(self.labelled_saes, [merged])[0][0] if ids else None
@@ -190,7 +191,9 @@ class Reader:
         for chunk in grouped(texts, self.options.chunk):
             tokens, values = np.zeros(len(chunk), np.int64), np.zeros((len(chunk), len(features)))
             acts = np.zeros((len(chunk), sae.d_in), np.float32)
-            for some in grouped(self._harvested([str(text) for text in chunk], alone=True)[0], _ENCODED, lambda one: len(one.ids)):
+            for some in grouped(
+                self._harvested([str(text) for text in chunk], alone=True, around=False)[0], _ENCODED, lambda one: len(one.ids)
+            ):
                 read, _, sink, counts, _ = self._joined(some)
                 here = concat_sites(read, sae.facts.input_sites)
                 found = _summed(in_blocks(lambda rows: sae.activations(rows, chosen), here) * ~sink[:, None], counts).numpy()
@@ -208,25 +211,26 @@ class Reader:
         some = range(0, len(texts), _RANKED)
         return [one for at in some for one in self._results(texts[at : at + _RANKED], passages[at : at + _RANKED])]
 
-    def _passages(self, texts: Sequence[str], *, alone: bool = False) -> "list[tuple[list[_Part], int]]":
-        """For each text what was found in its windows, and how many tokens were too many; `alone`, no more than `glance` gives."""
+    def _passages(self, texts: Sequence[str], *, alone: bool = False, around: bool = True) -> "list[tuple[list[_Part], int]]":
+        """For each text what was found in its windows, and how many tokens were too many; see `_harvested`."""
         parts: list[dict[int, _Part]] = [{} for _ in texts]
-        read, encoded = self._harvested(texts, alone=alone)
+        read, encoded = self._harvested(texts, alone=alone, around=around)
         for some in grouped(read, _ENCODED, lambda one: len(one.ids)):
-            for window, part in self._look(some, around=not alone):
+            for window, part in self._look(some, around=around):
                 parts[window.doc][window.start] = part
         lost = [max(0, len(ids) - len(self._head) - MAX_TOKENS) for ids in encoded]
         return [([own[start] for start in sorted(own)], more) for own, more in zip(parts, lost, strict=True)]
 
-    def _harvested(self, texts: Sequence[str], *, alone: bool = False) -> tuple[Iterator[Harvested], Sequence[Sequence[int]]]:
-        """The activations of texts, and their tokens; `alone`, of each by itself, and only at the sites that the SAEs read and rebuild."""
+    def _harvested(self, texts: Sequence[str], *, alone: bool, around: bool) -> tuple[Iterator[Harvested], Sequence[Sequence[int]]]:
+        """The activations of texts, and their tokens; `alone`, of each by itself; without `around` only at the sites that the SAEs read
+        and rebuild."""
         for text in texts:
             if half_pair(text) is not None:
                 raise BadFile(f"the text {text[:40]!r} is not valid UTF-8: it holds half of a surrogate pair, which is no character.")
         encoded = self.model.tokenizer.encode(texts)
         windows = self._windows(texts, encoded)
         own = sites_of(labelled.sae.facts for labelled in self.labelled_saes)
-        sites = own if alone else dict.fromkeys([*own, *(site for labelled in self.labelled_saes for site in labelled.sites_around)])
+        sites = dict.fromkeys([*own, *(site for labelled in self.labelled_saes for site in labelled.sites_around if around)])
         parts = batches(windows, self.options.batch_tokens, alone)
         return (read_batch(self.model, part, list(sites), False, alone, own) for part in parts), encoded
 

@@ -1,6 +1,7 @@
 """Differences: what a model reads more often in one pile of texts than in another, with error control and baselines beside it."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -56,17 +57,32 @@ def diff(
 
 
 def compare(
-    reader: "Reader", grouped: Grouped, *, source: str | None = None, seed: int = 0, progress: Callable[[str], None] = lambda _: None
+    reader: "Reader",
+    grouped: Grouped,
+    *,
+    source: str | None = None,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+    read: Callable[[int], None] | None = None,
 ) -> Differences:
-    """Read grouped texts and say what differs."""
+    """Read grouped texts and say what differs, the same in whatever order they come; `read` is told how many are read, else `progress`
+    is."""
     # The page knows these values before it loads a model; what computes comes with the first comparison.
     from hooke.differences.assemble import assemble
     from hooke.differences.reading import read_pile
 
     total = len(grouped.texts)
-    pile = read_pile(reader, grouped.texts, lambda done: progress(f"Reading: {done:,} of {total:,} texts"))
+    grouped, order = grouped.in_order()
+    pile = read_pile(reader, grouped.texts, read or (lambda done: progress(f"Reading: {done:,} of {total:,} texts")))
     with threadpool_limits(1):  # on several threads sums end in other digits
-        return assemble(reader, pile, grouped, source=source, seed=seed, progress=progress)
+        found = assemble(reader, pile, grouped, source=source, seed=seed, progress=progress)
+    return replace(found, **{name: [_numbered(one, order) for one in getattr(found, name)] for name in ("findings", "nearest")})
+
+
+def _numbered(finding: Finding, order: Any) -> Finding:
+    """The same with texts by their numbers as they came."""
+    excerpts = [replace(one, text=int(order[one.text])) for one in finding.excerpts]
+    return replace(finding, texts=[int(order[n]) for n in finding.texts], excerpts=excerpts)
 
 
 def _records(texts: Mapping[str, Iterable[str]] | Iterable[Any], by: str | Iterable[Any]) -> tuple[list[str], str]:

@@ -1,20 +1,16 @@
 """Assembling: everything that was found of two or more groups of texts, out of what was read of them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
 
-from hooke.analysis.labelled_sae import LabelledSae
 from hooke.analysis.reader import MAX_TOKENS, Reader
-from hooke.analysis.result import Hit
-from hooke.analysis.wording import named
-from hooke.atlas import NO_MEANING
-from hooke.atlas.sensitive import by_name
 from hooke.card import card, identified, of_groups
 from hooke.differences.baselines import baselines
 from hooke.differences.beyond import BeyondWords
+from hooke.differences.called import Names, likelihoods
 from hooke.differences.confounders import Check, checks
 from hooke.differences.excerpts import excerpts, strongest
 from hooke.differences.grouping import Comparison, Grouped
@@ -25,7 +21,6 @@ from hooke.differences.statistics import LEVEL, area, separation, smallest_detec
 from hooke.differences.testing import Listed, Tested, compare_items, halves, interval, listed, replicate, units
 from hooke.differences.words import count_words, word_odds, word_scores
 from hooke.text.figures import count
-from hooke.text.tokens import Tokenizer
 
 _RARE_SHARE = 0.05
 _LARGER = (0.2, 0.5)
@@ -56,24 +51,26 @@ def assemble(
     beyond = BeyondWords(grouped.texts, np.logical_or(grouped.comparisons[0].in_a, grouped.comparisons[0].in_b), seed)
     smallest = min(min(int(one.in_a.sum()), int(one.in_b.sum())) for one in grouped.comparisons)
     counts, vocabulary = count_words(grouped.texts, 5)
-    items = items_of(pile, counts, vocabulary, smallest)
+    likely = likelihoods(pile, reader.labelled_saes)
+    items = items_of(pile, counts, vocabulary, smallest, likely)
     everything = np.ones(len(grouped.texts), bool)
     tested = compare_items(items.present, grouped, everything, seed=seed)
-    judged = listed(tested)
+    found = listed(tested)
+    judged = [_once(items, own) for own in found]
     first = halves(grouped, seed)
     replication, held = replicate(items.present, grouped, first, seed=seed)
     progress("Holding other differences fixed")
     checked = checks(items, pile, grouped, source)
-    told = _Told(items, pile, grouped, reader.labelled_saes, counts, checked, beyond)
+    told = _Told(items, pile, likely, grouped, reader, counts, checked, beyond)
     findings = [
         replace(finding, replicated=held.get((c, column)))
         for c, own in enumerate(judged)
         for column, finding in told.findings(c, own, np.flatnonzero(own.listed))
     ]
-    findings = told.marked(sorted(findings, key=lambda one: (-_clear(one), one.q, one.kind, one.feature)), reader.model.tokenizer)
-    near = [] if findings else _nearest(told, tested, judged, reader.model.tokenizer)
+    findings = told.marked(sorted(findings, key=lambda one: (-_clear(one), one.q, one.kind, one.feature)))
+    near = [] if findings else _nearest(told, tested, judged)
     confounders = [_confounder(check, grouped, findings) for check in checked]
-    del items, checked, beyond, told  # most of the memory, and what follows needs its own
+    del items, likely, checked, beyond, told  # most of the memory, and what follows needs its own
     progress("Telling the groups apart in other ways")
     scores = np.stack([word_scores(counts, one.in_a, one.in_b, first) for one in grouped.comparisons])
     figures, missing = baselines(grouped, pile, scores, first, seed)
@@ -83,7 +80,7 @@ def assemble(
         tested=sum(len(one.p) for one in tested),
         smallest_detectable=detectable(grouped, sum(len(one.p) for one in tested)),
         findings=findings,
-        unlisted=sum(int(own.clear.sum() - own.listed.sum()) for own in judged),
+        unlisted=sum(int(own.clear.sum() - own.listed.sum()) for own in found),
         replication=replication,
         confounders=confounders,
         baselines=figures,
@@ -118,12 +115,19 @@ def detectable(grouped: Grouped, tests: int) -> float:
     return max(smallest_detectable(size(one.in_a), size(one.in_b), tests, _RARE_SHARE) for one in grouped.comparisons)
 
 
+def _once(items: Items, judged: Listed) -> Listed:
+    """The same, no feature listed for firing that is listed for what it is called."""
+    said = items.feature[items.by_name & judged.listed]
+    twice = np.isin(items.feature, said) & ~items.by_name & np.array([kind == "feature" for kind in items.kind])
+    return replace(judged, again=np.where(twice, 0.0, judged.again))
+
+
 def _clear(finding: Finding) -> float:
     """How far the interval keeps from no difference."""
     return finding.low if finding.effect > 0 else -finding.high
 
 
-def _nearest(told: "_Told", tested: Sequence[Tested], judged: Sequence[Listed], tokenizer: Tokenizer) -> list[Finding]:
+def _nearest(told: "_Told", tested: Sequence[Tested], judged: Sequence[Listed]) -> list[Finding]:
     """What chance lets lean least often, the larger difference first where that is equal."""
     p, size = (np.concatenate(own) for own in ([one.p for one in tested], [np.abs(one.effect) for one in tested]))
     order = [int(i) for i in np.lexsort((-size, p)) if p[i] < 1][:_TRIED]
@@ -134,7 +138,7 @@ def _nearest(told: "_Told", tested: Sequence[Tested], judged: Sequence[Listed], 
         columns = np.array(sorted(i - start for i in order if start <= i < ends[c]), np.int64)
         # No finding: what it would say besides words, or with something held fixed, is not asked.
         found |= {start + column: replace(one, holds={}, beyond_words=None) for column, one in told.findings(c, own, columns)}
-    return [one for one in told.marked([found[i] for i in order], tokenizer) if one.like is None][:_NEAREST]
+    return [one for one in told.marked([found[i] for i in order]) if one.like is None][:_NEAREST]
 
 
 class _Told:
@@ -144,13 +148,15 @@ class _Told:
         self,
         items: Items,
         pile: Pile,
+        likely: Any,
         grouped: Grouped,
-        labelled: Sequence[LabelledSae],
+        reader: Reader,
         counts: Any,
         checked: Sequence[Check],
         beyond: BeyondWords,
     ) -> None:
-        self._items, self._pile, self._grouped, self._labelled = items, pile, grouped, labelled
+        self._items, self._pile, self._grouped, self._tokenizer = items, pile, grouped, reader.model.tokenizer
+        self._names = Names(items, pile, likely, grouped.texts, reader.labelled_saes, self._tokenizer)
         self._counts, self._checked, self._beyond = counts.tocsc(), checked, beyond
         self._columns: dict[tuple[str, str, str], tuple[Comparison, int]] = {}
 
@@ -169,13 +175,13 @@ class _Told:
         for i, column in enumerate(columns.tolist()):
             kind = items.kind[column]
             more = comparison.in_a if effect.value[i] > 0 else comparison.in_b
-            feature, name, of, score, private = self._called(column)
+            own = items.texts(column)
+            called = self._names.of(column, own[more[own]])
             figures = self._figures(column, comparison)
-            self._columns[feature, kind, comparison.a] = (comparison, column)
+            self._columns[called.feature, kind, comparison.a] = (comparison, column)
             finding = Finding(
                 kind=kind,
-                feature=feature,
-                name=name,
+                **asdict(called),
                 groups=shares[i],
                 effect=float(effect.value[i]),
                 low=float(effect.low[i]),
@@ -190,11 +196,9 @@ class _Told:
                 log_odds=float(odds[items.feature[column]]) if kind == "word" else None,
                 separation=figures[1],
                 usual=bool(items.usual[column]),
-                group=of,
-                score=score,
+                by_name=bool(items.by_name[column]),
                 beyond_words=beyond.get(column),
                 holds={name: own_holds[i] for name, own_holds in held.items()},
-                sensitive=private,
             )
             out.append((column, finding))
         return out
@@ -208,7 +212,7 @@ class _Told:
         told = self._beyond.says_more(self._items.present, comparison.in_a, up, units(self._grouped), own)
         return dict(zip(own.tolist(), told.tolist(), strict=True))
 
-    def marked(self, findings: Sequence[Finding], tokenizer: Tokenizer) -> list[Finding]:
+    def marked(self, findings: Sequence[Finding]) -> list[Finding]:
         """The same, those that stand in the texts of an earlier one of their kind saying so; the first of each kind with excerpts."""
         earlier: dict[tuple[str, str, bool], _Earlier] = {}
         shown: dict[tuple[str, str], int] = {}
@@ -223,7 +227,7 @@ class _Told:
             shown[at] = shown.get(at, 0) + (like is None)
             pieces = []
             if like is None and shown[at] <= _SHOWN:
-                pieces = excerpts(self._items, self._pile, self._grouped, comparison, column, tokenizer, finding.effect > 0)
+                pieces = excerpts(self._items, self._pile, self._grouped, comparison, column, self._tokenizer, finding.effect > 0)
             out.append(replace(finding, like=like, excerpts=pieces))
         return out
 
@@ -243,22 +247,6 @@ class _Told:
         values, member = values[compared], comparison.in_a[texts[compared]]
         none_a, none_b = int(comparison.in_a.sum() - member.sum()), int(comparison.in_b.sum() - (~member).sum())
         return area(values, member, none_a, none_b), separation(values, member, none_a, none_b)
-
-    def _called(self, column: int) -> tuple[str, str, str | None, float | None, bool]:
-        """Address, name, group and score of an item, and whether it is sensitive."""
-        items = self._items
-        if items.kind[column] != "feature":
-            return items.key[column], items.key[column], None, None, by_name(items.key[column])
-        at = int(items.feature[column])
-        number = int(np.searchsorted(self._pile.offsets, at, side="right")) - 1
-        labelled, index = self._labelled[number], at - self._pile.offsets[number]
-        known = labelled.named(index)
-        group = "about" if labelled.tells_about(index) else "words"
-        said = named(Hit(activation=0.0, relative=0.0, specificity=0.0, token="", pos=0, group=group, **known))
-        if known["name"] == NO_MEANING and (promoted := labelled.promoted(index)):
-            said = f"unclear · {promoted}"
-        score = known["label_score"] if known["name_score"] is None else known["name_score"]
-        return known["feature"], said, group, score, known["sensitive"]
 
 
 class _Earlier:
@@ -293,7 +281,7 @@ def limits(grouped: Grouped) -> list[str]:
     said = [
         "A feature describes patterns in text as one small model reads them. It says nothing of the people who wrote or are written about.",
         "A difference between groups of texts is no cause: groups differ in much at once, and only what is listed was held fixed.",
-        "Names are guesses, shown with their scores; open a row and read the texts before you believe its name.",
+        "Names are guesses. Of how many texts each is likely right is said beside it; read the texts before you believe it.",
     ]
     if grouped.pairs and not grouped.in_families:
         said.append(

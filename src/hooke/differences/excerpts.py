@@ -74,7 +74,7 @@ def _finder(items: Items, pile: Pile, column: int, tokenizer: Tokenizer) -> Call
         at = np.flatnonzero(value.indices[own] == feature)
         if not len(at):
             return 0, 0
-        pieces = _pieces(tokenizer, text)
+        pieces = pieces_of(tokenizer, text)
         pos = int(pile.peak[own][at[0]])
         start = sum(map(len, pieces[:pos]))
         # Pieces that do not add up to the text (odd bytes) mark nothing.
@@ -83,6 +83,7 @@ def _finder(items: Items, pile: Pile, column: int, tokenizer: Tokenizer) -> Call
     return peak
 
 
-def _pieces(tokenizer: Tokenizer, text: str) -> Sequence[str]:
+def pieces_of(tokenizer: Tokenizer, text: str) -> Sequence[str]:
+    """A text as the pieces that its tokens stand for."""
     ids = tokenizer.encode([text])[0]
     return tokenizer.pieces(ids[len(ids) and int(ids[0] == tokenizer.bos) :], begins=True)

@@ -1,9 +1,10 @@
 """Grouping: which texts are held against which, by a field of their records, and refusals of what cannot be compared."""
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -60,6 +61,24 @@ class Grouped:
     notes: list[str]
     """What was left out, and why."""
 
+    def in_order(self) -> "tuple[Grouped, Int[np.ndarray, ' text']]":
+        """The same with texts in the order of their digests, pairs together, and which of these each is: whatever is drawn by lot then
+        falls on the same texts in whatever order they came."""
+        together = 2 if self.pairs else 1
+        digests = [
+            hashlib.sha256("\0".join(self.texts[n : n + together]).encode("utf-8", "surrogatepass")).hexdigest()
+            for n in range(0, len(self.texts), together)
+        ]
+        first = together * np.lexsort((self.group[::together], np.array(digests)))
+        order = (first[:, None] + np.arange(together)).ravel()
+        comparisons = [
+            replace(one, in_a=one.in_a[order], in_b=one.in_b[order], trend=None if one.trend is None else one.trend[order])
+            for one in self.comparisons
+        ]
+        texts, fields = ([own[n] for n in order.tolist()] for own in (self.texts, self.fields))
+        family = None if self.family is None else _units(self.family[order].tolist())
+        return replace(self, texts=texts, fields=fields, group=self.group[order], comparisons=comparisons, family=family), order
+
     @property
     def in_families(self) -> bool:
         """Whether several texts, or several pairs, belong together."""
@@ -105,14 +124,14 @@ def group(
         keep &= ~_in_several(texts, kept, at, notes)
     rows = np.array(kept, np.int64)[keep]
     at = at[keep]
-    _large_enough(by, names, at)
+    _large_enough(by, names, at, notes)
     if pair is None:
         _different_enough(by, names, at, [str(texts[n]) for n in rows])
     units = None if family is None and pair is None else _units([fields[n][str(family or pair)] for n in rows])
     if pair is not None and units is not None:
         own = _whole_pairs(pair, names, at, _units([fields[n][pair] for n in rows]), units, notes)
         rows, at, units = rows[own], at[own], units[own]
-        _large_enough(by, names, at)
+        _large_enough(by, names, at, notes)
     if family is not None and units is not None and not trend:
         _families_enough(family, names, at, units)
     ranks = None if values is None else _ranks(np.array(values)[keep])
@@ -171,14 +190,14 @@ def _labels(by: str, fields: Sequence[dict[str, Any]], kept: Sequence[int], note
 
 
 def _chosen(by: str, labels: Sequence[str], groups: Sequence[str]) -> list[str]:
-    """The groups to compare, the largest first; as they were named, if they were."""
+    """The groups to compare, the largest first; those that were named, if any were."""
     counts = Counter(labels)
     for name in groups:
         if name not in counts:
             raise unknown(f"group of {by}", name, counts)
     if groups and len(set(groups)) < 2:
         raise BadConfig(f"only the group {groups[0]!r} was named. Name at least two, or none to compare all.")
-    names = list(dict.fromkeys(groups)) or [name for name, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))]
+    names = sorted(set(groups) or counts, key=lambda name: (-counts[name], name))
     if len(names) < 2:
         raise BadConfig(
             f"all {len(labels):,} texts are of one group: {by} is {quoted(names[0])} everywhere. A difference needs two groups (records"
@@ -208,14 +227,15 @@ def _in_several(texts: Sequence[str], kept: Sequence[int], at: np.ndarray, notes
     return several
 
 
-def _large_enough(by: str, names: Sequence[str], at: np.ndarray) -> None:
+def _large_enough(by: str, names: Sequence[str], at: np.ndarray, notes: Sequence[str]) -> None:
     counts = np.bincount(at, minlength=len(names)) if len(at) else np.zeros(len(names), int)
     small = {name: int(n) for name, n in zip(names, counts, strict=True) if n < MIN_TEXTS}
     if small:
         said = ", ".join(f"{quoted(name)} has {n}" for name, n in list(small.items())[:5])
         more = f" and {len(small) - 5} more" if len(small) > 5 else ""
+        left = "".join(f" {note}" for note in notes)
         raise BadConfig(
-            f"too few texts to compare by {by}: {said}{more}. Each group needs at least {MIN_TEXTS}; with fewer, no difference among"
+            f"too few texts to compare by {by}: {said}{more}.{left} Each group needs at least {MIN_TEXTS}; with fewer, no difference among"
             " thousands could be told from chance. Leave small groups out by naming the others with --group, or give more texts."
         )
 

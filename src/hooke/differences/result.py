@@ -33,9 +33,9 @@ class Finding:
     feature: str
     """A feature's address; a topic's name; a word."""
     name: str
-    """What to call it."""
+    """What to call it: of a feature its name, if that is mostly right of these texts, else the words that it marks most, in “ ”."""
     groups: dict[str, float]
-    """Share of each group's texts that have it."""
+    """Share of each group's texts that have it; of a feature, in which it fires, however weakly."""
     effect: float
     """Share in the group `a` minus share in `b`."""
     low: float
@@ -49,7 +49,7 @@ class Finding:
     replicated: bool | None
     """Whether, listed on one half of the texts alone, it held on the untouched half; None: that half did not list it."""
     texts: list[int]
-    """Texts that have it most, of the group that has it more often."""
+    """The 20 texts that have it most, of the group that has it more often."""
     a: str
     """The group that is held against `b`."""
     b: str
@@ -62,10 +62,19 @@ class Finding:
     """Share of `a` among the 100 texts with most of it, minus that among texts without; None where there are no such."""
     usual: bool
     """Whether most texts have it, so that "has it" means more of it than the median text."""
+    by_name: bool
+    """Of a feature: whether "has it" means that its name is more likely right of the text than not, and not only that it fires."""
     group: str | None
     """Of a feature: ``about`` (what a text is about) or ``words`` (its words, grammar, form)."""
-    score: float | None
-    """Of a feature's name: how well it tells where the feature fires, 0.5 is chance; None where nobody tried."""
+    known_as: str | None
+    """Of a feature: what it is called elsewhere; None where nobody has a name for it."""
+    fits: float | None
+    """Of a feature: the share of the texts that have it, of the group that has it more often, of which `known_as` is likely right; None
+    where that name was not judged beside texts."""
+    rated: str
+    """Of a feature: how far `known_as` can be relied on here, in a sentence."""
+    meant: bool
+    """Whether `name` can be taken to say what most of these texts have; for topics and words it always can."""
     beyond_words: bool | None
     """Whether at least half of the difference is left, clearly, when what plain words tell is taken off; None for words."""
     holds: dict[str, bool | None]

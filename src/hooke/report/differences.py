@@ -49,10 +49,7 @@ def _summary(result: Differences) -> Markup:
         tag("p", tag("bdi", groups), class_="soft"),
         tag("p", wording.able(result), class_="able"),
         tag("p", tag("strong", tag("bdi", wording.headline(result)))),
-        [
-            tag("p", tag("b", tag("bdi", stripped(name))), f" {lead} ", tag("bdi", "; ".join(more)), ".")
-            for name, lead, more in wording.foremost(result)
-        ],
+        [tag("p", tag("b", tag("bdi", stripped(lead.group))), tag("bdi", lead.rest)) for lead in wording.foremost(result)],
         [tag("p", sentence) for sentence in wording.summary(result)],
         [tag("p", note, class_="soft") for note in (*result.notes, *([wording.MARKS] if result.findings else []))],
         class_="summary",
@@ -139,11 +136,9 @@ def _facts(finding: Finding, shares: list[Markup]) -> Markup:
     said += [f"on the untouched half: {wording.held(finding)}", f"AUC {finding.auc:.2f}"]
     if finding.log_odds is not None:
         said.append(f"log-odds {finding.log_odds:+.2f}".replace("-", "−"))
-    if finding.usual:
-        said.append("most texts have it, so counted are those with more of it than the median text")
+    said.append(wording.counted(finding))
     if finding.kind == "feature":
-        said.append(finding.feature)
-        said.append("nobody tried its name" if finding.score is None else f"its name scores {finding.score:.2f} (0.5 is chance)")
+        said += [finding.feature, finding.rated]
     if weak := wording.fragile(finding):
         said.append(f"goes away with {', '.join(weak)} held fixed")
     return tag("p", list(itertools.chain.from_iterable((part, " · ") for part in shares)), " · ".join(said), class_="soft small")

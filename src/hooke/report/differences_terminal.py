@@ -21,8 +21,8 @@ def print_differences(result: Differences, console: Console, most: int = _MOST) 
     console.print(Text(" · ".join(f"{marked(group['name'])} {group['texts']:,} texts" for group in result.groups), style="dim"))
     console.print(_text(wording.able(result), "dim"))
     console.print(_text(wording.headline(result), "bold"))
-    for name, lead, more in wording.foremost(result):
-        console.print(Text.assemble((f"  {marked(name)}", "bold"), f" {lead} ", _text("; ".join(more)), "."))
+    for lead in wording.foremost(result):
+        console.print(Text.assemble((f"  {marked(lead.group)}", "bold"), _text(lead.rest)))
     for sentence in wording.summary(result):
         console.print(_text(sentence))
     for note in result.notes:
@@ -58,7 +58,8 @@ def _table(findings: list[Finding], groups: list[str]) -> Table:
     table.add_column("", overflow="fold")
     for name in groups:
         table.add_column(marked(name)[:_GROUP], justify="right")
-    for name in ("difference, points", "q", "other half", ""):
+    named = any(finding.kind == "feature" for finding in findings)
+    for name in ("difference, points", "q", "other half", *(["name right of"] if named else []), ""):
         table.add_column(name, no_wrap=True)
     for finding in findings:
         mark = "+ " if finding.beyond_words else ""
@@ -68,7 +69,8 @@ def _table(findings: list[Finding], groups: list[str]) -> Table:
         if finding.kind == "feature":
             name.append(f"  {finding.feature.rpartition('/')[2]}", style="dim")
         last = Text(f"{mark}{'not with ' + ', '.join(weak) + ' fixed' if weak else ''}", style="dim")
-        table.add_row(name, *shares, wording.effect(finding), wording.q(finding.q), wording.held(finding), last)
+        right = [Text(wording.right_of(finding), style="" if finding.meant else "dim")] if named else []
+        table.add_row(name, *shares, wording.effect(finding), wording.q(finding.q), wording.held(finding), *right, last)
     return table
 
 

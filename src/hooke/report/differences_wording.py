@@ -1,10 +1,10 @@
 """How differences between groups are put into words: the same in the terminal and on a page."""
 
 from collections.abc import Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from hooke.differences.result import Confounder, Differences, Finding
-from hooke.text.figures import count, figure, share
+from hooke.text.figures import count, figure, share, tenths
 from hooke.text.marks import stripped
 
 SECTIONS = (
@@ -75,27 +75,67 @@ def headline(result: Differences) -> str:
     return f"{said} differ: {what} more frequent on one side than chance lets expect."
 
 
-_LEADS = {"about": "is more often about", "words": "is worded with more of", None: "has more of"}
+_LEADS = (("about", "is more often about"), ("words", "is worded with more of"), (None, "has more of"))
 
 
-def foremost(result: Differences, most: int = 3) -> Iterator[tuple[str, str, list[str]]]:
-    """What each group has more of than the others, its subjects before its wording: a group, how its sentence goes on, and the first few
-    features (where there are none, topics or words) with the shares of texts that have them."""
+@dataclass(frozen=True)
+class Lead:
+    """What one group's texts have more of than the others', in a sentence."""
+
+    group: str
+    """The group."""
+    lead: str
+    """How its sentence goes on."""
+    said: list[str]
+    """The first few things, with the shares of texts that have them."""
+
+    @property
+    def rest(self) -> str:
+        """The sentence behind the group's name."""
+        return f" {self.lead} {'; '.join(self.said)}."
+
+
+def foremost(result: Differences, most: int = 3) -> Iterator[Lead]:
+    """What each group has more of than the others, its subjects before its wording: only what nothing speaks against and what is called
+    by a name that is mostly right of the texts behind it; plain words where there is no such feature or topic."""
+    known = {group["name"] for group in result.groups}
     for name, other, findings in sides(result):
-        shown = [one for one in findings if one.like is None]
-        own = [one for one in shown if one.kind == "feature"] or sorted(shown, key=lambda one: one.kind != "topic")
-        for group, lead in _LEADS.items():
+        sure = [one for one in findings if one.like is None and one.meant and not doubtful(one)] if name in known else []
+        own = [one for one in sure if one.kind != "word"]
+        for group, lead in _LEADS:
             some: dict[str, Finding] = {}  # by name: two features may have one
-            for one in own:
-                if one.group == group:
+            for one in own or sure:
+                if (None if one.kind == "word" else "about" if one.kind == "topic" else one.group) == group:
                     some.setdefault(stripped(one.name), one)
-            if some and any(known["name"] == name for known in result.groups):
-                yield name, lead, [f"{said} ({_against(one, name, other, result)})" for said, one in list(some.items())[:most]]
+            if some:
+                yield Lead(name, lead, [f"{said} ({_against(one, name, other, result)})" for said, one in list(some.items())[:most]])
 
 
 def _against(finding: Finding, name: str, other: str, result: Differences) -> str:
     first, second = (share(round(share_of(finding, result, side), 2)) for side in (name, other))
-    return f"{first} of texts, {second} of {'the others' if other not in finding.groups else stripped(other)}"
+    fires = finding.kind == "feature" and not finding.by_name
+    how = ("more than usual in " if finding.usual else "fires in ") if fires else ""
+    return f"{how}{first} of texts, {second} of {'the others' if other not in finding.groups else stripped(other)}"
+
+
+def right_of(finding: Finding) -> str:
+    """Of how many of the texts that have it a feature's name is right, as far as is known, in a few words."""
+    if finding.known_as is None:
+        return "no name"
+    return "not tried" if finding.fits is None else tenths(finding.fits)
+
+
+def counted(finding: Finding) -> str:
+    """What it means that a text has it."""
+    if finding.kind == "topic":
+        return "counted are texts on this topic"
+    if finding.kind == "word":
+        return "counted are texts with this word"
+    if finding.by_name:
+        return "counted are texts of which the name is more likely right than not"
+    if finding.usual:
+        return "it fires in most texts, so counted are those where it is stronger than in the median text"
+    return "counted are texts in which it fires, however weakly"
 
 
 def share_of(finding: Finding, result: Differences, name: str) -> float:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass, field
 
 from hooke.differences.result import Differences, Finding
+from hooke.report.differences_wording import Lead
 
 
 @dataclass
@@ -111,6 +112,8 @@ class Compared:
     """Stands in the address; the server knows it until it ends, or until others push it out."""
     able: str
     """The smallest difference that could have been seen, in a sentence."""
+    in_short: list[Lead]
+    """What each group has more of, in sentences, by names that are mostly right of the texts behind them."""
     summary: list[str]
     """What was found on the whole, in sentences."""
     sides: list[Side]

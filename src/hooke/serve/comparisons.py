@@ -43,7 +43,15 @@ class Comparisons:
             for near in (False, True)
         )
         found = Compared(
-            _name(request), wording.able(result), wording.summary(result), sides, nearest, command(request), SCHEMA_VERSION, result
+            _name(request),
+            wording.able(result),
+            list(wording.foremost(result)),
+            wording.summary(result),
+            sides,
+            nearest,
+            command(request),
+            SCHEMA_VERSION,
+            result,
         )
         self._kept[found.id] = found, grouped
         while len(self._kept) > KEPT:

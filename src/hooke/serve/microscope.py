@@ -148,8 +148,9 @@ class Microscope:
     def compare(self, grouped: "Grouped", saes: Sequence[str], source: str | None, seed: int) -> Iterator[tuple[str, Any]]:
         """Groups of texts held against each other: ``able``, ``progress`` while it goes on, ``found`` with the `Differences`."""
         from hooke.analysis import Options, Reader
-        from hooke.differences.assemble import assemble, detectable
-        from hooke.differences.reading import REPORT_EVERY, read_pile
+        from hooke.differences import compare
+        from hooke.differences.assemble import detectable
+        from hooke.differences.reading import REPORT_EVERY
         from hooke.report.differences_wording import ahead
 
         chosen = [self.sae(name) for name in saes or self.default]
@@ -161,8 +162,7 @@ class Microscope:
             self.tell("progress", {"said": said, "done": done, "of": len(grouped.texts)})
 
         reader = Reader(self.model, chosen, Options(chunk=REPORT_EVERY), told)
-        pile = read_pile(reader, grouped.texts, lambda done: told("Reading", done))
-        yield "found", assemble(reader, pile, grouped, source=source, seed=seed, progress=told)
+        yield "found", compare(reader, grouped, source=source, seed=seed, progress=told, read=lambda done: told("Reading", done))
 
     def activations(self, texts: Sequence[str], saes: Sequence[str], features: Sequence[str]) -> Iterator[tuple[str, Any]]:
         """Every activation on every token, or those of `features`: ``meta``, ``activations`` by part of a text and SAE, ``done``.

@@ -90,3 +90,12 @@ def duration(seconds: float | int) -> str:
     if minutes < 120:
         return f"{minutes} min"
     return f"{hours:.1f} h" if hours < 48 else f"{hours / 24:,.1f} days"
+
+
+def tenths(share: float) -> str:
+    """A share in tenths, no more than it is.
+
+    >>> tenths(0.46), tenths(0.98), tenths(0.04)
+    ('4 in 10', '9 in 10', 'less than 1 in 10')
+    """
+    return f"{int(10 * share + 1e-6)} in 10" if share >= 0.1 else "less than 1 in 10"

@@ -723,6 +723,8 @@ export interface components {
             id: string;
             /** Able */
             able: string;
+            /** In Short */
+            in_short: components["schemas"]["Lead"][];
             /** Summary */
             summary: string[];
             /** Sides */
@@ -1121,10 +1123,18 @@ export interface components {
             separation: number | null;
             /** Usual */
             usual: boolean;
+            /** By Name */
+            by_name: boolean;
             /** Group */
             group: string | null;
-            /** Score */
-            score: number | null;
+            /** Known As */
+            known_as: string | null;
+            /** Fits */
+            fits: number | null;
+            /** Rated */
+            rated: string;
+            /** Meant */
+            meant: boolean;
             /** Beyond Words */
             beyond_words: boolean | null;
             /** Holds */
@@ -1219,6 +1229,18 @@ export interface components {
             control?: number | null;
             /** Strong */
             strong?: number | null;
+        };
+        /**
+         * Lead
+         * @description What one group's texts have more of than the others', in a sentence.
+         */
+        Lead: {
+            /** Group */
+            group: string;
+            /** Lead */
+            lead: string;
+            /** Said */
+            said: string[];
         };
         /**
          * LensRequest
@@ -1835,6 +1857,7 @@ export type FoundHit = components['schemas']['FoundHit'];
 export type Fresh = components['schemas']['Fresh'];
 export type Key = components['schemas']['Key'];
 export type Label = components['schemas']['Label'];
+export type Lead = components['schemas']['Lead'];
 export type LensRequest = components['schemas']['LensRequest'];
 export type ListSummary = components['schemas']['ListSummary'];
 export type Lists = components['schemas']['Lists'];

@@ -21,7 +21,7 @@ export function ComparePage() {
   const found = comparing.found.value;
   return (
     <div class="compare">
-      <h1>{found ? <>What differs: {found.result.groups.map((group, i) => <>{i ? ", " : ""}<bdi key={i}>{clean(String(group.name))}</bdi></>)}</> : "What has one pile of texts that another has not?"}</h1>
+      <h1>{found ? <>{found.result.findings.length ? "What differs" : "No difference found"}: {found.result.groups.map((group, i) => <>{i ? ", " : ""}<bdi key={i}>{clean(String(group.name))}</bdi></>)}</> : "What has one pile of texts that another has not?"}</h1>
       {!found && <p class="lede">The model reads both on this machine. What it notices more often in one than in the other is listed with how sure that is, beside plain words and whatever else may explain it. Each pile needs {FEWEST} texts; a few hundred are better.</p>}
       {model.state === "none"
         ? <Empty>This server runs without a model, so no text can be read. To compare texts: <code>hooke serve</code> without <code>--model none</code>, or <code>hooke diff</code>.</Empty>
@@ -109,14 +109,14 @@ function OnePile({ at, removable }: { at: number; removable: boolean }) {
   return (
     <fieldset class="box pile" data-over={over.value} onDragOver={(event) => { event.preventDefault(); over.value = true; }} onDragLeave={() => (over.value = false)}
       onDrop={(event) => { event.preventDefault(); over.value = false; const file = event.dataTransfer?.files[0]; if (file) void comparing.take(file, at); }}>
-      <legend class="vh">Pile {at + 1}</legend>
+      <legend class="vh">Pile {at + 1}{pile.name.trim() && `, ${clean(pile.name)}`}</legend>
       <div class="bar-row">
-        <label class="vh" for={`name-${at}`}>Name of pile {at + 1}</label>
+        <label class="vh" for={`name-${at}`}>Name of pile {at + 1}{pile.name.trim() && `, ${clean(pile.name)}`}</label>
         <input id={`name-${at}`} type="text" class="title" dir="auto" maxLength={80} spellcheck={false} value={pile.name} onInput={(event) => comparing.edit(at, { name: event.currentTarget.value })} />
         <span class="soft small">{number(texts)} text{texts === 1 ? "" : "s"}</span>
         {removable && <button type="button" class="quiet small" onClick={() => (comparing.piles.value = comparing.piles.value.filter((_, i) => i !== at))}>take away</button>}
       </div>
-      <label class="vh" for={`pile-${at}`}>Texts of pile {at + 1}</label>
+      <label class="vh" for={`pile-${at}`}>Texts of pile {at + 1}{pile.name.trim() && `, ${clean(pile.name)}`}</label>
       <textarea id={`pile-${at}`} dir="auto" rows={pile.text || innerWidth > 720 ? 8 : 4} spellcheck={false} placeholder="Paste texts, one a line; or drop a file here (.txt; .jsonl and .csv with a field of groups)"
         value={pile.text} onInput={(event) => comparing.edit(at, { text: event.currentTarget.value })} />
     </fieldset>

@@ -27,7 +27,8 @@ export function Differences({ found }: { found: Compared }) {
   const sides = found.sides.slice(2 * which.value, 2 * which.value + 2);
   return (
     <div class="differences">
-      {found.sides.length === 2 && <InShort sides={found.sides} />}
+      {result.findings.length > 0 && <p class="able">{found.able}</p>}
+      {found.in_short.length > 0 && <InShort found={found} />}
       <p>{result.findings.length
         ? `Of ${number(result.tested)} things tried ${number(result.findings.length)} differ by more than chance lets expect. About one in twenty of those, at most, may still be chance.`
         : found.summary[0]}</p>
@@ -45,7 +46,6 @@ export function Differences({ found }: { found: Compared }) {
         {result.findings.length > 0 && <Everything sides={sides} found={found} />}
         <details>
           <summary>How sure is this?</summary>
-          <p class="able">{found.able}</p>
           {result.findings.length > 0 && found.summary.map((sentence) => <p key={sentence}>{sentence}</p>)}
           {result.findings.length > 0 && <p><Key weak /> A hollow mark: the difference goes away with something else held fixed, or it was found in one half of the texts and did not hold in the other.</p>}
           {result.notes.map((note) => <p key={note} class="soft small">{note}</p>)}
@@ -63,15 +63,9 @@ export function Differences({ found }: { found: Compared }) {
   );
 }
 
-/** What each of two piles is about more often, or where that is nothing how it is worded, in the names of its first findings. */
-function InShort({ sides }: { sides: Side[] }) {
-  const said = sides.map((side) => {
-    const features = side.findings.filter((one) => one.kind === "feature");
-    const about = features.filter((one) => one.group === "about");
-    const names = [...new Set((about.length ? about : features).map((one) => clean(one.name)))].slice(0, 3);
-    return [side.name, about.length ? "is more often about" : "has more of", names] as const;
-  }).filter(([, , names]) => names.length);
-  return said.length ? <p class="in-short">{said.map(([name, lead, names]) => <span key={name}><b><bdi>{clean(name)}</bdi></b> {lead} {names.join("; ")}. </span>)}</p> : null;
+/** What each pile has more of, by names that are mostly right of the texts behind them. */
+function InShort({ found }: { found: Compared }) {
+  return <p class="in-short">{found.in_short.map((one) => <span key={one.group + one.lead}><b><bdi>{clean(one.group)}</bdi></b> {one.lead} {one.said.map(clean).join("; ")}. </span>)}</p>;
 }
 
 /** The strongest few of one side, of whatever kind but plain words. */

@@ -73,14 +73,14 @@ function Opened({ one, found }: { one: Finding; found: Compared }) {
   const weak = Object.entries(one.holds).filter(([, holds]) => holds === false).map(([name]) => name);
   const facts = [
     shares(one, found).map(([name, value]) => `${clean(name)} ${percent(value)}`).join(", "), `q ${q(one.q)}, the share of chance among findings as clear as this`, `chance that fresh texts show it again: ${percent(one.again)}`, `on the untouched half: ${held(one)}`, `it ranks a text of the one above one of the other ${percent(Math.max(one.auc, 1 - one.auc))} of the time (AUC)`,
-    one.log_odds !== null && `log-odds ${one.log_odds.toFixed(2).replace("-", "−")}`, one.usual && "most texts have it, so counted are those with more of it than the median text",
+    one.log_odds !== null && `log-odds ${one.log_odds.toFixed(2).replace("-", "−")}`, counted(one),
     weak.length > 0 && `goes away with ${weak.join(", ")} held fixed`,
   ].filter(Boolean);
   const groups = [...new Set((one.excerpts ?? []).map((piece) => piece.group))];
   return (
     <div class="opened">
       <p class="small soft">{facts.join(" · ")}</p>
-      {one.kind === "feature" && <p class="small"><a href={`/f/${one.feature}`}>the feature itself</a> <span class="soft">{one.score === null ? "nobody tried its name" : `its name scores ${one.score!.toFixed(2)}; 0.5 is chance`}</span></p>}
+      {one.kind === "feature" && <p class="small"><a href={`/f/${one.feature}`}>the feature itself</a> <span class="soft">{one.rated}</span></p>}
       {!shown.value && <Veil show={() => (shown.value = true)} />}
       {shown.value && groups.map((group) => (
         <div key={group}>
@@ -92,6 +92,13 @@ function Opened({ one, found }: { one: Finding; found: Compared }) {
       ))}
     </div>
   );
+}
+
+/** What it means that a text has it. */
+function counted(one: Finding): string {
+  if (one.kind !== "feature") return one.kind === "topic" ? "counted are texts on this topic" : "counted are texts with this word";
+  if (one.by_name) return "counted are texts of which the name is more likely right than not";
+  return one.usual ? "it fires in most texts, so counted are those where it is stronger than in the median text" : "counted are texts in which it fires, however weakly";
 }
 
 /** Opens the whole text on the page that reads it. */
