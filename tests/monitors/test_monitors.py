@@ -12,7 +12,7 @@ from hooke import tiny
 from hooke.analysis import Options, Reader
 from hooke.differences.grouping import group, piles
 from hooke.errors import BadConfig, BadFile, DigestMismatch, UnknownName
-from hooke.monitors import Drift, Monitor, labelled, make_monitor, watch
+from hooke.monitors import Drift, Monitor, Scorer, labelled, make_monitor, watch
 from hooke.monitors import _threshold as threshold
 from hooke.text.intake import Record
 
@@ -80,8 +80,31 @@ def test_a_text_scores_the_same_whatever_it_is_read_with(made, reader):
 
 def test_unlike_texts_are_drift(reader, made):
     drift = Drift(made)
-    list(watch(reader, made, ["goal match team league " * 6] * 5, drift))
+    list(watch(reader, made, ["goal match team league " * 6] * 20, drift))
     assert drift.report()["shift"]["tokens"] > 3
+    assert drift.report()["shift"]["features"] is None  # nothing raised no alarm
+
+
+@pytest.mark.parametrize("of_the_kind", [0, 30, 120])
+def test_more_of_the_kind_is_no_drift(reader, made, of_the_kind):
+    drift = Drift(made)
+    list(watch(reader, made, [*pile("sport", 60, 0.0, 8), *pile("sport", of_the_kind or 1, 1.0, 7)], drift))
+    shift = drift.report()["shift"]
+    assert {name: abs(shift[name]) < 1 for name in ("features", "probe")} == {"features": True, "probe": True}
+
+
+def test_other_texts_without_an_alarm_are_drift_of_the_score(reader, made):
+    probe = made.scorers[1]
+    low = Scorer(probe.name, [], probe.weights, probe.offset - 30, probe.threshold, probe.figures)  # a stream that scores lower throughout
+    drift = Drift(replace(made, scorers=[made.scorers[0], low]))
+    list(watch(reader, replace(made, scorers=[made.scorers[0], low]), pile("sport", 60, 0.0, 8), drift))
+    assert drift.report()["shift"]["probe"] < -1
+
+
+def test_a_mistyped_field_of_kinds_is_named_with_what_was_likely_meant():
+    texts = [Record.of("a text", {"desk": "sport"})] * 3
+    with pytest.raises(UnknownName, match="Did you mean 'desk'"):
+        labelled(texts, "desc", "sport")
 
 
 def test_a_file_is_written_and_read_back(made, tmp_path):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from hooke.analysis.background import Background
 from hooke.analysis.firings import Firings
-from hooke.analysis.likelihood import evidence, known
+from hooke.analysis.likelihood import known
 from hooke.analysis.ranking import Group, about_standing, diverse, groups_of, persists, standing, validity
 from hooke.analysis.result import Hit
 from hooke.analysis.standings import CANDIDATES, Standings, first
@@ -246,33 +246,6 @@ class LabelledSae:
             by_name = about_standing(specificity, pooled, share, score, valid)
             ranks = (standing(specificity, pooled, score), by_name, standing(specificity, peak, score))
         return Standings(text, feature, peak, pooled, specificity, share, valid, keep, about, ranks)
-
-    @property
-    def directions(self) -> int:
-        """In how many directions it is said where a text lies (`place`)."""
-        return 0 if self.likelihood is None else self.likelihood.directions.shape[1]
-
-    @cached_property
-    def judged(self) -> Int[np.ndarray, " feature"]:
-        """The features that tell what a text is about, and are called as they were when readers said of which texts that is right."""
-        return np.flatnonzero(self._judged if self._about is None else self._judged & self._about)
-
-    def place(self, fired: Firings, tokens: int) -> Float[np.ndarray, " direction"]:
-        """Where a text of so many tokens lies among others, as `likely_in` wants it; of no length where nobody judged names."""
-        if self.likelihood is None:
-            return np.zeros(0, np.float32)
-        return self.likelihood.place_alone(fired.around / max(1, tokens)).astype(np.float32)
-
-    def likely_in(
-        self, index: int, peaks: np.ndarray, pools: np.ndarray, share: np.ndarray, place: Float[np.ndarray, "text direction"]
-    ) -> Float[np.ndarray, " text"]:
-        """How likely the name of a feature of `judged` is right of texts, by its strongest activation, its mean and its share of the tokens
-        in each."""
-        assert self.likelihood is not None
-        feature, text = np.full(len(peaks), index), np.arange(len(peaks))
-        peak, pooled = (self._relative(feature, strength, text) for strength in (peaks, pools))
-        seen = evidence(self.specificity(feature, peak), pooled, share, self._valid[feature])
-        return self.likelihood.at(feature, seen, text, place)
 
     def rank(self, fired: Sequence[Firings], tokens: Sequence[Sequence[str]], options: Any) -> "list[Ranked]":
         """For each text the features that stand out most, together and by group.

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 _SHIFTED = 1.0
 """Spreads of single texts that the mean text may be off before it is said."""
-_FEWEST = 20
-"""Texts whose mean says something of drift."""
+_MANY = 0.5
+"""Share of alarms from which on it is said what else may raise them."""
 _DRIFT = {"tokens": "length", "features": "what the features say", "probe": "what the probe says"}
 
 
@@ -45,22 +45,27 @@ def run(
         known = fields.pop(0)
         names = {index: reader.labelled_saes[0].named(index)["name"] for index in raised.because}
         print_line({**known, "alarm": raised.alarm, "score": raised.score, "because": [names[i] or str(i) for i in raised.because]})
-    _report(drift)
+    if drift.texts or not faults:
+        _report(drift)
     for fault in faults:
         raise fault
 
 
 def _report(drift: "Drift") -> None:
+    from hooke.monitors import FEWEST
+
     report = drift.report()
     read = figures.count(report["texts"], "text")
     talk(read + "".join(f"; {name}: {part:.1%} alarms" for name, part in report.get("alarms", {}).items()))
     if drift.cut:
         talk(f"{figures.count(drift.cut, 'text')} of them were too long: only the beginning was read.")
-    if report["texts"] < _FEWEST:
-        talk(f"With fewer than {_FEWEST} texts nothing is said of drift.")
+    if report["texts"] < FEWEST:
+        talk(f"With fewer than {FEWEST} texts nothing is said of drift.")
         return
+    if max(report["alarms"].values()) > _MANY:
+        talk("Most texts raise an alarm. Texts unlike all that it was made from may do so, too: read some.")
     for name, shift in report["shift"].items():
-        if abs(shift) > _SHIFTED:
+        if shift is not None and abs(shift) > _SHIFTED:
             said = f"Drift: in {_DRIFT.get(name, name)} these texts are unlike those it was made from ({shift:+.1f} spreads)"
             talk(f"{said}; its rate of false alarms is not known here.")
 

@@ -10,7 +10,7 @@ from hooke.analysis.reader import MAX_TOKENS, Reader
 from hooke.card import card, identified, of_groups
 from hooke.differences.baselines import baselines
 from hooke.differences.beyond import BeyondWords
-from hooke.differences.called import Names, likelihoods
+from hooke.differences.called import Naming, likelihoods
 from hooke.differences.confounders import Check, checks
 from hooke.differences.excerpts import excerpts, strongest
 from hooke.differences.grouping import Comparison, Grouped
@@ -51,17 +51,16 @@ def assemble(
     beyond = BeyondWords(grouped.texts, np.logical_or(grouped.comparisons[0].in_a, grouped.comparisons[0].in_b), seed)
     smallest = min(min(int(one.in_a.sum()), int(one.in_b.sum())) for one in grouped.comparisons)
     counts, vocabulary = count_words(grouped.texts, 5)
-    likely = likelihoods(pile, reader.labelled_saes)
-    items = items_of(pile, counts, vocabulary, smallest, likely)
-    everything = np.ones(len(grouped.texts), bool)
-    tested = compare_items(items.present, grouped, everything, seed=seed)
+    items = items_of(pile, counts, vocabulary, smallest, likely := likelihoods(pile, reader.labelled_saes))
+    tested = compare_items(items.present, grouped, np.ones(len(grouped.texts), bool), seed=seed)
     found = listed(tested)
     judged = [_once(items, own) for own in found]
+    naming = Naming(items, pile, likely, grouped.texts, reader)
     first = halves(grouped, seed)
     replication, held = replicate(items.present, grouped, first, seed=seed)
     progress("Holding other differences fixed")
     checked = checks(items, pile, grouped, source)
-    told = _Told(items, pile, likely, grouped, reader, counts, checked, beyond)
+    told = _Told(items, pile, grouped, naming, counts, checked, beyond)
     findings = [
         replace(finding, replicated=held.get((c, column)))
         for c, own in enumerate(judged)
@@ -70,7 +69,7 @@ def assemble(
     findings = told.marked(sorted(findings, key=lambda one: (-_clear(one), one.q, one.kind, one.feature)))
     near = [] if findings else _nearest(told, tested, judged)
     confounders = [_confounder(check, grouped, findings) for check in checked]
-    del items, likely, checked, beyond, told  # most of the memory, and what follows needs its own
+    del items, likely, naming, checked, beyond, told  # most of the memory, and what follows needs its own
     progress("Telling the groups apart in other ways")
     scores = np.stack([word_scores(counts, one.in_a, one.in_b, first) for one in grouped.comparisons])
     figures, missing = baselines(grouped, pile, scores, first, seed)
@@ -148,15 +147,13 @@ class _Told:
         self,
         items: Items,
         pile: Pile,
-        likely: Any,
         grouped: Grouped,
-        reader: Reader,
+        naming: Naming,
         counts: Any,
         checked: Sequence[Check],
         beyond: BeyondWords,
     ) -> None:
-        self._items, self._pile, self._grouped, self._tokenizer = items, pile, grouped, reader.model.tokenizer
-        self._names = Names(items, pile, likely, grouped.texts, reader.labelled_saes, self._tokenizer)
+        self._items, self._pile, self._grouped, self._naming = items, pile, grouped, naming
         self._counts, self._checked, self._beyond = counts.tocsc(), checked, beyond
         self._columns: dict[tuple[str, str, str], tuple[Comparison, int]] = {}
 
@@ -176,7 +173,7 @@ class _Told:
             kind = items.kind[column]
             more = comparison.in_a if effect.value[i] > 0 else comparison.in_b
             own = items.texts(column)
-            called = self._names.of(column, own[more[own]])
+            called = self._naming.of(column, own[more[own]])
             figures = self._figures(column, comparison)
             self._columns[called.feature, kind, comparison.a] = (comparison, column)
             finding = Finding(
@@ -227,7 +224,7 @@ class _Told:
             shown[at] = shown.get(at, 0) + (like is None)
             pieces = []
             if like is None and shown[at] <= _SHOWN:
-                pieces = excerpts(self._items, self._pile, self._grouped, comparison, column, self._tokenizer, finding.effect > 0)
+                pieces = excerpts(self._items, self._pile, self._grouped, comparison, column, self._naming.tokenizer, finding.effect > 0)
             out.append(replace(finding, like=like, excerpts=pieces))
         return out
 

@@ -12,7 +12,9 @@ import numpy as np
 from jaxtyping import Int
 from scipy import sparse
 
+from hooke.analysis.judge import Judge
 from hooke.analysis.labelled_sae import LabelledSae
+from hooke.analysis.reader import Reader
 from hooke.atlas import NO_MEANING, TOO_RARE
 from hooke.atlas.sensitive import by_name
 from hooke.atlas.wording import NO_LABEL, Rating, rate
@@ -22,7 +24,6 @@ from hooke.differences.reading import Pile
 from hooke.explain.rules.vocabulary import grammatical
 from hooke.text.figures import tenths
 from hooke.text.marks import stripped
-from hooke.text.tokens import Tokenizer
 
 _MARKED = 60
 """Texts in which it is looked which words are marked, evenly spread over those that carry a finding."""
@@ -39,9 +40,9 @@ def likelihoods(pile: Pile, labelled: Sequence[LabelledSae]) -> Any:
     """``[text, feature]``, compressed columns: how likely the name of each feature is right of each text in which it fires; nothing of
     features whose names were not judged beside texts."""
     value = pile.value
-    judged = np.zeros(value.shape[1], bool)
-    for one, offset in zip(labelled, pile.offsets, strict=True):
-        judged[offset + one.judged] = True
+    judged, judges = np.zeros(value.shape[1], bool), [Judge(one) for one in labelled]
+    for judge, offset in zip(judges, pile.offsets, strict=True):
+        judged[offset + judge.features] = True
     entry = np.flatnonzero(judged[value.indices])
     text = np.repeat(np.arange(value.shape[0]), np.diff(value.indptr))[entry]
     order = np.argsort(value.indices[entry], kind="stable")
@@ -55,7 +56,7 @@ def likelihoods(pile: Pile, labelled: Sequence[LabelledSae]) -> Any:
         share = pile.count[own] / pile.tokens[texts]
         peaks = pile.strongest[own].astype(np.float32)
         index = int(feature[start]) - pile.offsets[number]
-        likely[start:end] = labelled[number].likely_in(index, peaks, value.data[own], share, pile.place[number][texts])
+        likely[start:end] = judges[number].likely(index, peaks, value.data[own], share, pile.place[number][texts])
     return sparse.csc_matrix((likely, (text, feature)), shape=value.shape)
 
 
@@ -81,17 +82,17 @@ class Called:
     """Whether its name speaks of what is private, protected or offensive."""
 
 
-class Names:
+class Naming:
     """What to call the columns of a comparison."""
 
-    def __init__(
-        self, items: Items, pile: Pile, likely: Any, texts: Sequence[str], labelled: Sequence[LabelledSae], tokenizer: Tokenizer
-    ) -> None:
+    def __init__(self, items: Items, pile: Pile, likely: Any, texts: Sequence[str], reader: Reader) -> None:
         """`likely` is what `likelihoods` gives."""
-        self._items, self._pile, self._labelled, self._likely = items, pile, labelled, likely
+        self._items, self._pile, self._labelled, self._likely = items, pile, reader.labelled_saes, likely
+        self.tokenizer = reader.model.tokenizer
+        """What the texts were read with."""
 
         def read(n: int) -> Sequence[str]:
-            return pieces_of(tokenizer, texts[n])
+            return pieces_of(self.tokenizer, texts[n])
 
         self._pieces = lru_cache(1024)(read)
 

@@ -105,7 +105,7 @@ def group(
     fields = [text.fields if isinstance(text, Record) else {} for text in texts]
     notes: list[str] = []
     needed = [by, *filter(None, (family, pair))]
-    _know(needed, fields)
+    know(needed, fields)
     kept = [n for n, own in enumerate(fields) if all(own.get(name) not in (None, "") for name in needed)]
     if lost := len(texts) - len(kept):
         notes.append(f"{lost:,} of {len(texts):,} texts were left out: they have no {' or '.join(needed)}.")
@@ -149,7 +149,8 @@ def piles(texts: Sequence[Sequence[str]], names: Sequence[str], by: str) -> list
     ]
 
 
-def _know(needed: Sequence[str], fields: Sequence[dict[str, Any]]) -> None:
+def know(needed: Sequence[str], fields: Sequence[dict[str, Any]]) -> None:
+    """Raise `BadFile` or `UnknownName` where a field that is needed is in no record."""
     if not fields:
         raise BadFile("there is no text to compare.")
     known = {name for own in fields for name in own}

@@ -9,6 +9,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int, UInt
 from scipy import sparse
 
+from hooke.analysis.judge import Judge
 from hooke.analysis.reader import Reader
 from hooke.devices import hand_back_memory
 
@@ -67,7 +68,7 @@ class Pile:
             offsets=self.offsets,
         )
 
-    def entries(self, feature: int, texts: Int[np.ndarray, " some"]) -> Int[np.ndarray, " some"]:
+    def entries(self, feature: int, texts: Int[np.ndarray, " row"]) -> Int[np.ndarray, " row"]:
         """Where in `value` the column `feature` of each of `texts` stands; all of them have it."""
         starts, ends = self.value.indptr[texts], self.value.indptr[texts + 1]
         own = np.concatenate([np.arange(start, end) for start, end in zip(starts, ends, strict=True)])
@@ -80,7 +81,8 @@ def read_pile(reader: Reader, texts: Sequence[str], progress: Callable[[int], No
     kept = column, value, peak, inside, strongest, times = [
         _Growing(dtype) for dtype in (np.int32, np.float32, np.uint16, np.bool_, np.float16, np.uint16)
     ]
-    place = [np.zeros((len(texts), one.directions), np.float32) for one in reader.labelled_saes]
+    judges = [Judge(one) for one in reader.labelled_saes]
+    place = [np.zeros((len(texts), one.directions), np.float32) for one in judges]
     topics: list[str | None] = []
     tokens, ends = np.zeros(len(texts), np.int64), np.zeros(len(texts) + 1, np.int64)
     acts = np.empty((len(texts), reader.labelled_saes[0].sae.d_in), np.float32)
@@ -92,7 +94,7 @@ def read_pile(reader: Reader, texts: Sequence[str], progress: Callable[[int], No
             entries = (found.feature + offset, found.pooled, found.pos, inner, np.minimum(found.peak, _LARGEST), found.count)
             for growing, own in zip(kept, entries, strict=True):
                 growing.add(own)
-            place[k][n - 1] = reader.labelled_saes[k].place(found, one.tokens)
+            place[k][n - 1] = judges[k].place(found, one.tokens)
         ends[n], tokens[n - 1], acts[n - 1] = len(column), one.tokens, one.acts
         topics.append(one.topic)
         if n % REPORT_EVERY == 0 or n == len(texts):

@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 
 from hooke.analysis.reader import MAX_TOKENS, MeasuredText, Reader
 from hooke.card import card, identified, of_groups
-from hooke.differences.grouping import Grouped, group, label_of
+from hooke.differences.grouping import Grouped, group, know, label_of
 from hooke.differences.reading import read_pile
 from hooke.differences.statistics import auc, wilson
 from hooke.differences.words import count_words, word_odds
@@ -27,6 +27,8 @@ __all__ = ["Drift", "Monitor", "Raised", "Scorer", "labelled", "make_monitor", "
 FORMAT = "hooke-monitor-1"
 MAX_BYTES = 1 << 22
 _ALIKE = 0.05  # of the mean: what hardly varies is not off by many spreads at once
+FEWEST = 20
+"""Texts whose mean says something of drift."""
 MIN_TEXTS = 40
 """Texts of either kind that a monitor is made from at least: a half to learn, a quarter for the threshold, a quarter to try it on."""
 LIMITS = (
@@ -154,6 +156,7 @@ def _fault(made: Monitor) -> str | None:
 def labelled(texts: Sequence[str], by: str, kind: str) -> Grouped:
     """The texts whose field `by` is `kind`, and all others. Raises what `group` raises, and `UnknownName` where no text is of the kind."""
     records = [text if isinstance(text, Record) else Record.of(text, {}) for text in texts]
+    know([by], [text.fields for text in records])
     labels = [label_of(text.fields.get(by)) for text in records]
     known = {label for label in labels if isinstance(label, str)}
     if known and kind not in known:
@@ -221,23 +224,35 @@ class Drift:
     """Whether the texts that a monitor reads are like those that its threshold was set on."""
 
     def __init__(self, monitor: Monitor) -> None:
-        self._monitor, self._sums, self._alarms, self.texts, self.cut = monitor, dict.fromkeys(monitor.usual, 0.0), {}, 0, 0
+        self._monitor, self._sums, self._counts = monitor, dict.fromkeys(monitor.usual, 0.0), dict.fromkeys(monitor.usual, 0)
+        self._alarms: dict[str, int] = {}
+        self.texts, self.cut = 0, 0
 
     def add(self, tokens: int, raised: Raised) -> None:
         """Count one text."""
         self.texts += 1
         self.cut += tokens >= MAX_TOKENS
         self._sums["tokens"] += tokens
+        self._counts["tokens"] += 1
         for scorer in self._monitor.scorers:
-            self._sums[scorer.name] += raised.score[scorer.name] + scorer.threshold
-            self._alarms[scorer.name] = self._alarms.get(scorer.name, 0) + raised.alarm[scorer.name]
+            alarm = raised.alarm[scorer.name]
+            self._alarms[scorer.name] = self._alarms.get(scorer.name, 0) + alarm
+            if not alarm:
+                self._sums[scorer.name] += raised.score[scorer.name] + scorer.threshold
+                self._counts[scorer.name] += 1
 
     def report(self) -> dict[str, Any]:
-        """Share of ``alarms`` by scorer, and by how many spreads (``shift``) the mean text is off the usual; empty without texts."""
+        """Share of ``alarms`` by scorer, and by how many spreads (``shift``) the mean text is off the usual; empty without texts.
+
+        Scores are those of texts that raise no alarm, whose usual is known: a stream is not unlike for having more of the kind in it. None
+        where there are fewer than `FEWEST` such texts.
+        """
         if not self.texts:
             return {"texts": 0}
         shift = {
-            name: (self._sums[name] / self.texts - mean) / max(spread, _ALIKE * abs(mean), 1e-9)
+            name: None
+            if self._counts[name] < FEWEST
+            else (self._sums[name] / self._counts[name] - mean) / max(spread, _ALIKE * abs(mean), 1e-9)
             for name, (mean, spread) in self._monitor.usual.items()
         }
         return {"texts": self.texts, "alarms": {name: n / self.texts for name, n in self._alarms.items()}, "shift": shift}
