@@ -26,6 +26,8 @@ except ImportError as error:
 SCHEMA_VERSION = 1
 _WORDS, _FEATURES, _NAMES = 10, 8, 2
 """Words and features kept of a topic, and features that name it."""
+_LEAST = 0.1
+"""Share of a topic that the features which name it bring at least: what they tell less of is no topic but what is left over."""
 _RARE, _WIDE = 2, 50
 """Texts that a word must be in; dimensions that the atoms' words are brought down to."""
 _VOCABULARY, _WORD = 5000, r"(?u)\b[^\W\d_]{3,}\b"
@@ -39,7 +41,7 @@ class CorpusTopic:
     """One topic of a corpus."""
 
     name: str
-    """The names of its strongest features."""
+    """The names of its strongest features; where these bring little of it, *various, such as* stands in front: it is what is left over."""
     share: float
     """Share of the texts that are most of all on it."""
     words: list[str]
@@ -168,7 +170,9 @@ def _described(own: np.ndarray, atoms: Sequence[Hit], activity: np.ndarray) -> t
     strongest = [(atoms[int(own[i])], float(weight[i] / weight.sum())) for i in order[:_FEATURES]]
     features = [{"feature": atom.feature, "name": atom.title, "share": share} for atom, share in strongest]
     named = [str(feature["name"] or feature["feature"]).removeprefix("about ").partition(" · ")[0] for feature in features]
-    return "; ".join(list(dict.fromkeys(named))[:_NAMES]), features
+    name = "; ".join(list(dict.fromkeys(named))[:_NAMES])
+    rest = sum(share for _, share in strongest[:_NAMES]) < _LEAST
+    return f"various, such as {name}" if rest else name, features
 
 
 def _telling(totals: np.ndarray) -> np.ndarray:

@@ -58,7 +58,7 @@ def diff(
         opened = [one.open() for one in found]
         reader = Reader.load(model, opened, Options(), progress=status, atlas=atlas)
         most = sum(one.sae.d_sae for one in reader.labelled_saes) * len(grouped.comparisons)
-        status(ahead(detectable(grouped, most), most))
+        status(ahead(detectable(grouped, most), f"at most {most:,} tests"))
         told = lambda text: (status.count if text.startswith("Reading:") else status)(text)  # noqa: E731 (of counts no log)
         result = compare(reader, grouped, source=source, seed=seed, progress=told)
     _show(result, as_json=json, html=html, csv=csv, top=top)

@@ -49,6 +49,14 @@ _ATOMS = 12
 """Features of what each text is about that topics are made of."""
 
 
+_FIGURES = (
+    "coherence: how much oftener than by chance a topic's words stand in the same texts, -1 to 1; diversity: the share of words that are"
+    " in one topic alone; stability: whether other seeds sort the texts alike, 1 is the same. lda and nmf sort them by words alone, and"
+    " their topics are made of such words: that they score higher here is usual. No topic of theirs has a name."
+)
+"""What the figures beneath the topics are."""
+
+
 def _print(found: "CorpusTopics", texts: list[str]) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -69,3 +77,4 @@ def _print(found: "CorpusTopics", texts: list[str]) -> None:
     for name, own in rows.items():
         table.add_row(name, *("–" if own[key] is None else f"{own[key]:.2f}" for key in ("coherence", "diversity", "stability")))
     console.print(table)
+    console.print(Text(_FIGURES, style="dim"))

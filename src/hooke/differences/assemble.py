@@ -137,7 +137,8 @@ def _nearest(told: "_Told", tested: Sequence[Tested], judged: Sequence[Listed]) 
         columns = np.array(sorted(i - start for i in order if start <= i < ends[c]), np.int64)
         # No finding: what it would say besides words, or with something held fixed, is not asked.
         found |= {start + column: replace(one, holds={}, beyond_words=None) for column, one in told.findings(c, own, columns)}
-    return [one for one in told.marked([found[i] for i in order]) if one.like is None][:_NEAREST]
+    named = [one for one in told.marked([found[i] for i in order]) if one.like is None and (one.kind != "feature" or one.known_as)]
+    return named[:_NEAREST]
 
 
 class _Told:

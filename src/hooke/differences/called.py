@@ -33,7 +33,7 @@ _NEAR = 12
 _AT_WORD = re.compile(r"[^\W_]+(?:['’-][^\W_]+)*")
 _NAMELESS = "nobody has a name for it; these are the words that it marks most"
 _RIGHT = ("usually fits", "sometimes fits")
-"""Ratings by which a name counts as mostly right where it was not judged beside texts; of words only the first."""
+"""Ratings by which a name counts as mostly right where no names were judged beside texts."""
 
 
 def likelihoods(pile: Pile, labelled: Sequence[LabelledSae]) -> Any:
@@ -117,8 +117,8 @@ class Naming:
         else:
             # Where names were judged beside texts, one that a rule gave was not: that its words are what texts are about nobody knows.
             unread = by_rule and group == "about" and labelled.likelihood is not None
-            tried = not (rating.of_rule or unread)
-            right, wrong = tried and rating.word in _RIGHT[: 2 if group == "about" else 1], rating.poor or unread
+            # Elsewhere tried is not tried here: where names are judged by the text, the others are not taken to be known.
+            right, wrong = labelled.likelihood is None and rating.word in _RIGHT, rating.poor or unread
         shown = self._marks(at, texts) if wrong or nameless else title
         rated = (
             _NAMELESS if nameless else _here(title, fits, shown != title) if fits is not None else _elsewhere(title, rating, shown != title)

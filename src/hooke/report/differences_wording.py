@@ -52,15 +52,15 @@ def listed(findings: list[Finding], kind: str, group: str | None, most: int) -> 
 
 def able(result: Differences) -> str:
     """The smallest effect that could have been seen, in a sentence."""
-    return ahead(result.smallest_detectable, result.tested)
+    return ahead(result.smallest_detectable, count(result.tested, "test"))
 
 
-def ahead(smallest: float, tests: int) -> str:
-    """`able`, of what is known before anything is read."""
+def ahead(smallest: float, tests: str) -> str:
+    """`able`, of what is known before anything is read: how many `tests` that may be at most."""
     other = share(round(min(1.0, 0.05 + smallest), 2))
     return (
         f"What this sample can show: a thing that {share(0.05)} of one group's texts have is found, four times in five, if about {other} of"
-        f" the other's have it ({count(tests, 'test')}). Smaller differences may be there and not be seen."
+        f" the other's have it ({tests}). Smaller differences may be there and not be seen."
     )
 
 
@@ -71,11 +71,13 @@ def headline(result: Differences) -> str:
     n = len(result.findings)
     if not n:
         return f"No difference between {said} can be told from chance."
-    what = "one feature, topic or word is" if n == 1 else f"{figure(n)} features, topics and words are"
+    kinds = [kind for kind in ("feature", "topic", "word") if any(finding.kind == kind for finding in result.findings)]
+    many = [f"{kind}s" for kind in kinds]
+    what = f"one {kinds[0]} is" if n == 1 else f"{figure(n)} {' and '.join(filter(None, [', '.join(many[:-1]), many[-1]]))} are"
     return f"{said} differ: {what} more frequent on one side than chance lets expect."
 
 
-_LEADS = (("about", "is more often about"), ("words", "is worded with more of"), (None, "has more of"))
+_LEADS = (("about", "is more often about"), ("words", "is worded with more of"), (None, "has more often the words"))
 
 
 @dataclass(frozen=True)
@@ -97,14 +99,13 @@ class Lead:
 
 def foremost(result: Differences, most: int = 3) -> Iterator[Lead]:
     """What each group has more of than the others, its subjects before its wording: only what nothing speaks against and what is called
-    by a name that is mostly right of the texts behind it; plain words where there is no such feature or topic."""
+    by a name that is mostly right of the texts behind it."""
     known = {group["name"] for group in result.groups}
     for name, other, findings in sides(result):
         sure = [one for one in findings if one.like is None and one.meant and not doubtful(one)] if name in known else []
-        own = [one for one in sure if one.kind != "word"]
         for group, lead in _LEADS:
             some: dict[str, Finding] = {}  # by name: two features may have one
-            for one in own or sure:
+            for one in sure:
                 if (None if one.kind == "word" else "about" if one.kind == "topic" else one.group) == group:
                     some.setdefault(stripped(one.name), one)
             if some:
@@ -151,7 +152,7 @@ def summary(result: Differences) -> list[str]:
     n = len(result.findings)
     if not n:
         nothing = f"None of {count(result.tested, 'test')} stands out. That does not show that there is no difference."
-        return [nothing, *_needed(result), *_unlisted(result)]
+        return [nothing, *_needed(result), *_unlisted(result), *_told_apart(result)]
     said = [
         f"{count(n, 'difference')} of {figure(result.tested)} tested stand{'s' if n == 1 else ''} out (q below {result.level:g}: about"
         f" {share(result.level)} of them, at most, are expected to be chance), each with a chance of three in four or better to be"
@@ -182,6 +183,18 @@ def _needed(result: Differences) -> list[str]:
     takes = f"a thing that {share(first.low)} of one group's texts have and {share(first.high)} of the other's takes about"
     more = "".join(f"; one that {share(one.high)} of the other's have, about {figure(_rounded(one.texts))}" for one in others)
     return [f"To be found four times in five, {takes} {figure(_rounded(first.texts))} texts in each{more}."]
+
+
+def _told_apart(result: Differences) -> list[str]:
+    """What it means where nothing is found and a way of reading tells the groups apart all the same, if one does."""
+    some = [name for name, row in result.baselines.items() if row.get("low", 0) > 0.5]
+    what = (
+        f"{' and '.join(some)} tell{'s' if len(some) == 1 else ''} unseen texts apart a little better than a coin all the same (see below)"
+    )
+    chance = (
+        "one such interval in forty lies above a coin's 50 by chance alone, or the groups differ in much that is too small to be listed"
+    )
+    return [f"{what[0].upper()}{what[1:]}: {chance}."] if some else []
 
 
 def _rounded(texts: int) -> int:
@@ -263,7 +276,8 @@ def kept(confounder: Confounder) -> str:
     """What becomes of the findings."""
     if confounder.kept is None:
         return "cannot be told apart from the groups" if confounder.name == "source" else "nothing to try"
-    return f"{figure(confounder.kept)} of {figure(confounder.of)} stay"
+    what = " features" if confounder.name == "position" else ""
+    return f"{figure(confounder.kept)} of {figure(confounder.of)}{what} stay"
 
 
 TOLD_APART = "Of 100 pairs of texts, one of each group, so many are told apart rightly; tossing a coin gets 50."

@@ -156,7 +156,7 @@ class Microscope:
         chosen = [self.sae(name) for name in saes or self.default]
         tests = sum(sae.d_sae for sae in chosen) * len(grouped.comparisons)
         groups = [{"name": name, "texts": int((grouped.group == i).sum())} for i, name in enumerate(grouped.names)]
-        yield "able", {"able": ahead(detectable(grouped, tests), tests), "groups": groups, "notes": grouped.notes}
+        yield "able", {"able": ahead(detectable(grouped, tests), f"at most {tests:,} tests"), "groups": groups, "notes": grouped.notes}
 
         def told(said: str, done: int | None = None) -> None:
             self.tell("progress", {"said": said, "done": done, "of": len(grouped.texts)})
