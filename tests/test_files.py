@@ -85,6 +85,18 @@ def test_what_is_written_appears_and_takes_the_place_of_the_old(write: Callable[
         assert tree(tmp_path) == NEW[write]
 
 
+def test_no_file_takes_the_place_of_a_device_or_a_pipe(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    for place in (pipe, Path("/dev/stdout"), Path("/dev/no-such-device")):
+        with pytest.raises(BadConfig, match=f"cannot write {place}: it is a device or a pipe"):
+            files.check_writable(place)
+    with pytest.raises(BadConfig, match="pipe: it is a device or a pipe"), atomic_write(pipe):
+        pass
+    assert pipe.is_fifo()
+    assert list(tmp_path.iterdir()) == [pipe]
+
+
 @pytest.mark.parametrize("write", [write_file, write_folder])
 def test_folders_above_are_made(write: Callable[[Path], None], tmp_path: Path) -> None:
     write(tmp_path / "x" / "y")

@@ -72,9 +72,16 @@ def _sync(path: Path) -> None:
         os.close(handle)
 
 
+def _check_place(path: Path) -> None:
+    """Raise `BadConfig` where no file can take the place of what stands at `path`: who may do so would put one where a device was."""
+    if path.absolute().parent == Path("/dev") or (path.exists() and not (path.is_file() or path.is_dir())):
+        raise BadConfig(f"cannot write {path}: it is a device or a pipe. Give the name of a file.")
+
+
 def check_writable(path: Path) -> None:
     """Raise what `atomic_write` of `path` would now, so that no long work ends there."""
     try:
+        _check_place(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=path.parent):
             pass
@@ -86,6 +93,7 @@ def check_writable(path: Path) -> None:
 def atomic_write(path: Path) -> Iterator[IO[bytes]]:
     """A binary file that appears under `path` whole and durable, or not at all (temporary name, fsync, rename)."""
     try:
+        _check_place(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
     except OSError as error:

@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import handmade
 import numpy as np
@@ -70,7 +71,8 @@ def test_carried_to_another_machine(notes, tmp_path):
     assert other.load(document) == 2
     assert other.of(SAE) == notes.of(SAE)
     assert other.load(document) == 0
-    document["notes"][0] |= {"note": "later", "changed": "9998-01-01T00:00:00+00:00"}
+    later = datetime.now(UTC) + timedelta(hours=1)
+    document["notes"][0] |= {"note": "later", "changed": later.isoformat(timespec="seconds")}
     assert other.load(document) == 1
     assert other.get(SAE, 1).note == "later"
 
@@ -102,6 +104,7 @@ def test_a_bad_document_changes_nothing(notes, document, said):
         ({"changed": "9999"}, "field 'changed' of a note, '9999', is no date"),
         ({"changed": "2026-13-41T00:00:00+00:00"}, "is no date"),
         ({"changed": "zzz" * 1000}, "is no date"),
+        ({"changed": "9999-12-31T00:00:00+00:00"}, "or lies ahead"),
         ({"note": "\ud800"}, "field 'note' of a note holds half of a surrogate pair"),
         ({"sae": "\udfff"}, "field 'sae' of a note holds half"),
         ({"sae": "a" * 301}, "field 'sae' of a note, 'a{40}'..., names no SAE"),

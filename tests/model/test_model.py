@@ -54,7 +54,8 @@ def test_a_folder_is_loaded_as_it_was_saved(model: Model, folder: Path, ids: tor
     assert torch.equal(logits(loaded, ids), logits(model, ids))
     assert not any(parameter.requires_grad for parameter in loaded.hf.parameters())
     monkeypatch.chdir(folder)
-    assert Model.load(f"{folder}/").name == Model.load(".").name == "tiny"
+    monkeypatch.setenv("HOME", str(folder.parent))
+    assert Model.load(f"{folder}/").name == Model.load(".").name == Model.load(f"~/{folder.name}").name == "tiny"
     assert Model.load(str(folder), dtype="bfloat16").hf.dtype == torch.bfloat16
 
 

@@ -5,7 +5,7 @@ import hashlib
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,8 @@ _FORMAT = "hooke notes"
 _KINDS = {str: "text", int: "a whole number", bool: "true or false"}
 # Characters of an SAE's name or digest.
 _MOST_NAME = 300
+_CLOCKS_DIFFER = timedelta(days=1)
+"""By how much a note may be newer than this machine's time."""
 _IN_LIST = ("list", "digest", "sae", "index", "changed")
 # Where a file may be open on two machines at once, which a write-ahead log cannot bear.
 _NETWORK = re.compile(r"nfs\d?|cifs|smb\d?|smbfs|9p|ceph|lustre|gpfs|glusterfs|afs|beegfs|fuse\..*|virtiofs")
@@ -301,16 +303,17 @@ def _fields(found: Any, wanted: Mapping[str, type], what: str) -> None:
         if half_pair(found[key]) is not None:
             raise BadFile(f"the field {key!r} of a {what} holds half of a surrogate pair, which is no character; nothing was taken in.")
     if not _is_date(found["changed"]):
-        said = "is no date such as 2026-01-31T12:00:00+00:00"
+        said = "is no date such as 2026-01-31T12:00:00+00:00, or lies ahead"
         raise BadFile(f"the field 'changed' of a {what}, {quoted(found['changed'], 40)}, {said}; nothing was taken in.")
 
 
 def _is_date(text: Any) -> bool:
-    """Whether `text` is written as we write dates, which are compared as texts."""
+    """Whether `text` is written as we write dates, which are compared as texts, and not ahead, where nothing would ever outrank it."""
     if not isinstance(text, str):
         return False
     try:
-        return datetime.fromisoformat(text).astimezone(UTC).isoformat(timespec="seconds") == text
+        date = datetime.fromisoformat(text).astimezone(UTC)
+        return date.isoformat(timespec="seconds") == text and date <= datetime.now(UTC) + _CLOCKS_DIFFER
     except (ValueError, OverflowError):
         return False
 

@@ -139,7 +139,7 @@ class Model:
         With `spread` it lies over all devices of this machine, GPUs first, or, of processes that have joined, a part of every layer in each
         (`Spread`): `capture` gives what it would elsewhere; what changes a pass or asks for predictions raises `BadConfig`.
         """
-        ref = str(ref)
+        ref = os.path.expanduser(ref)
         if dtype not in ("auto", *_DTYPES):
             raise unknown("dtype", dtype, ("auto", *_DTYPES))
         if dtype == "float16" and ref in CARRIED and "gemma" in ref:  # others are told from their configuration, once loaded
