@@ -127,10 +127,12 @@ def _own(workers: int) -> Iterator[Any]:
 @contextlib.contextmanager
 def _lean(ray: Any) -> Iterator[None]:
     """While it is entered, Ray starts without what this machine alone has no use for: its monitor asks for machines, its log monitor
-    hands on what workers print. Each is a Python of its own. A Ray that spells this in another way starts with both."""
-    spelt = getattr(getattr(ray, "_private", None), "parameter", None)
-    usual = getattr(spelt, "RayParams", None)
-    if spelt is None or usual is None:
+    hands on what workers print, its API server answers a dashboard that is not there. Each is a Python of its own. A Ray that spells
+    this in another way starts with all of them."""
+    private = getattr(ray, "_private", None)
+    spelt, services = getattr(private, "parameter", None), getattr(private, "services", None)
+    usual, server = getattr(spelt, "RayParams", None), getattr(services, "start_api_server", None)
+    if spelt is None or usual is None or services is None or server is None:
         yield
         return
 
@@ -139,11 +141,11 @@ def _lean(ray: Any) -> Iterator[None]:
         found.no_monitor, found.include_log_monitor = True, False
         return found
 
-    spelt.RayParams = lean
+    spelt.RayParams, services.start_api_server = lean, lambda *_, **__: ("", None)
     try:
         yield
     finally:
-        spelt.RayParams = usual
+        spelt.RayParams, services.start_api_server = usual, server
 
 
 def _start(ray: Any, workers: int, folder: str) -> None:
