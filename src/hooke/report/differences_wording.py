@@ -45,9 +45,10 @@ def _turned(finding: Finding) -> Finding:
 
 
 def listed(findings: list[Finding], kind: str, group: str | None, most: int) -> tuple[list[Finding], int]:
-    """The first of one kind, those like an earlier one left out, and how many there are in all."""
+    """The first of one kind, those like an earlier one left out and what is known to be mostly right before the rest; and how many there
+    are in all."""
     own = [finding for finding in findings if finding.kind == kind and finding.group == group]
-    return [finding for finding in own if finding.like is None][:most], len(own)
+    return sorted((finding for finding in own if finding.like is None), key=lambda one: not one.meant)[:most], len(own)
 
 
 def able(result: Differences) -> str:
@@ -121,8 +122,8 @@ def _against(finding: Finding, name: str, other: str, result: Differences) -> st
 
 def right_of(finding: Finding) -> str:
     """Of how many of the texts that have it a feature's name is right, as far as is known, in a few words."""
-    if finding.known_as is None:
-        return "no name"
+    if finding.known_as != finding.name:
+        return ""  # it is not used
     return "not tried" if finding.fits is None else tenths(finding.fits)
 
 

@@ -70,11 +70,11 @@ function InShort({ found }: { found: Compared }) {
 
 /** The strongest few of one side, of whatever kind but plain words. */
 function Best({ side, found }: { side: Side; found: Compared }) {
-  const own = side.findings.filter((one) => one.kind !== "word").sort((a, b) => b.effect - a.effect).slice(0, BEST);
+  const own = side.findings.filter((one) => one.kind !== "word").sort((a, b) => Number(b.meant) - Number(a.meant) || b.effect - a.effect).slice(0, BEST);
   return (
     <section>
       <h2 class="more-in">More often in <bdi>{clean(side.name)}</bdi></h2>
-      {own.length ? <List title="strongest first" own={own} found={found} few={BEST} /> : <p class="soft">No feature or topic stands out.</p>}
+      {own.length ? <List title="what has a sure name, then the strongest" own={own} found={found} few={BEST} /> : <p class="soft">No feature or topic stands out.</p>}
     </section>
   );
 }
