@@ -730,13 +730,16 @@ def test_words_that_rise_from_next_to_nothing_are_said_with_how_far(seen, desk):
     try:
         page.goto(f"{seen._base}/f/{SAE}/1")
         expect(page.locator(".lede")).to_contain_text(
-            "makes “Earth” likelier (“Earth” 590 times, to 0.94\u202f%). A random push as strong raises other words as far"
+            "makes “Earth” likelier (“Earth” 590 times, to 0.94\u202f%). A random push as strong may raise other words as far"
         )
         expect(page.locator("table.effect")).to_contain_text("Earth")
         chances |= {"before": 3.8e-4, "after": 8.4e-4}  # twice next to nothing is nothing that anybody would meet
         page.goto(f"{seen._base}/features")
         page.goto(f"{seen._base}/f/{SAE}/1")
         expect(page.locator(".lede")).to_contain_text("no more than chance would")
+        expect(page.locator("section", has=page.get_by_role("heading", name="What it makes the model say next"))).to_contain_text(
+            "do not surely gain more"
+        )
     finally:
         page.unroute_all()
 

@@ -24,7 +24,7 @@ export function Does({ head }: { head: FeatureHead }) {
   return head.kind === "writes" || head.kind === "both"
     ? <>Added to a text, it makes the model write {words.length ? listed : "other words"}. </>
     : first && clearly(first)
-      ? <>Added to a text, it makes {listed} likelier{first.before > 0 && <> (“<bdi>{spelt(first.text)}</bdi>” {times(first.after / first.before)}, to {chance(first.after)})</>}. A random push as strong raises other words as far: what is its own is which words. </>
+      ? <>Added to a text, it makes {listed} likelier{first.before > 0 && <> (“<bdi>{spelt(first.text)}</bdi>” {times(first.after / first.before)}, to {chance(first.after)})</>}. A random push as strong may raise other words as far: what is its own is which words. </>
       : <>Added to a text, it changes what the model writes no more than chance would. </>;
 }
 
@@ -75,7 +75,7 @@ function clearly({ before, after }: Moved): boolean {
 function Measured({ doses, kind }: { doses: DoseEffect[]; kind: string | null }) {
   const full = fullest(doses);
   const rows = [...full.raised.filter((one) => surely(one) > 0), ...full.lowered.filter((one) => surely(one) < 0)];
-  const writes = kind === "writes" || kind === "both", own = ownWords(doses).length > 0;
+  const writes = kind === "writes" || kind === "both", own = ownWords(doses).slice(0, 1).some(clearly);
   const table = rows.length > 0 && (
     <table class="small effect">
       <thead><tr><th scope="col">next word</th><th scope="col">without</th><th scope="col">with it</th></tr></thead>
@@ -88,7 +88,7 @@ function Measured({ doses, kind }: { doses: DoseEffect[]; kind: string | null })
   );
   return (
     <>
-      <p class="small">{writes ? "It puts words of its own in. Chances of the next word, where they surely moved:" : own ? "Its own words become likelier, but no more than other words do under a random push as strong: what is its own is which words rise, not how far." : "The words it raises gain no more than words do under a random push as strong."}</p>
+      <p class="small">{writes ? "It puts words of its own in. Chances of the next word, where they surely moved:" : own ? "Its own words become likelier, but not surely more than other words do under a random push as strong: what is its own is which words rise, not how far." : "The words it raises do not surely gain more than words do under a random push as strong."}</p>
       {(writes || own) && table}
       <details><summary class="small soft">{writes || own ? "how that was measured" : "what moved, and how that was measured"}</summary>{!writes && !own && table}{told}{doses.length > 1 && <Doses doses={doses} />}</details>
     </>
