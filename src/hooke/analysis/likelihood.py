@@ -81,13 +81,15 @@ class Likelihood:
 
     def place(self, acts: Float[np.ndarray, "text d"]) -> Float[np.ndarray, "text direction"]:
         """Where texts lie, by their mean activations at `sites`."""
-        return _unit((_units((acts - self.mean) / self.scale, len(self.sites)) - self.centre) @ self.directions)
+        return _unit(self._centred(acts) @ self.directions)
 
     def place_alone(self, acts: Float[np.ndarray, " d"]) -> Float[np.ndarray, " direction"]:
         """`place` of one text, the same to the bit on any number of threads."""
-        unit = _units(((acts - self.mean) / self.scale)[None], len(self.sites))[0] - self.centre
-        found = np.einsum("d,dk->k", unit, self.directions, optimize=False)
+        found = np.einsum("d,dk->k", self._centred(acts[None])[0], self.directions, optimize=False)
         return found / max(float(np.linalg.norm(found)), 1e-12)
+
+    def _centred(self, acts: Float[np.ndarray, "text d"]) -> Float[np.ndarray, "text d"]:
+        return _units((acts - self.mean) / self.scale, len(self.sites)) - self.centre
 
     def of(
         self,

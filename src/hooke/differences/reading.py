@@ -34,7 +34,7 @@ class Pile:
     count: UInt[np.ndarray, " nnz"]
     """Of each entry of `value` how many tokens the feature is active on."""
     place: list[Float[np.ndarray, "text direction"]]
-    """Of each SAE where each text lies among others, by which names are judged (`LabelledSae.place`)."""
+    """Of each SAE where each text lies among others, by which names are judged (`Judge.place`)."""
     topic: list[str | None]
     """The topic of each text."""
     tokens: Int[np.ndarray, " text"]
